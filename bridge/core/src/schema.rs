@@ -1,0 +1,76 @@
+//! Schemas: Arrow schemas whose fields also say which DuckDB type they stand for.
+//!
+//! Views have the column types that DuckDB gives them, and some of those have no Arrow type of
+//! their own: HUGEINT travels as `Decimal128(38, 0)`, UUID as text. Every field therefore carries
+//! DuckDB's name of its type in the metadata key [`DUCKDB_TYPE`]; targets that speak DuckDB cast
+//! back to it.
+
+use arrow::datatypes::{Field, SchemaRef};
+use serde::{Deserialize, Serialize};
+
+use crate::{RowIdentity, TableName, ViewName};
+
+/// Field metadata key: the column's type as DuckDB writes it, for example `HUGEINT`,
+/// `DECIMAL(15,2)` or `TIMESTAMP WITH TIME ZONE`.
+pub const DUCKDB_TYPE: &str = "tidegate.type";
+
+/// DuckDB's name of a field's type, where the field carries one.
+pub fn duckdb_type(field: &Field) -> Option<&str> {
+    field.metadata().get(DUCKDB_TYPE).map(String::as_str)
+}
+
+/// The field with DuckDB's name of its type attached.
+#[must_use]
+pub fn with_duckdb_type(field: Field, duckdb_type: impl Into<String>) -> Field {
+    let mut metadata = field.metadata().clone();
+    metadata.insert(DUCKDB_TYPE.to_owned(), duckdb_type.into());
+    field.with_metadata(metadata)
+}
+
+/// A table as a source offers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableSchema {
+    /// The table's name, in the source's case.
+    pub name: TableName,
+    /// What the source itself calls the table whatever its name (DuckLake's `table_id`,
+    /// PostgreSQL's OID): a drop and recreate under one name changes it.
+    pub incarnation: u64,
+    /// The columns, each with its [`DUCKDB_TYPE`].
+    pub columns: SchemaRef,
+    /// `Key` when the source sends [`Keyed`](crate::TableEvent::Keyed) events by these columns,
+    /// else `WholeRow`.
+    pub identity: RowIdentity,
+}
+
+/// A column of a view as DuckDB binds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclaredColumn {
+    /// The name, in DuckDB's spelling for unaliased expressions (`count_star()`, `sum(x)`).
+    pub name: String,
+    /// The type as DuckDB writes it.
+    pub duckdb_type: String,
+}
+
+/// DuckDB's refusal of a view's SQL.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct BindError {
+    /// The view whose SQL was refused.
+    pub view: ViewName,
+    /// What DuckDB says: construct, place in the SQL and near matches.
+    pub message: String,
+}
+
+/// Asks DuckDB what a view's columns are called and which types they have. SQL means what DuckDB
+/// says it means; the engine takes names and types from here and refuses views whose types it
+/// cannot reproduce.
+pub trait Binder: Send + Sync {
+    /// Binds each view over empty tables with the given schemas. Views may read the views before
+    /// them in the list by their bare names. One answer a view, in order; the error of one view
+    /// does not keep the others from being bound, unless they read it.
+    fn describe(
+        &self,
+        tables: &[TableSchema],
+        views: &[(ViewName, String)],
+    ) -> Vec<Result<Vec<DeclaredColumn>, BindError>>;
+}

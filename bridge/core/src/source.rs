@@ -1,0 +1,114 @@
+//! What a source connector implements.
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+use crate::{ConnectorError, Micros, Position, SourceId, TableEvent, TableName, TableSchema};
+
+/// Events of several tables, in the source's order. The stream ends after the last event; an
+/// error ends it too and makes the whole poll void.
+pub type EventStream = BoxStream<'static, Result<(TableName, TableEvent), ConnectorError>>;
+
+/// The content of some tables at one position.
+pub struct Snapshot {
+    /// The position at which all tables were read.
+    pub position: Position,
+    /// When that position was committed at the source, by the source's clock.
+    pub commit_time: Option<Micros>,
+    /// Number of rows to come, if the source knows; for progress bars.
+    pub rows_estimate: Option<u64>,
+    /// The rows as [`TableEvent::Rows`] or upserts.
+    pub events: EventStream,
+}
+
+/// What a poll found after `from`.
+pub enum Polled {
+    /// Nothing happened.
+    Idle,
+    /// The source advanced, but no wanted table changed in a way that matters.
+    Advanced {
+        /// The new position.
+        to: Position,
+    },
+    /// Whole source transactions, all of `(from, to]`.
+    Changes {
+        /// The new position.
+        to: Position,
+        /// The latest commit among them, by the source's clock.
+        commit_time: Option<Micros>,
+        /// The changes to the wanted tables.
+        events: EventStream,
+    },
+    /// The next transaction changes the columns or the identity of wanted tables. Everything
+    /// before it has been offered; rows after `at` have the new schema. The caller plans anew
+    /// with [`Source::tables`] at `at` and then polls from `at`, which counts as consumed.
+    SchemaChanged {
+        /// The transaction with the change; row changes of wanted tables in it are part of the
+        /// new tables' content at `at`.
+        at: Position,
+        /// What changed, for people: "table main.orders: column note was added".
+        reason: String,
+    },
+    /// What happened after `from` cannot be known any more: the snapshot has expired, the slot
+    /// was lost. The caller rebuilds from a fresh snapshot or stops, as configured.
+    Expired {
+        /// What is gone, for people: "snapshot 41 of lake has expired".
+        reason: String,
+    },
+}
+
+/// What to do when the changes after a position can no longer be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnExpired {
+    /// Rebuild the views from the present snapshot; downstream sees only real differences.
+    Rebuild,
+    /// Stop with exit 3.
+    Stop,
+}
+
+/// A source of table changes.
+///
+/// The caller is one task; calls do not overlap. The order is: [`tables`](Source::tables) once at
+/// the start (and after a schema change), [`snapshot`](Source::snapshot) when tables are loaded,
+/// then [`poll`](Source::poll) and [`acknowledge`](Source::acknowledge) for ever. Every call may
+/// be repeated with the same arguments and then answers the same, as long as the source still has
+/// the data; a cancelled call leaves nothing behind. Errors of kind `Retry` may be tried again
+/// with the same arguments.
+#[async_trait]
+pub trait Source: Send {
+    /// The source's type and name.
+    fn id(&self) -> &SourceId;
+
+    /// What to do when [`Polled::Expired`] is answered.
+    fn on_expired(&self) -> OnExpired;
+
+    /// The present end of the source: everything up to it is committed and visible.
+    async fn head(&mut self) -> Result<Position, ConnectorError>;
+
+    /// Every table that exists at `at` (`None`: now), by name; so that names can be resolved
+    /// case-insensitively and near matches offered.
+    async fn list(&mut self, at: Option<&Position>) -> Result<Vec<TableName>, ConnectorError>;
+
+    /// The schemas of `wanted` at `at` (`None`: now), in the order asked. Names are exact, as
+    /// [`list`](Source::list) gives them.
+    async fn tables(&mut self, wanted: &[TableName], at: Option<&Position>)
+    -> Result<Vec<TableSchema>, ConnectorError>;
+
+    /// The whole content of `tables` at `at` (`None`: now), columns as in the schema given.
+    async fn snapshot(&mut self, tables: &[TableSchema], at: Option<&Position>) -> Result<Snapshot, ConnectorError>;
+
+    /// What happened to `tables` after `from`, no further than `until` if that is given. A poll
+    /// may stop earlier when it has offered about `rows_max` rows, but only at the end of a source
+    /// transaction; the caller polls again.
+    async fn poll(
+        &mut self,
+        tables: &[TableSchema],
+        from: &Position,
+        until: Option<&Position>,
+        rows_max: u64,
+    ) -> Result<Polled, ConnectorError>;
+
+    /// Tells the source that everything up to `position` is durable here and may be forgotten
+    /// there. Never called with more than that.
+    async fn acknowledge(&mut self, position: &Position) -> Result<(), ConnectorError>;
+}
