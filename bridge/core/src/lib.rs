@@ -7,6 +7,7 @@
 
 pub mod batch;
 pub mod delta;
+pub mod duckdb_type;
 pub mod epoch;
 pub mod error;
 pub mod event;
@@ -21,6 +22,7 @@ pub mod source;
 
 pub use batch::ZSet;
 pub use delta::{ChangeType, DeltaBatch, DeltaKind, ViewDelta};
+pub use duckdb_type::UnsupportedType;
 pub use epoch::{Epoch, EpochHash, EpochHeader, Micros};
 pub use error::{ConnectorError, ErrorKind};
 pub use event::{KeyedChanges, KeyedOp, TableEvent};

@@ -5,10 +5,12 @@
 //! DuckDB's name of its type in the metadata key [`DUCKDB_TYPE`]; targets that speak DuckDB cast
 //! back to it.
 
-use arrow::datatypes::{Field, SchemaRef};
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-use crate::{RowIdentity, TableName, ViewName};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{RowIdentity, TableName, UnsupportedType, ViewName, duckdb_type};
 
 /// Field metadata key: the column's type as DuckDB writes it, for example `HUGEINT`,
 /// `DECIMAL(15,2)` or `TIMESTAMP WITH TIME ZONE`.
@@ -27,8 +29,9 @@ pub fn with_duckdb_type(field: Field, duckdb_type: impl Into<String>) -> Field {
     field.with_metadata(metadata)
 }
 
-/// A table as a source offers it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A table as a source offers it. Its columns are serialised as their names, DuckDB types and
+/// nullability, and read back through [`duckdb_type::field`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableSchema {
     /// The table's name, in the source's case.
     pub name: TableName,
@@ -36,10 +39,45 @@ pub struct TableSchema {
     /// PostgreSQL's OID): a drop and recreate under one name changes it.
     pub incarnation: u64,
     /// The columns, each with its [`DUCKDB_TYPE`].
+    #[serde(serialize_with = "write_columns", deserialize_with = "read_columns")]
     pub columns: SchemaRef,
     /// `Key` when the source sends [`Keyed`](crate::TableEvent::Keyed) events by these columns,
     /// else `WholeRow`.
     pub identity: RowIdentity,
+}
+
+/// A schema with the given columns: name, DuckDB type, nullable.
+pub fn columns<'a>(columns: impl IntoIterator<Item = (&'a str, &'a str, bool)>) -> Result<SchemaRef, UnsupportedType> {
+    let fields =
+        columns.into_iter().map(|(name, duckdb_type, nullable)| duckdb_type::field(name, duckdb_type, nullable));
+    Ok(Arc::new(Schema::new(fields.collect::<Result<Vec<_>, _>>()?)))
+}
+
+/// A column as it is serialised.
+#[derive(Serialize, Deserialize)]
+struct Column {
+    name: String,
+    #[serde(rename = "type")]
+    duckdb_type: String,
+    nullable: bool,
+}
+
+fn write_columns<S: Serializer>(columns: &SchemaRef, serializer: S) -> Result<S::Ok, S::Error> {
+    let column = |field: &Arc<Field>| match duckdb_type(field) {
+        Some(duckdb_type) => Ok(Column {
+            name: field.name().clone(),
+            duckdb_type: duckdb_type.to_owned(),
+            nullable: field.is_nullable(),
+        }),
+        None => Err(serde::ser::Error::custom(format!("column {} carries no DuckDB type", field.name()))),
+    };
+    serializer.collect_seq(columns.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?)
+}
+
+fn read_columns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SchemaRef, D::Error> {
+    let read = Vec::<Column>::deserialize(deserializer)?;
+    columns(read.iter().map(|c| (c.name.as_str(), c.duckdb_type.as_str(), c.nullable)))
+        .map_err(serde::de::Error::custom)
 }
 
 /// A column of a view as DuckDB binds it.
@@ -73,4 +111,30 @@ pub trait Binder: Send + Sync {
         tables: &[TableSchema],
         views: &[(ViewName, String)],
     ) -> Vec<Result<Vec<DeclaredColumn>, BindError>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_schemas_round_trip() {
+        let schema = TableSchema {
+            name: TableName::new("lake", "main", "Orders"),
+            incarnation: 7,
+            columns: columns([
+                ("id", "BIGINT", false),
+                ("total", "HUGEINT", true),
+                ("tags", "STRUCT(\"a b\" DECIMAL(4,1), c UUID[])", true),
+                ("at", "TIMESTAMP WITH TIME ZONE", true),
+            ])
+            .unwrap(),
+            identity: RowIdentity::Key(vec![0]),
+        };
+        let json = serde_json::to_string(&schema).unwrap();
+        assert!(json.contains(r#"{"name":"id","type":"BIGINT","nullable":false}"#), "{json}");
+        assert_eq!(serde_json::from_str::<TableSchema>(&json).unwrap(), schema);
+        let unknown = json.replace("HUGEINT", "BIT");
+        assert!(serde_json::from_str::<TableSchema>(&unknown).unwrap_err().to_string().contains("BIT"));
+    }
 }
