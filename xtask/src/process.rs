@@ -1,0 +1,80 @@
+//! Child processes: they get no standard input, so that nothing ever waits for a person, and a
+//! failed one ends the task with its command line.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// A command to be run.
+pub struct Child(Command);
+
+/// A command by its program name.
+pub fn child(program: impl AsRef<OsStr>) -> Child {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null());
+    Child(command)
+}
+
+/// The cargo that started this task, in the root of the checkout.
+pub fn cargo<const N: usize>(arguments: [&str; N]) -> Child {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    child(program).args(arguments).current_dir(checkout())
+}
+
+/// The root of the checkout.
+pub fn checkout() -> PathBuf {
+    let own_folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    own_folder.parent().expect("the manifest of xtask lies in a folder of the checkout").to_owned()
+}
+
+impl Child {
+    pub fn args(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.0.args(arguments);
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.0.env(name, value);
+        self
+    }
+
+    pub fn current_dir(mut self, folder: impl AsRef<std::path::Path>) -> Self {
+        self.0.current_dir(folder);
+        self
+    }
+
+    /// Runs it with the output of this task.
+    pub fn run(mut self) -> Result<()> {
+        let status = self.0.status().with_context(|| format!("`{self}` could not be started"))?;
+        if !status.success() {
+            bail!("`{self}` failed ({status})");
+        }
+        Ok(())
+    }
+
+    /// Runs it and returns what it wrote to standard output; what it wrote to standard error is
+    /// part of the message when it fails.
+    pub fn output(mut self) -> Result<String> {
+        let output = self.0.output().with_context(|| format!("`{self}` could not be started"))?;
+        if !output.status.success() {
+            bail!("`{self}` failed ({})\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim_end());
+        }
+        String::from_utf8(output.stdout).with_context(|| format!("`{self}` wrote something that is not UTF-8"))
+    }
+
+    /// Whether it can be started and succeeds.
+    pub fn succeeds(mut self) -> bool {
+        self.0.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    }
+}
+
+/// The command line.
+impl fmt::Display for Child {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", PathBuf::from(self.0.get_program()).display())?;
+        self.0.get_args().try_for_each(|argument| write!(f, " {}", argument.to_string_lossy()))
+    }
+}
