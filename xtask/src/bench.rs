@@ -4,24 +4,24 @@
 use anyhow::{Result, bail};
 use clap::builder::PossibleValuesParser;
 
-use crate::process::cargo;
+use crate::build;
+use crate::process::{checkout, child};
 
-/// Name and binary of `tidegate-bench`, the same word.
-const BENCHES: &[&str] = &["delta", "engine"];
+/// Name and program.
+const BENCHES: &[(&str, &str)] = &[("delta", "bench-delta"), ("engine", "bench-engine")];
 
 /// The names that the command line takes.
 pub fn names() -> PossibleValuesParser {
-    PossibleValuesParser::new(BENCHES.iter().copied().chain(["all"]))
+    PossibleValuesParser::new(BENCHES.iter().map(|(name, _)| *name).chain(["all"]))
 }
 
 /// Runs one benchmark or all of them; all run even when one fails.
 pub fn run(name: &str, arguments: &[String]) -> Result<()> {
-    let chosen = BENCHES.iter().filter(|bench| name == "all" || name == **bench);
+    let chosen: Vec<_> = BENCHES.iter().filter(|(bench, _)| name == "all" || name == *bench).collect();
+    let programs = build(&chosen.iter().map(|(_, program)| *program).collect::<Vec<_>>())?;
     let mut failed = Vec::new();
-    for bench in chosen {
-        let run =
-            cargo(["run", "--quiet", "--release", "--package", "tidegate-bench", "--bin", bench, "--"]).args(arguments);
-        if let Err(error) = run.run() {
+    for (bench, program) in chosen {
+        if let Err(error) = child(programs.join(program)).args(arguments).current_dir(checkout()).run() {
             eprintln!("error: {error:#}");
             failed.push(*bench);
         }

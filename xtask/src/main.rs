@@ -7,12 +7,14 @@ mod packages;
 mod process;
 mod setup;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use serde_json::Value;
 
-use process::cargo;
+use process::{cargo, child};
 
 /// Tidegate's build tasks.
 #[derive(Parser)]
@@ -70,8 +72,8 @@ fn run(verb: Verb) -> Result<()> {
         }
         Verb::Demo { arguments } => {
             setup::run()?;
-            cargo(["build", "--release", "--package", "tidegate", "--package", "tidegate-demo-quickstart"]).run()?;
-            cargo(["run", "--quiet", "--release", "--package", "tidegate-demo-quickstart", "--"]).args(&arguments).run()
+            let programs = build(&["tidegate", "tidegate-demo-quickstart"])?;
+            child(programs.join("tidegate-demo-quickstart")).args(&arguments).run()
         }
         Verb::Lint => lint(),
         Verb::Bench { name, arguments } => {
@@ -79,6 +81,18 @@ fn run(verb: Verb) -> Result<()> {
             bench::run(&name, &arguments)
         }
     }
+}
+
+/// Builds programs and returns the folder they lie in. They are built as parts of the whole
+/// workspace, as the tests are: built alone, their dependencies would have other features and be
+/// compiled once more.
+fn build(programs: &[&str]) -> Result<PathBuf> {
+    let chosen = programs.iter().flat_map(|program| ["--bin", program]);
+    cargo(["build", "--release", "--workspace"]).args(chosen).run()?;
+    let metadata = cargo(["metadata", "--format-version=1", "--no-deps"]).output()?;
+    let metadata: Value = serde_json::from_str(&metadata).context("the output of `cargo metadata`")?;
+    let target = metadata["target_directory"].as_str().context("`cargo metadata` names no target folder")?;
+    Ok(PathBuf::from(target).join("release"))
 }
 
 /// The fast check first.

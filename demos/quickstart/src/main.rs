@@ -1,0 +1,89 @@
+//! The quickstart demo: a DuckLake with TPC-H data, three views kept fresh by `tidegate run
+//! --once`, and DuckDB as reader, stopwatch and referee. Run it with `cargo xtask demo`.
+
+mod bridge;
+mod lake;
+mod pipeline;
+mod print;
+mod referee;
+mod rounds;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use bridge::Bridge;
+use lake::Lake;
+use print::{heading, table};
+use rounds::ROUNDS;
+
+/// TPC-H's scale factor: 0.2 makes 1.2 million line items.
+const SCALE_FACTOR: f64 = 0.2;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("\nerror: what the bridge wrote differs from a full recompute by DuckDB");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether everything was equal.
+fn run() -> Result<bool> {
+    let folder = folder()?;
+    heading("A lake");
+    let lake = Lake::create(&folder, SCALE_FACTOR)?;
+    for (name, rows) in lake.row_counts()? {
+        println!("  {name:<10} {:>12} rows", print::grouped(rows));
+    }
+
+    heading("A pipeline of three views");
+    let file = pipeline::write(&folder)?;
+    for line in pipeline::VIEWS.lines() {
+        println!("  {line}");
+    }
+    let bridge = Bridge::find(file)?;
+    println!("\n  $ tidegate run {} --once", bridge.file().display());
+    let load = bridge.run_once()?;
+    println!("  loaded {} rows in {}", print::grouped(load.source_rows), print::milliseconds(load.elapsed_ms));
+
+    heading("Changes, and the views after each of them");
+    let mut lines = vec![rounds::titles()];
+    for round in ROUNDS {
+        lake.change(round.sql).with_context(|| format!("the round `{}`", round.title))?;
+        let run = bridge.run_once()?;
+        let recompute = lake.recompute_ms()?;
+        lines.push(rounds::line(round, &run, recompute));
+    }
+    table(&lines, 2);
+    println!("  tidegate: the whole process, from start to exit. step: within it, the views' maintenance alone.");
+    println!("  DuckDB: all three views computed anew from the lake, with DuckDB and the lake open already.");
+
+    heading("The mart, read with DuckDB");
+    referee::show_mart(&folder)?;
+    heading("The changes, read with DuckDB from the Parquet files");
+    referee::show_changes(&folder)?;
+    heading("Every view against a full recompute, row by row");
+    let equal = referee::compare(&folder)?;
+    println!("\n  It all stays in {}", folder.display());
+    Ok(equal)
+}
+
+/// A fresh folder in the target folder, beside the programs.
+fn folder() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("this program's place is not known")?;
+    let target = program.ancestors().nth(2).context("the program lies in a target folder")?;
+    let folder = target.join("demo-quickstart");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).with_context(|| format!("{} cannot be removed", folder.display()))?;
+    }
+    std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    Ok(folder)
+}
