@@ -1,1 +1,27 @@
-//! .
+//! What all tests share: a source and a sink in memory, exact multisets, the oracle, conformance
+//! suites that every connector calls in one line, random lakes, and a local PostgreSQL.
+//!
+//! Everything here fails loudly: what cannot run panics with the reason, nothing passes by
+//! skipping.
+
+pub mod conformance;
+pub mod contents;
+pub mod dml;
+pub mod lake;
+pub mod memory_sink;
+pub mod memory_source;
+pub mod multiset;
+pub mod oracle;
+pub mod postgres;
+pub mod rows;
+pub mod seed;
+pub mod value;
+
+pub use contents::TableContents;
+pub use lake::{Catalog, Lake};
+pub use memory_sink::{MemorySink, SinkFault};
+pub use memory_source::{MemorySource, SourceFault};
+pub use multiset::{Multiset, Tolerance};
+pub use oracle::{Oracle, ViewRows};
+pub use postgres::Postgres;
+pub use value::Value;

@@ -1,0 +1,139 @@
+//! The suite for sinks: what a target holds is what it was given, whole, once, and under the
+//! right epoch.
+
+use std::path::Path;
+
+use futures::TryStreamExt;
+use tempfile::TempDir;
+use tidegate_core::{
+    Commit, CommitOutcome, Committed, ConnectorError, Epoch, EpochHeader, Sink, ViewCommit, ViewInfo, ZSet,
+};
+
+use super::model::ViewModel;
+use super::{block_on, sink_cases};
+use crate::multiset::Multiset;
+
+/// Runs the suite. `make` connects a sink to the target that belongs to a folder: an empty folder
+/// is an empty target, the same folder the same target.
+///
+/// # Panics
+/// When a law is broken; the case is printed before.
+pub fn sink(make: impl Fn(&Path) -> Box<dyn Sink>) {
+    block_on(async {
+        for (name, case) in sink_cases::ALL {
+            println!("sink conformance: {name}");
+            case(Target::new(&make)).await;
+        }
+    });
+}
+
+/// A target of its own for one case.
+pub(super) struct Target<'a> {
+    folder: TempDir,
+    make: &'a dyn Fn(&Path) -> Box<dyn Sink>,
+}
+
+impl<'a> Target<'a> {
+    fn new(make: &'a dyn Fn(&Path) -> Box<dyn Sink>) -> Self {
+        Target { folder: tempfile::tempdir().expect("a temporary folder"), make }
+    }
+
+    /// A new sink on the target, opened, as after a restart; checks what it says it holds.
+    pub async fn open(&self, views: &[&ViewModel], expected: Option<&EpochHeader>) -> Opened {
+        let opened = self.open_each(views, &vec![expected; views.len()]).await;
+        assert!(!opened.sink.name().is_empty(), "a sink has a name");
+        opened
+    }
+
+    /// The same where the views stand at different epochs.
+    pub async fn open_each(&self, views: &[&ViewModel], expected: &[Option<&EpochHeader>]) -> Opened {
+        let mut sink = (self.make)(self.folder.path());
+        let infos: Vec<ViewInfo> = views.iter().map(|view| view.info().clone()).collect();
+        let found = sink.open(&infos).await.unwrap_or_else(|error| panic!("open: {}", full(&error)));
+        assert_eq!(found.len(), views.len(), "open answers for each view");
+        for (view, expected) in views.iter().zip(expected) {
+            let name = &view.info().name;
+            let expected = expected.map(|header| Committed { epoch: header.epoch, hash: header.hash });
+            assert_eq!(found[name], expected, "what the target holds of {name}");
+        }
+        Opened { sink }
+    }
+}
+
+/// A sink that has been opened.
+pub(super) struct Opened {
+    sink: Box<dyn Sink>,
+}
+
+impl Opened {
+    /// Commits and expects it to be done.
+    pub async fn commit(&mut self, after: u64, header: &EpochHeader, views: Vec<ViewCommit>) {
+        let epoch = header.epoch;
+        match self.try_commit(after, header, views).await {
+            Ok(CommitOutcome::Committed { .. }) => {}
+            Ok(CommitOutcome::Conflict { view, found }) => {
+                panic!("commit of ({after}, {epoch}] met a conflict in {view}: {found:?}")
+            }
+            Err(error) => panic!("commit of ({after}, {epoch}]: {}", full(&error)),
+        }
+    }
+
+    /// Commits, however that ends.
+    pub async fn try_commit(
+        &mut self,
+        after: u64,
+        header: &EpochHeader,
+        views: Vec<ViewCommit>,
+    ) -> Result<CommitOutcome, ConnectorError> {
+        self.sink.commit(Commit { after: Epoch(after), header: header.clone(), views }).await
+    }
+
+    /// Reads a view back and compares it with the model.
+    pub async fn check(&mut self, model: &ViewModel) {
+        let what = format!("rows of {}", model.info().name);
+        self.read(model.info()).await.assert_equals(&model.multiset(), &what);
+    }
+
+    /// The rows that the target holds.
+    pub async fn read(&mut self, view: &ViewInfo) -> Multiset {
+        let read = async { self.sink.read(view).await?.try_collect::<Vec<ZSet>>().await };
+        let zsets = read.await.unwrap_or_else(|error| panic!("read of {}: {}", view.name, full(&error)));
+        for zset in &zsets {
+            let types = |schema: &arrow::datatypes::Schema| {
+                schema.fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect::<Vec<_>>()
+            };
+            assert_eq!(types(&zset.schema()), types(&view.schema), "columns read of {}", view.name);
+        }
+        Multiset::of_zsets(&zsets)
+    }
+}
+
+/// An error with its causes.
+pub(super) fn full(error: &ConnectorError) -> String {
+    let mut text = format!("{error} ({:?})", error.kind());
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::memory_sink::MemorySink;
+
+    #[test]
+    fn the_sink_in_memory_conforms() {
+        let targets: Mutex<BTreeMap<PathBuf, MemorySink>> = Mutex::default();
+        sink(|folder| {
+            let mut targets = targets.lock().unwrap();
+            Box::new(targets.entry(folder.to_owned()).or_insert_with(|| MemorySink::new("memory")).clone())
+        });
+    }
+}
