@@ -1,27 +1,27 @@
 //! `cargo xtask bench`: the benchmarks by name. Each is a program of its own that prints a table,
-//! writes `target/bench/<name>.json` and fails when one of its gates does not hold.
+//! writes `bench/<name>.json` in the target folder, says so, and fails when one of its gates does
+//! not hold.
 
 use anyhow::{Result, bail};
 use clap::builder::PossibleValuesParser;
 
-use crate::build;
-use crate::process::{checkout, child};
+use crate::process::cargo;
 
-/// Name and program.
-const BENCHES: &[(&str, &str)] = &[("delta", "bench-delta"), ("engine", "bench-engine")];
+/// The `[[bench]]` targets of the workspace.
+const BENCHES: &[&str] = &["delta", "engine"];
 
 /// The names that the command line takes.
 pub fn names() -> PossibleValuesParser {
-    PossibleValuesParser::new(BENCHES.iter().map(|(name, _)| *name).chain(["all"]))
+    PossibleValuesParser::new(BENCHES.iter().copied().chain(["all"]))
 }
 
 /// Runs one benchmark or all of them; all run even when one fails.
 pub fn run(name: &str, arguments: &[String]) -> Result<()> {
-    let chosen: Vec<_> = BENCHES.iter().filter(|(bench, _)| name == "all" || name == *bench).collect();
-    let programs = build(&chosen.iter().map(|(_, program)| *program).collect::<Vec<_>>())?;
     let mut failed = Vec::new();
-    for (bench, program) in chosen {
-        if let Err(error) = child(programs.join(program)).args(arguments).current_dir(checkout()).run() {
+    for bench in BENCHES.iter().filter(|bench| name == "all" || name == **bench) {
+        // As a part of the whole workspace, for the reason that `build` gives.
+        let run = cargo(["bench", "--quiet", "--workspace", "--bench", bench, "--"]).args(arguments);
+        if let Err(error) = run.run() {
             eprintln!("error: {error:#}");
             failed.push(*bench);
         }
