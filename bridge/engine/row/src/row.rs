@@ -1,0 +1,206 @@
+//! The row type: order-preserving words, few of them inline, more on the heap.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use dbsp::utils::{IsNone, SupportsRoaring};
+use rkyv::ser::{ScratchSpace, Serializer};
+use rkyv::vec::{ArchivedVec, VecResolver};
+use rkyv::{Archive, Deserialize, Fallible, Serialize};
+use size_of::{Context, SizeOf};
+use smallvec::SmallVec;
+
+/// A row with up to `N` words inline. Rows are compared word by word, as numbers; a row that is a
+/// prefix of another is the smaller one.
+pub struct WordRow<const N: usize>(SmallVec<[u64; N]>);
+
+/// The row type of all circuits. ADR 0002 has the figures behind the number of inline words.
+pub type Row = WordRow<4>;
+
+impl<const N: usize> WordRow<N> {
+    /// The row without columns: the key of a global aggregate.
+    pub fn empty() -> Self {
+        WordRow(SmallVec::new())
+    }
+
+    /// A row of the given words.
+    #[inline]
+    pub fn from_words(words: &[u64]) -> Self {
+        WordRow(SmallVec::from_slice(words))
+    }
+
+    /// `left`'s words followed by `right`'s. A codec made by [`RowCodec::concat`](crate::RowCodec::concat) reads it.
+    pub fn concat(left: &Self, right: &Self) -> Self {
+        let mut words = SmallVec::with_capacity(left.0.len() + right.0.len());
+        words.extend_from_slice(&left.0);
+        words.extend_from_slice(&right.0);
+        WordRow(words)
+    }
+
+    /// The words.
+    #[inline]
+    pub fn as_words(&self) -> &[u64] {
+        &self.0
+    }
+}
+
+#[inline]
+fn compare(left: &[u64], right: &[u64]) -> Ordering {
+    for (l, r) in left.iter().zip(right) {
+        if l != r {
+            return if l < r { Ordering::Less } else { Ordering::Greater };
+        }
+    }
+    left.len().cmp(&right.len())
+}
+
+impl<const N: usize> Default for WordRow<N> {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl<const N: usize> Clone for WordRow<N> {
+    #[inline]
+    fn clone(&self) -> Self {
+        // `SmallVec::clone` pushes one by one; this copies.
+        Self::from_words(&self.0)
+    }
+}
+
+impl<const N: usize> fmt::Debug for WordRow<N> {
+    /// The number of words only: row values never reach a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Row({} words)", self.0.len())
+    }
+}
+
+impl<const N: usize> PartialEq for WordRow<N> {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.0[..] == other.0[..]
+    }
+}
+
+impl<const N: usize> Eq for WordRow<N> {}
+
+impl<const N: usize> Ord for WordRow<N> {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        compare(&self.0, &other.0)
+    }
+}
+
+impl<const N: usize> PartialOrd for WordRow<N> {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<const N: usize> Hash for WordRow<N> {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        u64::hash_slice(&self.0, state);
+    }
+}
+
+impl<const N: usize> SizeOf for WordRow<N> {
+    fn size_of_children(&self, context: &mut Context) {
+        if self.0.spilled() {
+            context.add_vectorlike(self.0.len(), self.0.capacity(), size_of::<u64>());
+        }
+    }
+}
+
+impl<const N: usize> IsNone for WordRow<N> {
+    type Inner = Self;
+
+    fn is_none(&self) -> bool {
+        false
+    }
+
+    fn unwrap_or_self(&self) -> &Self {
+        self
+    }
+
+    fn from_inner(inner: Self) -> Self {
+        inner
+    }
+}
+
+impl<const N: usize> SupportsRoaring for WordRow<N> {}
+
+/// A row as it lies in a batch file: a relative pointer to its words. Ordered as live rows are.
+#[repr(transparent)]
+pub struct ArchivedRow(ArchivedVec<u64>);
+
+impl ArchivedRow {
+    /// The words.
+    #[inline]
+    pub fn as_words(&self) -> &[u64] {
+        self.0.as_slice()
+    }
+}
+
+impl fmt::Debug for ArchivedRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ArchivedRow({} words)", self.as_words().len())
+    }
+}
+
+impl PartialEq for ArchivedRow {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_words() == other.as_words()
+    }
+}
+
+impl Eq for ArchivedRow {}
+
+impl Ord for ArchivedRow {
+    fn cmp(&self, other: &Self) -> Ordering {
+        compare(self.as_words(), other.as_words())
+    }
+}
+
+impl PartialOrd for ArchivedRow {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<const N: usize> PartialEq<WordRow<N>> for ArchivedRow {
+    fn eq(&self, other: &WordRow<N>) -> bool {
+        self.as_words() == other.as_words()
+    }
+}
+
+impl<const N: usize> PartialOrd<WordRow<N>> for ArchivedRow {
+    fn partial_cmp(&self, other: &WordRow<N>) -> Option<Ordering> {
+        Some(compare(self.as_words(), other.as_words()))
+    }
+}
+
+impl<const N: usize> Archive for WordRow<N> {
+    type Archived = ArchivedRow;
+    type Resolver = VecResolver;
+
+    unsafe fn resolve(&self, pos: usize, resolver: VecResolver, out: *mut ArchivedRow) {
+        // SAFETY: `ArchivedRow` is transparent over the vector that the caller's place was
+        // resolved for.
+        unsafe { ArchivedVec::resolve_from_slice(&self.0, pos, resolver, out.cast::<ArchivedVec<u64>>()) }
+    }
+}
+
+impl<S: Serializer + ScratchSpace + ?Sized, const N: usize> Serialize<S> for WordRow<N> {
+    fn serialize(&self, serializer: &mut S) -> Result<VecResolver, S::Error> {
+        ArchivedVec::<u64>::serialize_from_slice(&self.0, serializer)
+    }
+}
+
+impl<D: Fallible + ?Sized, const N: usize> Deserialize<WordRow<N>, D> for ArchivedRow {
+    fn deserialize(&self, _: &mut D) -> Result<WordRow<N>, D::Error> {
+        Ok(WordRow::from_words(self.as_words()))
+    }
+}
