@@ -1,1 +1,53 @@
-//! .
+//! The SQL front end of the engine: DuckDB's SQL to plans that can be maintained incrementally.
+//!
+//! ```text
+//! SQL ─ parse ─► syntax ─ syntax ─► prepared syntax ─ resolve ─► plan without types
+//!     ─ semantics ─► bound plan ─ output ─► DuckDB's columns ─ optimise, validate ─► PlannedView
+//! ```
+//!
+//! A [`Program`] is planned from the tables' schemas, the views' SQL and DuckDB's own word on the
+//! views' columns ([`tidegate_core::Binder`]). SQL means what DuckDB says it means; what would
+//! mean anything else is refused, with its place and a way out ([`PlanError`]).
+//!
+//! # What a plan holds
+//!
+//! `PlannedView::plan` is a DataFusion logical plan of these nodes only:
+//!
+//! - `TableScan` of a table or view ([`Relation::of`] its source says which); `projection` counts
+//!   in [`Relation::declared`]. No filters, no limit.
+//! - `Projection`, `Filter`, `SubqueryAlias`: stateless; [`Stretch::compile`] takes them.
+//! - `Join`: inner, at least one pair in `on`. Keys stay expressions: `on` holds pairs
+//!   (expression over the left input, expression over the right input) of equal types, which
+//!   [`Stretch::projection`] computes. `filter` is the residual condition over both inputs' columns, left
+//!   first. `null_equality` says whether NULL keys meet (`IS NOT DISTINCT FROM`).
+//! - `Aggregate`: `group_expr` are any expressions over the input, output first; `aggr_expr` are
+//!   read with [`aggregate_call`].
+//! - `Distinct::All`, `Union` (all; its inputs have equal types).
+//! - `EmptyRelation` with one row and no columns, for a query without FROM.
+//!
+//! Types are those of [`tidegate_core::duckdb_type`]; views of text or binary never occur.
+
+mod error;
+mod explain;
+mod fingerprint;
+mod identity;
+mod names;
+mod optimise;
+mod output;
+mod parse;
+mod program;
+mod resolve;
+mod semantics;
+mod stretch;
+mod syntax;
+mod text;
+mod validate;
+
+pub use error::{PlanError, Refusal};
+pub use fingerprint::PlanId;
+pub use identity::identity;
+pub use names::{Input, Relation};
+pub use parse::table_references;
+pub use program::{PlannedView, Program, ProgramDefinition, ViewDef};
+pub use semantics::{AggregateCall, AggregateKind, aggregate_call};
+pub use stretch::{Stretch, StretchError};

@@ -1,0 +1,162 @@
+//! Plans for people and programs: the tree of nodes, how each tells its rows apart and what state
+//! it keeps.
+
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion_expr::LogicalPlan;
+use serde_json::{Value, json};
+use tidegate_core::RowIdentity;
+
+use crate::identity::identity;
+use crate::names::Relation;
+use crate::semantics::{AggregateKind, aggregate_call};
+use crate::text::expression;
+
+/// A node of the explained tree.
+struct Node {
+    operator: &'static str,
+    detail: String,
+    identity: String,
+    state: String,
+    inputs: Vec<Node>,
+}
+
+/// The tree as indented text, one line a node.
+pub(crate) fn text(plan: &LogicalPlan) -> String {
+    let mut lines = String::new();
+    write(&node(plan), 0, &mut lines);
+    lines
+}
+
+/// The tree as JSON: `operator`, `detail`, `row_identity`, `state`, `inputs`.
+pub(crate) fn json(plan: &LogicalPlan) -> Value {
+    value(&node(plan))
+}
+
+fn write(node: &Node, depth: usize, lines: &mut String) {
+    lines.push_str(&"  ".repeat(depth));
+    lines.push_str(node.operator);
+    if !node.detail.is_empty() {
+        lines.push(' ');
+        lines.push_str(&node.detail);
+    }
+    lines.push_str(&format!("  [{}; state: {}]\n", node.identity, node.state));
+    node.inputs.iter().for_each(|input| write(input, depth + 1, lines));
+}
+
+fn value(node: &Node) -> Value {
+    json!({
+        "operator": node.operator,
+        "detail": node.detail,
+        "row_identity": node.identity,
+        "state": node.state,
+        "inputs": node.inputs.iter().map(value).collect::<Vec<_>>(),
+    })
+}
+
+fn node(plan: &LogicalPlan) -> Node {
+    // An alias renames columns and does nothing.
+    if let LogicalPlan::SubqueryAlias(alias) = plan {
+        return node(&alias.input);
+    }
+    let (operator, detail, state) = describe(plan);
+    let inputs = plan.inputs().into_iter().map(node).collect();
+    Node { operator, detail, identity: describe_identity(plan), state, inputs }
+}
+
+fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {
+    let none = || "none".to_owned();
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            let name = Relation::of(scan.source.as_ref()).map_or(scan.table_name.to_string(), |r| r.input.to_string());
+            let columns: Vec<String> = scan.projected_schema.fields().iter().map(|f| f.name().clone()).collect();
+            ("Scan", format!("{name} ({})", columns.join(", ")), none())
+        }
+        LogicalPlan::Projection(node) => {
+            let named = node.expr.iter().zip(node.schema.fields()).map(|(expr, field)| {
+                let text = expression(expr, false);
+                if text == *field.name() || field.name().starts_with('#') { text } else { format!("{text} AS {}", field.name()) }
+            });
+            ("Project", named.collect::<Vec<_>>().join(", "), none())
+        }
+        LogicalPlan::Filter(node) => ("Filter", expression(&node.predicate, false), none()),
+        LogicalPlan::Join(node) => {
+            let on = node.on.iter().map(|(l, r)| format!("{} = {}", expression(l, false), expression(r, false)));
+            let filter = node.filter.iter().map(|f| expression(f, false));
+            ("Join", on.chain(filter).collect::<Vec<_>>().join(" AND "), "both sides, by the join key".to_owned())
+        }
+        LogicalPlan::Aggregate(node) => {
+            let groups: Vec<String> = node.group_expr.iter().map(|e| expression(e, false)).collect();
+            let calls: Vec<String> = node.aggr_expr.iter().map(|e| expression(e, false)).collect();
+            let by = if groups.is_empty() { String::new() } else { format!(" BY {}", groups.join(", ")) };
+            ("Aggregate", format!("{}{by}", calls.join(", ")), aggregate_state(&node.aggr_expr))
+        }
+        LogicalPlan::Distinct(_) => ("Distinct", String::new(), "counts of every row".to_owned()),
+        LogicalPlan::Union(_) => ("Union", "ALL".to_owned(), none()),
+        LogicalPlan::EmptyRelation(_) => ("OneRow", String::new(), none()),
+        other => ("Other", other.display().to_string(), none()),
+    }
+}
+
+fn aggregate_state(calls: &[datafusion_expr::Expr]) -> String {
+    let mut parts = Vec::new();
+    for call in calls.iter().filter_map(aggregate_call) {
+        let part = match call.kind {
+            AggregateKind::Min | AggregateKind::Max => "ordered values",
+            _ if call.distinct => "counts of distinct values",
+            _ => "sums",
+        };
+        if !parts.contains(&part) {
+            parts.push(part);
+        }
+    }
+    if parts.is_empty() { "groups".to_owned() } else { parts.join(", ") }
+}
+
+fn describe_identity(plan: &LogicalPlan) -> String {
+    let fields = plan.schema().fields();
+    match identity(plan) {
+        RowIdentity::Key(columns) if columns.is_empty() => "at most one row".to_owned(),
+        RowIdentity::Key(columns) => {
+            let names: Vec<&str> = columns.iter().map(|i| fields[*i].name().as_str()).collect();
+            format!("key ({})", names.join(", "))
+        }
+        RowIdentity::Rowid => "rowid".to_owned(),
+        RowIdentity::WholeRow => "whole row".to_owned(),
+    }
+}
+
+/// An Arrow type as DuckDB calls it.
+pub(crate) fn type_name(data_type: &DataType) -> String {
+    let name = match data_type {
+        DataType::Null => "NULL",
+        DataType::Boolean => "BOOLEAN",
+        DataType::Int8 => "TINYINT",
+        DataType::Int16 => "SMALLINT",
+        DataType::Int32 => "INTEGER",
+        DataType::Int64 => "BIGINT",
+        DataType::UInt8 => "UTINYINT",
+        DataType::UInt16 => "USMALLINT",
+        DataType::UInt32 => "UINTEGER",
+        DataType::UInt64 => "UBIGINT",
+        DataType::Decimal128(38, 0) => "HUGEINT",
+        DataType::Decimal128(p, s) => return format!("DECIMAL({p},{s})"),
+        DataType::Float32 => "FLOAT",
+        DataType::Float64 => "DOUBLE",
+        DataType::Utf8 => "VARCHAR",
+        DataType::Binary => "BLOB",
+        DataType::Date32 => "DATE",
+        DataType::Time64(_) => "TIME",
+        DataType::Timestamp(_, Some(_)) => "TIMESTAMP WITH TIME ZONE",
+        DataType::Timestamp(TimeUnit::Second, None) => "TIMESTAMP_S",
+        DataType::Timestamp(TimeUnit::Millisecond, None) => "TIMESTAMP_MS",
+        DataType::Timestamp(TimeUnit::Nanosecond, None) => "TIMESTAMP_NS",
+        DataType::Timestamp(TimeUnit::Microsecond, None) => "TIMESTAMP",
+        DataType::Interval(_) => "INTERVAL",
+        DataType::List(item) => return format!("{}[]", type_name(item.data_type())),
+        DataType::FixedSizeList(item, size) => return format!("{}[{size}]", type_name(item.data_type())),
+        DataType::Struct(_) => "STRUCT",
+        DataType::Map(..) => "MAP",
+        other => return other.to_string(),
+    };
+    name.to_owned()
+}

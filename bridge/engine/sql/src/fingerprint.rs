@@ -1,0 +1,106 @@
+//! Plan ids: two plans with one id compute the same view from the same inputs, so the state of
+//! one serves the other.
+
+use std::fmt;
+use std::str::FromStr;
+
+use arrow::datatypes::Schema;
+use datafusion_expr::{Expr, ExprSchemable, LogicalPlan};
+use serde::{Deserialize, Serialize};
+use tidegate_core::ViewInfo;
+
+use crate::names::{Input, Relation};
+use crate::text::expression;
+
+/// Counts what changes the meaning of a plan without changing its text: kernels, encodings of
+/// values, the text below.
+const VERSION: u32 = 1;
+
+/// BLAKE3 over the canonical text of a view's plan, its inputs' schemas, its name and its
+/// columns. An input that is a view counts by name and schema: when only its SQL changes, its
+/// readers see that as a delta.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PlanId(pub [u8; 32]);
+
+impl PlanId {
+    pub(crate) fn of(plan: &LogicalPlan, info: &ViewInfo) -> Self {
+        let mut text = format!("tidegate plan {VERSION}\nview {:?} {:?}\n", info.name.0, info.identity);
+        schema(&info.schema, &mut text);
+        node(plan, 0, &mut text);
+        PlanId(*blake3::hash(text.as_bytes()).as_bytes())
+    }
+}
+
+fn schema(schema: &Schema, text: &mut String) {
+    for field in schema.fields() {
+        let duckdb_type = tidegate_core::schema::duckdb_type(field).unwrap_or_default();
+        text.push_str(&format!("  column {:?} {duckdb_type:?} {:?} {}\n", field.name(), field.data_type(), field.is_nullable()));
+    }
+}
+
+fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
+    text.push_str(&"  ".repeat(depth));
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            text.push_str(&format!("scan {:?}\n", scan.projection));
+            if let Some(relation) = Relation::of(scan.source.as_ref()) {
+                let kind = if matches!(relation.input, Input::Table(_)) { "table" } else { "view" };
+                text.push_str(&format!("  {kind} {:?} {} {:?}\n", relation.input.to_string(), relation.incarnation, relation.identity));
+                schema(&relation.declared, text);
+            }
+        }
+        other => {
+            let name = other.display().to_string();
+            text.push_str(name.split([':', ' ']).next().unwrap_or_default());
+            if let LogicalPlan::Join(join) = other {
+                text.push_str(&format!(" {:?}", join.null_equality));
+            }
+            if let LogicalPlan::Aggregate(aggregate) = other {
+                text.push_str(&format!(" groups {}", aggregate.group_expr.len()));
+            }
+            text.push('\n');
+            for expr in other.expressions() {
+                text.push_str(&format!("{}= {}\n", "  ".repeat(depth), typed(&expr, other)));
+            }
+        }
+    }
+    plan.inputs().into_iter().for_each(|input| node(input, depth + 1, text));
+}
+
+/// An expression with its type, where its inputs give one.
+fn typed(expr: &Expr, plan: &LogicalPlan) -> String {
+    let types = plan.inputs().into_iter().find_map(|input| expr.get_type(input.schema()).ok());
+    format!("{}: {types:?}", expression(expr, true))
+}
+
+impl fmt::Display for PlanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for PlanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PlanId({self})")
+    }
+}
+
+impl FromStr for PlanId {
+    type Err = blake3::HexError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(PlanId(*blake3::Hash::from_hex(text)?.as_bytes()))
+    }
+}
+
+impl Serialize for PlanId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PlanId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}

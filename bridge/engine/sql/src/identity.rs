@@ -1,0 +1,112 @@
+//! Row identity, derived bottom-up: which columns of a node's output are unique together.
+
+use datafusion_expr::logical_plan::{Aggregate, Join, Projection, TableScan};
+use datafusion_expr::{Expr, LogicalPlan};
+use tidegate_core::RowIdentity;
+
+use crate::error::Refusal;
+use crate::names::Relation;
+
+/// The identity of a node's rows, in the positions of its output.
+///
+/// A filter keeps the identity of its input; a projection does when all key columns pass
+/// unchanged; an aggregate has its groups as key, and an aggregate without groups at most one
+/// row. A join has the keys of both sides together, or that of one side alone when it meets at
+/// most one row of the other.
+pub fn identity(plan: &LogicalPlan) -> RowIdentity {
+    match key(plan) {
+        Some(columns) => RowIdentity::Key(columns),
+        None => RowIdentity::WholeRow,
+    }
+}
+
+fn key(plan: &LogicalPlan) -> Option<Vec<usize>> {
+    match plan {
+        LogicalPlan::TableScan(scan) => scan_key(scan),
+        LogicalPlan::EmptyRelation(_) => Some(Vec::new()),
+        LogicalPlan::Filter(node) => key(&node.input),
+        LogicalPlan::SubqueryAlias(node) => key(&node.input),
+        LogicalPlan::Distinct(node) => key(node.input()),
+        LogicalPlan::Projection(node) => projection_key(node),
+        LogicalPlan::Aggregate(node) => Some(aggregate_key(node)),
+        LogicalPlan::Join(node) => join_key(node),
+        _ => None,
+    }
+}
+
+fn scan_key(scan: &TableScan) -> Option<Vec<usize>> {
+    let RowIdentity::Key(columns) = &Relation::of(scan.source.as_ref())?.identity else { return None };
+    let position = |column: &usize| match &scan.projection {
+        Some(projection) => projection.iter().position(|p| p == column),
+        None => Some(*column),
+    };
+    columns.iter().map(position).collect()
+}
+
+fn projection_key(node: &Projection) -> Option<Vec<usize>> {
+    let schema = node.input.schema();
+    let source = |expr: &Expr| column_position(expr, schema);
+    let sources: Vec<Option<usize>> = node.expr.iter().map(source).collect();
+    key(&node.input)?.into_iter().map(|column| sources.iter().position(|s| *s == Some(column))).collect()
+}
+
+fn aggregate_key(node: &Aggregate) -> Vec<usize> {
+    (0..node.group_expr.len()).collect()
+}
+
+fn join_key(node: &Join) -> Option<Vec<usize>> {
+    let (left, right) = (key(&node.left)?, key(&node.right)?);
+    let covered = |key: &[usize], side: &LogicalPlan, exprs: Vec<&Expr>| {
+        let joined: Vec<Option<usize>> = exprs.into_iter().map(|e| column_position(e, side.schema())).collect();
+        key.iter().all(|column| joined.contains(&Some(*column)))
+    };
+    let width = node.left.schema().fields().len();
+    let shifted: Vec<usize> = right.iter().map(|column| column + width).collect();
+    if covered(&right, &node.right, node.on.iter().map(|(_, r)| r).collect()) {
+        return Some(left);
+    }
+    if covered(&left, &node.left, node.on.iter().map(|(l, _)| l).collect()) {
+        return Some(shifted);
+    }
+    Some(left.into_iter().chain(shifted).collect())
+}
+
+/// The position of a plain column, with or without another name.
+fn column_position(expr: &Expr, schema: &datafusion_common::DFSchema) -> Option<usize> {
+    match expr {
+        Expr::Column(column) => schema.index_of_column(column).ok(),
+        Expr::Alias(alias) => column_position(&alias.expr, schema),
+        _ => None,
+    }
+}
+
+/// The identity under the key that a view declares. It must follow from the plan: the declared
+/// columns hold all columns of the derived key.
+pub(crate) fn declared(derived: RowIdentity, key: &[String], columns: &[&str]) -> Result<RowIdentity, Refusal> {
+    let position = |name: &String| {
+        columns.iter().position(|c| c.eq_ignore_ascii_case(name)).ok_or_else(|| {
+            let hint = crate::names::did_you_mean(name, columns.iter().copied());
+            Refusal::new(format!("the declared key names a column {name} that the view does not have{hint}"))
+        })
+    };
+    let positions = key.iter().map(position).collect::<Result<Vec<_>, _>>()?;
+    match &derived {
+        RowIdentity::Key(proven) if proven.iter().all(|column| positions.contains(column)) => {
+            Ok(RowIdentity::Key(positions))
+        }
+        RowIdentity::Key(proven) => {
+            let names: Vec<&str> = proven.iter().filter_map(|i| columns.get(*i).copied()).collect();
+            Err(Refusal::new(format!(
+                "the declared key ({}) does not follow from the view, whose rows are told apart by ({}): \
+                 declare these, or leave the key out",
+                key.join(", "),
+                names.join(", ")
+            )))
+        }
+        _ => Err(Refusal::new(format!(
+            "the declared key ({}) cannot be proven: nothing in the view makes its rows unique; \
+             group by these columns, or leave the key out",
+            key.join(", ")
+        ))),
+    }
+}

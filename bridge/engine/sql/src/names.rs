@@ -1,0 +1,233 @@
+//! The names a view may use: tables by `source.table` or `source.schema.table`, earlier views by
+//! their bare names. All matching ignores the case of ASCII letters, as DuckDB's does.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion_common::TableReference;
+use datafusion_expr::{TableSource, TableType};
+use datafusion_sql::sqlparser::tokenizer::Span;
+use serde::{Deserialize, Serialize};
+use tidegate_core::{RowIdentity, TableName, TableSchema, ViewInfo, ViewName};
+
+use crate::error::Refusal;
+
+/// What a view reads.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Input {
+    /// A table of a source.
+    Table(TableName),
+    /// Another view of the pipeline.
+    View(ViewName),
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Input::Table(name) => name.fmt(f),
+            Input::View(name) => name.fmt(f),
+        }
+    }
+}
+
+/// The source behind a `TableScan`: which input it is and what its rows look like. The scan's
+/// `projection` counts in these columns. Inside a plan names are lower case, since SQL's names
+/// match whatever their case; `declared` has the columns as the input declares them.
+#[derive(Debug)]
+pub struct Relation {
+    /// The table or view.
+    pub input: Input,
+    /// Its columns in their declared case.
+    pub declared: SchemaRef,
+    /// How its rows are told apart.
+    pub identity: RowIdentity,
+    /// Which table this is, whatever its name; 0 for views.
+    pub incarnation: u64,
+    lowered: SchemaRef,
+}
+
+impl Relation {
+    fn new(input: Input, declared: SchemaRef, identity: RowIdentity, incarnation: u64) -> Self {
+        let lower = |f: &Arc<Field>| f.as_ref().clone().with_name(f.name().to_ascii_lowercase());
+        let lowered = Arc::new(Schema::new(declared.fields().iter().map(lower).collect::<Vec<_>>()));
+        Relation { input, declared, identity, incarnation, lowered }
+    }
+
+    /// The relation behind a scan of a plan made by this crate.
+    pub fn of(source: &dyn TableSource) -> Option<&Relation> {
+        source.as_any().downcast_ref()
+    }
+
+    /// The name a plan scans it by.
+    pub fn reference(&self) -> TableReference {
+        match &self.input {
+            Input::Table(name) => TableReference::full(
+                name.source.to_ascii_lowercase(),
+                name.schema.to_ascii_lowercase(),
+                name.table.to_ascii_lowercase(),
+            ),
+            Input::View(name) => TableReference::bare(name.0.to_ascii_lowercase()),
+        }
+    }
+
+    /// The name's parts as people write them: the default schema is left out.
+    fn written(&self) -> String {
+        match &self.input {
+            Input::Table(name) if is_default_schema(&name.schema) => format!("{}.{}", name.source, name.table),
+            input => input.to_string(),
+        }
+    }
+}
+
+impl TableSource for Relation {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.lowered)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+}
+
+/// The schemas that `source.table` looks in.
+const DEFAULT_SCHEMAS: [&str; 2] = ["main", "public"];
+
+fn is_default_schema(schema: &str) -> bool {
+    DEFAULT_SCHEMAS.iter().any(|default| schema.eq_ignore_ascii_case(default))
+}
+
+/// Everything a view can read.
+#[derive(Default)]
+pub struct Names {
+    relations: Vec<Arc<Relation>>,
+}
+
+impl Names {
+    /// The names of some tables.
+    pub fn new(tables: &[TableSchema]) -> Self {
+        let relation = |t: &TableSchema| {
+            let input = Input::Table(t.name.clone());
+            Arc::new(Relation::new(input, Arc::clone(&t.columns), t.identity.clone(), t.incarnation))
+        };
+        Names { relations: tables.iter().map(relation).collect() }
+    }
+
+    /// Lets later views read this one.
+    pub fn add_view(&mut self, info: &ViewInfo) {
+        let input = Input::View(info.name.clone());
+        self.relations.push(Arc::new(Relation::new(input, Arc::clone(&info.schema), info.identity.clone(), 0)));
+    }
+
+    /// The relation a plan scans under a name.
+    pub fn by_reference(&self, name: &TableReference) -> Option<&Arc<Relation>> {
+        self.relations.iter().find(|r| r.reference() == *name)
+    }
+
+    /// The relation that a name of one to three parts means.
+    pub fn resolve(&self, parts: &[String], span: Span) -> Result<&Arc<Relation>, Refusal> {
+        let mut found = self.relations.iter().filter(|r| means(parts, &r.input));
+        match (found.next(), found.next()) {
+            (Some(relation), None) => Ok(relation),
+            (Some(first), Some(second)) => Err(Refusal::at(
+                span,
+                format!("{} may be {} or {}: write the schema", parts.join("."), first.input, second.input),
+            )),
+            (None, _) => Err(Refusal::at(span, self.unknown(parts))),
+        }
+    }
+
+    /// Whether a name of two or three parts is that of a table, as the front of a column's name.
+    pub fn is_table(&self, parts: &[String]) -> bool {
+        parts.len() > 1 && self.relations.iter().any(|r| means(parts, &r.input))
+    }
+
+    /// A column's name in the case in which some input declares it.
+    pub(crate) fn declared_column<'a>(&'a self, lower: &'a str) -> &'a str {
+        let columns = self.relations.iter().flat_map(|r| r.declared.fields().iter());
+        columns.map(|f| f.name().as_str()).find(|name| name.eq_ignore_ascii_case(lower)).unwrap_or(lower)
+    }
+
+    fn unknown(&self, parts: &[String]) -> String {
+        let name = parts.join(".");
+        let mut candidates: Vec<String> = self.relations.iter().map(|r| r.written()).collect();
+        if let [bare] = parts {
+            let tables = self.relations.iter().filter(|r| matches!(&r.input, Input::Table(t) if t.table.eq_ignore_ascii_case(bare)));
+            if let Some(table) = tables.map(|r| r.written()).next() {
+                return format!("there is no view {name}: a table is written with its source, {table}");
+            }
+        }
+        candidates.sort();
+        format!("there is no table or view {name}{}", did_you_mean(&name, candidates.iter().map(String::as_str)))
+    }
+}
+
+fn means(parts: &[String], input: &Input) -> bool {
+    match (parts, input) {
+        ([view], Input::View(name)) => view.eq_ignore_ascii_case(&name.0),
+        ([source, table], Input::Table(name)) => {
+            source.eq_ignore_ascii_case(&name.source)
+                && table.eq_ignore_ascii_case(&name.table)
+                && is_default_schema(&name.schema)
+        }
+        ([source, schema, table], Input::Table(name)) => {
+            source.eq_ignore_ascii_case(&name.source)
+                && schema.eq_ignore_ascii_case(&name.schema)
+                && table.eq_ignore_ascii_case(&name.table)
+        }
+        _ => false,
+    }
+}
+
+/// `: did you mean a or b?` with the names nearest to `name`, or all of them when none is near
+/// and there are few.
+pub(crate) fn did_you_mean<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> String {
+    let wanted = name.to_ascii_lowercase();
+    let mut ranked: Vec<(usize, &str)> =
+        candidates.map(|c| (distance(&wanted, &c.to_ascii_lowercase()), c)).collect();
+    ranked.sort();
+    ranked.dedup();
+    let near: Vec<&str> =
+        ranked.iter().filter(|(d, _)| *d <= 1 + wanted.chars().count() / 3).map(|(_, c)| *c).take(3).collect();
+    if !near.is_empty() {
+        return format!(": did you mean {}?", near.join(" or "));
+    }
+    match ranked.len() {
+        0 => ": there is none".to_owned(),
+        1..=8 => format!(": there is {}", ranked.iter().map(|(_, c)| *c).collect::<Vec<_>>().join(", ")),
+        _ => ": check its spelling".to_owned(),
+    }
+}
+
+/// Levenshtein distance in characters.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_names_come_first() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(did_you_mean("amout", ["amount", "id", "at"].into_iter()), ": did you mean amount?");
+        assert_eq!(did_you_mean("zzz", ["amount", "id"].into_iter()), ": there is id, amount");
+    }
+}

@@ -1,0 +1,216 @@
+//! Planned views over known tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use datafusion_expr::LogicalPlan;
+use serde::{Deserialize, Serialize};
+use tidegate_core::{Binder, DeclaredColumn, TableSchema, ViewInfo, ViewName};
+
+use crate::error::{PlanError, Refusal};
+use crate::fingerprint::PlanId;
+use crate::names::{Input, Names, Relation};
+use crate::optimise::optimise;
+use crate::output::declare;
+use crate::resolve::resolve;
+use crate::semantics::bind_plan;
+use crate::validate::validate;
+use crate::{explain, identity, parse, syntax};
+
+/// A view as the pipeline file has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewDef {
+    /// Its name.
+    pub name: ViewName,
+    /// Its query.
+    pub sql: String,
+    /// The columns by which its rows are told apart, where the pipeline file says so.
+    pub key: Option<Vec<String>>,
+}
+
+/// Everything a program is planned from; with it, the same program is planned again without
+/// asking DuckDB.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramDefinition {
+    /// The tables that some view reads, by name.
+    pub tables: Vec<TableSchema>,
+    /// The views, those that are read before those that read them.
+    pub views: Vec<ViewDef>,
+    /// The columns of each view, as DuckDB names and types them.
+    pub columns: Vec<Vec<DeclaredColumn>>,
+}
+
+/// A view with its plan.
+#[derive(Debug, Clone)]
+pub struct PlannedView {
+    /// Name, columns and row identity of the view.
+    pub info: ViewInfo,
+    /// What the view's state belongs to.
+    pub plan_id: PlanId,
+    /// The tables and views it reads, each once, sorted.
+    pub inputs: Vec<Input>,
+    /// The optimised and validated plan. Its root has the view's columns.
+    pub plan: LogicalPlan,
+}
+
+impl PlannedView {
+    /// The tree of operators with row identity and state, one line each.
+    pub fn explain_text(&self) -> String {
+        explain::text(&self.plan)
+    }
+
+    /// The same as JSON: `operator`, `detail`, `row_identity`, `state`, `inputs`.
+    pub fn explain_json(&self) -> serde_json::Value {
+        explain::json(&self.plan)
+    }
+}
+
+/// Planned views over known tables.
+#[derive(Debug, Clone)]
+pub struct Program {
+    definition: ProgramDefinition,
+    views: Vec<PlannedView>,
+}
+
+impl Program {
+    /// Plans all views. `tables` are the schemas of every table the views use; others may be
+    /// among them. `views` may be in any order. One error a faulty view.
+    pub fn plan(tables: Vec<TableSchema>, views: Vec<ViewDef>, binder: &dyn Binder) -> Result<Program, Vec<PlanError>> {
+        let views = in_order(views)?;
+        let sources: Vec<(ViewName, String)> = views.iter().map(|v| (v.name.clone(), v.sql.clone())).collect();
+        let mut columns = Vec::with_capacity(views.len());
+        for described in binder.describe(&tables, &sources) {
+            columns.push(described.map_err(|error| error.message));
+        }
+        build(tables, views, columns)
+    }
+
+    /// The same without asking DuckDB again: from what a checkpoint recorded.
+    pub fn from_definition(definition: ProgramDefinition) -> Result<Program, Vec<PlanError>> {
+        let ProgramDefinition { tables, views, columns } = definition;
+        build(tables, views, columns.into_iter().map(Ok).collect())
+    }
+
+    /// What to record for [`from_definition`](Program::from_definition).
+    pub fn definition(&self) -> &ProgramDefinition {
+        &self.definition
+    }
+
+    /// The tables that some view reads.
+    pub fn tables(&self) -> &[TableSchema] {
+        &self.definition.tables
+    }
+
+    /// The views, those that are read before those that read them.
+    pub fn views(&self) -> &[PlannedView] {
+        &self.views
+    }
+
+    /// A view by its exact name.
+    pub fn view(&self, name: &ViewName) -> Option<&PlannedView> {
+        self.views.iter().find(|view| view.info.name == *name)
+    }
+}
+
+fn build(
+    tables: Vec<TableSchema>,
+    definitions: Vec<ViewDef>,
+    columns: Vec<Result<Vec<DeclaredColumn>, String>>,
+) -> Result<Program, Vec<PlanError>> {
+    let mut names = Names::new(&tables);
+    let mut views: Vec<PlannedView> = Vec::with_capacity(definitions.len());
+    let mut declared = Vec::with_capacity(definitions.len());
+    let mut errors: Vec<PlanError> = Vec::new();
+    let mut columns = columns.into_iter();
+    for definition in &definitions {
+        let described = columns.next().unwrap_or_else(|| Err("DuckDB did not answer for this view".to_owned()));
+        let faulty = reads(definition).into_iter().find(|read| errors.iter().any(|e| e.view.0.eq_ignore_ascii_case(read)));
+        let planned = match faulty {
+            Some(upstream) => Err(Refusal::new(format!("it reads the view {upstream}, which cannot be planned: correct that one first"))),
+            None => plan_view(definition, described, &names),
+        };
+        match planned {
+            Ok((view, described)) => {
+                names.add_view(&view.info);
+                views.push(view);
+                declared.push(described);
+            }
+            Err(refusal) => errors.push(PlanError::new(&definition.name, refusal)),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let used: BTreeSet<&Input> = views.iter().flat_map(|v| &v.inputs).collect();
+    let mut tables: Vec<TableSchema> =
+        tables.iter().filter(|t| used.contains(&Input::Table(t.name.clone()))).cloned().collect();
+    tables.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Program { definition: ProgramDefinition { tables, views: definitions, columns: declared }, views })
+}
+
+fn plan_view(
+    definition: &ViewDef,
+    described: Result<Vec<DeclaredColumn>, String>,
+    names: &Names,
+) -> Result<(PlannedView, Vec<DeclaredColumn>), Refusal> {
+    let mut query = parse::parse(&definition.sql)?;
+    syntax::prepare(&mut query, names)?;
+    let bound = bind_plan(resolve(query, names)?)?;
+    let columns = described.map_err(Refusal::new)?;
+    let (plan, schema) = declare(bound, &columns)?;
+    let plan = optimise(plan)?;
+    validate(&plan)?;
+    let mut identity = identity::identity(&plan);
+    if let Some(key) = &definition.key {
+        let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
+        identity = identity::declared(identity, key, &names)?;
+    }
+    let info = ViewInfo { name: definition.name.clone(), schema, identity };
+    let plan_id = PlanId::of(&plan, &info);
+    let mut inputs = BTreeSet::new();
+    collect_inputs(&plan, &mut inputs);
+    Ok((PlannedView { info, plan_id, inputs: inputs.into_iter().collect(), plan }, columns))
+}
+
+fn collect_inputs(plan: &LogicalPlan, inputs: &mut BTreeSet<Input>) {
+    if let LogicalPlan::TableScan(scan) = plan {
+        inputs.extend(Relation::of(scan.source.as_ref()).map(|relation| relation.input.clone()));
+    }
+    plan.inputs().into_iter().for_each(|input| collect_inputs(input, inputs));
+}
+
+/// The bare names a view reads; none when its SQL cannot be parsed, which planning will say.
+fn reads(definition: &ViewDef) -> Vec<String> {
+    let references = parse::table_references(&definition.sql).unwrap_or_default();
+    references.into_iter().filter_map(|parts| <[String; 1]>::try_from(parts).ok()).map(|[name]| name).collect()
+}
+
+/// Views that are read before those that read them, otherwise in the given order.
+fn in_order(views: Vec<ViewDef>) -> Result<Vec<ViewDef>, Vec<PlanError>> {
+    let mut by_name: BTreeMap<String, usize> = BTreeMap::new();
+    for (position, view) in views.iter().enumerate() {
+        if by_name.insert(view.name.0.to_ascii_lowercase(), position).is_some() {
+            let refusal = Refusal::new("another view has this name, and names match whatever their case: rename one of them");
+            return Err(vec![PlanError::new(&view.name, refusal)]);
+        }
+    }
+    let edges: Vec<Vec<usize>> = views
+        .iter()
+        .map(|view| reads(view).iter().filter_map(|name| by_name.get(&name.to_ascii_lowercase()).copied()).collect())
+        .collect();
+    let mut placed = vec![false; views.len()];
+    let mut order: Vec<usize> = Vec::with_capacity(views.len());
+    while order.len() < views.len() {
+        let ready = (0..views.len()).find(|i| !placed[*i] && edges[*i].iter().all(|upstream| placed[*upstream]));
+        let Some(ready) = ready else {
+            let circle = (0..views.len()).filter(|i| !placed[*i]).map(|i| {
+                let refusal = Refusal::new("it reads itself, directly or through other views: break the circle");
+                PlanError::new(&views[i].name, refusal)
+            });
+            return Err(circle.collect());
+        };
+        placed[ready] = true;
+        order.push(ready);
+    }
+    let mut views: Vec<Option<ViewDef>> = views.into_iter().map(Some).collect();
+    Ok(order.into_iter().filter_map(|i| views[i].take()).collect())
+}

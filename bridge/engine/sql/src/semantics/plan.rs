@@ -1,0 +1,144 @@
+//! Plans bound bottom-up: every expression gets its types from the bound input, every column
+//! keeps its name.
+
+use std::sync::Arc;
+
+use datafusion_common::{Column, JoinConstraint, JoinType};
+use datafusion_expr::logical_plan::{Aggregate, Distinct, Filter, Join, Projection, SubqueryAlias, Union};
+use datafusion_expr::{Expr, LogicalPlan, Operator};
+
+use super::bind::{bind, bind_condition, bind_settled, place};
+use super::bound::Bound;
+use super::coercion::common;
+use super::compare::{canonical, compare};
+use crate::error::Refusal;
+
+/// Binds a plan as DuckDB would.
+pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
+    match plan {
+        LogicalPlan::TableScan(_) => Ok(plan),
+        LogicalPlan::EmptyRelation(_) => Ok(plan),
+        LogicalPlan::Projection(node) => {
+            let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
+            let schema = input.schema();
+            let named = node.schema.iter().zip(&node.expr).map(|((qualifier, field), expr)| {
+                let bound = bind_settled(expr, schema)?;
+                Ok(named(bound.expr, qualifier, field.name()))
+            });
+            let exprs = named.collect::<Result<Vec<_>, Refusal>>()?;
+            Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
+        }
+        LogicalPlan::Filter(node) => {
+            let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
+            let predicate = bind_condition(&node.predicate, input.schema())?;
+            Ok(LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(input))?))
+        }
+        LogicalPlan::Aggregate(node) => aggregate(node),
+        LogicalPlan::Join(node) => join(node),
+        LogicalPlan::SubqueryAlias(node) => {
+            let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
+            Ok(LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(Arc::new(input), node.alias)?))
+        }
+        LogicalPlan::Distinct(Distinct::All(input)) => {
+            let input = bind_plan(Arc::unwrap_or_clone(input))?;
+            Ok(LogicalPlan::Distinct(Distinct::All(Arc::new(input))))
+        }
+        LogicalPlan::Union(node) => union(node),
+        other => {
+            let name = other.display().to_string();
+            let name = name.split([':', ' ']).next().unwrap_or_default().to_owned();
+            Err(Refusal::new(format!("the operator {name} cannot be maintained incrementally: write the view without it")))
+        }
+    }
+}
+
+/// An expression under a column's name; a column that has it already is left alone.
+fn named(expr: Expr, qualifier: Option<&datafusion_common::TableReference>, name: &str) -> Expr {
+    match &expr {
+        Expr::Column(column) if column.relation.as_ref() == qualifier && column.name == name => expr,
+        _ => match qualifier {
+            Some(qualifier) => expr.alias_qualified(Some(qualifier.clone()), name),
+            None => expr.alias(name),
+        },
+    }
+}
+
+fn aggregate(node: Aggregate) -> Result<LogicalPlan, Refusal> {
+    let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
+    let schema = input.schema();
+    let groups = node.group_expr.len();
+    let mut group_expr = Vec::with_capacity(groups);
+    let mut aggr_expr = Vec::with_capacity(node.aggr_expr.len());
+    for (position, expr) in node.group_expr.iter().chain(&node.aggr_expr).enumerate() {
+        if matches!(expr, Expr::GroupingSet(_)) {
+            return Err(Refusal::new("grouping sets cannot be maintained incrementally: write one view for each grouping"));
+        }
+        let (qualifier, field) = node.schema.qualified_field(position);
+        let bound = bind_settled(expr, schema)?;
+        if position < groups {
+            // Equal floats must be one key whatever their bits.
+            group_expr.push(named(canonical(bound.expr, &bound.data_type), qualifier, field.name()));
+        } else {
+            aggr_expr.push(named(bound.expr, qualifier, field.name()));
+        }
+    }
+    Ok(LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input), group_expr, aggr_expr)?))
+}
+
+fn join(node: Join) -> Result<LogicalPlan, Refusal> {
+    let left = bind_plan(Arc::unwrap_or_clone(node.left))?;
+    let right = bind_plan(Arc::unwrap_or_clone(node.right))?;
+    if node.join_type != JoinType::Inner {
+        return Err(Refusal::new(format!("{} JOIN cannot be maintained incrementally: write an inner join", node.join_type)));
+    }
+    let mut conditions = Vec::new();
+    let both = left.schema().join(right.schema())?;
+    for (a, b) in node.on {
+        let bound = compare(Operator::Eq, bind(&a, left.schema())?, bind(&b, right.schema())?)
+            .map_err(|refusal| refusal.or_at(place(&a)))?;
+        conditions.push(bound.expr);
+    }
+    if let Some(filter) = &node.filter {
+        conditions.push(bind_condition(filter, &both)?);
+    }
+    let filter = conditions.into_iter().reduce(Expr::and);
+    Ok(LogicalPlan::Join(Join::try_new(
+        Arc::new(left),
+        Arc::new(right),
+        Vec::new(),
+        filter,
+        JoinType::Inner,
+        JoinConstraint::On,
+        node.null_equality,
+        false,
+    )?))
+}
+
+/// Columns of a union meet in one type each, as results of a CASE do.
+fn union(node: Union) -> Result<LogicalPlan, Refusal> {
+    let inputs = node.inputs.into_iter().map(|input| bind_plan(Arc::unwrap_or_clone(input)));
+    let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+    let width = inputs.first().map_or(0, |input| input.schema().fields().len());
+    if inputs.iter().any(|input| input.schema().fields().len() != width) {
+        return Err(Refusal::new("the parts of a UNION have different numbers of columns: select the same number in each"));
+    }
+    let column = |input: &LogicalPlan, i: usize| -> Result<Bound, Refusal> {
+        let column = Column::from(input.schema().qualified_field(i));
+        bind(&Expr::Column(column), input.schema())
+    };
+    let mut types = Vec::with_capacity(width);
+    for i in 0..width {
+        let values = inputs.iter().map(|input| column(input, i)).collect::<Result<Vec<_>, _>>()?;
+        types.push(common(&values.iter().collect::<Vec<_>>())?);
+    }
+    let names: Vec<String> = inputs[0].schema().fields().iter().map(|f| f.name().clone()).collect();
+    let mut converted = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        let mut exprs = Vec::with_capacity(width);
+        for i in 0..width {
+            exprs.push(column(&input, i)?.to(&types[i])?.alias(&names[i]));
+        }
+        converted.push(Arc::new(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?)));
+    }
+    Ok(LogicalPlan::Union(Union::try_new_with_loose_types(converted)?))
+}

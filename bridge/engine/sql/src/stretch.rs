@@ -1,0 +1,270 @@
+//! Stateless stretches: filters and projections compiled to vectorised expressions and applied to
+//! Z-sets. Weights follow the rows; nothing is kept.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::{filter, filter_record_batch, prep_null_mask_filter};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion_common::{DFSchema, DataFusionError};
+use datafusion_expr::execution_props::ExecutionProps;
+use datafusion_expr::utils::split_conjunction;
+use datafusion_expr::{ColumnarValue, Expr, LogicalPlan};
+use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
+use tidegate_core::ZSet;
+
+use crate::explain::type_name;
+use crate::names::Relation;
+
+/// A stretch that cannot be compiled or applied.
+#[derive(Debug, thiserror::Error)]
+pub enum StretchError {
+    /// The rows are not those the stretch was compiled for: a bug of the caller.
+    #[error("column {column} of the input is {found} where {expected} was planned")]
+    Input {
+        /// The column.
+        column: String,
+        /// What it is.
+        found: String,
+        /// What it should be.
+        expected: String,
+    },
+    /// A value could not be computed: an overflow, a text that is no number. The message says
+    /// which operation and holds no values.
+    #[error("{0}")]
+    Evaluate(String),
+    /// The expressions cannot be compiled: a bug, since the planner made them.
+    #[error("an expression cannot be compiled: {0}")]
+    Compile(String),
+}
+
+/// Filters and projections in the order in which they apply.
+#[derive(Debug, Clone)]
+pub struct Stretch {
+    input: SchemaRef,
+    output: SchemaRef,
+    steps: Vec<Step>,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// One condition after the other, each on the rows that passed those before it, so that a
+    /// condition may guard the next one against values it cannot take.
+    Filter(Vec<Arc<dyn PhysicalExpr>>),
+    Project(Vec<Arc<dyn PhysicalExpr>>, SchemaRef),
+    /// Columns by position, which costs nothing.
+    Pick(Vec<usize>, SchemaRef),
+}
+
+impl Stretch {
+    /// Compiles the stateless nodes at the top of a plan (projections, filters and aliases) and
+    /// answers the first node below them that is none.
+    ///
+    /// The stretch reads that node's output; when it is a scan, it reads all columns of the table
+    /// or view as declared, and the scan's own projection is part of the stretch.
+    pub fn compile(plan: &LogicalPlan) -> Result<(Stretch, &LogicalPlan), StretchError> {
+        match plan {
+            LogicalPlan::Projection(node) => {
+                let (stretch, below) = Stretch::compile(&node.input)?;
+                Ok((stretch.then_project(&node.expr, node.input.schema(), node.schema.as_arrow())?, below))
+            }
+            LogicalPlan::Filter(node) => {
+                let (stretch, below) = Stretch::compile(&node.input)?;
+                Ok((stretch.then_filter(&node.predicate, node.input.schema())?, below))
+            }
+            LogicalPlan::SubqueryAlias(node) => Stretch::compile(&node.input),
+            LogicalPlan::TableScan(scan) => {
+                let relation = Relation::of(scan.source.as_ref())
+                    .ok_or_else(|| StretchError::Compile(format!("{} is not a known table", scan.table_name)))?;
+                let stretch = Stretch::nothing(&relation.declared);
+                Ok((
+                    match &scan.projection {
+                        Some(columns) => stretch.then_pick(columns),
+                        None => stretch,
+                    },
+                    plan,
+                ))
+            }
+            other => Ok((Stretch::nothing(other.schema().as_arrow()), other)),
+        }
+    }
+
+    /// A stretch that leaves rows with these columns as they are.
+    pub fn nothing(input: &Schema) -> Stretch {
+        let schema = nullable(input.fields().iter().map(|f| f.as_ref().clone()));
+        Stretch { input: Arc::clone(&schema), output: schema, steps: Vec::new() }
+    }
+
+    /// Keeps the rows for which `predicate` is true, over rows with the columns of `input`.
+    pub fn predicate(predicate: &Expr, input: &DFSchema) -> Result<Stretch, StretchError> {
+        Stretch::nothing(input.as_arrow()).then_filter(predicate, input)
+    }
+
+    /// Computes `exprs` over rows with the columns of `input`. The columns are called by position.
+    pub fn projection(exprs: &[Expr], input: &DFSchema) -> Result<Stretch, StretchError> {
+        use datafusion_expr::ExprSchemable;
+        let fields = exprs.iter().enumerate().map(|(i, expr)| {
+            let data_type = expr.get_type(input).map_err(compile_error)?;
+            Ok(Field::new(i.to_string(), data_type, true))
+        });
+        let output = Schema::new(fields.collect::<Result<Vec<_>, StretchError>>()?);
+        Stretch::nothing(input.as_arrow()).then_project(exprs, input, &output)
+    }
+
+    /// The columns it reads; only positions and types matter, names may differ.
+    pub fn input(&self) -> &SchemaRef {
+        &self.input
+    }
+
+    /// The columns it answers, all nullable.
+    pub fn output(&self) -> &SchemaRef {
+        &self.output
+    }
+
+    /// Whether rows pass unchanged.
+    pub fn is_nothing(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Adds a filter over rows with the columns of `schema`, which are those answered so far.
+    pub fn then_filter(mut self, predicate: &Expr, schema: &DFSchema) -> Result<Stretch, StretchError> {
+        let conditions = split_conjunction(predicate).into_iter().map(|e| physical(e, schema));
+        self.steps.push(Step::Filter(conditions.collect::<Result<Vec<_>, _>>()?));
+        Ok(self)
+    }
+
+    /// Adds a projection over rows with the columns of `schema`; `output` names its columns.
+    pub fn then_project(mut self, exprs: &[Expr], schema: &DFSchema, output: &Schema) -> Result<Stretch, StretchError> {
+        let output = nullable(output.fields().iter().map(|f| f.as_ref().clone()));
+        let positions: Option<Vec<usize>> = exprs.iter().map(|e| position(e, schema)).collect();
+        self.steps.push(match positions {
+            Some(positions) => Step::Pick(positions, Arc::clone(&output)),
+            None => {
+                let exprs = exprs.iter().map(|e| physical(e, schema)).collect::<Result<Vec<_>, _>>()?;
+                Step::Project(exprs, Arc::clone(&output))
+            }
+        });
+        self.output = output;
+        Ok(self)
+    }
+
+    /// Adds a choice of columns by position.
+    #[must_use]
+    pub fn then_pick(mut self, columns: &[usize]) -> Stretch {
+        let output = nullable(columns.iter().map(|i| self.output.field(*i).clone()));
+        self.steps.push(Step::Pick(columns.to_vec(), Arc::clone(&output)));
+        self.output = output;
+        self
+    }
+
+    /// Filters and projects a Z-set. A condition that is NULL is not true.
+    pub fn apply(&self, zset: &ZSet) -> Result<ZSet, StretchError> {
+        let (mut rows, mut weights) = (self.relabel(zset.rows())?, zset.weights().clone());
+        for step in &self.steps {
+            match step {
+                Step::Filter(conditions) => {
+                    for condition in conditions {
+                        let Some(mask) = mask(condition, &rows)? else { continue };
+                        rows = filter_record_batch(&rows, &mask).map_err(arrow_error)?;
+                        weights = filter(&weights, &mask).map_err(arrow_error)?.as_primitive().clone();
+                    }
+                }
+                Step::Project(exprs, schema) => {
+                    let columns = exprs.iter().map(|e| evaluate(e, &rows)).collect::<Result<Vec<_>, _>>()?;
+                    rows = batch(schema, columns, rows.num_rows())?;
+                }
+                Step::Pick(positions, schema) => {
+                    let columns = positions.iter().map(|i| Arc::clone(rows.column(*i))).collect();
+                    rows = batch(schema, columns, rows.num_rows())?;
+                }
+            }
+        }
+        Ok(ZSet::new(rows, weights))
+    }
+
+    /// The same for rows that all have one weight.
+    pub fn apply_rows(&self, rows: &RecordBatch) -> Result<RecordBatch, StretchError> {
+        Ok(self.apply(&ZSet::uniform(rows.clone(), 1))?.into_parts().0)
+    }
+
+    /// The rows under the planned schema, if the types are the planned ones.
+    fn relabel(&self, rows: &RecordBatch) -> Result<RecordBatch, StretchError> {
+        let found = rows.schema();
+        if found.fields().len() != self.input.fields().len() {
+            return Err(StretchError::Input {
+                column: "*".to_owned(),
+                found: format!("{} columns", found.fields().len()),
+                expected: format!("{} columns", self.input.fields().len()),
+            });
+        }
+        for (found, expected) in found.fields().iter().zip(self.input.fields()) {
+            if found.data_type() != expected.data_type() {
+                return Err(StretchError::Input {
+                    column: expected.name().clone(),
+                    found: type_name(found.data_type()),
+                    expected: type_name(expected.data_type()),
+                });
+            }
+        }
+        batch(&self.input, rows.columns().to_vec(), rows.num_rows())
+    }
+}
+
+fn nullable(fields: impl Iterator<Item = Field>) -> SchemaRef {
+    Arc::new(Schema::new(fields.map(|f| f.with_nullable(true)).collect::<Vec<_>>()))
+}
+
+fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, StretchError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options).map_err(arrow_error)
+}
+
+fn position(expr: &Expr, schema: &DFSchema) -> Option<usize> {
+    match expr {
+        Expr::Column(column) => schema.index_of_column(column).ok(),
+        Expr::Alias(alias) => position(&alias.expr, schema),
+        _ => None,
+    }
+}
+
+fn physical(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>, StretchError> {
+    create_physical_expr(expr, schema, &ExecutionProps::new()).map_err(compile_error)
+}
+
+/// The rows to keep; `None` when all of them are.
+fn mask(condition: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<Option<BooleanArray>, StretchError> {
+    let answer = evaluate(condition, rows)?;
+    let mask = answer.as_boolean_opt().ok_or_else(|| StretchError::Compile("a condition is not BOOLEAN".to_owned()))?;
+    let mask = if mask.null_count() > 0 { prep_null_mask_filter(mask) } else { mask.clone() };
+    Ok(if mask.true_count() == rows.num_rows() { None } else { Some(mask) })
+}
+
+fn evaluate(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<ArrayRef, StretchError> {
+    match expr.evaluate(rows).map_err(evaluate_error)? {
+        ColumnarValue::Array(array) => Ok(array),
+        ColumnarValue::Scalar(value) => value.to_array_of_size(rows.num_rows()).map_err(evaluate_error),
+    }
+}
+
+fn compile_error(error: DataFusionError) -> StretchError {
+    StretchError::Compile(error.strip_backtrace())
+}
+
+/// Our kernels' messages hold no values; what others say is not passed on.
+fn evaluate_error(error: DataFusionError) -> StretchError {
+    fn own(error: &DataFusionError) -> Option<&str> {
+        match error {
+            DataFusionError::Execution(message) => Some(message),
+            DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => own(inner),
+            _ => None,
+        }
+    }
+    StretchError::Evaluate(own(&error).unwrap_or("an expression could not be evaluated").to_owned())
+}
+
+fn arrow_error(error: arrow::error::ArrowError) -> StretchError {
+    StretchError::Compile(match error {
+        arrow::error::ArrowError::InvalidArgumentError(message) => message,
+        _ => "an Arrow operation failed".to_owned(),
+    })
+}

@@ -1,0 +1,344 @@
+//! Expressions: what is allowed, rewritten into columns, literals, connectives and calls.
+
+use datafusion_sql::sqlparser::ast::{
+    BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, Ident, ObjectName, Spanned, UnaryOperator, Value, ValueWithSpan,
+};
+use datafusion_sql::sqlparser::tokenizer::Span;
+
+use super::{literal, precedence, type_name};
+use crate::error::Refusal;
+use crate::names::Names;
+use crate::semantics;
+
+/// Rewrites one expression in place.
+pub(super) fn prepare(expr: &mut Expr, names: &Names) -> Result<(), Refusal> {
+    precedence::check(expr)?;
+    let span = expr.span();
+    let here = |refusal: Refusal| refusal.or_at((span.start.line > 0).then_some(span.start));
+    let taken = std::mem::replace(expr, null());
+    *expr = rewrite(taken, span, names).map_err(here)?;
+    Ok(())
+}
+
+fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
+    let walk = |mut e: Box<Expr>| prepare(&mut e, names).map(|()| *e);
+    let walk_boxed = |e: Box<Expr>| walk(e).map(Box::new);
+    Ok(match expr {
+        Expr::Identifier(ident) => Expr::Identifier(lower(ident)),
+        Expr::CompoundIdentifier(parts) => column(parts, span, names)?,
+        Expr::Nested(inner) => walk(inner)?,
+        Expr::Value(value) => constant(value, span)?,
+        Expr::TypedString(typed) => {
+            let data_type = type_name::duckdb_type(&typed.data_type)?;
+            cast(Expr::Value(typed.value), &data_type, span)
+        }
+        Expr::Interval(interval) => {
+            let parts = literal::interval(&interval)?;
+            let numbers = [i64::from(parts.months), i64::from(parts.days), parts.micros];
+            call("#interval", span, numbers.map(|n| string(n.to_string())).to_vec())
+        }
+        Expr::BinaryOp { left, op, right } => {
+            let (left, right) = (walk(left)?, walk(right)?);
+            match op {
+                BinaryOperator::And | BinaryOperator::Or => {
+                    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
+                }
+                op => call(operator(&op)?, span, vec![left, right]),
+            }
+        }
+        Expr::UnaryOp { op, expr } => match op {
+            UnaryOperator::Not => Expr::UnaryOp { op, expr: walk_boxed(expr)? },
+            UnaryOperator::Minus => call("#negate", span, vec![walk(expr)?]),
+            UnaryOperator::Plus => call("#plus", span, vec![walk(expr)?]),
+            op => return Err(refuse(&format!("the operator {op}"), "write it with + - * / // % or a function")),
+        },
+        Expr::IsNull(e) => Expr::IsNull(walk_boxed(e)?),
+        Expr::IsNotNull(e) => Expr::IsNotNull(walk_boxed(e)?),
+        Expr::IsTrue(e) => Expr::IsTrue(walk_boxed(e)?),
+        Expr::IsNotTrue(e) => Expr::IsNotTrue(walk_boxed(e)?),
+        Expr::IsFalse(e) => Expr::IsFalse(walk_boxed(e)?),
+        Expr::IsNotFalse(e) => Expr::IsNotFalse(walk_boxed(e)?),
+        Expr::IsUnknown(e) => Expr::IsUnknown(walk_boxed(e)?),
+        Expr::IsNotUnknown(e) => Expr::IsNotUnknown(walk_boxed(e)?),
+        Expr::IsDistinctFrom(a, b) => call("#distinct_from", span, vec![walk(a)?, walk(b)?]),
+        Expr::IsNotDistinctFrom(a, b) => call("#not_distinct_from", span, vec![walk(a)?, walk(b)?]),
+        Expr::Between { expr, negated, low, high } => {
+            negate(negated, call("#between", span, vec![walk(expr)?, walk(low)?, walk(high)?]))
+        }
+        Expr::InList { expr, list, negated } => {
+            let mut args = vec![walk(expr)?];
+            for item in list {
+                args.push(walk(Box::new(item))?);
+            }
+            negate(negated, call("#in", span, args))
+        }
+        Expr::Like { negated, any: false, expr, pattern, escape_char } => {
+            let args = like_args(walk(expr)?, walk(pattern)?, escape_char);
+            negate(negated, call("#like", span, args))
+        }
+        Expr::ILike { negated, any: false, expr, pattern, escape_char } => {
+            let args = like_args(walk(expr)?, walk(pattern)?, escape_char);
+            negate(negated, call("#ilike", span, args))
+        }
+        Expr::Cast { kind, expr, data_type, format: None, array: false } => {
+            if !matches!(kind, CastKind::Cast | CastKind::DoubleColon) {
+                return Err(refuse("TRY_CAST", "use CAST on values that can be cast"));
+            }
+            let data_type = type_name::duckdb_type(&data_type)?;
+            cast(walk(expr)?, &data_type, span)
+        }
+        Expr::Extract { field, expr, .. } => {
+            call("date_part", span, vec![string(field.to_string().to_lowercase()), walk(expr)?])
+        }
+        Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(f) } if f.to_string().is_empty() || no_field(&f) => {
+            call("ceil", span, vec![walk(expr)?])
+        }
+        Expr::Floor { expr, field: CeilFloorKind::DateTimeField(f) } if no_field(&f) => {
+            call("floor", span, vec![walk(expr)?])
+        }
+        Expr::Position { expr, r#in } => call("strpos", span, vec![walk(r#in)?, walk(expr)?]),
+        Expr::Substring { expr, substring_from, substring_for, .. } => {
+            let Some(from) = substring_from else {
+                return Err(refuse("SUBSTRING without a start", "write substring(text, start, length)"));
+            };
+            let mut args = vec![walk(expr)?, walk(from)?];
+            if let Some(length) = substring_for {
+                args.push(walk(length)?);
+            }
+            call("substring", span, args)
+        }
+        Expr::Trim { expr, trim_where, trim_what, trim_characters } => {
+            let name = match trim_where.map(|w| w.to_string().to_ascii_uppercase()).as_deref() {
+                Some("LEADING") => "ltrim",
+                Some("TRAILING") => "rtrim",
+                _ => "trim",
+            };
+            let mut args = vec![walk(expr)?];
+            if let Some(what) = trim_what {
+                args.push(walk(what)?);
+            }
+            for what in trim_characters.into_iter().flatten() {
+                args.push(walk(Box::new(what))?);
+            }
+            call(name, span, args)
+        }
+        Expr::Case { case_token, end_token, operand, conditions, else_result } => {
+            let operand = operand.map(walk).transpose()?;
+            let mut whens = Vec::with_capacity(conditions.len());
+            for CaseWhen { condition, result } in conditions {
+                let mut condition = walk(Box::new(condition))?;
+                if let Some(operand) = &operand {
+                    condition = call("#eq", span, vec![operand.clone(), condition]);
+                }
+                whens.push(CaseWhen { condition, result: walk(Box::new(result))? });
+            }
+            let else_result = else_result.map(walk_boxed).transpose()?;
+            Expr::Case { case_token, end_token, operand: None, conditions: whens, else_result }
+        }
+        Expr::Function(function) => self::function(function, span, names)?,
+        other => return Err(refuse_construct(&other)),
+    })
+}
+
+fn no_field(field: &datafusion_sql::sqlparser::ast::DateTimeField) -> bool {
+    matches!(field, datafusion_sql::sqlparser::ast::DateTimeField::NoDateTime)
+}
+
+fn operator(op: &BinaryOperator) -> Result<&'static str, Refusal> {
+    Ok(match op {
+        BinaryOperator::Plus => "#add",
+        BinaryOperator::Minus => "#subtract",
+        BinaryOperator::Multiply => "#multiply",
+        BinaryOperator::Divide => "#divide",
+        BinaryOperator::DuckIntegerDivide => "#integer_divide",
+        BinaryOperator::Modulo => "#modulo",
+        BinaryOperator::StringConcat => "#concat",
+        BinaryOperator::Eq => "#eq",
+        BinaryOperator::NotEq => "#not_eq",
+        BinaryOperator::Lt => "#lt",
+        BinaryOperator::LtEq => "#lt_eq",
+        BinaryOperator::Gt => "#gt",
+        BinaryOperator::GtEq => "#gt_eq",
+        op => return Err(refuse(&format!("the operator {op}"), "write it with + - * / // % || or a function")),
+    })
+}
+
+fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refusal> {
+    let parts = crate::parse::parts(&function.name);
+    let [name] = parts.as_slice() else {
+        return Err(refuse(&format!("the function {}", function.name), "use a built-in function"));
+    };
+    let name = name.to_ascii_lowercase();
+    if function.over.is_some() {
+        return Err(refuse(
+            &format!("the window function {name}(…) OVER"),
+            "group in one view and join it in another, or compute it when you query the view",
+        ));
+    }
+    let aggregate = semantics::is_aggregate(&name);
+    if !aggregate && !semantics::is_scalar(&name) {
+        return Err(semantics::unknown_function(&name));
+    }
+    if function.null_treatment.is_some()
+        || !function.within_group.is_empty()
+        || !matches!(function.parameters, FunctionArguments::None)
+        || (function.filter.is_some() && !aggregate)
+    {
+        return Err(refuse(&format!("{name} with such a clause"), "write it without"));
+    }
+    let FunctionArguments::List(list) = function.args else {
+        return Err(refuse(&format!("a subquery as argument of {name}"), "join instead"));
+    };
+    if !list.clauses.is_empty() {
+        return Err(refuse(
+            &format!("ORDER BY or another clause inside {name}(…)"),
+            "the result of the supported aggregates does not depend on order: leave it out",
+        ));
+    }
+    let distinct = matches!(list.duplicate_treatment, Some(DuplicateTreatment::Distinct));
+    if distinct && !aggregate {
+        return Err(refuse(&format!("{name}(DISTINCT …)"), "write it without DISTINCT"));
+    }
+    let mut args = Vec::with_capacity(list.args.len());
+    for arg in list.args {
+        match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(mut arg)) => {
+                prepare(&mut arg, names)?;
+                args.push(arg);
+            }
+            FunctionArg::Unnamed(FunctionArgExpr::Wildcard) if name == "count" && !distinct => {}
+            _ => return Err(refuse(&format!("such an argument of {name}"), "write plain expressions as arguments")),
+        }
+    }
+    let filter = match function.filter {
+        Some(mut filter) => {
+            prepare(&mut filter, names)?;
+            Some(filter)
+        }
+        None => None,
+    };
+    // count() and count(*) count rows.
+    if name == "count" && args.is_empty() {
+        args.push(number("1"));
+    }
+    let Expr::Function(mut prepared) = call(&name, span, args) else {
+        return Err(refuse(&name, "write it as a call"));
+    };
+    prepared.filter = filter;
+    if let (true, FunctionArguments::List(list)) = (distinct, &mut prepared.args) {
+        list.duplicate_treatment = Some(DuplicateTreatment::Distinct);
+    }
+    Ok(Expr::Function(prepared))
+}
+
+/// `alias.column`; the `source.` or `source.schema.` in front of a table's name is dropped, since
+/// every table has its own name as alias.
+fn column(parts: Vec<Ident>, span: Span, names: &Names) -> Result<Expr, Refusal> {
+    let values: Vec<String> = parts.iter().map(|p| p.value.clone()).collect();
+    let kept = match parts.len() {
+        2 => 2,
+        n @ (3 | 4) if names.is_table(&values[..n - 1]) => 2,
+        _ => {
+            return Err(Refusal::at(
+                span,
+                format!("{} is not a column of a table: fields of structs cannot be read yet", values.join(".")),
+            ));
+        }
+    };
+    let skip = parts.len() - kept;
+    Ok(Expr::CompoundIdentifier(parts.into_iter().skip(skip).map(lower).collect()))
+}
+
+fn constant(value: ValueWithSpan, span: Span) -> Result<Expr, Refusal> {
+    match &value.value {
+        Value::Number(text, _) => {
+            let plain = text.replace('_', "");
+            match literal::number_type(&plain) {
+                Some(data_type) => Ok(cast(string(plain), &data_type, span)),
+                None if plain.len() > 38 => Ok(cast(string(plain), "DOUBLE", span)),
+                None => Ok(Expr::Value(Value::Number(plain, false).with_span(value.span))),
+            }
+        }
+        Value::SingleQuotedString(_) | Value::Boolean(_) | Value::Null => Ok(Expr::Value(value)),
+        Value::EscapedStringLiteral(text) => Ok(string(text.clone())),
+        Value::DollarQuotedString(text) => Ok(string(text.value.clone())),
+        other => Err(refuse(&format!("the literal {other}"), "write a number, a text, TRUE, FALSE or NULL")),
+    }
+}
+
+fn like_args(expr: Expr, pattern: Expr, escape: Option<Value>) -> Vec<Expr> {
+    let escape = escape.map(|value| Expr::Value(value.with_empty_span()));
+    [expr, pattern].into_iter().chain(escape).collect()
+}
+
+fn negate(negated: bool, expr: Expr) -> Expr {
+    if negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(expr) } } else { expr }
+}
+
+fn cast(expr: Expr, duckdb_type: &str, span: Span) -> Expr {
+    call("#cast", span, vec![expr, string(duckdb_type.to_owned())])
+}
+
+fn call(name: &str, span: Span, args: Vec<Expr>) -> Expr {
+    let arg = |e| FunctionArg::Unnamed(FunctionArgExpr::Expr(e));
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::with_quote_and_span('"', span, name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: args.into_iter().map(arg).collect(),
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+fn string(text: String) -> Expr {
+    Expr::Value(Value::SingleQuotedString(text).with_empty_span())
+}
+
+fn number(text: &str) -> Expr {
+    Expr::Value(Value::Number(text.to_owned(), false).with_empty_span())
+}
+
+fn null() -> Expr {
+    Expr::Value(Value::Null.with_empty_span())
+}
+
+/// A name in lower case, marked as quoted so that nothing reads it as a keyword.
+pub(super) fn lower(ident: Ident) -> Ident {
+    Ident { value: ident.value.to_ascii_lowercase(), quote_style: Some('"'), span: ident.span }
+}
+
+pub(super) fn refuse(construct: &str, way_out: &str) -> Refusal {
+    Refusal::new(format!("{construct} cannot be maintained incrementally: {way_out}"))
+}
+
+fn refuse_construct(expr: &Expr) -> Refusal {
+    let (construct, way_out) = match expr {
+        Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } | Expr::AnyOp { .. } | Expr::AllOp { .. } => {
+            ("a subquery in an expression", "write it as a join with a subquery in FROM")
+        }
+        Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => {
+            ("grouping sets", "write one view for each grouping and put them together with UNION ALL")
+        }
+        Expr::AtTimeZone { .. } => ("AT TIME ZONE", "convert the value when you query the view"),
+        Expr::Array(_) | Expr::Struct { .. } | Expr::Dictionary(_) | Expr::Map(_) | Expr::Tuple(_) => {
+            ("a nested value", "use one column for each of its parts")
+        }
+        Expr::CompoundFieldAccess { .. } | Expr::JsonAccess { .. } => {
+            ("access into a nested value", "read it when you query the view")
+        }
+        Expr::Lambda(_) => ("a lambda", "use a plain expression"),
+        Expr::SimilarTo { .. } | Expr::RLike { .. } => ("a regular expression operator", "use LIKE"),
+        Expr::Collate { .. } => ("COLLATE", "compare lower(…) or upper(…) of the text"),
+        Expr::Wildcard(_) | Expr::QualifiedWildcard(..) => ("a wildcard here", "name the columns"),
+        _ => return refuse(&format!("the expression {expr}"), "write it with operators and functions"),
+    };
+    refuse(construct, way_out)
+}

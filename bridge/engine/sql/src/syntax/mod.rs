@@ -1,0 +1,14 @@
+//! The syntax a view may have. A walk over the parsed query refuses, with its place, whatever
+//! cannot be maintained, and rewrites the rest into the small language the planner below us
+//! shares with DuckDB: columns, literals, AND, OR, NOT, CASE and calls of functions. Everything
+//! whose types or meaning the two read differently (operators, casts, BETWEEN, LIKE, EXTRACT,
+//! INTERVAL …) becomes a call named `#…`, which [`semantics`](crate::semantics) binds as DuckDB
+//! would. All names become lower case.
+
+mod expression;
+mod literal;
+mod precedence;
+mod query;
+mod type_name;
+
+pub(crate) use query::prepare;

@@ -1,0 +1,355 @@
+//! Queries: SELECT, FROM, JOIN, WHERE, GROUP BY, HAVING, DISTINCT, UNION and WITH.
+
+use std::collections::BTreeSet;
+
+use datafusion_sql::sqlparser::ast::{
+    Distinct, ExcludeSelectItem, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart,
+    Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Spanned,
+    TableAlias, TableFactor, TableWithJoins, WildcardAdditionalOptions,
+};
+use datafusion_sql::sqlparser::tokenizer::Span;
+
+use super::expression::{self, lower, refuse};
+use crate::error::Refusal;
+use crate::names::{Input, Names};
+
+/// Checks and rewrites a whole query in place.
+pub(crate) fn prepare(query: &mut Query, names: &Names) -> Result<(), Refusal> {
+    Walk { names, ctes: Vec::new() }.query(query, true)
+}
+
+struct Walk<'a> {
+    names: &'a Names,
+    /// The common table expressions in sight, innermost last.
+    ctes: Vec<String>,
+}
+
+impl Walk<'_> {
+    fn query(&mut self, query: &mut Query, top: bool) -> Result<(), Refusal> {
+        let outer = self.ctes.len();
+        if let Some(order) = &query.order_by {
+            let message = if top && query.limit_clause.is_none() && query.fetch.is_none() {
+                "ORDER BY has no effect: a view is a multiset; order when you query it"
+            } else {
+                "ORDER BY with LIMIT cannot be maintained incrementally: order and limit when you query the view"
+            };
+            return Err(Refusal::at(order.span(), message));
+        }
+        if let Some(limit) = &query.limit_clause {
+            return Err(located(limit.span(), refuse("LIMIT", "limit when you query the view")));
+        }
+        if let Some(fetch) = &query.fetch {
+            return Err(Refusal::new(format!("{fetch} cannot be maintained incrementally: limit when you query the view")));
+        }
+        if !query.locks.is_empty()
+            || query.for_clause.is_some()
+            || query.settings.is_some()
+            || query.format_clause.is_some()
+            || !query.pipe_operators.is_empty()
+        {
+            return Err(located(query.span(), refuse("a query with such a clause", "write a plain SELECT")));
+        }
+        if let Some(with) = &mut query.with {
+            if with.recursive && with.cte_tables.iter().any(|cte| reads_itself(&cte.query, &cte.alias.name.value)) {
+                return Err(located(with.span(), refuse("WITH RECURSIVE", "write the levels one after another")));
+            }
+            with.recursive = false;
+            for cte in &mut with.cte_tables {
+                self.query(&mut cte.query, false)?;
+                cte.materialized = None;
+                table_alias(&mut cte.alias)?;
+                self.ctes.push(cte.alias.name.value.clone());
+            }
+        }
+        self.body(&mut query.body)?;
+        self.ctes.truncate(outer);
+        Ok(())
+    }
+
+    fn body(&mut self, body: &mut SetExpr) -> Result<(), Refusal> {
+        let span = body.span();
+        match body {
+            SetExpr::Select(select) => self.select(select),
+            SetExpr::Query(query) => self.query(query, false),
+            SetExpr::SetOperation { op: SetOperator::Union, set_quantifier, left, right } => {
+                if matches!(set_quantifier, SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName)
+                {
+                    return Err(located(span, refuse("UNION BY NAME", "write UNION with the columns in order")));
+                }
+                self.body(left)?;
+                self.body(right)
+            }
+            SetExpr::SetOperation { op, .. } => {
+                Err(located(span, refuse(&op.to_string(), "write it as a join or as a filter")))
+            }
+            SetExpr::Values(_) => Err(located(span, refuse("VALUES", "put the rows into a table of a source"))),
+            other => Err(located(span, refuse(&first_words(&other.to_string()), "write a SELECT"))),
+        }
+    }
+
+    fn select(&mut self, select: &mut Select) -> Result<(), Refusal> {
+        let span = select.span();
+        if let Some(Distinct::On(_)) = &select.distinct {
+            return Err(located(span, refuse("DISTINCT ON", "group by these columns and take min or max of the others")));
+        }
+        if let Some(qualify) = &select.qualify {
+            return Err(located(qualify.span(), refuse("QUALIFY", "filter when you query the view")));
+        }
+        if !select.named_window.is_empty() {
+            return Err(located(span, refuse("WINDOW", "compute windows when you query the view")));
+        }
+        if select.top.is_some()
+            || select.into.is_some()
+            || !select.lateral_views.is_empty()
+            || select.prewhere.is_some()
+            || !select.connect_by.is_empty()
+            || !select.cluster_by.is_empty()
+            || !select.distribute_by.is_empty()
+            || !select.sort_by.is_empty()
+            || select.value_table_mode.is_some()
+            || select.exclude.is_some()
+        {
+            return Err(located(span, refuse("a SELECT with such a clause", "write a plain SELECT")));
+        }
+        for table in &mut select.from {
+            self.table_with_joins(table)?;
+        }
+        self.projection(&mut select.projection)?;
+        if let Some(selection) = &mut select.selection {
+            self.expr(selection)?;
+        }
+        match &mut select.group_by {
+            GroupByExpr::All(modifiers) if modifiers.is_empty() => group_by_all(select)?,
+            GroupByExpr::Expressions(exprs, modifiers) if modifiers.is_empty() => {
+                for expr in exprs {
+                    self.expr(expr)?;
+                }
+            }
+            other => return Err(located(other.span(), refuse("GROUP BY with such a clause", "group by expressions"))),
+        }
+        if let Some(having) = &mut select.having {
+            self.expr(having)?;
+        }
+        Ok(())
+    }
+
+    fn expr(&self, expr: &mut Expr) -> Result<(), Refusal> {
+        expression::prepare(expr, self.names)
+    }
+
+    /// Every column gets a name of its own, as DuckDB numbers equal ones: `x`, `x_1`. Columns
+    /// without a name are called by their position; what readers see comes from DuckDB.
+    fn projection(&self, items: &mut [SelectItem]) -> Result<(), Refusal> {
+        let mut taken: BTreeSet<String> = BTreeSet::new();
+        for (position, item) in items.iter_mut().enumerate() {
+            let span = item.span();
+            let (mut expr, alias) = match std::mem::replace(item, SelectItem::Wildcard(WildcardAdditionalOptions::default())) {
+                SelectItem::UnnamedExpr(expr) => (expr, None),
+                SelectItem::ExprWithAlias { expr, alias } => (expr, Some(lower(alias))),
+                SelectItem::Wildcard(mut options) => {
+                    wildcard(&mut options, span)?;
+                    *item = SelectItem::Wildcard(options);
+                    continue;
+                }
+                SelectItem::QualifiedWildcard(kind, mut options) => {
+                    wildcard(&mut options, span)?;
+                    *item = SelectItem::QualifiedWildcard(self.wildcard_of(kind, span)?, options);
+                    continue;
+                }
+            };
+            self.expr(&mut expr)?;
+            let own = match &expr {
+                Expr::Identifier(ident) => Some(ident.clone()),
+                Expr::CompoundIdentifier(parts) => parts.last().cloned(),
+                _ => None,
+            };
+            let plain = alias.is_none();
+            let mut name = alias.or(own.clone()).unwrap_or_else(|| Ident::with_quote('"', format!("#{}", position + 1)));
+            let base = name.value.clone();
+            let mut copies = 0;
+            while !taken.insert(name.value.clone()) {
+                copies += 1;
+                name.value = format!("{base}_{copies}");
+            }
+            *item = if plain && own.is_some() && copies == 0 {
+                SelectItem::UnnamedExpr(expr)
+            } else {
+                SelectItem::ExprWithAlias { expr, alias: name }
+            };
+        }
+        Ok(())
+    }
+
+    fn wildcard_of(
+        &self,
+        kind: SelectItemQualifiedWildcardKind,
+        span: Span,
+    ) -> Result<SelectItemQualifiedWildcardKind, Refusal> {
+        let SelectItemQualifiedWildcardKind::ObjectName(name) = kind else {
+            return Err(located(span, refuse("* of an expression", "name the columns")));
+        };
+        let parts = crate::parse::parts(&name);
+        if parts.len() > 1 {
+            self.names.resolve(&parts, span)?;
+        }
+        let last = name.0.into_iter().next_back();
+        let table = last.and_then(|part| part.as_ident().cloned()).map(lower);
+        Ok(SelectItemQualifiedWildcardKind::ObjectName(ObjectName::from(table.into_iter().collect::<Vec<_>>())))
+    }
+
+    fn table_with_joins(&mut self, table: &mut TableWithJoins) -> Result<(), Refusal> {
+        self.table(&mut table.relation)?;
+        for join in &mut table.joins {
+            let span = join.relation.span();
+            self.table(&mut join.relation)?;
+            if join.global {
+                return Err(located(span, refuse("GLOBAL JOIN", "write JOIN")));
+            }
+            match &mut join.join_operator {
+                JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) | JoinOperator::CrossJoin(constraint) => {
+                    self.constraint(constraint)?;
+                }
+                operator => {
+                    let kind = join_kind(operator);
+                    return Err(located(span, refuse(kind, "write an inner join; rows without a partner can be added with UNION ALL from a view of their own")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn constraint(&self, constraint: &mut JoinConstraint) -> Result<(), Refusal> {
+        match constraint {
+            JoinConstraint::On(expr) => self.expr(expr),
+            JoinConstraint::Using(columns) => {
+                for column in columns {
+                    for part in &mut column.0 {
+                        if let ObjectNamePart::Identifier(ident) = part {
+                            *ident = lower(ident.clone());
+                        }
+                    }
+                }
+                Ok(())
+            }
+            JoinConstraint::Natural | JoinConstraint::None => Ok(()),
+        }
+    }
+
+    fn table(&mut self, table: &mut TableFactor) -> Result<(), Refusal> {
+        let span = table.span();
+        match table {
+            TableFactor::Table { name, alias, args, with_hints, version, with_ordinality, partitions, json_path, sample, index_hints } => {
+                if args.is_some() {
+                    return Err(located(span, refuse(&format!("the table function {name}"), "read a table of a source")));
+                }
+                if version.is_some() || sample.is_some() || json_path.is_some() || *with_ordinality {
+                    return Err(located(span, refuse("a table with such a clause", "read the whole table as it is now")));
+                }
+                if !with_hints.is_empty() || !partitions.is_empty() || !index_hints.is_empty() {
+                    return Err(located(span, refuse("a table with hints", "leave them out")));
+                }
+                let parts = crate::parse::parts(name);
+                let own = parts.last().cloned().unwrap_or_default().to_ascii_lowercase();
+                if parts.len() == 1 && self.ctes.contains(&own) {
+                    *name = ObjectName::from(vec![Ident::with_quote_and_span('"', span, own.clone())]);
+                } else {
+                    let relation = self.names.resolve(&parts, span)?;
+                    let idents = match &relation.input {
+                        Input::Table(t) => vec![t.source.clone(), t.schema.clone(), t.table.clone()],
+                        Input::View(v) => vec![v.0.clone()],
+                    };
+                    let ident = |part: String| Ident::with_quote_and_span('"', span, part.to_ascii_lowercase());
+                    *name = ObjectName::from(idents.into_iter().map(ident).collect::<Vec<_>>());
+                }
+                match alias {
+                    Some(alias) => table_alias(alias),
+                    None => {
+                        let name = Ident::with_quote_and_span('"', span, own);
+                        *alias = Some(TableAlias { explicit: true, name, columns: Vec::new() });
+                        Ok(())
+                    }
+                }
+            }
+            TableFactor::Derived { lateral: false, subquery, alias, sample: None } => {
+                self.query(subquery, false)?;
+                alias.iter_mut().try_for_each(table_alias)
+            }
+            TableFactor::NestedJoin { table_with_joins, alias: None } => self.table_with_joins(table_with_joins),
+            TableFactor::Derived { lateral: true, .. } => {
+                Err(located(span, refuse("LATERAL", "join with a subquery that does not read the tables before it")))
+            }
+            TableFactor::UNNEST { .. } => Err(located(span, refuse("UNNEST", "keep the nested value in one column"))),
+            other => Err(located(span, refuse(&first_words(&other.to_string()), "read tables, views and subqueries"))),
+        }
+    }
+}
+
+/// `GROUP BY ALL`: by every select item that holds no aggregate.
+fn group_by_all(select: &mut Select) -> Result<(), Refusal> {
+    let mut keys = Vec::new();
+    for item in &select.projection {
+        match item {
+            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+                if !crate::semantics::has_aggregate(expr) {
+                    keys.push(expr.clone());
+                }
+            }
+            _ => return Err(located(item.span(), refuse("GROUP BY ALL with *", "name the columns"))),
+        }
+    }
+    select.group_by = GroupByExpr::Expressions(keys, Vec::new());
+    Ok(())
+}
+
+fn wildcard(options: &mut WildcardAdditionalOptions, span: Span) -> Result<(), Refusal> {
+    match &mut options.opt_exclude {
+        Some(ExcludeSelectItem::Single(name)) => *name = lower(name.clone()),
+        Some(ExcludeSelectItem::Multiple(names)) => names.iter_mut().for_each(|name| *name = lower(name.clone())),
+        None => {}
+    }
+    if options.opt_ilike.is_some() || options.opt_except.is_some() || options.opt_replace.is_some() || options.opt_rename.is_some()
+    {
+        return Err(located(span, refuse("* with such a clause", "name the columns, or use EXCLUDE")));
+    }
+    Ok(())
+}
+
+fn table_alias(alias: &mut TableAlias) -> Result<(), Refusal> {
+    alias.name = lower(alias.name.clone());
+    for column in &mut alias.columns {
+        column.name = lower(column.name.clone());
+    }
+    Ok(())
+}
+
+fn reads_itself(query: &Query, name: &str) -> bool {
+    let found = datafusion_sql::sqlparser::ast::visit_relations(query, |relation| {
+        let parts = crate::parse::parts(relation);
+        if parts.len() == 1 && parts[0].eq_ignore_ascii_case(name) {
+            std::ops::ControlFlow::Break(())
+        } else {
+            std::ops::ControlFlow::Continue(())
+        }
+    });
+    found.is_break()
+}
+
+fn join_kind(operator: &JoinOperator) -> &'static str {
+    match operator {
+        JoinOperator::Left(_) | JoinOperator::LeftOuter(_) => "LEFT JOIN",
+        JoinOperator::Right(_) | JoinOperator::RightOuter(_) => "RIGHT JOIN",
+        JoinOperator::FullOuter(_) => "FULL JOIN",
+        JoinOperator::AsOf { .. } => "ASOF JOIN",
+        JoinOperator::Semi(_) | JoinOperator::LeftSemi(_) | JoinOperator::RightSemi(_) => "SEMI JOIN",
+        JoinOperator::Anti(_) | JoinOperator::LeftAnti(_) | JoinOperator::RightAnti(_) => "ANTI JOIN",
+        _ => "such a join",
+    }
+}
+
+fn located(span: Span, refusal: Refusal) -> Refusal {
+    refusal.or_at((span.start.line > 0).then_some(span.start))
+}
+
+fn first_words(text: &str) -> String {
+    text.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+}

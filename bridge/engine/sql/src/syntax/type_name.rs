@@ -1,0 +1,60 @@
+//! Type names in SQL to DuckDB's own spelling of the type.
+
+use datafusion_sql::sqlparser::ast::{DataType, ExactNumberInfo, TimezoneInfo};
+
+use crate::error::Refusal;
+
+/// The DuckDB type that a cast names. Lengths of character types mean nothing in DuckDB.
+pub(super) fn duckdb_type(data_type: &DataType) -> Result<String, Refusal> {
+    let name = match data_type {
+        DataType::Boolean | DataType::Bool => "BOOLEAN",
+        DataType::TinyInt(_) => "TINYINT",
+        DataType::SmallInt(_) | DataType::Int2(_) | DataType::Int16 => "SMALLINT",
+        DataType::Int(_) | DataType::Integer(_) | DataType::Int4(_) | DataType::Int32 => "INTEGER",
+        DataType::BigInt(_) | DataType::Int8(_) | DataType::Int64 => "BIGINT",
+        DataType::HugeInt => "HUGEINT",
+        DataType::UTinyInt => "UTINYINT",
+        DataType::USmallInt => "USMALLINT",
+        DataType::UBigInt => "UBIGINT",
+        DataType::Real | DataType::Float4 => "FLOAT",
+        DataType::Float(ExactNumberInfo::None) => "FLOAT",
+        DataType::Double(_) | DataType::DoublePrecision | DataType::Float8 => "DOUBLE",
+        DataType::Decimal(info) | DataType::Dec(info) | DataType::Numeric(info) => {
+            return Ok(match info {
+                ExactNumberInfo::None => "DECIMAL(18,3)".to_owned(),
+                ExactNumberInfo::Precision(p) => format!("DECIMAL({p},0)"),
+                ExactNumberInfo::PrecisionAndScale(p, s) => format!("DECIMAL({p},{s})"),
+            });
+        }
+        DataType::Varchar(_)
+        | DataType::Text
+        | DataType::String(_)
+        | DataType::Char(_)
+        | DataType::CharVarying(_)
+        | DataType::Character(_) => "VARCHAR",
+        DataType::Blob(_) | DataType::Bytea => "BLOB",
+        DataType::Date => "DATE",
+        DataType::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => "TIME",
+        DataType::Timestamp(None, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) | DataType::Datetime(None) => {
+            "TIMESTAMP"
+        }
+        DataType::Timestamp(None, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => "TIMESTAMP WITH TIME ZONE",
+        DataType::Uuid => "UUID",
+        DataType::Custom(name, modifiers) if modifiers.is_empty() => {
+            return match name.to_string().to_ascii_uppercase().as_str() {
+                "UINTEGER" => Ok("UINTEGER".to_owned()),
+                "LONG" => Ok("BIGINT".to_owned()),
+                "SHORT" => Ok("SMALLINT".to_owned()),
+                _ => Err(unsupported(data_type)),
+            };
+        }
+        _ => return Err(unsupported(data_type)),
+    };
+    Ok(name.to_owned())
+}
+
+fn unsupported(data_type: &DataType) -> Refusal {
+    Refusal::new(format!(
+        "a cast to {data_type} cannot be maintained: cast to a number, VARCHAR, DATE or TIMESTAMP, or leave the value as it is"
+    ))
+}

@@ -1,0 +1,64 @@
+//! Expressions of a plan as text: for people, and in the canonical form that plan ids hash.
+
+use datafusion_expr::{Expr, Operator};
+
+use crate::semantics::aggregate_call;
+
+/// The text of an expression. The canonical form has qualified columns, typed calls and literals;
+/// the other one is for people. Both cover every expression that this crate's planner makes.
+pub(crate) fn expression(expr: &Expr, canonical: bool) -> String {
+    let text = |e: &Expr| expression(e, canonical);
+    let list = |items: &[Expr]| items.iter().map(text).collect::<Vec<_>>().join(", ");
+    match expr {
+        Expr::Alias(alias) if canonical => format!("{} AS {:?}.{:?}", text(&alias.expr), alias.relation, alias.name),
+        Expr::Alias(alias) => text(&alias.expr),
+        Expr::Column(column) if canonical => format!("{:?}.{:?}", column.relation, column.name),
+        Expr::Column(column) => column.name.trim_start_matches('#').to_owned(),
+        Expr::Literal(value, _) if canonical => format!("{value:?}"),
+        Expr::Literal(value, _) => value.to_string(),
+        Expr::BinaryExpr(binary) => format!("({} {} {})", text(&binary.left), symbol(binary.op), text(&binary.right)),
+        Expr::Not(e) => format!("NOT {}", text(e)),
+        Expr::IsNull(e) => format!("{} IS NULL", text(e)),
+        Expr::IsNotNull(e) => format!("{} IS NOT NULL", text(e)),
+        Expr::IsTrue(e) => format!("{} IS TRUE", text(e)),
+        Expr::IsNotTrue(e) => format!("{} IS NOT TRUE", text(e)),
+        Expr::IsFalse(e) => format!("{} IS FALSE", text(e)),
+        Expr::IsNotFalse(e) => format!("{} IS NOT FALSE", text(e)),
+        Expr::IsUnknown(e) => format!("{} IS UNKNOWN", text(e)),
+        Expr::IsNotUnknown(e) => format!("{} IS NOT UNKNOWN", text(e)),
+        Expr::InList(list_of) => {
+            let not = if list_of.negated { "NOT " } else { "" };
+            format!("{} {not}IN ({})", text(&list_of.expr), list(&list_of.list))
+        }
+        Expr::Case(case) => {
+            let mut written = "CASE".to_owned();
+            for (when, then) in &case.when_then_expr {
+                written += &format!(" WHEN {} THEN {}", text(when), text(then));
+            }
+            if let Some(otherwise) = &case.else_expr {
+                written += &format!(" ELSE {}", text(otherwise));
+            }
+            written + " END"
+        }
+        Expr::ScalarFunction(function) => {
+            let answer = function.func.return_type(&[]).ok().filter(|_| canonical);
+            let answer = answer.map(|t| format!(":{t:?}")).unwrap_or_default();
+            format!("{}({}){answer}", function.func.name(), list(&function.args))
+        }
+        Expr::AggregateFunction(_) => match aggregate_call(expr) {
+            Some(call) => {
+                let distinct = if call.distinct { "DISTINCT " } else { "" };
+                let argument = call.argument.map_or("*".to_owned(), text);
+                let filter = call.filter.map(|f| format!(" FILTER ({})", text(f))).unwrap_or_default();
+                let answer = if canonical { format!(":{:?}", call.return_type) } else { String::new() };
+                format!("{}({distinct}{argument}){filter}{answer}", call.kind.name())
+            }
+            None => format!("{expr:?}"),
+        },
+        other => format!("{other:?}"),
+    }
+}
+
+fn symbol(op: Operator) -> String {
+    op.to_string()
+}

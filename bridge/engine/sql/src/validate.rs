@@ -1,0 +1,90 @@
+//! The last check before the circuit: only nodes that can be maintained, keys only of types that
+//! have one encoding a value.
+
+use arrow::datatypes::DataType;
+use datafusion_common::JoinType;
+use datafusion_expr::logical_plan::Distinct;
+use datafusion_expr::{ExprSchemable, LogicalPlan};
+
+use crate::error::Refusal;
+use crate::explain::type_name;
+use crate::names::Relation;
+use crate::semantics::aggregate_call;
+
+/// Refuses a plan that the circuit could not maintain.
+pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            if Relation::of(scan.source.as_ref()).is_none() || !scan.filters.is_empty() || scan.fetch.is_some() {
+                return Err(Refusal::new(format!("the table {} cannot be read this way", scan.table_name)));
+            }
+        }
+        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Union(_) => {}
+        LogicalPlan::EmptyRelation(node) if node.produce_one_row => {}
+        LogicalPlan::Distinct(Distinct::All(input)) => {
+            for field in input.schema().fields() {
+                key_type("DISTINCT", field.data_type())?;
+            }
+        }
+        LogicalPlan::Aggregate(node) => {
+            for expr in &node.group_expr {
+                key_type("GROUP BY", &expr.get_type(node.input.schema())?)?;
+            }
+            for expr in &node.aggr_expr {
+                let call = aggregate_call(expr).ok_or_else(|| {
+                    Refusal::new(format!("the aggregate {expr} cannot be maintained incrementally: use count, sum, avg, min or max"))
+                })?;
+                if let (true, Some(argument)) = (call.distinct, call.argument) {
+                    key_type("DISTINCT in an aggregate", &argument.get_type(node.input.schema())?)?;
+                }
+            }
+        }
+        LogicalPlan::Join(node) => {
+            if node.join_type != JoinType::Inner {
+                return Err(Refusal::new(format!("{} JOIN cannot be maintained incrementally: write an inner join", node.join_type)));
+            }
+            if node.on.is_empty() {
+                return Err(Refusal::new(format!(
+                    "the join of {} and {} has no equality of a column of one with a column of the other: \
+                     add one to ON or WHERE",
+                    inputs_of(&node.left),
+                    inputs_of(&node.right)
+                )));
+            }
+            for (left, _) in &node.on {
+                key_type("a join key", &left.get_type(node.left.schema())?)?;
+            }
+        }
+        other => {
+            let name = other.display().to_string();
+            let name = name.split([':', ' ']).next().unwrap_or_default().to_owned();
+            return Err(Refusal::new(format!("the operator {name} cannot be maintained incrementally: write the view without it")));
+        }
+    }
+    plan.inputs().into_iter().try_for_each(validate)
+}
+
+/// Intervals (1 month equals 30 days) and nested values have no single encoding.
+fn key_type(place: &str, data_type: &DataType) -> Result<(), Refusal> {
+    if data_type.is_nested() || matches!(data_type, DataType::Interval(_)) {
+        return Err(Refusal::new(format!(
+            "{place} by a value of type {} cannot be maintained: use its parts or leave it out",
+            type_name(data_type)
+        )));
+    }
+    Ok(())
+}
+
+/// The tables and views below a node, for messages.
+fn inputs_of(plan: &LogicalPlan) -> String {
+    fn collect(plan: &LogicalPlan, names: &mut Vec<String>) {
+        match plan {
+            LogicalPlan::SubqueryAlias(node) => names.push(node.alias.table().to_owned()),
+            LogicalPlan::TableScan(node) => names.push(node.table_name.table().to_owned()),
+            other => other.inputs().into_iter().for_each(|input| collect(input, names)),
+        }
+    }
+    let mut names = Vec::new();
+    collect(plan, &mut names);
+    names.join(", ")
+}
