@@ -38,10 +38,11 @@ pub(crate) fn write(bytes: &[u8], out: &mut [u64]) -> usize {
     count + 1
 }
 
-/// Appends the string at the start of `words` to `out` and returns its word count; `None` when no
-/// string ends within `words`.
+/// Appends the string at the start of `words` to `out` and returns its word count; `None`, and
+/// nothing appended, when no string ends within `words`.
 #[inline]
 pub(crate) fn read(words: &[u64], out: &mut Vec<u8>) -> Option<usize> {
+    let start = out.len();
     for (index, word) in words.iter().enumerate() {
         let length = out.len();
         out.extend_from_slice(&word.to_be_bytes());
@@ -51,9 +52,10 @@ pub(crate) fn read(words: &[u64], out: &mut Vec<u8>) -> Option<usize> {
                 out.truncate(length + used as usize);
                 return Some(index + 1);
             }
-            _ => return None,
+            _ => break,
         }
     }
+    out.truncate(start);
     None
 }
 
