@@ -74,6 +74,16 @@ pub enum DuckError {
     },
 }
 
+/// What a PostgreSQL that cannot be reached, or went away, leaves in a message.
+const LOST_SERVER: [&str; 6] = [
+    "unable to connect to postgres",
+    "server closed the connection",
+    "terminating connection",
+    "connection to server",
+    "no connection to the server",
+    "ssl syscall error",
+];
+
 fn holder(pid: &Option<u32>) -> String {
     pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default()
 }
@@ -112,7 +122,7 @@ impl DuckError {
         if has("could not set lock on file") || has("conflicting lock is held") {
             return DuckError::Locked { file: quoted(&message), pid: pid(&message) };
         }
-        if has("unable to connect to postgres") {
+        if LOST_SERVER.iter().any(|text| has(text)) {
             return DuckError::Unavailable { message };
         }
         if has("no space left on device") {

@@ -1,1 +1,27 @@
-//! .
+//! DuckLake as a source: the lake's snapshots become Z-sets of whole rows.
+//!
+//! What the official extension calls the change feed is not safe to build on as it is: row ids
+//! change and repeat, rewrites show up as changes, expiry leaves silent gaps. This crate reads it
+//! in the one way that holds (called *Protocol P* in the code): one snapshot at a time, maintenance
+//! left out, insertions as +1 and deletions as −1, whole rows and nothing else. Where even that
+//! would be wrong, two neighbouring snapshots are compared instead.
+//!
+//! The files: [`config`](Config) is the pipeline file's section, `catalog` the lake's metadata,
+//! `tokens` what a snapshot says about itself, `tables` the schemas, `extension` reads rows,
+//! `snapshot` and `changes` are the two halves of [`Source`](tidegate_core::Source).
+
+mod catalog;
+mod changes;
+mod config;
+mod connection;
+mod error;
+mod extension;
+mod position;
+mod snapshot;
+mod source;
+mod stream;
+mod tables;
+mod tokens;
+
+pub use config::{AttachValue, Config, OnExpiredSnapshot, Reader};
+pub use source::DucklakeSource;

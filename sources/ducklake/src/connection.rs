@@ -1,0 +1,213 @@
+//! The connection to a lake: when it is attached, and what is let go between two calls.
+//!
+//! A catalog in a DuckDB file admits one process at a time, so it is attached only while a call
+//! runs. The others stay attached, and are attached anew after an error. The connection is the
+//! lake's own and never inside a transaction: reading the change feed inside one would show its
+//! uncommitted rows.
+
+use tidegate_duck::{Duck, DuckError, Extension, quote_ident, quote_literal};
+
+use crate::config::{Attachment, Catalog, absolute};
+use crate::error::LakeError;
+
+/// The version of the catalog specification that this program reads.
+pub const SPEC_VERSION: &str = "1.0";
+/// The lake's name inside our own DuckDB.
+const ALIAS: &str = "tidegate_lake";
+
+/// A lake and the DuckDB that reads it.
+pub struct Lake {
+    name: String,
+    attachment: Attachment,
+    duck: Option<Duck>,
+    is_attached: bool,
+    is_prepared: bool,
+}
+
+impl Lake {
+    /// A lake that is not attached yet.
+    pub fn new(name: String, attachment: Attachment) -> Self {
+        Lake { name, attachment, duck: None, is_attached: false, is_prepared: false }
+    }
+
+    /// Switches a SQLite catalog to write-ahead logging, in which long readings do not hold up
+    /// writers. It stays so until somebody switches back. Where that cannot be done, writers wait.
+    pub fn prepare_for_writers(&mut self) {
+        let Catalog::Sqlite(file) = &self.attachment.catalog else { return };
+        if self.is_prepared || !file.exists() {
+            return;
+        }
+        self.is_prepared = true;
+        let switch = || {
+            let duck = Duck::open_in_memory()?;
+            duck.load(Extension::SqliteScanner)?;
+            let file = quote_literal(&file.to_string_lossy());
+            duck.execute(&format!("ATTACH {file} AS catalog (TYPE sqlite, JOURNAL_MODE 'WAL', BUSY_TIMEOUT 5000)"))?;
+            duck.execute("SELECT count(*) FROM catalog.ducklake_metadata; DETACH catalog")
+        };
+        if let Err(error) = switch() {
+            tracing::warn!(
+                source = self.name,
+                %error,
+                "the catalog has no write-ahead log; attach it with META_JOURNAL_MODE 'WAL' where it is written"
+            );
+        }
+    }
+
+    /// Runs something while the lake is attached.
+    pub fn attached<T>(&mut self, run: impl FnOnce(&Session) -> Result<T, LakeError>) -> Result<T, LakeError> {
+        let Lake { name, attachment, duck, is_attached, .. } = self;
+        let duck = match duck {
+            Some(duck) => duck,
+            None => duck.insert(open(name, attachment)?),
+        };
+        if !*is_attached {
+            attach(name, attachment, duck)?;
+            *is_attached = true;
+        }
+        let session = Session { lake: name, duck, schema: attachment.schema.as_deref() };
+        let result = run(&session);
+        if result.is_err() || matches!(attachment.catalog, Catalog::DuckDb(_)) {
+            *is_attached = false;
+            let detached = duck.execute(&format!("DETACH {}", quote_ident(ALIAS)));
+            if let (Ok(_), Err(source)) = (&result, detached) {
+                return Err(LakeError::Duck { lake: name.clone(), doing: "letting go of the catalog", source });
+            }
+        }
+        result
+    }
+}
+
+fn open(name: &str, attachment: &Attachment) -> Result<Duck, LakeError> {
+    let load = || {
+        let mut duck = Duck::open_in_memory()?;
+        attachment.secrets.iter().for_each(|secret| duck.conceal(secret));
+        duck.load(Extension::Ducklake)?;
+        attachment.catalog.extension().map_or(Ok(()), |extension| duck.load(extension))?;
+        let paths = [Some(attachment.catalog.uri()), attachment.data_path.clone()];
+        if paths.iter().flatten().any(|path| path.contains("s3://") || path.contains("https://")) {
+            duck.load(Extension::Httpfs)?;
+        }
+        Ok(duck)
+    };
+    load().map_err(|source| LakeError::Duck { lake: name.to_owned(), doing: "opening DuckDB", source })
+}
+
+fn attach(name: &str, attachment: &Attachment, duck: &Duck) -> Result<(), LakeError> {
+    if let Some(file) = attachment.catalog.file().filter(|file| !file.exists()) {
+        return Err(LakeError::NoCatalog { lake: name.to_owned(), file: file.display().to_string() });
+    }
+    attach_with(name, attachment, duck, attachment.data_path.as_deref())?;
+    let session = Session { lake: name, duck, schema: attachment.schema.as_deref() };
+    let metadata = |key: &str| {
+        let sql = format!("SELECT value FROM {} WHERE key = ? AND scope IS NULL", session.catalog("metadata"));
+        session.values::<String>(&sql, [key], "reading the catalog")
+    };
+    let checked = metadata("version").and_then(|version| {
+        let found = version.into_iter().next().unwrap_or_default();
+        if found != SPEC_VERSION {
+            return Err(LakeError::Version { lake: name.to_owned(), found, expected: SPEC_VERSION });
+        }
+        Ok(metadata("data_path")?.into_iter().next().unwrap_or_default())
+    });
+    let detach = || {
+        duck.execute(&format!("DETACH {}", quote_ident(ALIAS))).map_err(|source| LakeError::Duck {
+            lake: name.to_owned(),
+            doing: "letting go of the catalog",
+            source,
+        })
+    };
+    match checked {
+        // A relative path in the catalog is relative to the pipeline file, not to wherever the
+        // program was started.
+        Ok(recorded) if attachment.data_path.is_none() && is_relative(&recorded) => {
+            detach()?;
+            attach_with(name, attachment, duck, Some(&absolute(&recorded, &attachment.base)))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => {
+            detach()?;
+            Err(error)
+        }
+    }
+}
+
+fn is_relative(path: &str) -> bool {
+    !path.is_empty() && !path.contains("://") && !path.starts_with('/')
+}
+
+fn attach_with(name: &str, attachment: &Attachment, duck: &Duck, data_path: Option<&str>) -> Result<(), LakeError> {
+    let mut options = vec!["READ_ONLY".to_owned()];
+    if let Some(path) = data_path {
+        options.push(format!("DATA_PATH {}, OVERRIDE_DATA_PATH true", quote_literal(path)));
+    }
+    options.extend(attachment.options.iter().cloned());
+    let uri = quote_literal(&attachment.catalog.uri());
+    duck.execute(&format!("ATTACH {uri} AS {} ({})", quote_ident(ALIAS), options.join(", "))).map_err(|source| {
+        match version_mismatch(&source) {
+            Some(found) => LakeError::Version { lake: name.to_owned(), found, expected: SPEC_VERSION },
+            None => LakeError::Duck { lake: name.to_owned(), doing: "attaching the catalog", source },
+        }
+    })
+}
+
+/// The version that the extension found, when that is what it complains about.
+fn version_mismatch(error: &DuckError) -> Option<String> {
+    let DuckError::Sql { message } = error else { return None };
+    let rest = message.split("version mismatch: catalog version is ").nth(1)?;
+    rest.split(',').next().map(str::to_owned)
+}
+
+/// An attached lake.
+pub struct Session<'a> {
+    /// The source's name, for errors.
+    pub lake: &'a str,
+    /// The connection.
+    pub duck: &'a Duck,
+    schema: Option<&'a str>,
+}
+
+impl Session<'_> {
+    /// The lake's name in SQL.
+    pub fn alias(&self) -> &'static str {
+        ALIAS
+    }
+
+    /// The name in SQL of the catalog table `ducklake_<table>`.
+    pub fn catalog(&self, table: &str) -> String {
+        let catalog = quote_ident(&format!("__ducklake_metadata_{ALIAS}"));
+        let schema = self.schema.map(|schema| format!("{}.", quote_ident(schema))).unwrap_or_default();
+        format!("{catalog}.{schema}ducklake_{table}")
+    }
+
+    /// An error of the connection.
+    pub fn failed(&self, doing: &'static str) -> impl Fn(DuckError) -> LakeError {
+        let lake = self.lake.to_owned();
+        move |source| LakeError::Duck { lake: lake.clone(), doing, source }
+    }
+
+    /// The first column of a query.
+    pub fn values<T: tidegate_duck::duckdb::types::FromSql>(
+        &self,
+        sql: &str,
+        parameters: impl tidegate_duck::duckdb::Params,
+        doing: &'static str,
+    ) -> Result<Vec<T>, LakeError> {
+        self.rows(sql, parameters, doing, |row| row.get(0))
+    }
+
+    /// The rows of a query.
+    pub fn rows<T>(
+        &self,
+        sql: &str,
+        parameters: impl tidegate_duck::duckdb::Params,
+        doing: &'static str,
+        read: impl FnMut(&tidegate_duck::duckdb::Row<'_>) -> tidegate_duck::duckdb::Result<T>,
+    ) -> Result<Vec<T>, LakeError> {
+        let run = || {
+            let mut statement = self.duck.connection().prepare(sql)?;
+            statement.query_map(parameters, read)?.collect::<Result<Vec<_>, _>>()
+        };
+        run().map_err(|error| self.failed(doing)(self.duck.error(&error)))
+    }
+}

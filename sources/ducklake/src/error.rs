@@ -1,0 +1,198 @@
+//! What can go wrong with a lake, and what the caller can do about it.
+
+use tidegate_core::{ConnectorError, ErrorKind, Position, TableName, UnsupportedType};
+use tidegate_duck::DuckError;
+
+/// An error of a lake. `lake` is the source's name in the pipeline file.
+#[derive(Debug, thiserror::Error)]
+pub enum LakeError {
+    /// The configuration says something that cannot be.
+    #[error("source {lake}: {message}")]
+    Config {
+        /// The source.
+        lake: String,
+        /// What is wrong, and what to write instead.
+        message: String,
+    },
+    /// The catalog file is not there.
+    #[error(
+        "source {lake}: there is no lake at {file}: create it with DuckDB (ATTACH 'ducklake:…'), or correct `catalog`"
+    )]
+    NoCatalog {
+        /// The source.
+        lake: String,
+        /// The catalog's file.
+        file: String,
+    },
+    /// The catalog follows another version of the specification.
+    #[error(
+        "source {lake}: its catalog has DuckLake version {found}, this program reads version {expected}: \
+         use the DuckLake release that fits, or migrate the catalog"
+    )]
+    Version {
+        /// The source.
+        lake: String,
+        /// What the catalog says.
+        found: String,
+        /// What this program reads.
+        expected: &'static str,
+    },
+    /// A table is not there.
+    #[error("source {lake}: table {table} does not exist at snapshot {snapshot}{}", did_you_mean(.near))]
+    NoTable {
+        /// The source.
+        lake: String,
+        /// The table asked for.
+        table: TableName,
+        /// When.
+        snapshot: u64,
+        /// Tables with a similar name.
+        near: Vec<String>,
+    },
+    /// A column has a type that does not travel.
+    #[error("source {lake}: column {column} of table {table}")]
+    ColumnType {
+        /// The source.
+        lake: String,
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// Which type, and the way out.
+        source: UnsupportedType,
+    },
+    /// A snapshot that was asked for by number is not there.
+    #[error(
+        "source {lake}: snapshot {snapshot} is not in the lake (any more): it has expired; set \
+         on_expired_snapshot = \"fallback\" to go on from the present snapshot"
+    )]
+    NoSnapshot {
+        /// The source.
+        lake: String,
+        /// The snapshot.
+        snapshot: u64,
+    },
+    /// The lake is behind what was read from it.
+    #[error(
+        "source {lake}: the lake stands at snapshot {head}, behind snapshot {read} that was read from it: it was \
+         restored or replaced; rewind to an epoch before snapshot {head}, or begin with a new state folder"
+    )]
+    Behind {
+        /// The source.
+        lake: String,
+        /// The newest snapshot.
+        head: u64,
+        /// What was read already.
+        read: u64,
+    },
+    /// Snapshots disappeared while they were read.
+    #[error("source {lake}: snapshots between {from} and {to} expired while they were read")]
+    ExpiredMeanwhile {
+        /// The source.
+        lake: String,
+        /// The last snapshot consumed.
+        from: u64,
+        /// The end of the range.
+        to: u64,
+    },
+    /// Deletion vectors keep no history.
+    #[error(
+        "source {lake}: table {table} has deletion vectors (puffin files), which keep no history of deletes: switch \
+         them off (CALL lake.set_option('write_deletion_vectors', false)) and rewrite the table's files \
+         (ducklake_rewrite_data_files with delete_threshold => 0)"
+    )]
+    DeletionVectors {
+        /// The source.
+        lake: String,
+        /// The table.
+        table: TableName,
+    },
+    /// A file that the catalog names is not there.
+    #[error(
+        "source {lake}: a file of the lake is missing, though its catalog names it ({message}): restore the file, \
+         or check data_path"
+    )]
+    MissingFile {
+        /// The source.
+        lake: String,
+        /// What DuckDB says, with the file's name.
+        message: String,
+    },
+    /// A file was removed by upkeep of the lake while it was read.
+    #[error("source {lake}: a file was merged or cleaned up while it was read")]
+    FileGone {
+        /// The source.
+        lake: String,
+    },
+    /// A snapshot was removed while it was read.
+    #[error("source {lake}: a snapshot expired while it was read")]
+    SnapshotGone {
+        /// The source.
+        lake: String,
+    },
+    /// A position of another kind of source.
+    #[error("source {lake}: {position} is not a snapshot of a lake")]
+    NotASnapshot {
+        /// The source.
+        lake: String,
+        /// What came.
+        position: Position,
+    },
+    /// DuckDB refuses.
+    #[error("source {lake}: {doing} failed")]
+    Duck {
+        /// The source.
+        lake: String,
+        /// What was being done.
+        doing: &'static str,
+        /// Why not.
+        source: DuckError,
+    },
+    /// The reading task ended without an answer.
+    #[error("source {lake}: the reader ended without an answer")]
+    Abandoned {
+        /// The source.
+        lake: String,
+    },
+}
+
+impl LakeError {
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            LakeError::Config { .. }
+            | LakeError::NoCatalog { .. }
+            | LakeError::Version { .. }
+            | LakeError::NoTable { .. }
+            | LakeError::ColumnType { .. } => ErrorKind::Reconfigure,
+            LakeError::NoSnapshot { .. }
+            | LakeError::Behind { .. }
+            | LakeError::DeletionVectors { .. }
+            | LakeError::MissingFile { .. } => ErrorKind::Stop,
+            LakeError::ExpiredMeanwhile { .. } | LakeError::FileGone { .. } | LakeError::SnapshotGone { .. } => {
+                ErrorKind::Retry
+            }
+            LakeError::NotASnapshot { .. } | LakeError::Abandoned { .. } => ErrorKind::Bug,
+            LakeError::Duck { source, .. } => source.kind(),
+        }
+    }
+}
+
+impl From<LakeError> for ConnectorError {
+    /// One message says all of it, so that nothing is told twice down the chain.
+    fn from(error: LakeError) -> Self {
+        let message = match &error {
+            LakeError::Duck { source, .. } => format!("{error}: {source}"),
+            LakeError::ColumnType { source, .. } => format!("{error}: {source}"),
+            _ => error.to_string(),
+        };
+        ConnectorError::new(error.kind(), message)
+    }
+}
+
+fn did_you_mean(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        names => format!(": did you mean {}?", names.join(" or ")),
+    }
+}

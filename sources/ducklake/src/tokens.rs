@@ -1,0 +1,143 @@
+//! What a snapshot says about itself: the tokens of `ducklake_snapshot_changes.changes_made`.
+//!
+//! `inserted_into_table:7,altered_table:7` by table id, `created_table:"main"."a ""b"", c"` by quoted
+//! name; separated by commas outside quotes. What is not understood counts as a change of every
+//! table: a false alarm costs a query, a missed change costs a row.
+
+/// What one snapshot did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tokens {
+    tokens: Vec<Token>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token {
+    /// Rows were added to a table.
+    Insert(u64),
+    /// Rows were removed from a table.
+    Delete(u64),
+    /// The same rows in other files.
+    Maintenance(u64),
+    /// A table or schema came, went or changed.
+    Schema,
+    /// Views, macros: nothing that is read here.
+    Irrelevant,
+    /// Something newer than this program.
+    Unknown,
+}
+
+/// How the change of one table in one snapshot is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Touch {
+    /// No row changed.
+    None,
+    /// The feed says what changed: whether rows came, whether rows went.
+    Feed {
+        /// Rows came.
+        inserted: bool,
+        /// Rows went.
+        deleted: bool,
+    },
+    /// Rows changed and files were rewritten in one transaction, or something unknown happened:
+    /// the feed cannot be trusted, the snapshots before and after are compared.
+    Compare,
+}
+
+impl Tokens {
+    /// Parses `changes_made`; NULL is no knowledge at all.
+    pub fn parse(changes_made: Option<&str>) -> Tokens {
+        let Some(text) = changes_made else { return Tokens { tokens: vec![Token::Unknown] } };
+        Tokens { tokens: split(text).map(token).collect() }
+    }
+
+    /// Whether tables or schemas may have come, gone or changed.
+    pub fn may_change_schemas(&self) -> bool {
+        self.tokens.iter().any(|token| matches!(token, Token::Schema | Token::Unknown))
+    }
+
+    /// What happened to the rows of the table with this id.
+    pub fn touch(&self, table_id: u64) -> Touch {
+        let (mut inserted, mut deleted, mut maintained, mut unknown) = (false, false, false, false);
+        for token in &self.tokens {
+            match *token {
+                Token::Insert(id) => inserted |= id == table_id,
+                Token::Delete(id) => deleted |= id == table_id,
+                Token::Maintenance(id) => maintained |= id == table_id,
+                Token::Unknown => unknown = true,
+                Token::Schema | Token::Irrelevant => {}
+            }
+        }
+        match (inserted || deleted, maintained) {
+            _ if unknown => Touch::Compare,
+            (true, true) => Touch::Compare,
+            (true, false) => Touch::Feed { inserted, deleted },
+            (false, _) => Touch::None,
+        }
+    }
+}
+
+/// Parts between commas outside double quotes, without blanks around them.
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    text.split(move |c| {
+        // A doubled quote leaves and enters again, which is the same.
+        quoted ^= c == '"';
+        c == ',' && !quoted
+    })
+    .map(str::trim)
+    .filter(|part| !part.is_empty())
+}
+
+fn token(text: &str) -> Token {
+    let (kind, object) = text.split_once(':').unwrap_or((text, ""));
+    let of_table = |token: fn(u64) -> Token| object.parse().map_or(Token::Unknown, token);
+    match kind {
+        "inserted_into_table" | "inlined_insert" => of_table(Token::Insert),
+        "deleted_from_table" | "inlined_delete" => of_table(Token::Delete),
+        "merge_adjacent" | "rewrite_delete" | "compacted_table" | "inline_flush" | "flushed_inlined" => {
+            of_table(Token::Maintenance)
+        }
+        "created_table" | "dropped_table" | "altered_table" | "created_schema" | "dropped_schema"
+        | "altered_schema" => Token::Schema,
+        _ if kind.contains("view") || kind.contains("macro") => Token::Irrelevant,
+        _ => Token::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: Touch = Touch::Feed { inserted: true, deleted: true };
+
+    #[test]
+    fn names_may_hold_commas_quotes_and_colons() {
+        let tokens = Tokens::parse(Some(r#"created_table:"main"."we""ird, inlined_insert:7","#));
+        assert_eq!(tokens.tokens.len(), 1, "an open quote swallows the rest: {tokens:?}");
+        let tokens = Tokens::parse(Some(r#"created_table:"s:1"."a"", ""b",inlined_insert:7,inlined_delete:7"#));
+        assert_eq!(tokens.tokens, [Token::Schema, Token::Insert(7), Token::Delete(7)]);
+        assert_eq!(tokens.touch(7), BOTH);
+        assert_eq!(tokens.touch(8), Touch::None);
+    }
+
+    #[test]
+    fn maintenance_is_no_change_unless_rows_change_with_it() {
+        let tokens = Tokens::parse(Some("merge_adjacent:1,rewrite_delete:1,inline_flush:2,compacted_table:3"));
+        assert!((1..=3).all(|id| tokens.touch(id) == Touch::None));
+        assert!(!tokens.may_change_schemas());
+        let tokens = Tokens::parse(Some("inlined_insert:1,inline_flush:1,deleted_from_table:2"));
+        assert_eq!(tokens.touch(1), Touch::Compare);
+        assert_eq!(tokens.touch(2), Touch::Feed { inserted: false, deleted: true });
+    }
+
+    #[test]
+    fn the_unknown_is_a_change_of_everything() {
+        for text in [None, Some("resharded_table:4"), Some("inserted_into_table:orders")] {
+            let tokens = Tokens::parse(text);
+            assert_eq!(tokens.touch(4), Touch::Compare, "{text:?}");
+            assert!(tokens.may_change_schemas(), "{text:?}");
+        }
+        assert_eq!(Tokens::parse(Some("")).touch(4), Touch::None);
+        assert_eq!(Tokens::parse(Some(r#"created_view:"main"."v",dropped_scalar_macro:3"#)).touch(3), Touch::None);
+    }
+}

@@ -1,0 +1,73 @@
+//! Snapshots that are gone: safe only while the last one consumed is still there and none is missing
+//! in between.
+
+use tidegate_testkit::Lake;
+
+use crate::follower::{Answer, Follower, on_every_catalog, on_sqlite};
+
+fn orders(lake: &Lake) -> Follower {
+    lake.execute("CREATE TABLE lake.orders (id INTEGER)");
+    lake.execute("INSERT INTO lake.orders SELECT i FROM range(30) r(i)");
+    Follower::load(lake, &["orders"])
+}
+
+fn expire(lake: &Lake, versions: &[u64]) {
+    let versions = versions.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    lake.execute(&format!("CALL ducklake_expire_snapshots('lake', versions => [{versions}])"));
+}
+
+#[test]
+fn the_last_consumed_snapshot_has_expired() {
+    on_every_catalog(|lake| {
+        let mut follower = orders(lake);
+        let consumed = lake.snapshot();
+        lake.execute("DELETE FROM lake.orders WHERE id = 1");
+        lake.execute("DELETE FROM lake.orders WHERE id = 2");
+        expire(lake, &[consumed]);
+        let Answer::Expired(reason) = follower.poll() else { panic!("snapshot {consumed} has expired") };
+        assert!(reason.contains(&format!("snapshot {consumed} of lake has expired")), "{reason}");
+        follower.reload();
+        follower.expect(Answer::Idle);
+    });
+}
+
+#[test]
+fn a_snapshot_in_between_has_expired() {
+    on_every_catalog(|lake| {
+        let mut follower = orders(lake);
+        lake.execute("DELETE FROM lake.orders WHERE id = 1");
+        let between = lake.snapshot();
+        lake.execute("DELETE FROM lake.orders WHERE id = 2");
+        expire(lake, &[between]);
+        let Answer::Expired(reason) = follower.poll() else { panic!("snapshot {between} has expired") };
+        assert!(reason.contains(&format!("snapshot {between} of lake has expired")), "{reason}");
+    });
+}
+
+#[test]
+fn snapshots_before_the_last_consumed_may_go() {
+    on_every_catalog(|lake| {
+        let first = lake.snapshot();
+        let mut follower = orders(lake);
+        let consumed = lake.snapshot();
+        lake.execute("DELETE FROM lake.orders WHERE id = 1");
+        expire(lake, &(first..consumed).collect::<Vec<_>>());
+        lake.execute("CALL ducklake_cleanup_old_files('lake', cleanup_all => true)");
+        follower.expect(Answer::Changes);
+    });
+}
+
+#[test]
+fn everything_but_the_newest_has_expired() {
+    on_sqlite(|lake| {
+        let mut follower = orders(lake);
+        lake.execute("INSERT INTO lake.orders VALUES (1)");
+        lake.execute("CALL ducklake_expire_snapshots('lake', older_than => now())");
+        assert!(matches!(follower.poll(), Answer::Expired(_)));
+        follower.reload();
+        follower.expect(Answer::Idle);
+        lake.execute("CALL ducklake_expire_snapshots('lake', older_than => now())");
+        lake.execute("INSERT INTO lake.orders VALUES (2)");
+        follower.expect(Answer::Changes);
+    });
+}

@@ -1,0 +1,65 @@
+//! Random histories: what a follower holds after any polls is what the lake holds there. Seeds are
+//! printed; `TIDEGATE_SEED` and `TIDEGATE_SEQUENCES` run them again, or more of them.
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tidegate_testkit::dml::Mix;
+use tidegate_testkit::seed::{seed, sequences};
+use tidegate_testkit::{Catalog, Lake};
+
+use crate::follower::{Answer, Follower};
+
+const STEPS: u32 = 12;
+
+fn run(seed: u64, catalog: impl Fn(&std::path::Path) -> Catalog) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let mix = Mix { maintenance: 25, expire: 4, schema: 5, rollback: 4 };
+    let (lake, mut dml) = Lake::generated(dir.path(), catalog(dir.path()), seed, mix);
+    let tables = dml.tables();
+    let mut follower = Follower::load(&lake, &tables);
+    for _ in 0..STEPS {
+        let step = dml.step();
+        println!("{}", step.sql());
+        lake.take(&step);
+        if rng.random_ratio(1, 2) {
+            catch_up(&mut follower, if rng.random() { u64::MAX } else { 3 });
+        }
+    }
+    catch_up(&mut follower, u64::MAX);
+}
+
+fn catch_up(follower: &mut Follower, rows_max: u64) {
+    loop {
+        match follower.try_poll(rows_max).unwrap() {
+            Answer::Idle => return,
+            Answer::Advanced | Answer::Changes => follower.agree(),
+            Answer::SchemaChanged(_) | Answer::Expired(_) => follower.reload(),
+        }
+    }
+}
+
+fn run_many(test: &str, number: u64, catalog: impl Fn(&std::path::Path) -> Catalog + Copy) {
+    let first = seed(test);
+    for sequence in 0..sequences(number) {
+        let seed = first.wrapping_add(sequence);
+        println!("{test}: TIDEGATE_SEED={seed} TIDEGATE_SEQUENCES=1");
+        run(seed, catalog);
+    }
+}
+
+#[test]
+fn random_histories_in_duckdb_files() {
+    run_many("random histories in DuckDB files", 40, Catalog::duckdb);
+}
+
+#[test]
+fn random_histories_in_sqlite() {
+    run_many("random histories in SQLite", 40, Catalog::sqlite);
+}
+
+#[test]
+fn random_histories_in_postgres() {
+    let server = tidegate_testkit::Postgres::start();
+    run_many("random histories in PostgreSQL", 20, |_: &std::path::Path| Catalog::postgres(&server));
+}
