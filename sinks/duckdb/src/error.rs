@@ -26,6 +26,12 @@ pub enum DuckdbSinkError {
         /// The file.
         file: String,
     },
+    /// The file is a database whose blocks do not match their checksums.
+    #[error("{file} is damaged: restore it, or remove it, and the next run writes it anew")]
+    Damaged {
+        /// The file.
+        file: String,
+    },
     /// The file was written by a DuckDB that ours does not understand.
     #[error("{file} was written by a newer DuckDB than {version}: give the sink another path, or export it with that DuckDB", version = tidegate_duck::DUCKDB_VERSION)]
     Newer {
@@ -127,7 +133,9 @@ impl DuckdbSinkError {
             | DuckdbSinkError::Newer { .. }
             | DuckdbSinkError::Foreign { .. }
             | DuckdbSinkError::Unsupported { .. } => ErrorKind::Reconfigure,
-            DuckdbSinkError::Altered { .. } | DuckdbSinkError::RowsMissing { .. } => ErrorKind::Stop,
+            DuckdbSinkError::Damaged { .. }
+            | DuckdbSinkError::Altered { .. }
+            | DuckdbSinkError::RowsMissing { .. } => ErrorKind::Stop,
             DuckdbSinkError::File { kind, .. } | DuckdbSinkError::Duck { kind, .. } => *kind,
             DuckdbSinkError::Contract { .. } => ErrorKind::Bug,
             DuckdbSinkError::Input(error) => error.kind(),
@@ -144,6 +152,9 @@ impl DuckdbSinkError {
         }
         if message.contains("not a valid DuckDB database") {
             return DuckdbSinkError::NotADatabase { file: shown };
+        }
+        if message.contains("Corrupt database file") {
+            return DuckdbSinkError::Damaged { file: shown };
         }
         if message.contains("Trying to read a database file with version number") || message.contains("newer version") {
             return DuckdbSinkError::Newer { file: shown };

@@ -17,6 +17,7 @@ mod blocking;
 mod commit;
 pub mod config;
 pub mod error;
+mod gate;
 mod mart;
 mod read;
 mod stage;
@@ -32,13 +33,13 @@ use tidegate_core::{
     Commit, CommitOutcome, Committed, ConnectorError, Micros, Sink, ViewContent, ViewInfo, ViewName, ZSet,
 };
 use tidegate_duck::{Access, Duck};
-use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::blocking::blocking;
 use crate::commit::{Mode, Staged};
 pub use crate::config::DuckdbConfig;
 pub use crate::error::DuckdbSinkError;
 use crate::error::connector_error;
+use crate::gate::Gate;
 use crate::mart::Mart;
 use crate::stage::Stage;
 
@@ -54,23 +55,18 @@ pub struct DuckdbSink {
     name: String,
     file: PathBuf,
     clock: Clock,
-    /// Held by whatever has the file open. DuckDB's file lock keeps other processes out, but not
-    /// a second DuckDB in this one, and blocking work outlives a cancelled call.
-    gate: Arc<Mutex<()>>,
+    gate: Gate,
 }
 
 impl DuckdbSink {
     /// A sink of this name under `[sinks.…]`. Touches nothing yet.
     pub fn new(name: impl Into<String>, config: DuckdbConfig, clock: Clock) -> Self {
-        DuckdbSink { name: name.into(), file: config.path, clock, gate: Arc::default() }
-    }
-
-    async fn gate(&self) -> OwnedMutexGuard<()> {
-        self.gate.clone().lock_owned().await
+        let gate = Gate::of(&config.path);
+        DuckdbSink { name: name.into(), file: config.path, clock, gate }
     }
 
     async fn committed(&self, views: Vec<ViewInfo>) -> Result<BTreeMap<ViewName, Option<Committed>>, DuckdbSinkError> {
-        let (guard, file) = (self.gate().await, self.file.clone());
+        let (guard, file) = (self.gate.pass().await, self.file.clone());
         blocking(move || {
             let _guard = guard;
             views.iter().try_for_each(|view| mart::check_view(&file, view))?;
@@ -92,7 +88,7 @@ impl DuckdbSink {
         };
         // Before anything is read from the streams: can the file be written, and does it stand
         // where the range begins?
-        let (guard, file) = (self.gate().await, self.file.clone());
+        let (guard, file) = (self.gate.pass().await, self.file.clone());
         let wanted: Vec<_> = views.iter().map(|v| (v.view.clone(), mode(&v.content))).collect();
         let prepared = blocking(move || {
             let _guard = guard;
@@ -120,12 +116,12 @@ impl DuckdbSink {
             let mode = mode(&part.content);
             let (ViewContent::Changes(stream) | ViewContent::Replace(stream)) = part.content;
             // The whole content stands for the last epoch alone.
-            let after = if mode == Mode::Replace { tidegate_core::Epoch(header.epoch.0 - 1) } else { after };
+            let after = if mode == Mode::Replace { tidegate_core::Epoch(header.epoch.0.saturating_sub(1)) } else { after };
             let rows;
             (stage, rows) = stage::fill(stage, index, &part.view, stream, after, &header).await?;
             staged.push(Staged { view: part.view, mode, rows });
         }
-        let (guard, file, at) = (self.gate().await, self.file.clone(), (self.clock)());
+        let (guard, file, at) = (self.gate.pass().await, self.file.clone(), (self.clock)());
         blocking(move || {
             let _guard = guard;
             commit::apply(&stage, &file, &staged, after, &header, at)
@@ -156,7 +152,7 @@ impl Sink for DuckdbSink {
         &mut self,
         view: &ViewInfo,
     ) -> Result<BoxStream<'static, Result<ZSet, ConnectorError>>, ConnectorError> {
-        let guard = self.gate().await;
+        let guard = self.gate.pass().await;
         Ok(read::rows(self.name.clone(), self.file.clone(), view.clone(), guard))
     }
 }

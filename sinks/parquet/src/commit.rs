@@ -52,6 +52,12 @@ impl Ledger {
         Ok(Ledger { manifest, version, leftovers })
     }
 
+    /// Whether nobody else has committed since this was read.
+    pub(crate) async fn is_current(&self, store: &Store) -> Result<bool, ParquetSinkError> {
+        let (_, version) = Manifest::load(store).await?;
+        Ok(version == self.version)
+    }
+
     /// Writes a changed manifest; false when another writer was there first.
     async fn write(&mut self, store: &Store, manifest: Manifest) -> Result<bool, ParquetSinkError> {
         let replaced = store.replace_small(layout::MANIFEST, manifest.to_json(), self.version.clone()).await?;

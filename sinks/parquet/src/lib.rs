@@ -71,8 +71,8 @@ impl ParquetSink {
     async fn commit_range(&mut self, commit: Commit) -> Result<CommitOutcome, ParquetSinkError> {
         // Taken out, so that a commit that fails or is cancelled leaves nothing believed.
         let mut ledger = match self.ledger.take() {
-            Some(ledger) => ledger,
-            None => {
+            Some(ledger) if ledger.is_current(&self.store).await? => ledger,
+            _ => {
                 let views: Vec<_> = commit.views.iter().map(|part| part.view.clone()).collect();
                 Ledger::load(&self.store, &views).await?
             }

@@ -20,7 +20,7 @@ pub(crate) enum Store {
 }
 
 /// What a small file was when it was read or written.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Version {
     Content(Bytes),
     Tag(object_store::UpdateVersion),

@@ -1,0 +1,9 @@
+//! The DuckDB sink against the suite that all sinks pass, and against what is its own.
+
+mod faults;
+#[path = "../../parquet/tests/history.rs"]
+mod history;
+mod random;
+mod rows;
+mod stops;
+mod suite;

@@ -1,0 +1,161 @@
+//! Rows that are equal and not the same, rows that should be there and are not.
+
+use std::path::Path;
+
+use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::Int64Type;
+use futures::StreamExt;
+use tidegate_core::{
+    ChangeType, Commit, CommitOutcome, ConnectorError, DeltaBatch, Epoch, EpochBatch, ErrorKind, RowIdentity, Sink,
+    ViewCommit, ViewContent,
+};
+use tidegate_duck::{Duck, Options};
+use tidegate_sink_duckdb::DuckdbSink;
+use tidegate_testkit::conformance::model::{ViewModel, header};
+use tidegate_testkit::rows;
+
+use crate::random::reader;
+use crate::suite::sink;
+
+/// A delta with the weights as they are given.
+fn delta(view: &ViewModel, values: &str, weights: &[i64], before: &[i64]) -> DeltaBatch {
+    let change = |weight: &i64| if *weight > 0 { ChangeType::Insert } else { ChangeType::Delete };
+    DeltaBatch {
+        rows: rows::batch(view.schema(), values),
+        weights: weights.to_vec().into(),
+        change: weights.iter().map(change).collect(),
+        copies_before: before.to_vec().into(),
+    }
+}
+
+async fn commit(sink: &mut DuckdbSink, epoch: u64, view: ViewCommit) -> Result<CommitOutcome, ConnectorError> {
+    sink.commit(Commit { after: Epoch(epoch - 1), header: header(epoch), views: vec![view] }).await
+}
+
+fn texts(folder: &Path, sql: &str) -> Vec<String> {
+    let (_, batches) = reader(folder).query(sql).unwrap();
+    let all = |batch: &RecordBatch| batch.column(0).as_string::<i32>().iter().map(|t| t.unwrap().to_owned()).collect::<Vec<_>>();
+    batches.iter().flat_map(all).collect()
+}
+
+fn alter(folder: &Path, sql: &str) {
+    Duck::open(&folder.join("mart.duckdb"), &Options::default()).unwrap().execute(sql).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_rows_are_told_apart_by_their_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sink = sink(folder.path());
+    let view = ViewModel::new("v", &[("x", "DOUBLE"), ("i", "INTERVAL")], RowIdentity::WholeRow);
+    let text = "SELECT x::VARCHAR || ' ' || i::VARCHAR AS t FROM v ORDER BY t";
+    let rows = "(0.0, '1 month'::INTERVAL), ('-0.0', '1 month'::INTERVAL), (0.0, '30 days'::INTERVAL)";
+    let first = delta(&view, rows, &[2, 1, 1], &[0, 0, 0]);
+    commit(&mut sink, 1, view.changes([(header(1), first)])).await.unwrap();
+    let second = delta(&view, "('-0.0', '1 month'::INTERVAL), (0.0, '1 month'::INTERVAL)", &[-1, -1], &[1, 2]);
+    commit(&mut sink, 2, view.changes([(header(2), second)])).await.unwrap();
+    assert_eq!(texts(folder.path(), text), ["0.0 1 month", "0.0 30 days"]);
+    // An equal row goes where the same one is not there.
+    let third = delta(&view, "('-0.0', '1 month'::INTERVAL)", &[-2], &[2]);
+    commit(&mut sink, 3, view.changes([(header(3), third)])).await.unwrap();
+    assert_eq!(texts(folder.path(), text), Vec::<String>::new());
+    // One comes and an equal one goes, within a range.
+    let come = delta(&view, "(0.0, '1 month'::INTERVAL)", &[1], &[0]);
+    let go = delta(&view, "('-0.0', '30 days'::INTERVAL)", &[-1], &[1]);
+    let views = vec![view.changes([(header(4), come), (header(5), go)])];
+    sink.commit(Commit { after: Epoch(3), header: header(5), views }).await.unwrap();
+    assert_eq!(texts(folder.path(), text), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_somebody_removed_stop_the_sink() {
+    for identity in [RowIdentity::WholeRow, RowIdentity::Key(vec![0])] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sink = sink(folder.path());
+        let view = ViewModel::new("v", &[("k", "INTEGER"), ("v", "VARCHAR")], identity);
+        let first = delta(&view, "(1, 'a'), (2, 'b')", &[1, 1], &[0, 0]);
+        commit(&mut sink, 1, view.changes([(header(1), first)])).await.unwrap();
+        alter(folder.path(), "DELETE FROM v WHERE k = 2");
+        let second = delta(&view, "(1, 'a'), (2, 'b'), (3, 'c')", &[-1, -1, 1], &[1, 1, 0]);
+        let error = commit(&mut sink, 2, view.changes([(header(2), second)])).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Stop);
+        assert!(error.to_string().contains("1 of 2 rows that epoch 2 removes"), "{error}");
+        assert_eq!(texts(folder.path(), "SELECT v FROM v"), ["a"], "nothing was written");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn altered_tables_are_named() {
+    let alterations = [
+        ("ALTER TABLE v ADD COLUMN note VARCHAR", "column note is not one of the view's"),
+        ("ALTER TABLE v DROP COLUMN v", "column v is missing"),
+        ("ALTER TABLE v ALTER k TYPE BIGINT", "column k BIGINT stands where the view has k INTEGER"),
+        ("UPDATE _tidegate_epochs SET hash = 'x'", "its row in _tidegate_epochs is not one of ours"),
+    ];
+    for (sql, fact) in alterations {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sink = sink(folder.path());
+        let mut view = ViewModel::new("v", &[("k", "INTEGER"), ("v", "VARCHAR")], RowIdentity::WholeRow);
+        let delta = view.change_to("(1, 'a')");
+        commit(&mut sink, 1, view.changes([(header(1), delta)])).await.unwrap();
+        alter(folder.path(), sql);
+        let delta = view.change_to("(1, 'b')");
+        let error = commit(&mut sink, 2, view.changes([(header(2), delta)])).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Stop, "{error}");
+        assert!(error.to_string().contains(fact), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_table_is_not_held_and_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sink = sink(folder.path());
+    let mut view = ViewModel::new("v", &[("k", "INTEGER")], RowIdentity::WholeRow);
+    let first = view.change_to("(1), (1)");
+    commit(&mut sink, 1, view.changes([(header(1), first)])).await.unwrap();
+    alter(folder.path(), "DROP TABLE v");
+    let found = sink.open(&[view.info().clone()]).await.unwrap();
+    assert_eq!(found[&view.info().name], None);
+    commit(&mut sink, 2, view.replacement(header(2))).await.unwrap();
+    let (_, batches) = reader(folder.path()).query("SELECT count(*) AS n FROM v").unwrap();
+    assert_eq!(batches[0].column(0).as_primitive::<Int64Type>(), &Int64Array::from(vec![2]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_others_are_left_alone() {
+    for sql in ["CREATE TABLE \"V\" (mine INTEGER)", "CREATE VIEW v AS SELECT 1 AS mine"] {
+        let folder = tempfile::tempdir().unwrap();
+        alter(folder.path(), sql);
+        let mut sink = sink(folder.path());
+        let mut view = ViewModel::new("v", &[("k", "INTEGER")], RowIdentity::WholeRow);
+        assert_eq!(sink.open(&[view.info().clone()]).await.unwrap()[&view.info().name], None);
+        let delta = view.change_to("(1)");
+        for part in [view.changes([(header(1), delta)]), view.replacement(header(1))] {
+            let error = commit(&mut sink, 1, part).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Reconfigure);
+            assert!(error.to_string().contains("already has a table or view named v"), "{error}");
+        }
+        reader(folder.path()).query("SELECT mine FROM v").unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_content_of_many_batches_with_copies() {
+    const BATCHES: i64 = 40;
+    const ROWS: i64 = 10_000;
+    let folder = tempfile::tempdir().unwrap();
+    let mut sink = sink(folder.path());
+    let view = ViewModel::new("v", &[("k", "BIGINT")], RowIdentity::WholeRow);
+    let schema = view.schema().clone();
+    let batches = futures::stream::iter(0..BATCHES).map(move |batch| {
+        let keys = Int64Array::from_iter_values(batch * ROWS..(batch + 1) * ROWS);
+        let rows = RecordBatch::try_new(schema.clone(), vec![std::sync::Arc::new(keys)]).unwrap();
+        let weights: Int64Array = (0..ROWS).map(|row| if row == 0 { 3 } else { 1 }).collect();
+        let (change, copies_before) = (vec![ChangeType::Insert; ROWS as usize], vec![0; ROWS as usize].into());
+        Ok(EpochBatch { header: header(7), batch: DeltaBatch { rows, weights, change, copies_before } })
+    });
+    let part = ViewCommit { view: view.info().clone(), content: ViewContent::Replace(batches.boxed()) };
+    let outcome = commit(&mut sink, 7, part).await.unwrap();
+    assert_eq!(outcome, CommitOutcome::Committed { rows: (BATCHES * (ROWS + 2)) as u64 });
+    let sql = "SELECT concat_ws(' ', count(*), count(DISTINCT k), max(k)) AS t FROM v";
+    assert_eq!(texts(folder.path(), sql), [format!("{} {} {}", BATCHES * (ROWS + 2), BATCHES * ROWS, BATCHES * ROWS - 1)]);
+}
