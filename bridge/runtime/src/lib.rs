@@ -1,1 +1,51 @@
-//! .
+//! The loop: poll the sources, make their events durable, step the engine, commit to the sinks,
+//! checkpoint, recover.
+//!
+//! [`Pipeline::open`] recovers and [`Pipeline::run`] goes on; [`check`] looks at everything and
+//! writes nothing; [`resync`] brings a sink in line whatever it holds; [`read_status`] needs no
+//! process. An epoch exists from the moment its record is durable in the input log ([`log`]): it
+//! is replayed with the same boundaries and the same hash, and a sink that holds its number and
+//! its hash has it already. Loads and rebuilds exist from the moment their checkpoint is published.
+
+mod blocking;
+mod check;
+mod checkpoint;
+mod config;
+mod deliver;
+mod delivery;
+mod delta_log;
+mod durable;
+mod epoch;
+mod epoch_time;
+mod error;
+mod history;
+mod load;
+mod lock;
+pub mod log;
+mod near;
+mod observer;
+mod pending;
+mod pipeline;
+mod planner;
+mod recovery;
+mod replay;
+mod resync;
+mod retry;
+mod round;
+mod run;
+mod save;
+mod state;
+mod status;
+mod summary;
+
+pub(crate) use blocking::blocking;
+pub use check::{CheckReport, CheckedView, check};
+pub use config::{Connectors, PipelineConfig, RunUntil, SinkSlot, SourceSlot, StopSignal};
+pub use epoch_time::{Clock, epoch_time};
+pub use error::{RuntimeError, SinkBehind};
+pub use log::LogLocation;
+pub use observer::{Observer, Progress, Silent};
+pub use pipeline::Pipeline;
+pub use resync::resync;
+pub use status::{Lag, SinkStatus, SourceStatus, Status, ViewStatus, read_status};
+pub use summary::{Phases, ResyncSummary, RunSummary};

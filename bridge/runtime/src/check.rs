@@ -1,0 +1,83 @@
+//! `check`: looks at everything and writes nothing.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::SchemaRef;
+use tidegate_core::{Frontier, Position, RowIdentity, ViewName};
+use tidegate_engine::{Input, Program};
+
+use crate::error::chain;
+use crate::state::StateFile;
+use crate::{Connectors, PipelineConfig, planner};
+
+/// What was found; one run shows all faults.
+#[derive(Debug)]
+pub struct CheckReport {
+    /// The program, when every view is sound.
+    pub program: Option<Program>,
+    /// How each view will be maintained, or what is wrong with it.
+    pub views: BTreeMap<ViewName, Result<CheckedView, String>>,
+    /// Where each source stands, or why it cannot be asked.
+    pub sources: BTreeMap<String, Result<Position, String>>,
+    /// Whether each sink can be opened.
+    pub sinks: BTreeMap<String, Result<(), String>>,
+}
+
+/// How a view will be maintained.
+#[derive(Debug, Clone)]
+pub struct CheckedView {
+    /// `incremental`.
+    pub mode: &'static str,
+    /// How its rows are addressed.
+    pub row_identity: RowIdentity,
+    /// Its columns.
+    pub columns: SchemaRef,
+    /// What it reads.
+    pub inputs: Vec<Input>,
+}
+
+/// Checks a pipeline against its sources and sinks as they are now.
+pub async fn check(config: &PipelineConfig, connectors: &mut Connectors) -> CheckReport {
+    let mut sources = BTreeMap::new();
+    for slot in &mut connectors.sources {
+        let name = slot.source.id().name.clone();
+        sources.insert(name, slot.source.head().await.map_err(|error| chain(&error)));
+    }
+    let mut offered: Vec<_> = connectors.sources.iter_mut().map(|slot| &mut slot.source).collect();
+    let planned = planner::plan(&mut offered, &config.views, &*connectors.binder, &Frontier::new()).await;
+    for (id, error) in &planned.unreachable {
+        sources.insert(id.name.clone(), Err(chain(error)));
+    }
+    let mut views: BTreeMap<ViewName, Result<CheckedView, String>> = BTreeMap::new();
+    for view in &config.views {
+        let of_program = planned.sound.iter().flat_map(Program::views).find(|planned| planned.info.name == view.name);
+        let found = match (planned.faults.get(&view.name), of_program) {
+            (Some(faults), _) => Err(faults.join("\n")),
+            (None, Some(planned)) => Ok(CheckedView {
+                mode: "incremental",
+                row_identity: planned.info.identity.clone(),
+                columns: planned.info.schema.clone(),
+                inputs: planned.inputs.clone(),
+            }),
+            (None, None) => Err(format!("view {}: it cannot be planned before what it reads is sound", view.name)),
+        };
+        views.insert(view.name.clone(), found);
+    }
+    let mut sinks = BTreeMap::new();
+    for slot in &mut connectors.sinks {
+        let name = slot.sink.name().to_owned();
+        let taken = |view: &ViewName| slot.views.as_ref().is_none_or(|filter| filter.contains(view));
+        let infos: Vec<_> = planned.sound.iter().flat_map(Program::views).map(|view| view.info.clone()).collect();
+        let infos: Vec<_> = infos.into_iter().filter(|info| taken(&info.name)).collect();
+        let unknown = slot.views.iter().flatten().find(|name| !config.views.iter().any(|view| view.name == **name));
+        let opened = match unknown {
+            Some(view) => Err(format!("it takes view {view}, which the pipeline does not have")),
+            None => slot.sink.open(&infos).await.map(drop).map_err(|error| chain(&error)),
+        };
+        sinks.insert(name, opened);
+    }
+    if let Err(error) = StateFile::read(&config.state_dir, &config.name) {
+        sources.entry("state".to_owned()).or_insert_with(|| Err(chain(&error)));
+    }
+    CheckReport { program: planned.program, views, sources, sinks }
+}

@@ -1,0 +1,152 @@
+//! What a pipeline is made of: its settings, its connectors, and how long it shall run.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_core::{Binder, Epoch, Frontier, Sink, Source, ViewName};
+use tidegate_engine::ViewDef;
+use tokio::sync::watch;
+
+use crate::{Clock, LogLocation};
+
+/// The settings of a pipeline.
+#[derive(Debug, Clone)]
+pub struct PipelineConfig {
+    /// The name, which the state folder remembers.
+    pub name: String,
+    /// Logs, checkpoints and engine state.
+    pub state_dir: PathBuf,
+    /// The views.
+    pub views: Vec<ViewDef>,
+    /// Where the input log lies.
+    pub log: LogLocation,
+    /// How long log records are kept that recovery no longer needs.
+    pub log_retention: Duration,
+    /// The shortest time between two epochs under load.
+    pub epoch_interval: Duration,
+    /// Worker threads of the engine. `None`: those of the state, and the machine's cores for a new
+    /// one.
+    pub workers: Option<usize>,
+    /// Bytes of engine memory beyond which state goes to disk.
+    pub memory_limit: Option<u64>,
+    /// How long `--once` goes on trying a source or sink that answers `Retry`.
+    pub retry_for: Duration,
+    /// About how many rows one poll of a source offers.
+    pub epoch_rows_max: u64,
+    /// Bytes of an epoch's events that are held in memory; more goes through a file.
+    pub staging_bytes_max: u64,
+    /// Bytes of deltas that wait for a sink in memory; more goes to the delta log.
+    pub pending_bytes_max: u64,
+    /// The longest time between two checkpoints while epochs are made.
+    pub checkpoint_interval: Duration,
+    /// Bytes of input log after which a checkpoint is taken.
+    pub checkpoint_log_bytes: u64,
+    /// The wall clock: for retention and for people, never for what is computed.
+    pub clock: Clock,
+}
+
+impl PipelineConfig {
+    /// The documented defaults.
+    pub fn new(name: impl Into<String>, state_dir: impl Into<PathBuf>, views: Vec<ViewDef>) -> Self {
+        PipelineConfig {
+            name: name.into(),
+            state_dir: state_dir.into(),
+            views,
+            log: LogLocation::StateDir,
+            log_retention: Duration::from_secs(7 * 24 * 60 * 60),
+            epoch_interval: Duration::from_millis(200),
+            workers: None,
+            memory_limit: None,
+            retry_for: Duration::from_secs(10),
+            epoch_rows_max: 500_000,
+            staging_bytes_max: 128 << 20,
+            pending_bytes_max: 64 << 20,
+            checkpoint_interval: Duration::from_secs(60),
+            checkpoint_log_bytes: 256 << 20,
+            clock: Clock::default(),
+        }
+    }
+}
+
+/// A source and how often to ask it.
+pub struct SourceSlot {
+    /// The connector.
+    pub source: Box<dyn Source>,
+    /// The time between two polls that find nothing.
+    pub poll_interval: Duration,
+}
+
+/// A sink, which views it takes, and how often it commits.
+pub struct SinkSlot {
+    /// The connector.
+    pub sink: Box<dyn Sink>,
+    /// `None`: all views.
+    pub views: Option<Vec<ViewName>>,
+    /// `None`: the sink's own default.
+    pub commit_interval: Option<Duration>,
+}
+
+/// Everything outside.
+pub struct Connectors {
+    /// The sources.
+    pub sources: Vec<SourceSlot>,
+    /// The sinks.
+    pub sinks: Vec<SinkSlot>,
+    /// Names and types the views' columns.
+    pub binder: Arc<dyn Binder>,
+}
+
+/// How long a pipeline runs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RunUntil {
+    /// Until the sources' positions of the moment it began.
+    Once,
+    /// Until it is stopped.
+    Stopped,
+    /// Until a frontier. Sources that it does not name are read up to where they stand then.
+    Frontier(Frontier),
+    /// Until an epoch.
+    Epoch(Epoch),
+}
+
+/// Asks a running pipeline to stop after the present epoch. Clones are the same signal.
+#[derive(Clone)]
+pub struct StopSignal(Arc<watch::Sender<bool>>);
+
+impl StopSignal {
+    /// A signal that has not been given.
+    pub fn new() -> Self {
+        StopSignal(Arc::new(watch::Sender::new(false)))
+    }
+
+    /// Gives it.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Whether it was given.
+    pub fn is_stopped(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Returns when it is given.
+    pub async fn stopped(&self) {
+        let mut receiver = self.0.subscribe();
+        // The sender lives as long as `self`.
+        let _ = receiver.wait_for(|stopped| *stopped).await;
+    }
+}
+
+impl Default for StopSignal {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for StopSignal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StopSignal({})", self.is_stopped())
+    }
+}

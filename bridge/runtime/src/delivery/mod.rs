@@ -1,0 +1,10 @@
+//! Brings the sinks up to date: compares what each holds with our history, and sends what it
+//! lacks.
+
+mod align;
+mod driver;
+mod streams;
+
+pub(crate) use align::{Alignment, align};
+pub(crate) use driver::Driver;
+pub(crate) use streams::{changes_stream, rows_stream};

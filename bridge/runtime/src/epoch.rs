@@ -1,0 +1,137 @@
+//! Making an epoch of events: log it, tell the sources, apply it.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use tidegate_core::{Epoch, ErrorKind, EpochHeader, Frontier, Micros, SourceId, ViewDelta, ViewName, DeltaKind, failpoint};
+
+use crate::epoch_time::epoch_time;
+use crate::log::hash::{ContentHash, epoch_hash};
+use crate::log::header::{Origin, RecordHeader, RecordKind};
+use crate::log::section::Section;
+use crate::log::staging::Staged;
+use crate::observer::Progress;
+use crate::pipeline::{LastEpoch, Pipeline};
+use crate::summary::Timed;
+use crate::{RuntimeError, blocking};
+
+impl Pipeline {
+    /// The epoch that comes next.
+    pub(crate) fn next_epoch(&self, origin: Origin, frontier: Frontier, content: &ContentHash) -> LastEpoch {
+        self.epoch_numbered(self.epoch().next(), origin, frontier, content)
+    }
+
+    /// The same with a number of its own, as a resync needs it.
+    pub(crate) fn epoch_numbered(
+        &self,
+        epoch: Epoch,
+        origin: Origin,
+        frontier: Frontier,
+        content: &ContentHash,
+    ) -> LastEpoch {
+        let previous = self.last_link();
+        let before = self.last.as_ref().map_or(Micros(0), |last| last.header.time);
+        let time = epoch_time(before, origin.commit_times.values().max().copied());
+        let hash = epoch_hash(&previous.hash, origin.kind, epoch, &frontier, time, content);
+        LastEpoch { header: EpochHeader { epoch, hash, frontier, time }, previous, origin }
+    }
+
+    /// The log record of an epoch.
+    pub(crate) fn record(&self, epoch: &LastEpoch, sections: Vec<Section>) -> RecordHeader {
+        RecordHeader {
+            origin: epoch.origin.clone(),
+            header: epoch.header.clone(),
+            previous: epoch.previous,
+            log_id: self.log.id(),
+            logged_at: self.config.clock.now(),
+            sections,
+        }
+    }
+
+    /// Turns the events of a round into an epoch.
+    pub(crate) async fn make_epoch(
+        &mut self,
+        mut staged: Staged,
+        positions: Frontier,
+        commit_times: BTreeMap<SourceId, Micros>,
+    ) -> Result<(), RuntimeError> {
+        failpoint::hit("poll.done");
+        let origin = Origin::plain(RecordKind::Events, commit_times);
+        let last = self.next_epoch(origin, positions.clone(), &staged.content);
+        let epoch = last.header.epoch;
+        let record = self.record(&last, staged.sections.clone());
+        let started = Instant::now();
+        let logged = self.log.append(&record, Some(&mut staged)).await;
+        self.summary.phases_ms.log += started.elapsed();
+        self.saved.log_bytes += logged?;
+        self.history.insert(last.link());
+        self.positions = positions;
+        let previous = last.previous;
+        self.last = Some(last.clone());
+        self.acknowledge().await?;
+        failpoint::hit("source.acked");
+
+        let source_rows = staged.rows();
+        let deltas = {
+            let _timed = Timed::new(&mut self.summary.phases_ms.step);
+            let engine = &mut self.engine;
+            blocking(|| {
+                staged.drain(|table, event| engine.feed(&table, event).map_err(RuntimeError::applying(epoch)))?;
+                engine.step().map_err(RuntimeError::applying(epoch))
+            })?
+        };
+        failpoint::hit("engine.stepped");
+        self.summary.source_rows += source_rows;
+        let view_rows = self.count(&last.header, &deltas)?;
+        self.pending.push(last.header.clone(), previous, deltas);
+        if self.pending.bytes() > self.config.pending_bytes_max {
+            let _timed = Timed::new(&mut self.summary.phases_ms.checkpoint);
+            let pending = &mut self.pending;
+            blocking(|| pending.spill())?;
+        }
+        tracing::debug!(%epoch, frontier = %last.header.frontier, source_rows, "stepped");
+        self.observer.notify(Progress::EpochStepped { header: &last.header, source_rows, view_rows: &view_rows });
+        Ok(())
+    }
+
+    /// Counts an epoch's changes into the summary.
+    pub(crate) fn count(
+        &mut self,
+        header: &EpochHeader,
+        deltas: &[ViewDelta],
+    ) -> Result<BTreeMap<ViewName, u64>, RuntimeError> {
+        let mut changed: BTreeMap<ViewName, u64> = BTreeMap::new();
+        for delta in deltas {
+            let rows = match delta.kind {
+                DeltaKind::Changes => delta.batches.iter().map(|batch| batch.changed_rows()).sum(),
+                DeltaKind::Replace => {
+                    let stats = self.engine.stats().into_iter().find(|stats| stats.view == delta.view);
+                    stats.map_or(0, |stats| stats.rows)
+                }
+            };
+            *changed.entry(delta.view.clone()).or_default() += rows;
+        }
+        for (view, rows) in &changed {
+            *self.summary.view_rows.entry(view.clone()).or_default() += rows;
+        }
+        self.summary.epochs += 1;
+        tracing::trace!(epoch = %header.epoch, views = changed.len(), "counted");
+        Ok(changed)
+    }
+
+    /// Tells the sources what is durable here. One that cannot be told now is told next time.
+    pub(crate) async fn acknowledge(&mut self) -> Result<(), RuntimeError> {
+        for feed in &mut self.feeds {
+            let id = feed.id().clone();
+            let Some(position) = self.positions.get(&id) else { continue };
+            match feed.slot.source.acknowledge(position).await {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Retry => {
+                    tracing::warn!(source = %id, error = %crate::error::chain(&error), "the source could not be told its position");
+                }
+                Err(error) => return Err(RuntimeError::source(&id)(error)),
+            }
+        }
+        Ok(())
+    }
+}

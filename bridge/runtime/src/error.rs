@@ -1,0 +1,307 @@
+//! The one error of this crate: what stopped a pipeline, and what the caller can do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tidegate_core::{BindError, ConnectorError, Epoch, ErrorKind, SourceId, ViewName};
+use tidegate_engine::EngineError;
+
+/// What stopped a pipeline. `Display` gives the object, the fact and the way out; the cause is
+/// in `source()`.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// A file of the state folder or of a local log could not be read or written.
+    #[error("cannot {action} {path}: check that the folder exists and that this user may write to it")]
+    Io {
+        /// A verb phrase: "read", "append to".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file system is full. What was begun is undone or is cut off at the next start.
+    #[error("the disk is full: cannot {action} {path}; free some space and run again, nothing is lost")]
+    DiskFull {
+        /// A verb phrase.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The log's object store refused or failed.
+    #[error("cannot {action} {url}")]
+    ObjectStore {
+        /// A verb phrase.
+        action: &'static str,
+        /// The object.
+        url: String,
+        /// Whether trying again may help.
+        kind: ErrorKind,
+        /// What the store says.
+        source: object_store::Error,
+    },
+    /// Another process works on the state folder.
+    #[error("state folder {dir} is in use by process {pid}: stop that process, or give this pipeline its own state_dir")]
+    Locked {
+        /// The folder.
+        dir: PathBuf,
+        /// The other process, as far as it is known.
+        pid: String,
+    },
+    /// The folder holds the state of another pipeline.
+    #[error(
+        "state folder {dir} belongs to pipeline \"{found}\", not to \"{expected}\": give this pipeline its own \
+         state_dir, or change its name back"
+    )]
+    OtherPipeline {
+        /// The folder.
+        dir: PathBuf,
+        /// Whose state it is.
+        found: String,
+        /// Who asked.
+        expected: String,
+    },
+    /// A file of the state folder that this version does not read.
+    #[error("{path} {fact}: {way_out}")]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        fact: String,
+        /// What to do.
+        way_out: &'static str,
+        /// What the caller should do.
+        kind: ErrorKind,
+    },
+    /// A record of a log is damaged. Nothing was changed.
+    #[error(
+        "{file} is damaged at byte {offset}: {fact}; restore the file from a backup, or move the state folder and the \
+         log away, run again so that the views are loaded afresh, and bring each sink in line with 'tidegate resync \
+         PIPELINE SINK'"
+    )]
+    LogDamaged {
+        /// The file or object.
+        file: String,
+        /// Where the damaged record begins or the damage was found.
+        offset: u64,
+        /// What is wrong there.
+        fact: String,
+    },
+    /// The log holds records that do not belong to this state folder.
+    #[error("{log} {fact}: {way_out}")]
+    LogForeign {
+        /// The folder or URL.
+        log: String,
+        /// What was found.
+        fact: String,
+        /// What to do.
+        way_out: &'static str,
+    },
+    /// A view or a pipeline that cannot be planned; every fault that was found.
+    #[error("{}", .0.join("\n"))]
+    Plan(Vec<String>),
+    /// A view whose tables changed so that its SQL no longer binds.
+    #[error(
+        "{reason}, and the views can no longer be maintained: {}; change the SQL of these views and run again",
+        .faults.join("; ")
+    )]
+    NoLongerBinds {
+        /// What changed at the source.
+        reason: String,
+        /// The binder's and the planner's messages.
+        faults: Vec<String>,
+    },
+    /// A view that DuckDB refused.
+    #[error("view {}", .0.view)]
+    Bind(#[source] BindError),
+    /// The changes after a position are gone and the source's policy is to stop.
+    #[error(
+        "source {source_id}: {reason}, so the changes after it cannot be known; set on_expired_snapshot = \"fallback\" \
+         for this source to rebuild the views from its present content (downstream sees only real differences), and \
+         run again"
+    )]
+    Expired {
+        /// The source.
+        source_id: SourceId,
+        /// What is gone.
+        reason: String,
+    },
+    /// A source failed.
+    #[error("source {source_id}")]
+    Source {
+        /// The source.
+        source_id: SourceId,
+        /// What it says.
+        #[source]
+        error: ConnectorError,
+    },
+    /// A sink failed in a way that trying again does not help.
+    #[error("sink {sink}")]
+    Sink {
+        /// The sink.
+        sink: String,
+        /// What it says.
+        #[source]
+        error: ConnectorError,
+    },
+    /// Some sinks could not be brought up to date; everything else is done and saved.
+    #[error("{} behind; what they lack is kept and is sent by the next run", name_sinks(.0))]
+    SinksBehind(Vec<SinkBehind>),
+    /// A target that does not continue our history.
+    #[error(
+        "sink {sink} holds {found} of view {view}, but {ours}: restore the state folder that wrote it, or run 'tidegate \
+         resync PIPELINE {sink}', which compares it with the views and writes the difference"
+    )]
+    SinkMismatch {
+        /// The sink.
+        sink: String,
+        /// The view.
+        view: ViewName,
+        /// What the sink holds.
+        found: String,
+        /// What our history has there.
+        ours: String,
+    },
+    /// A target that went on reporting conflicts.
+    #[error(
+        "sink {sink} changed view {view} while this pipeline was writing it: let only one pipeline write to the target, \
+         then run again"
+    )]
+    SinkContended {
+        /// The sink.
+        sink: String,
+        /// The view.
+        view: ViewName,
+    },
+    /// A name that is not a sink of the pipeline.
+    #[error("there is no sink {name}: the sinks of this pipeline are {known}")]
+    UnknownSink {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// The engine failed.
+    #[error("{action}")]
+    Engine {
+        /// What it was doing, with the epoch.
+        action: String,
+        /// What it says.
+        #[source]
+        error: EngineError,
+    },
+    /// The run was asked to stop in the middle of a load; nothing was published.
+    #[error("stopped before the load was complete: the next run begins it again")]
+    StoppedWhileLoading,
+    /// A broken invariant.
+    #[error("internal error: {0}; this is a bug of Tidegate, please report it")]
+    Bug(String),
+}
+
+/// A sink that is behind, and why.
+#[derive(Debug)]
+pub struct SinkBehind {
+    /// Its name.
+    pub sink: String,
+    /// The last epoch it is known to hold.
+    pub epoch: Option<Epoch>,
+    /// The last error it gave.
+    pub error: ConnectorError,
+}
+
+fn name_sinks(behind: &[SinkBehind]) -> String {
+    let described: Vec<String> = behind
+        .iter()
+        .map(|sink| {
+            let at = match sink.epoch {
+                Some(epoch) => format!("at epoch {epoch}"),
+                None => "at an unknown epoch".to_owned(),
+            };
+            format!("{} ({at}: {})", sink.sink, chain(&sink.error))
+        })
+        .collect();
+    let verb = if described.len() == 1 { "sink" } else { "sinks" };
+    format!("{verb} {} {}", described.join(", "), if described.len() == 1 { "is" } else { "are" })
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+impl RuntimeError {
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            RuntimeError::Io { source, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied
+                | io::ErrorKind::NotFound
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Reconfigure,
+                _ => ErrorKind::Retry,
+            },
+            RuntimeError::DiskFull { .. }
+            | RuntimeError::Locked { .. }
+            | RuntimeError::SinksBehind(_)
+            | RuntimeError::SinkContended { .. }
+            | RuntimeError::StoppedWhileLoading => ErrorKind::Retry,
+            RuntimeError::OtherPipeline { .. }
+            | RuntimeError::Plan(_)
+            | RuntimeError::Bind(_)
+            | RuntimeError::UnknownSink { .. } => ErrorKind::Reconfigure,
+            RuntimeError::ObjectStore { kind, .. } | RuntimeError::State { kind, .. } => *kind,
+            RuntimeError::LogDamaged { .. }
+            | RuntimeError::LogForeign { .. }
+            | RuntimeError::NoLongerBinds { .. }
+            | RuntimeError::Expired { .. }
+            | RuntimeError::SinkMismatch { .. } => ErrorKind::Stop,
+            RuntimeError::Source { error, .. } | RuntimeError::Sink { error, .. } => error.kind(),
+            RuntimeError::Engine { error, .. } => error.kind(),
+            RuntimeError::Bug(_) => ErrorKind::Bug,
+        }
+    }
+
+    /// An I/O error at a path; a full disk is told apart.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RuntimeError {
+        let path = path.to_owned();
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                RuntimeError::DiskFull { action, path, source }
+            }
+            _ => RuntimeError::Io { action, path, source },
+        }
+    }
+
+    pub(crate) fn source(source_id: &SourceId) -> impl FnOnce(ConnectorError) -> RuntimeError {
+        let source_id = source_id.clone();
+        move |error| RuntimeError::Source { source_id, error }
+    }
+
+    /// The engine failed on an epoch that is in the log.
+    pub(crate) fn applying(epoch: Epoch) -> impl FnOnce(EngineError) -> RuntimeError {
+        move |error| {
+            let way_out = match error.kind() {
+                ErrorKind::Stop => {
+                    "; change the SQL of the view so that this cannot happen and run again: it is then built anew from \
+                     the same frontier"
+                }
+                _ => "",
+            };
+            RuntimeError::Engine { action: format!("epoch {epoch} cannot be applied{way_out}"), error }
+        }
+    }
+
+    pub(crate) fn engine(action: impl Into<String>) -> impl FnOnce(EngineError) -> RuntimeError {
+        let action = action.into();
+        move |error| RuntimeError::Engine { action, error }
+    }
+}

@@ -1,0 +1,170 @@
+//! An open pipeline: everything between the sources and the sinks, standing at an epoch.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tidegate_core::{Epoch, EpochHeader, Frontier, SourceId, ViewName, ZSet};
+use tidegate_engine::{Engine, EngineCheckpoint, Program};
+
+use crate::checkpoint::Checkpoints;
+use crate::delivery::Driver;
+use crate::history::History;
+use crate::lock::Lock;
+use crate::log::InputLog;
+use crate::log::header::{Link, Origin};
+use crate::observer::Observer;
+use crate::pending::Pending;
+use crate::retry::Backoff;
+use crate::state::{ProgressFile, StateFile};
+use crate::summary::RunSummary;
+use crate::{Connectors, PipelineConfig, RuntimeError, SourceSlot};
+
+/// An open pipeline. Dropping it at any moment is safe: the next [`open`](Pipeline::open) goes on
+/// from the logs, as after a crash.
+pub struct Pipeline {
+    pub(crate) config: PipelineConfig,
+    pub(crate) feeds: Vec<Feed>,
+    pub(crate) drivers: Vec<Driver>,
+    pub(crate) binder: Arc<dyn tidegate_core::Binder>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) state: StateFile,
+    pub(crate) engine: Engine,
+    pub(crate) log: InputLog,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) pending: Pending,
+    pub(crate) history: History,
+    /// The last epoch; `None` before the initial load.
+    pub(crate) last: Option<LastEpoch>,
+    /// Where each source stands: the frontier, and what was read since without an event.
+    pub(crate) positions: Frontier,
+    pub(crate) saved_progress: ProgressFile,
+    /// What has to be planned or built before the next poll.
+    pub(crate) change: Change,
+    pub(crate) saved: Saved,
+    pub(crate) summary: RunSummary,
+    /// When the status was last written down.
+    pub(crate) status_at: Option<Instant>,
+    /// Held until everything else is gone.
+    pub(crate) _lock: Lock,
+}
+
+/// A source and how it fares.
+pub(crate) struct Feed {
+    pub slot: SourceSlot,
+    pub trouble: Option<Backoff>,
+    /// When it last answered that nothing happened.
+    pub idle_since: Option<Instant>,
+    /// Whether it was polled in this run.
+    pub asked: bool,
+    /// Its end, as far as it was seen.
+    pub head: Option<tidegate_core::Position>,
+}
+
+impl Feed {
+    pub fn new(slot: SourceSlot) -> Feed {
+        Feed { slot, trouble: None, idle_since: None, asked: false, head: None }
+    }
+
+    pub fn id(&self) -> &SourceId {
+        self.slot.source.id()
+    }
+}
+
+/// The last epoch and what made it.
+#[derive(Debug, Clone)]
+pub(crate) struct LastEpoch {
+    pub header: EpochHeader,
+    pub previous: Link,
+    pub origin: Origin,
+}
+
+impl LastEpoch {
+    pub fn link(&self) -> Link {
+        (&self.header).into()
+    }
+}
+
+/// A difference between the views that are wanted and those that the engine has.
+pub(crate) enum Change {
+    /// None.
+    None,
+    /// Nothing is loaded yet: this program, at these positions.
+    Load(Box<Program>, Frontier),
+    /// This program takes the place of the present one, at the present positions.
+    Rebuild(Box<Program>),
+    /// The same, but no circuit can go on: an epoch of the log fails with the present program.
+    RebuildAll(Box<Program>),
+    /// Circuits have another number of workers than is wanted.
+    Workers,
+    /// The wanted views do not fit the tables as they are at the frontier, but as they are now:
+    /// the present ones go on until the sources' ends, then it is planned again.
+    Later,
+    /// The engine's state cannot be used by this version: this program, loaded afresh.
+    Afresh(Box<Program>, Frontier),
+}
+
+/// What is saved.
+#[derive(Default)]
+pub(crate) struct Saved {
+    /// The epoch of the newest checkpoint.
+    pub epoch: Option<Epoch>,
+    /// The engine's part of the kept checkpoints, newest first.
+    pub engine: Vec<(Epoch, EngineCheckpoint)>,
+    /// Bytes logged since.
+    pub log_bytes: u64,
+    /// When.
+    pub at: Option<Instant>,
+}
+
+impl Pipeline {
+    /// Opens a pipeline: takes the lock, recovers from the newest checkpoint and the log, and
+    /// compares the sinks with our history. Of a pipeline that cannot be planned nothing is
+    /// written; a new one writes nothing before its sinks have been seen to be new too.
+    pub async fn open(
+        config: PipelineConfig,
+        connectors: Connectors,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Pipeline, RuntimeError> {
+        crate::recovery::open(config, connectors, observer, None).await
+    }
+
+    /// The program in force; none before the initial load.
+    pub fn program(&self) -> Option<&Program> {
+        self.engine.program()
+    }
+
+    /// The last epoch; 0 before the initial load.
+    pub fn epoch(&self) -> Epoch {
+        self.last.as_ref().map_or(Epoch::ZERO, |last| last.header.epoch)
+    }
+
+    /// The header of the last epoch.
+    pub fn header(&self) -> Option<&EpochHeader> {
+        self.last.as_ref().map(|last| &last.header)
+    }
+
+    /// Every row of a view, with the number of its copies as weight.
+    pub fn rows(
+        &self,
+        view: &ViewName,
+    ) -> Result<Box<dyn Iterator<Item = Result<ZSet, RuntimeError>> + Send>, RuntimeError> {
+        let failed = |view: &ViewName| RuntimeError::engine(format!("reading view {view}"));
+        let rows = self.engine.rows(view).map_err(failed(view))?;
+        let view = view.clone();
+        Ok(Box::new(rows.map(move |chunk| chunk.map_err(failed(&view)))))
+    }
+
+    /// The last epoch as a link of the chain.
+    pub(crate) fn last_link(&self) -> Link {
+        self.last.as_ref().map(LastEpoch::link).unwrap_or_default()
+    }
+
+    pub(crate) fn frontier(&self) -> Frontier {
+        self.last.as_ref().map(|last| last.header.frontier.clone()).unwrap_or_default()
+    }
+
+    /// The tables that the program reads of a source.
+    pub(crate) fn tables_of(program: &Program, source: &SourceId) -> Vec<tidegate_core::TableSchema> {
+        program.tables().iter().filter(|table| table.name.source == source.name).cloned().collect()
+    }
+}

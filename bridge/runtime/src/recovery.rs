@@ -1,0 +1,343 @@
+//! Opening a pipeline: from nothing, or from the newest checkpoint and the log after it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Instant;
+
+use tidegate_core::{ErrorKind, Frontier};
+use tidegate_engine::{Engine, EngineCheckpoint, EngineOptions, Program};
+
+use crate::checkpoint::{CheckpointFile, Checkpoints};
+use crate::delivery::Driver;
+use crate::error::chain;
+use crate::history::History;
+use crate::lock::Lock;
+use crate::log::header::Link;
+use crate::log::{InputLog, LogRecord};
+use crate::observer::Observer;
+use crate::pending::Pending;
+use crate::pipeline::{Change, Feed, LastEpoch, Pipeline, Saved};
+use crate::state::{ProgressFile, StateFile};
+use crate::summary::RunSummary;
+use crate::{Connectors, PipelineConfig, RuntimeError, SourceSlot, blocking, durable, planner};
+
+/// Opens a pipeline. `resync` names a sink that may hold anything; then other sinks that do not
+/// fit are left alone instead of stopping everything.
+pub(crate) async fn open(
+    config: PipelineConfig,
+    connectors: Connectors,
+    observer: Arc<dyn Observer>,
+    resync: Option<&str>,
+) -> Result<Pipeline, RuntimeError> {
+    let drivers: Vec<Driver> = connectors.sinks.into_iter().map(Driver::new).collect();
+    if let Some(name) = resync
+        && !drivers.iter().any(|driver| driver.name == name)
+    {
+        let known = drivers.iter().map(|driver| driver.name.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(RuntimeError::UnknownSink { name: name.to_owned(), known });
+    }
+    let parts = Parts {
+        sources: connectors.sources,
+        drivers,
+        binder: connectors.binder,
+        observer,
+        resync: resync.map(str::to_owned),
+        config,
+    };
+    match StateFile::read(&parts.config.state_dir, &parts.config.name)? {
+        None => parts.begin().await,
+        Some(_) => parts.recover().await,
+    }
+}
+
+struct Parts {
+    config: PipelineConfig,
+    sources: Vec<SourceSlot>,
+    drivers: Vec<Driver>,
+    binder: Arc<dyn tidegate_core::Binder>,
+    observer: Arc<dyn Observer>,
+    resync: Option<String>,
+}
+
+impl Parts {
+    /// A new pipeline. Everything that can be wrong is found before the first write.
+    async fn begin(mut self) -> Result<Pipeline, RuntimeError> {
+        let (program, positions) = self.plan(&Frontier::new()).await?;
+        self.open_sinks_of_new(&program).await?;
+        let dir = self.config.state_dir.clone();
+        durable::create_dir(&dir)?;
+        let lock = Lock::acquire(&dir)?;
+        if StateFile::read(&dir, &self.config.name)?.is_some() {
+            return Err(RuntimeError::Locked { dir, pid: "(one that has just ended)".to_owned() });
+        }
+        let workers = self.config.workers.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
+        let state = StateFile::new(&self.config.name, workers);
+        let log = InputLog::open(&self.config.log, &dir, state.log_id)?;
+        if !log.is_empty().await? {
+            return Err(RuntimeError::LogForeign {
+                log: log.name(),
+                fact: format!("holds records, but the state that belongs to them is gone from {}", dir.display()),
+                way_out: "restore that folder, or move the log away: the views are then loaded afresh, and 'tidegate \
+                          resync PIPELINE SINK' brings each sink in line",
+            });
+        }
+        state.write(&dir)?;
+        let engine = new_engine(&dir, &self.config, &state)?;
+        let change = Change::Load(Box::new(program), positions);
+        self.assemble(lock, state, engine, log, change)
+    }
+
+    /// A state folder whose initial load was never published.
+    async fn begin_again(mut self, lock: Lock, state: StateFile, log: InputLog) -> Result<Pipeline, RuntimeError> {
+        if !log.is_empty().await? {
+            return Err(RuntimeError::LogForeign {
+                log: log.name(),
+                fact: "holds records, but no checkpoint is left that they continue".to_owned(),
+                way_out: "restore the folder checkpoints from a backup, or move the state folder and the log away, run \
+                          again, and bring each sink in line with 'tidegate resync PIPELINE SINK'",
+            });
+        }
+        let (program, positions) = self.plan(&Frontier::new()).await?;
+        self.open_sinks_of_new(&program).await?;
+        let engine = new_engine(&self.config.state_dir, &self.config, &state)?;
+        let mut pipeline =
+            self.assemble(lock, state, engine, log, Change::Load(Box::new(program), positions))?;
+        pipeline.pending.cut_unless(|_| false)?;
+        Ok(pipeline)
+    }
+
+    async fn recover(mut self) -> Result<Pipeline, RuntimeError> {
+        let dir = self.config.state_dir.clone();
+        let lock = Lock::acquire(&dir)?;
+        let Some(mut state) = StateFile::read(&dir, &self.config.name)? else {
+            return Err(RuntimeError::Bug(format!("{} vanished while it was locked", dir.display())));
+        };
+        state.workers = self.config.workers.unwrap_or(state.workers);
+        let log = InputLog::open(&self.config.log, &dir, state.log_id)?;
+        let found = Checkpoints::open(&dir.join("checkpoints"))?.list()?;
+        if found.is_empty() {
+            return self.begin_again(lock, state, log).await;
+        }
+        let mut candidates = readable(found)?;
+        let ends_at = end_of(&candidates[0], &log).await?;
+        let mut change = self.plan_change(&candidates[0], &ends_at).await?;
+        let engine = loop {
+            match resume(&dir, &self.config, &state, &candidates[0]) {
+                Ok(engine) => break engine,
+                Err(error) if is_incompatible(&error) => {
+                    tracing::warn!(error = %chain(&error), "the views are built anew");
+                    let at = if matches!(change, Change::Later) { Frontier::new() } else { ends_at.clone() };
+                    let (program, positions) = self.plan(&at).await?;
+                    change = Change::Afresh(Box::new(program), positions);
+                    break new_engine(&dir, &self.config, &state)?;
+                }
+                Err(error) if candidates.len() > 1 => {
+                    tracing::warn!(error = %chain(&error), "the newest checkpoint cannot be used, trying the one before it");
+                    candidates.remove(0);
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        let checkpoint = candidates[0].clone();
+        let records = records_after(&checkpoint, &log).await?;
+        let resync = self.resync.clone();
+        let mut pipeline = self.assemble(lock, state, engine, log, change)?;
+        pipeline.stand_at(&checkpoint, candidates)?;
+        let other_workers = pipeline.engine.program().is_some_and(|p| !pipeline.engine.would_rebuild(p).is_empty());
+        if matches!(pipeline.change, Change::None) && other_workers {
+            pipeline.change = Change::Workers;
+        }
+        pipeline.catch_up(&checkpoint, records, resync.as_deref()).await?;
+        Ok(pipeline)
+    }
+
+    async fn plan(&mut self, at: &Frontier) -> Result<(Program, Frontier), RuntimeError> {
+        let mut sources: Vec<_> = self.sources.iter_mut().map(|slot| &mut slot.source).collect();
+        planner::plan(&mut sources, &self.config.views, &*self.binder, at).await.into_result()
+    }
+
+    /// Compares the wanted views with those of the checkpoint; plans them if they differ.
+    async fn plan_change(&mut self, checkpoint: &CheckpointFile, ends_at: &Frontier) -> Result<Change, RuntimeError> {
+        if checkpoint.views == views_json(&self.config)? {
+            return Ok(Change::None);
+        }
+        let known: Frontier = ends_at.clone();
+        match self.plan(&known).await {
+            Ok((program, _)) => Ok(Change::Rebuild(Box::new(program))),
+            Err(error) if error.kind() == ErrorKind::Retry => Err(error),
+            // A table that is newer than the frontier, or one that changes between it and now.
+            Err(_) => self.plan(&Frontier::new()).await.map(|_| Change::Later),
+        }
+    }
+
+    /// The sinks of a pipeline without epochs must hold nothing, or somebody lost a state folder.
+    async fn open_sinks_of_new(&mut self, program: &Program) -> Result<(), RuntimeError> {
+        let resync = self.resync.clone();
+        for driver in &mut self.drivers {
+            driver.set_program(program);
+            driver.connect(&History::default(), None, resync.as_deref()).await?;
+        }
+        Ok(())
+    }
+
+    fn assemble(
+        self,
+        lock: Lock,
+        state: StateFile,
+        engine: Engine,
+        log: InputLog,
+        change: Change,
+    ) -> Result<Pipeline, RuntimeError> {
+        let dir = &self.config.state_dir;
+        Ok(Pipeline {
+            checkpoints: Checkpoints::open(&dir.join("checkpoints"))?,
+            pending: Pending::open(&dir.join("delta_log"))?,
+            feeds: self.sources.into_iter().map(Feed::new).collect(),
+            drivers: self.drivers,
+            binder: self.binder,
+            observer: self.observer,
+            state,
+            engine,
+            log,
+            history: History::default(),
+            last: None,
+            positions: Frontier::new(),
+            saved_progress: ProgressFile::default(),
+            change,
+            saved: Saved { at: Some(Instant::now()), ..Saved::default() },
+            summary: RunSummary::default(),
+            status_at: None,
+            config: self.config,
+            _lock: lock,
+        })
+    }
+}
+
+/// The views as they are compared with those of a checkpoint.
+pub(crate) fn views_json(config: &PipelineConfig) -> Result<serde_json::Value, RuntimeError> {
+    serde_json::to_value(&config.views)
+        .map_err(|error| RuntimeError::Bug(format!("the views cannot be written as JSON: {error}")))
+}
+
+fn options(config: &PipelineConfig, state: &StateFile) -> EngineOptions {
+    EngineOptions { workers: state.workers, memory_limit: config.memory_limit }
+}
+
+fn new_engine(dir: &Path, config: &PipelineConfig, state: &StateFile) -> Result<Engine, RuntimeError> {
+    blocking(|| Engine::create(&dir.join("engine"), options(config, state)))
+        .map_err(RuntimeError::engine("making the engine's state"))
+}
+
+fn resume(
+    dir: &Path,
+    config: &PipelineConfig,
+    state: &StateFile,
+    checkpoint: &CheckpointFile,
+) -> Result<Engine, RuntimeError> {
+    let engine = engine_checkpoint(checkpoint)?;
+    blocking(|| Engine::resume(&dir.join("engine"), options(config, state), &engine))
+        .map_err(RuntimeError::engine(format!("resuming from the checkpoint of epoch {}", checkpoint.header.epoch)))
+}
+
+impl Pipeline {
+    /// The engine as it was at a checkpoint, once more.
+    pub(crate) fn resume_again(&mut self, checkpoint: &CheckpointFile) -> Result<(), RuntimeError> {
+        // The old one lets go of its folder first.
+        let scratch = self.config.state_dir.join("engine-closing");
+        let none = blocking(|| Engine::create(&scratch, options(&self.config, &self.state)))
+            .map_err(RuntimeError::engine("closing the engine"))?;
+        drop(std::mem::replace(&mut self.engine, none));
+        self.engine = resume(&self.config.state_dir, &self.config, &self.state, checkpoint)?;
+        std::fs::remove_dir_all(&scratch).map_err(RuntimeError::io("remove", &scratch))
+    }
+
+    /// Takes the place that a checkpoint describes; `kept` are the readable ones, newest first.
+    fn stand_at(&mut self, checkpoint: &CheckpointFile, kept: Vec<CheckpointFile>) -> Result<(), RuntimeError> {
+        for sink in checkpoint.sinks.values() {
+            sink.values().for_each(|link| self.history.insert(*link));
+        }
+        self.history.insert(checkpoint.previous);
+        self.history.insert((&checkpoint.header).into());
+        for driver in &mut self.drivers {
+            driver.seen = checkpoint.sinks.get(&driver.name).cloned().unwrap_or_default();
+        }
+        self.last = Some(LastEpoch {
+            header: checkpoint.header.clone(),
+            previous: checkpoint.previous,
+            origin: checkpoint.origin.clone(),
+        });
+        self.saved.epoch = Some(checkpoint.header.epoch);
+        for file in &kept {
+            self.saved.engine.push((file.header.epoch, engine_checkpoint(file)?));
+        }
+        Ok(())
+    }
+}
+
+fn engine_checkpoint(checkpoint: &CheckpointFile) -> Result<EngineCheckpoint, RuntimeError> {
+    serde_json::from_value(checkpoint.engine.clone()).map_err(|error| RuntimeError::State {
+        path: format!("checkpoints/{}.json", checkpoint.header.epoch.digits()).into(),
+        fact: format!("holds an engine state that this version does not read ({error})"),
+        way_out: "use the version of Tidegate that wrote it",
+        kind: ErrorKind::Stop,
+    })
+}
+
+fn is_incompatible(error: &RuntimeError) -> bool {
+    match error {
+        RuntimeError::Engine { error, .. } => error.is_incompatible(),
+        _ => false,
+    }
+}
+
+/// The checkpoints that can be read, newest first.
+fn readable(
+    found: Vec<(tidegate_core::Epoch, Result<CheckpointFile, RuntimeError>)>,
+) -> Result<Vec<CheckpointFile>, RuntimeError> {
+    let (mut good, mut bad) = (Vec::new(), None);
+    for (epoch, file) in found {
+        match file {
+            Ok(file) => good.push(file),
+            Err(error) => {
+                tracing::warn!(%epoch, error = %chain(&error), "a checkpoint cannot be read");
+                bad.get_or_insert(error);
+            }
+        }
+    }
+    match (good.is_empty(), bad) {
+        (true, Some(error)) => Err(error),
+        _ => Ok(good),
+    }
+}
+
+/// The frontier at the end of the log.
+async fn end_of(checkpoint: &CheckpointFile, log: &InputLog) -> Result<Frontier, RuntimeError> {
+    let records = records_after(checkpoint, log).await?;
+    Ok(records.last().map_or(&checkpoint.header, |record| &record.header.header).frontier.clone())
+}
+
+/// The records that continue a checkpoint.
+async fn records_after(checkpoint: &CheckpointFile, log: &InputLog) -> Result<Vec<LogRecord>, RuntimeError> {
+    let here = Link::from(&checkpoint.header);
+    let mut records = log.records(here.epoch).await?;
+    let differs = |fact: String| RuntimeError::LogForeign {
+        log: log.name(),
+        fact,
+        way_out: "the log and the state folder are from different times: restore both from the same backup, or move \
+                  both away, run again, and bring each sink in line with 'tidegate resync PIPELINE SINK'",
+    };
+    if records.first().is_some_and(|record| record.header.header.epoch == here.epoch) {
+        let same = records.remove(0);
+        if same.header.header.hash != here.hash {
+            return Err(differs(format!("has another epoch {} than the newest checkpoint", here.epoch)));
+        }
+    }
+    match records.first() {
+        Some(next) if next.header.previous != here => {
+            let (epoch, here) = (next.header.header.epoch, here.epoch);
+            Err(differs(format!("has epoch {epoch} next, which does not continue the checkpoint of epoch {here}")))
+        }
+        _ => Ok(records),
+    }
+}

@@ -1,0 +1,180 @@
+//! From a checkpoint to the end of the log: the same epochs again, with the same boundaries.
+
+use tidegate_core::{ErrorKind, ViewDelta};
+use tidegate_engine::{Program, RebuildScope};
+
+use crate::checkpoint::CheckpointFile;
+use crate::log::header::{Link, RecordKind};
+use crate::log::LogRecord;
+use crate::observer::Progress;
+use crate::pipeline::{Change, LastEpoch, Pipeline};
+use crate::state::ProgressFile;
+use crate::{RuntimeError, blocking};
+
+impl Pipeline {
+    /// Opens the sinks and replays the log. Deltas are kept for the sinks that lack them.
+    pub(crate) async fn catch_up(
+        &mut self,
+        checkpoint: &CheckpointFile,
+        records: Vec<LogRecord>,
+        resync: Option<&str>,
+    ) -> Result<(), RuntimeError> {
+        for record in &records {
+            self.history.insert((&record.header.header).into());
+        }
+        let (history, saved) = (&self.history, checkpoint.header.epoch);
+        self.pending.cut_unless(|record| record.header.epoch <= saved || history.holds((&record.header).into()))?;
+        for record in self.pending.durable() {
+            self.history.insert(record.previous);
+            self.history.insert((&record.header).into());
+        }
+        self.remember_load(checkpoint).await?;
+        self.saved_progress = ProgressFile::read(&self.config.state_dir)?;
+        if matches!(self.change, Change::Afresh(..)) {
+            self.skip(&records);
+        } else {
+            self.connect_sinks(resync, false).await?;
+            // What a target lacks as a whole it gets as of the epoch that made it new.
+            let here = checkpoint.header.epoch;
+            let behind = self.drivers.iter().map(|driver| driver.needs_replace(&self.pending) && driver.is_within(here));
+            let behind: Vec<bool> = behind.collect();
+            if !records.is_empty() && resync.is_none() {
+                let mut behind = behind.into_iter();
+                self.deliver(|_| behind.next().unwrap_or(false)).await?;
+            }
+            self.replay_or_go_around(checkpoint, &records).await?;
+            self.check_sinks(resync)?;
+        }
+        self.positions = self.frontier();
+        if self.positions.less_equal(&self.saved_progress.frontier) {
+            self.positions = self.positions.join(&self.saved_progress.frontier);
+        }
+        Ok(())
+    }
+
+    /// A crash between the publishing of a load and its log record: the record is written now.
+    async fn remember_load(&mut self, checkpoint: &CheckpointFile) -> Result<(), RuntimeError> {
+        let Some(last) = self.last.clone().filter(|last| last.origin.is_load()) else { return Ok(()) };
+        let known = self.log.records(checkpoint.header.epoch).await?;
+        if known.iter().any(|record| record.header.header.epoch == checkpoint.header.epoch) {
+            return Ok(());
+        }
+        if known.is_empty() {
+            let record = self.record(&last, Vec::new());
+            self.log.append(&record, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Replays; when an epoch cannot be applied by the present program and another is wanted
+    /// anyway, the others of the log are left to the rebuild.
+    async fn replay_or_go_around(
+        &mut self,
+        checkpoint: &CheckpointFile,
+        records: &[LogRecord],
+    ) -> Result<(), RuntimeError> {
+        let Err((failed, error)) = self.replay(records).await else { return Ok(()) };
+        let is_engine = matches!(&error, RuntimeError::Engine { error, .. } if error.kind() == ErrorKind::Stop);
+        let Change::Rebuild(program) = std::mem::replace(&mut self.change, Change::None) else { return Err(error) };
+        if !is_engine {
+            return Err(error);
+        }
+        let epoch = records[failed].header.header.epoch;
+        tracing::warn!(%epoch, error = %crate::error::chain(&error), "the views as they were cannot follow; building the new ones");
+        self.resume_again(checkpoint)?;
+        self.replay(&records[..failed]).await.map_err(|(_, error)| error)?;
+        self.skip(&records[failed..]);
+        self.change = Change::RebuildAll(program);
+        Ok(())
+    }
+
+    /// Counts records as epochs without changes; a rebuild brings their effect.
+    fn skip(&mut self, records: &[LogRecord]) {
+        for record in records {
+            self.pending.push(record.header.header.clone(), record.header.previous, Vec::new());
+            self.stand_after(record);
+        }
+    }
+
+    async fn replay(&mut self, records: &[LogRecord]) -> Result<(), (usize, RuntimeError)> {
+        for (index, record) in records.iter().enumerate() {
+            let deltas = self.apply(record).await.map_err(|error| (index, error))?;
+            self.pending.push(record.header.header.clone(), record.header.previous, deltas);
+            self.stand_after(record);
+            if self.pending.bytes() > self.config.pending_bytes_max {
+                self.pending.spill().map_err(|error| (index, error))?;
+            }
+            self.observer.notify(Progress::Replayed { epoch: record.header.header.epoch });
+        }
+        Ok(())
+    }
+
+    fn stand_after(&mut self, record: &LogRecord) {
+        self.saved.log_bytes += record.header.sections.iter().map(|section| section.bytes).sum::<u64>();
+        self.last = Some(LastEpoch {
+            header: record.header.header.clone(),
+            previous: record.header.previous,
+            origin: record.header.origin.clone(),
+        });
+    }
+
+    async fn apply(&mut self, record: &LogRecord) -> Result<Vec<ViewDelta>, RuntimeError> {
+        match record.header.origin.kind {
+            RecordKind::Resync => Ok(Vec::new()),
+            RecordKind::Load | RecordKind::Rebuild => self.rebuild_again(record).await,
+            RecordKind::Events => {
+                let body = self.log.body(record).await?;
+                let epoch = record.header.header.epoch;
+                let engine = &mut self.engine;
+                blocking(|| {
+                    body.drain(&record.header.sections, |table, event| {
+                        engine.feed(&table, event).map_err(RuntimeError::applying(epoch))
+                    })?;
+                    engine.step().map_err(RuntimeError::applying(epoch))
+                })
+            }
+        }
+    }
+
+    /// A rebuild whose checkpoint cannot be read any more, from the same snapshot.
+    async fn rebuild_again(&mut self, record: &LogRecord) -> Result<Vec<ViewDelta>, RuntimeError> {
+        let unreadable = |fact: String| RuntimeError::LogForeign {
+            log: self.log.name(),
+            fact,
+            way_out: "restore the folder checkpoints from a backup, or move the state folder and the log away, run \
+                      again, and bring each sink in line with 'tidegate resync PIPELINE SINK'",
+        };
+        let (epoch, origin) = (record.header.header.epoch, &record.header.origin);
+        let definition = origin.definition.clone().ok_or_else(|| unreadable(format!("has no program in epoch {epoch}")))?;
+        let definition = serde_json::from_value(definition)
+            .map_err(|error| unreadable(format!("has a program in epoch {epoch} that is not readable ({error})")))?;
+        let program = Program::from_definition(definition)
+            .map_err(|_| unreadable(format!("has a program in epoch {epoch} that cannot be planned any more")))?;
+        let mut frontier = record.header.header.frontier.clone();
+        let (deltas, _) = self.load_views(&program, RebuildScope::All, &mut frontier, None).await?;
+        Ok(deltas)
+    }
+
+    /// Opens every sink with the present program's views and compares it with our history; with
+    /// what is pending too, when everything is there.
+    pub(crate) async fn connect_sinks(&mut self, resync: Option<&str>, complete: bool) -> Result<(), RuntimeError> {
+        let Some(program) = self.engine.program() else { return Ok(()) };
+        let last = self.last.as_ref().map(LastEpoch::link).unwrap_or_default();
+        let pending: Option<(_, Link)> = complete.then_some((&self.pending, last));
+        for driver in &mut self.drivers {
+            driver.set_program(program);
+        }
+        for driver in &mut self.drivers {
+            driver.connect(&self.history, pending, resync).await?;
+        }
+        Ok(())
+    }
+
+    fn check_sinks(&mut self, resync: Option<&str>) -> Result<(), RuntimeError> {
+        let last = self.last_link();
+        for driver in &mut self.drivers {
+            driver.check_or_detach(&self.history, Some((&self.pending, last)), resync)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,274 @@
+//! The loop: rounds, commits and checkpoints, until the goal is reached or somebody says stop.
+
+use std::time::{Duration, Instant};
+
+use tidegate_core::{ErrorKind, Frontier};
+use tidegate_engine::RebuildScope;
+
+use crate::error::SinkBehind;
+use crate::log::header::RecordKind;
+use crate::pipeline::{Change, Pipeline};
+use crate::recovery::views_json;
+use crate::round::Goal;
+use crate::summary::RunSummary;
+use crate::{RunUntil, RuntimeError, StopSignal};
+
+/// How long the loop sleeps at most, so that it looks at checkpoints and status now and then.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+impl Pipeline {
+    /// Catches up with the sources' present positions, commits to every sink, and saves.
+    pub async fn run_once(&mut self) -> Result<RunSummary, RuntimeError> {
+        self.run(RunUntil::Once, StopSignal::new()).await
+    }
+
+    /// Runs until the goal is reached or `stop` is given; ends with every sink brought up to date
+    /// and a checkpoint. After an error the pipeline must be opened again.
+    pub async fn run(&mut self, until: RunUntil, stop: StopSignal) -> Result<RunSummary, RuntimeError> {
+        let started = Instant::now();
+        self.summary = RunSummary::default();
+        let result = self.run_until(&until, &stop).await;
+        if result.is_ok() || self.last.is_some() {
+            // The status is for people; an error of the run is more important than one of this.
+            let written = self.write_status().await;
+            if result.is_ok() {
+                written?;
+            }
+        }
+        result?;
+        self.summary.epoch = self.epoch();
+        self.summary.frontier = self.positions.clone();
+        self.summary.elapsed_ms = started.elapsed();
+        if let Some(program) = self.engine.program() {
+            for view in program.views() {
+                self.summary.view_rows.entry(view.info.name.clone()).or_default();
+            }
+        }
+        Ok(self.summary.clone())
+    }
+
+    async fn run_until(&mut self, until: &RunUntil, stop: &StopSignal) -> Result<(), RuntimeError> {
+        for feed in &mut self.feeds {
+            feed.asked = false;
+            feed.idle_since = None;
+        }
+        self.apply_change(stop).await?;
+        self.deliver_replacements().await?;
+        let goal = self.goal(until).await?;
+        let mut last_epoch_at: Option<Instant> = None;
+        while !stop.is_stopped() && !self.is_reached(until, &goal) {
+            if !goal.at_once
+                && let Some(at) = last_epoch_at
+            {
+                self.rest(self.config.epoch_interval.saturating_sub(at.elapsed()), stop).await;
+            }
+            let before = self.epoch();
+            let moved = self.round(&goal, stop).await?;
+            if self.epoch() > before {
+                last_epoch_at = Some(Instant::now());
+            }
+            if matches!(self.change, Change::Later) && self.is_caught_up() {
+                self.plan_later(stop).await?;
+            }
+            self.keep_house(&goal).await?;
+            if !moved {
+                self.rest(self.next_due(&goal), stop).await;
+            }
+        }
+        self.finish(until, stop).await
+    }
+
+    /// Builds what is new or different before the first poll.
+    pub(crate) async fn apply_change(&mut self, stop: &StopSignal) -> Result<(), RuntimeError> {
+        let here = self.positions.clone();
+        let (program, scope, kind, positions) = match std::mem::replace(&mut self.change, Change::None) {
+            Change::None => return Ok(()),
+            Change::Later => {
+                self.change = Change::Later;
+                return Ok(());
+            }
+            Change::Load(program, positions) => (*program, RebuildScope::All, RecordKind::Load, positions),
+            Change::Afresh(program, positions) => (*program, RebuildScope::All, RecordKind::Rebuild, positions),
+            Change::RebuildAll(program) => (*program, RebuildScope::All, RecordKind::Rebuild, here),
+            Change::Workers => match self.engine.program().cloned() {
+                Some(program) => (program, RebuildScope::Changed, RecordKind::Rebuild, here),
+                None => return Ok(()),
+            },
+            Change::Rebuild(program) => {
+                let same = self.engine.program().is_some_and(|present| {
+                    present.views().len() == program.views().len() && self.engine.would_rebuild(&program).is_empty()
+                });
+                if same {
+                    return Ok(());
+                }
+                // Sources that are new start at the position they were planned at.
+                let (_, planned) = self.plan_at(&here).await.into_result()?;
+                (*program, RebuildScope::Changed, RecordKind::Rebuild, here.join(&planned))
+            }
+        };
+        self.rebuild(program, scope, kind, positions, stop).await
+    }
+
+    /// The present views have caught up, so the wanted ones can take their place.
+    async fn plan_later(&mut self, stop: &StopSignal) -> Result<(), RuntimeError> {
+        let here = self.positions.clone();
+        let (program, positions) = self.plan_at(&here).await.into_result()?;
+        self.change = Change::None;
+        self.rebuild(program, RebuildScope::Changed, RecordKind::Rebuild, here.join(&positions), stop).await
+    }
+
+    /// What a target lacks as a whole goes out before the next epoch, so that it is of this one
+    /// whatever was interrupted.
+    async fn deliver_replacements(&mut self) -> Result<(), RuntimeError> {
+        let needs: Vec<bool> = self.drivers.iter().map(|driver| driver.needs_replace(&self.pending)).collect();
+        let mut needs = needs.into_iter();
+        self.deliver(|_| needs.next().unwrap_or(false)).await
+    }
+
+    async fn goal(&mut self, until: &RunUntil) -> Result<Goal, RuntimeError> {
+        let endless = matches!(until, RunUntil::Stopped | RunUntil::Epoch(_));
+        let retry_for = (!endless).then_some(self.config.retry_for);
+        let mut bounds = Frontier::new();
+        if let RunUntil::Frontier(frontier) = until {
+            bounds = frontier.clone();
+        }
+        if !endless {
+            for index in 0..self.feeds.len() {
+                let id = self.feeds[index].id().clone();
+                let used = self.engine.program().is_some_and(|program| !Self::tables_of(program, &id).is_empty());
+                if used && bounds.get(&id).is_none() {
+                    let head = self.head(index, retry_for).await?;
+                    self.feeds[index].head = Some(head);
+                    bounds.set(id, head);
+                }
+            }
+        }
+        Ok(Goal { bounds, retry_for, at_once: !endless })
+    }
+
+    async fn head(
+        &mut self,
+        index: usize,
+        retry_for: Option<Duration>,
+    ) -> Result<tidegate_core::Position, RuntimeError> {
+        let mut backoff: Option<crate::retry::Backoff> = None;
+        loop {
+            let error = match self.feeds[index].slot.source.head().await {
+                Ok(head) => return Ok(head),
+                Err(error) => error,
+            };
+            let next = backoff.map_or_else(crate::retry::Backoff::first, crate::retry::Backoff::next);
+            if error.kind() != ErrorKind::Retry || retry_for.is_some_and(|limit| next.failing_for() >= limit) {
+                return Err(RuntimeError::source(self.feeds[index].id())(error));
+            }
+            tokio::time::sleep(next.due_in()).await;
+            backoff = Some(next);
+        }
+    }
+
+    fn is_reached(&self, until: &RunUntil, goal: &Goal) -> bool {
+        if matches!(self.change, Change::Later) && !matches!(until, RunUntil::Epoch(_)) {
+            return false;
+        }
+        match until {
+            RunUntil::Stopped => false,
+            RunUntil::Epoch(epoch) => self.epoch() >= *epoch,
+            RunUntil::Once | RunUntil::Frontier(_) => self.feeds.iter().all(|feed| {
+                let Some(position) = self.positions.get(feed.id()) else { return true };
+                let Some(bound) = goal.bounds.get(feed.id()) else { return true };
+                let there = position.compare(bound).is_some_and(|order| order.is_ge());
+                feed.asked && (there || feed.idle_since.is_some())
+            }),
+        }
+    }
+
+    /// Whether every source said last that nothing is left.
+    fn is_caught_up(&self) -> bool {
+        let used = |feed: &&crate::pipeline::Feed| self.positions.get(feed.id()).is_some();
+        self.feeds.iter().filter(used).all(|feed| feed.idle_since.is_some() || feed.head.as_ref() == self.positions.get(feed.id()))
+    }
+
+    /// What is due beside the rounds.
+    async fn keep_house(&mut self, goal: &Goal) -> Result<(), RuntimeError> {
+        if !goal.at_once {
+            let last = self.epoch();
+            self.deliver(|driver| driver.is_due() && !driver.is_current(last)).await?;
+        }
+        if self.checkpoint_is_due() {
+            self.save_checkpoint()?;
+            self.trim_log().await?;
+        }
+        if self.status_at.is_none_or(|at| at.elapsed() >= LONGEST_SLEEP) && !goal.at_once {
+            self.save_progress().await?;
+            self.write_status().await?;
+        }
+        Ok(())
+    }
+
+    fn next_due(&self, goal: &Goal) -> Duration {
+        let last = self.epoch();
+        let sinks = self.drivers.iter().filter(|driver| !driver.is_current(last)).map(|driver| driver.due_in());
+        let sources = self.feeds.iter().filter(|feed| self.positions.get(feed.id()).is_some()).map(|feed| {
+            match (&feed.trouble, feed.idle_since) {
+                (Some(trouble), _) => trouble.due_in(),
+                (None, Some(since)) => feed.slot.poll_interval.saturating_sub(since.elapsed()),
+                (None, None) => Duration::ZERO,
+            }
+        });
+        let least = if goal.at_once { sources.min() } else { sinks.chain(sources).min() };
+        least.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
+    }
+
+    async fn rest(&self, time: Duration, stop: &StopSignal) {
+        if !time.is_zero() {
+            tokio::select! {
+                () = tokio::time::sleep(time) => {}
+                () = stop.stopped() => {}
+            }
+        }
+    }
+
+    /// Every sink up to date, everything saved. A sink that stays behind is an error of its own, in
+    /// the end.
+    async fn finish(&mut self, until: &RunUntil, stop: &StopSignal) -> Result<(), RuntimeError> {
+        let last = self.epoch();
+        let until_then = Instant::now() + self.config.retry_for;
+        self.deliver(|driver| !driver.is_current(last)).await?;
+        if !matches!(until, RunUntil::Stopped) {
+            while !stop.is_stopped() && Instant::now() < until_then {
+                let waits = self.drivers.iter().filter(|driver| !driver.is_current(last)).map(|driver| driver.due_in());
+                let Some(wait) = waits.min() else { break };
+                self.rest(wait.min(until_then.saturating_duration_since(Instant::now())), stop).await;
+                self.deliver(|driver| driver.is_due() && !driver.is_current(last)).await?;
+            }
+        }
+        if self.saved.epoch != Some(last) && self.last.is_some() {
+            self.save_checkpoint()?;
+        }
+        self.save_progress().await?;
+        self.trim_log().await?;
+        let behind: Vec<SinkBehind> = self
+            .drivers
+            .iter_mut()
+            .filter(|driver| !driver.is_current(last))
+            .filter_map(|driver| {
+                let epoch = driver.epoch();
+                let error = driver.trouble.take()?.error;
+                Some(SinkBehind { sink: driver.name.clone(), epoch, error })
+            })
+            .collect();
+        match behind.is_empty() || matches!(until, RunUntil::Stopped) {
+            true => Ok(()),
+            false => Err(RuntimeError::SinksBehind(behind)),
+        }
+    }
+
+    /// The wanted views, as a checkpoint of this moment records them.
+    pub(crate) fn recorded_views(&self) -> Result<serde_json::Value, RuntimeError> {
+        match self.change {
+            // What the engine has is not yet what is wanted.
+            Change::Later => Ok(serde_json::Value::Null),
+            _ => views_json(&self.config),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Checkpoints and what may go after one.
+
+use std::time::Instant;
+
+use tidegate_core::{Micros, failpoint};
+
+use crate::checkpoint::{CheckpointFile, KEPT};
+use crate::pipeline::Pipeline;
+use crate::state::ProgressFile;
+use crate::{RuntimeError, blocking};
+
+impl Pipeline {
+    /// Saves the state at the last epoch. Deltas that some sink lacks are made durable first: after
+    /// this nobody can compute them again.
+    pub(crate) fn save_checkpoint(&mut self) -> Result<(), RuntimeError> {
+        let started = Instant::now();
+        let saved = self.save_now();
+        self.summary.phases_ms.checkpoint += started.elapsed();
+        saved
+    }
+
+    fn save_now(&mut self) -> Result<(), RuntimeError> {
+        let Some(last) = self.last.clone() else { return Ok(()) };
+        let (engine, pending) = (&mut self.engine, &mut self.pending);
+        let checkpoint = blocking(|| engine.checkpoint()).map_err(RuntimeError::engine("saving a checkpoint"))?;
+        failpoint::hit("checkpoint.engine_saved");
+        blocking(|| pending.spill())?;
+        let file = CheckpointFile {
+            format: CheckpointFile::FORMAT,
+            log_id: self.log.id(),
+            header: last.header.clone(),
+            previous: last.previous,
+            origin: last.origin,
+            views: self.recorded_views()?,
+            sinks: self.drivers.iter().map(|driver| (driver.name.clone(), driver.seen.clone())).collect(),
+            view_rows: self.engine.stats().into_iter().map(|stats| (stats.view, stats.rows)).collect(),
+            engine: serde_json::to_value(&checkpoint)
+                .map_err(|error| RuntimeError::Bug(format!("a checkpoint cannot be written as JSON: {error}")))?,
+        };
+        let (checkpoints, engine) = (&self.checkpoints, &mut self.engine);
+        blocking(|| checkpoints.publish(&file))?;
+        let epoch = last.header.epoch;
+        self.saved.engine.retain(|(saved, _)| *saved != epoch);
+        self.saved.engine.insert(0, (epoch, checkpoint));
+        self.saved.engine.truncate(KEPT);
+        self.saved.epoch = Some(epoch);
+        self.saved.log_bytes = 0;
+        self.saved.at = Some(Instant::now());
+        let kept: Vec<_> = self.saved.engine.iter().map(|(_, checkpoint)| checkpoint.clone()).collect();
+        blocking(|| {
+            checkpoints.retain_newest()?;
+            engine.retain(&kept).map_err(RuntimeError::engine("removing old checkpoints"))
+        })?;
+        tracing::debug!(%epoch, "saved a checkpoint");
+        Ok(())
+    }
+
+    /// Whether a checkpoint is due while the pipeline runs.
+    pub(crate) fn checkpoint_is_due(&self) -> bool {
+        let is_new = self.saved.epoch < self.last.as_ref().map(|last| last.header.epoch);
+        let is_old = self.saved.at.is_none_or(|at| at.elapsed() >= self.config.checkpoint_interval);
+        is_new && (is_old || self.saved.log_bytes >= self.config.checkpoint_log_bytes)
+    }
+
+    /// Drops log records that neither recovery nor retention keeps.
+    pub(crate) async fn trim_log(&mut self) -> Result<(), RuntimeError> {
+        let Some((oldest, _)) = self.saved.engine.last() else { return Ok(()) };
+        let retention = i64::try_from(self.config.log_retention.as_micros()).unwrap_or(i64::MAX);
+        let older_than = Micros(self.config.clock.now().0.saturating_sub(retention));
+        if self.log.trim(*oldest, older_than).await? {
+            failpoint::hit("log.trimmed");
+        }
+        Ok(())
+    }
+
+    /// Remembers positions that were reached without an event, and tells the sources.
+    pub(crate) async fn save_progress(&mut self) -> Result<(), RuntimeError> {
+        let known = self.saved_progress.frontier.join(&self.frontier());
+        if self.positions.less_equal(&known) {
+            return Ok(());
+        }
+        let progress = ProgressFile { frontier: self.positions.clone() };
+        progress.write(&self.config.state_dir)?;
+        self.saved_progress = progress;
+        self.acknowledge().await
+    }
+}

@@ -1,0 +1,138 @@
+//! Where a pipeline stands, for people and programs; `status.json` keeps it for when no process runs.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use tidegate_core::{Epoch, Frontier, Position, ViewName};
+
+use crate::lock::Lock;
+use crate::pipeline::Pipeline;
+use crate::{RuntimeError, durable};
+
+/// Where a pipeline stands, as `status --json` prints it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The last epoch.
+    pub epoch: Epoch,
+    /// Where the sources have been read.
+    pub frontier: Frontier,
+    /// The last epoch's time.
+    pub committed_at: Option<String>,
+    /// Whether a process works on it.
+    pub running: bool,
+    /// By source.
+    pub sources: BTreeMap<String, SourceStatus>,
+    /// By view.
+    pub views: BTreeMap<ViewName, ViewStatus>,
+    /// By sink.
+    pub sinks: BTreeMap<String, SinkStatus>,
+}
+
+/// Where a source stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// How far it was read.
+    pub position: Option<Position>,
+    /// How far that was behind its end when it was last looked at.
+    pub lag: Lag,
+}
+
+/// A distance between two positions; empty when the end is not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lag {
+    /// Of a lake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<u64>,
+    /// Of a WAL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+/// How a view fares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewStatus {
+    /// How it is maintained.
+    pub mode: String,
+    /// Its rows, counting copies.
+    pub rows: u64,
+    /// Steps that followed the change alone, since it was last built.
+    pub incremental_steps: u64,
+    /// Steps that computed it as a whole.
+    pub full_steps: u64,
+    /// Its state on disk.
+    pub state_bytes: u64,
+}
+
+/// Where a sink stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkStatus {
+    /// The last epoch it holds of every view.
+    pub epoch: Option<Epoch>,
+    /// Epochs it lacks.
+    pub behind: u64,
+}
+
+impl Pipeline {
+    /// Where it stands now.
+    pub fn status(&self) -> Status {
+        let epoch = self.epoch();
+        let source = |feed: &crate::pipeline::Feed| {
+            let position = self.positions.get(feed.id()).copied();
+            let lag = position.zip(feed.head).map(|(at, head)| lag(&at, &head)).unwrap_or_default();
+            (feed.id().name.clone(), SourceStatus { position, lag })
+        };
+        let view = |stats: tidegate_engine::ViewStats| {
+            let status = ViewStatus {
+                mode: "incremental".to_owned(),
+                rows: stats.rows,
+                incremental_steps: stats.steps,
+                full_steps: 0,
+                state_bytes: stats.state_bytes,
+            };
+            (stats.view, status)
+        };
+        let sink = |driver: &crate::delivery::Driver| {
+            let held = driver.epoch();
+            let behind = epoch.0.saturating_sub(held.unwrap_or_default().0);
+            (driver.name.clone(), SinkStatus { epoch: held, behind })
+        };
+        Status {
+            pipeline: self.config.name.clone(),
+            epoch,
+            frontier: self.positions.clone(),
+            committed_at: self.header().map(|header| header.time.to_string()),
+            running: true,
+            sources: self.feeds.iter().map(source).collect(),
+            views: self.engine.stats().into_iter().map(view).collect(),
+            sinks: self.drivers.iter().map(sink).collect(),
+        }
+    }
+
+    /// Writes the status down.
+    pub(crate) async fn write_status(&mut self) -> Result<(), RuntimeError> {
+        self.status_at = Some(Instant::now());
+        durable::write_json(&self.config.state_dir.join("status.json"), &self.status())
+    }
+}
+
+/// The status of a state folder, whether or not a process works on it; `None` before the first
+/// load.
+pub fn read_status(state_dir: &Path) -> Result<Option<Status>, RuntimeError> {
+    let path = state_dir.join("status.json");
+    let status: Option<Status> = durable::read_json(&path, "remove it: the next run writes it anew")?;
+    Ok(status.map(|status| Status { running: Lock::is_held(state_dir), ..status }))
+}
+
+fn lag(at: &Position, head: &Position) -> Lag {
+    match (at, head) {
+        (Position::SnapshotId(at), Position::SnapshotId(head)) => {
+            Lag { snapshots: Some(head.0.saturating_sub(at.0)), bytes: None }
+        }
+        (Position::Lsn(at), Position::Lsn(head)) => Lag { snapshots: None, bytes: Some(head.0.saturating_sub(at.0)) },
+        _ => Lag::default(),
+    }
+}
