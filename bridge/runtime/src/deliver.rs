@@ -26,9 +26,9 @@ impl Pipeline {
             let mut work = Vec::new();
             for (index, driver) in self.drivers.iter_mut().enumerate().filter(|(index, _)| chosen[*index]) {
                 if !driver.is_open() {
-                    driver.connect(&self.history, Some((&self.pending, last.link())), None).await?;
+                    driver.connect(&self.history, Some((&self.pending, last.link())), self.resync.as_deref()).await?;
                 }
-                if driver.is_open() && !driver.is_current(last.header.epoch) {
+                if driver.is_open() && !driver.detached && !driver.is_current(last.header.epoch) {
                     let commits = driver.prepare(&self.engine, &self.history, &self.pending, &last.header)?;
                     work.push((index, driver, commits));
                 }

@@ -222,7 +222,7 @@ impl Pipeline {
             view_rows: &changed,
         });
         self.acknowledge().await?;
-        self.connect_sinks(None, true).await?;
+        self.connect_sinks(true).await?;
         self.deliver(|_| true).await
     }
 }

@@ -44,6 +44,8 @@ pub struct Pipeline {
     pub(crate) summary: RunSummary,
     /// When the status was last written down.
     pub(crate) status_at: Option<Instant>,
+    /// The sink that is being resynced, which may hold anything.
+    pub(crate) resync: Option<String>,
     /// Held until everything else is gone.
     pub(crate) _lock: Lock,
 }

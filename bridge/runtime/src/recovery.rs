@@ -141,14 +141,13 @@ impl Parts {
         };
         let checkpoint = candidates[0].clone();
         let records = records_after(&checkpoint, &log).await?;
-        let resync = self.resync.clone();
         let mut pipeline = self.assemble(lock, state, engine, log, change)?;
         pipeline.stand_at(&checkpoint, candidates)?;
         let other_workers = pipeline.engine.program().is_some_and(|p| !pipeline.engine.would_rebuild(p).is_empty());
         if matches!(pipeline.change, Change::None) && other_workers {
             pipeline.change = Change::Workers;
         }
-        pipeline.catch_up(&checkpoint, records, resync.as_deref()).await?;
+        pipeline.catch_up(&checkpoint, records).await?;
         Ok(pipeline)
     }
 
@@ -208,6 +207,7 @@ impl Parts {
             saved: Saved { at: Some(Instant::now()), ..Saved::default() },
             summary: RunSummary::default(),
             status_at: None,
+            resync: self.resync,
             config: self.config,
             _lock: lock,
         })
@@ -254,14 +254,21 @@ impl Pipeline {
 
     /// Takes the place that a checkpoint describes; `kept` are the readable ones, newest first.
     fn stand_at(&mut self, checkpoint: &CheckpointFile, kept: Vec<CheckpointFile>) -> Result<(), RuntimeError> {
-        for sink in checkpoint.sinks.values() {
+        self.saved_progress = ProgressFile::read(&self.config.state_dir)?;
+        let known = [&checkpoint.sinks, &self.saved_progress.sinks];
+        for sink in known.iter().flat_map(|sinks| sinks.values()) {
             sink.values().for_each(|link| self.history.insert(*link));
+        }
+        for driver in &mut self.drivers {
+            for (view, link) in known.iter().filter_map(|sinks| sinks.get(&driver.name)).flatten() {
+                let seen = driver.seen.entry(view.clone()).or_insert(*link);
+                if seen.epoch < link.epoch {
+                    *seen = *link;
+                }
+            }
         }
         self.history.insert(checkpoint.previous);
         self.history.insert((&checkpoint.header).into());
-        for driver in &mut self.drivers {
-            driver.seen = checkpoint.sinks.get(&driver.name).cloned().unwrap_or_default();
-        }
         self.last = Some(LastEpoch {
             header: checkpoint.header.clone(),
             previous: checkpoint.previous,

@@ -8,7 +8,6 @@ use crate::log::header::{Link, RecordKind};
 use crate::log::LogRecord;
 use crate::observer::Progress;
 use crate::pipeline::{Change, LastEpoch, Pipeline};
-use crate::state::ProgressFile;
 use crate::{RuntimeError, blocking};
 
 impl Pipeline {
@@ -17,7 +16,6 @@ impl Pipeline {
         &mut self,
         checkpoint: &CheckpointFile,
         records: Vec<LogRecord>,
-        resync: Option<&str>,
     ) -> Result<(), RuntimeError> {
         for record in &records {
             self.history.insert((&record.header.header).into());
@@ -29,21 +27,20 @@ impl Pipeline {
             self.history.insert((&record.header).into());
         }
         self.remember_load(checkpoint).await?;
-        self.saved_progress = ProgressFile::read(&self.config.state_dir)?;
         if matches!(self.change, Change::Afresh(..)) {
             self.skip(&records);
         } else {
-            self.connect_sinks(resync, false).await?;
+            self.connect_sinks(false).await?;
             // What a target lacks as a whole it gets as of the epoch that made it new.
             let here = checkpoint.header.epoch;
             let behind = self.drivers.iter().map(|driver| driver.needs_replace(&self.pending) && driver.is_within(here));
             let behind: Vec<bool> = behind.collect();
-            if !records.is_empty() && resync.is_none() {
+            if !records.is_empty() {
                 let mut behind = behind.into_iter();
                 self.deliver(|_| behind.next().unwrap_or(false)).await?;
             }
             self.replay_or_go_around(checkpoint, &records).await?;
-            self.check_sinks(resync)?;
+            self.check_sinks()?;
         }
         self.positions = self.frontier();
         if self.positions.less_equal(&self.saved_progress.frontier) {
@@ -157,7 +154,7 @@ impl Pipeline {
 
     /// Opens every sink with the present program's views and compares it with our history; with
     /// what is pending too, when everything is there.
-    pub(crate) async fn connect_sinks(&mut self, resync: Option<&str>, complete: bool) -> Result<(), RuntimeError> {
+    pub(crate) async fn connect_sinks(&mut self, complete: bool) -> Result<(), RuntimeError> {
         let Some(program) = self.engine.program() else { return Ok(()) };
         let last = self.last.as_ref().map(LastEpoch::link).unwrap_or_default();
         let pending: Option<(_, Link)> = complete.then_some((&self.pending, last));
@@ -165,15 +162,15 @@ impl Pipeline {
             driver.set_program(program);
         }
         for driver in &mut self.drivers {
-            driver.connect(&self.history, pending, resync).await?;
+            driver.connect(&self.history, pending, self.resync.as_deref()).await?;
         }
         Ok(())
     }
 
-    fn check_sinks(&mut self, resync: Option<&str>) -> Result<(), RuntimeError> {
+    fn check_sinks(&mut self) -> Result<(), RuntimeError> {
         let last = self.last_link();
         for driver in &mut self.drivers {
-            driver.check_or_detach(&self.history, Some((&self.pending, last)), resync)?;
+            driver.check_or_detach(&self.history, Some((&self.pending, last)), self.resync.as_deref())?;
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ pub async fn resync(
 ) -> Result<ResyncSummary, RuntimeError> {
     let started = Instant::now();
     let mut pipeline = recovery::open(config, connectors, observer, Some(sink)).await?;
-    pipeline.load_for_resync(sink).await?;
+    pipeline.apply_change(&StopSignal::new()).await?;
     let index = pipeline.drivers.iter().position(|driver| driver.name == sink);
     let index = index.ok_or_else(|| RuntimeError::Bug(format!("sink {sink} vanished")))?;
     let mut driver = pipeline.drivers.remove(index);
@@ -53,16 +53,6 @@ enum Correction {
 }
 
 impl Pipeline {
-    async fn load_for_resync(&mut self, sink: &str) -> Result<(), RuntimeError> {
-        let detached: Vec<String> =
-            self.drivers.iter().filter(|driver| driver.detached).map(|driver| driver.name.clone()).collect();
-        self.apply_change(&StopSignal::new()).await?;
-        for driver in &mut self.drivers {
-            driver.detached = driver.name == sink || detached.contains(&driver.name);
-        }
-        Ok(())
-    }
-
     async fn resync_driver(&mut self, driver: &mut Driver) -> Result<BTreeMap<ViewName, u64>, RuntimeError> {
         if let Some(program) = self.engine.program() {
             driver.set_program(program);

@@ -55,6 +55,7 @@ impl Pipeline {
             match polled {
                 Ok(found) => {
                     self.feeds[index].trouble = None;
+                    self.feeds[index].asked = true;
                     self.feeds[index].idle_since = matches!(found, Found::Nothing).then(Instant::now);
                     match found {
                         Found::Nothing => {}
@@ -115,7 +116,6 @@ impl Pipeline {
             Some(std::cmp::Ordering::Less) => from,
             _ => *bound,
         });
-        feed.asked = true;
         let started = Instant::now();
         let polled = feed.slot.source.poll(tables, &from, bound.as_ref(), self.config.epoch_rows_max).await;
         let (to, found) = match polled? {

@@ -1,10 +1,12 @@
 //! Checkpoints and what may go after one.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
-use tidegate_core::{Micros, failpoint};
+use tidegate_core::{Micros, ViewName, failpoint};
 
 use crate::checkpoint::{CheckpointFile, KEPT};
+use crate::log::header::Link;
 use crate::pipeline::Pipeline;
 use crate::state::ProgressFile;
 use crate::{RuntimeError, blocking};
@@ -32,7 +34,7 @@ impl Pipeline {
             previous: last.previous,
             origin: last.origin,
             views: self.recorded_views()?,
-            sinks: self.drivers.iter().map(|driver| (driver.name.clone(), driver.seen.clone())).collect(),
+            sinks: self.sinks_seen(),
             view_rows: self.engine.stats().into_iter().map(|stats| (stats.view, stats.rows)).collect(),
             engine: serde_json::to_value(&checkpoint)
                 .map_err(|error| RuntimeError::Bug(format!("a checkpoint cannot be written as JSON: {error}")))?,
@@ -44,6 +46,7 @@ impl Pipeline {
         self.saved.engine.insert(0, (epoch, checkpoint));
         self.saved.engine.truncate(KEPT);
         self.saved.epoch = Some(epoch);
+        self.saved_progress.sinks = file.sinks;
         self.saved.log_bytes = 0;
         self.saved.at = Some(Instant::now());
         let kept: Vec<_> = self.saved.engine.iter().map(|(_, checkpoint)| checkpoint.clone()).collect();
@@ -73,15 +76,21 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Remembers positions that were reached without an event, and tells the sources.
+    /// Remembers positions that were reached without an event, and tells the sources; remembers
+    /// what the sinks hold, too.
     pub(crate) async fn save_progress(&mut self) -> Result<(), RuntimeError> {
         let known = self.saved_progress.frontier.join(&self.frontier());
-        if self.positions.less_equal(&known) {
+        let moved = !self.positions.less_equal(&known);
+        let progress = ProgressFile { frontier: self.positions.clone(), sinks: self.sinks_seen() };
+        if !moved && progress.sinks == self.saved_progress.sinks {
             return Ok(());
         }
-        let progress = ProgressFile { frontier: self.positions.clone() };
         progress.write(&self.config.state_dir)?;
         self.saved_progress = progress;
-        self.acknowledge().await
+        if moved { self.acknowledge().await } else { Ok(()) }
+    }
+
+    fn sinks_seen(&self) -> BTreeMap<String, BTreeMap<ViewName, Link>> {
+        self.drivers.iter().map(|driver| (driver.name.clone(), driver.seen.clone())).collect()
     }
 }

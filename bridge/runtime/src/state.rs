@@ -1,12 +1,14 @@
 //! `state.json`, which says whose state a folder holds, and `progress.json`, which remembers how
 //! far sources were read when nothing happened that makes an epoch.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tidegate_core::{ErrorKind, Frontier};
+use tidegate_core::{ErrorKind, Frontier, ViewName};
 use uuid::Uuid;
 
+use crate::log::header::Link;
 use crate::{RuntimeError, durable};
 
 const FORMAT: u32 = 1;
@@ -65,11 +67,15 @@ fn path(dir: &Path) -> PathBuf {
     dir.join("state.json")
 }
 
-/// The positions reached without events.
+/// What moved since the last epoch: positions that were reached without events, and what the
+/// sinks hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ProgressFile {
     /// At or after the frontier of the last epoch.
     pub frontier: Frontier,
+    /// What each sink holds of each view, as a checkpoint has it too.
+    #[serde(default)]
+    pub sinks: BTreeMap<String, BTreeMap<ViewName, Link>>,
 }
 
 impl ProgressFile {

@@ -25,7 +25,7 @@ pub(crate) struct Driver {
     pub views: Vec<ViewInfo>,
     /// What it holds; `None` until it is opened, and again after an error.
     held: Option<BTreeMap<ViewName, Option<Committed>>>,
-    /// What it held when it was last seen.
+    /// What it held when it was last seen, all of it ours.
     pub seen: BTreeMap<ViewName, Link>,
     /// Why it is behind.
     pub trouble: Option<Trouble>,
@@ -69,13 +69,7 @@ impl Driver {
 
     /// Asks the target what it holds.
     pub async fn open(&mut self) -> Result<(), ConnectorError> {
-        let held = self.sink.open(&self.views).await?;
-        for (view, committed) in &held {
-            if let Some(committed) = committed {
-                self.seen.insert(view.clone(), Link { epoch: committed.epoch, hash: committed.hash });
-            }
-        }
-        self.held = Some(held);
+        self.held = Some(self.sink.open(&self.views).await?);
         Ok(())
     }
 
@@ -118,6 +112,15 @@ impl Driver {
             self.detached = true;
         }
         match self.check(history, pending) {
+            Ok(()) => {
+                // Only what is ours counts as seen: our history is made of it after a restart.
+                for (view, committed) in self.held.iter().flatten() {
+                    if let Some(Committed { epoch, hash }) = *committed {
+                        self.seen.insert(view.clone(), Link { epoch, hash });
+                    }
+                }
+                Ok(())
+            }
             Err(error) if resync.is_some() => {
                 if !self.detached {
                     tracing::warn!(sink = %self.name, error = %crate::error::chain(&error), "the sink is left alone");
@@ -125,7 +128,7 @@ impl Driver {
                 self.detached = true;
                 Ok(())
             }
-            checked => checked,
+            Err(error) => Err(error),
         }
     }
 

@@ -1,0 +1,165 @@
+//! A small pipeline whose views copy one table, so that what a sink must hold is plain.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use tidegate_core::schema::columns;
+use tidegate_core::{
+    BindError, Binder, DeclaredColumn, RowIdentity, TableEvent, TableName, TableSchema, ViewName, ZSet, schema,
+};
+use tidegate_engine::ViewDef;
+use tidegate_runtime::{
+    CheckReport, Connectors, Pipeline, PipelineConfig, ResyncSummary, RunSummary, RuntimeError, Silent, SinkSlot,
+    SourceSlot,
+};
+use tidegate_testkit::{MemorySink, MemorySource, Multiset};
+
+pub const INCARNATION: u64 = 1;
+
+/// Everything a test needs to open the same pipeline again and again.
+pub struct Harness {
+    pub dir: tempfile::TempDir,
+    pub source: MemorySource,
+    pub sinks: Vec<MemorySink>,
+    pub views: Vec<ViewDef>,
+    pub workers: usize,
+    pub tune: fn(&mut PipelineConfig),
+}
+
+impl Harness {
+    /// `lake.t` with rows 1, 2, 2; views `a` over it and `b` over `a`; one sink.
+    pub fn new() -> Harness {
+        let source = MemorySource::new("lake", [table("t", &[])]);
+        source.commit([rows("t", &[1, 2, 2], 1)]);
+        Harness {
+            dir: tempfile::tempdir().unwrap(),
+            source,
+            sinks: vec![MemorySink::new("mart")],
+            views: vec![view("a", "SELECT * FROM lake.t"), view("b", "SELECT * FROM a")],
+            workers: 1,
+            tune: |_| {},
+        }
+    }
+
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    pub fn config(&self) -> PipelineConfig {
+        let mut config = PipelineConfig::new("shop", self.state_dir(), self.views.clone());
+        config.workers = Some(self.workers);
+        config.retry_for = Duration::from_millis(300);
+        config.epoch_interval = Duration::ZERO;
+        (self.tune)(&mut config);
+        config
+    }
+
+    pub fn connectors(&self) -> Connectors {
+        let source = SourceSlot { source: Box::new(self.source.clone()), poll_interval: Duration::from_millis(10) };
+        let slot = |sink: &MemorySink| SinkSlot { sink: Box::new(sink.clone()), views: None, commit_interval: None };
+        Connectors { sources: vec![source], sinks: self.sinks.iter().map(slot).collect(), binder: Arc::new(CopyBinder) }
+    }
+
+    pub async fn open(&self) -> Result<Pipeline, RuntimeError> {
+        Pipeline::open(self.config(), self.connectors(), Arc::new(Silent)).await
+    }
+
+    /// `run --once`.
+    pub async fn once(&self) -> Result<RunSummary, RuntimeError> {
+        self.open().await?.run_once().await
+    }
+
+    pub async fn check(&self) -> CheckReport {
+        tidegate_runtime::check(&self.config(), &mut self.connectors()).await
+    }
+
+    pub async fn resync(&self, sink: &str) -> Result<ResyncSummary, RuntimeError> {
+        tidegate_runtime::resync(self.config(), self.connectors(), sink, Arc::new(Silent)).await
+    }
+
+    /// Both views are what the table is now, in every sink.
+    pub fn assert_current(&self) {
+        let contents = self.source.contents(&name("t"), None).unwrap();
+        let expected = Multiset::of_batches([&contents.batch()]);
+        for sink in &self.sinks {
+            for view in &self.views {
+                let held = sink.contents(&view.name).unwrap_or_else(|| panic!("the sink holds no {}", view.name));
+                held.assert_equals(&expected, &format!("view {}", view.name));
+            }
+        }
+    }
+
+    /// Per commit of the first sink: its range and whether view `a` was replaced.
+    pub fn commits(&self) -> Vec<(u64, u64, bool)> {
+        let replaced = |views: &[(ViewName, bool)]| views.iter().any(|(view, replaced)| view.as_str() == "a" && *replaced);
+        let log = self.sinks[0].log();
+        log.iter().map(|commit| (commit.after.0, commit.header.epoch.0, replaced(&commit.views))).collect()
+    }
+}
+
+pub fn name(table: &str) -> TableName {
+    TableName::new("lake", "main", table)
+}
+
+/// Columns `id`, `name` and further ones of type VARCHAR.
+pub fn table(table: &str, more: &[&str]) -> TableSchema {
+    let base = [("id", "BIGINT", false), ("name", "VARCHAR", true)];
+    let more = more.iter().map(|column| (*column, "VARCHAR", true));
+    TableSchema {
+        name: name(table),
+        incarnation: INCARNATION,
+        columns: columns(base.into_iter().chain(more)).unwrap(),
+        identity: RowIdentity::WholeRow,
+    }
+}
+
+pub fn view(name: &str, sql: &str) -> ViewDef {
+    ViewDef { name: name.into(), sql: sql.to_owned(), key: None }
+}
+
+pub fn batch(schema: &TableSchema, ids: &[i64]) -> RecordBatch {
+    let names = || -> ArrayRef {
+        Arc::new(ids.iter().map(|id| (id % 3 != 0).then(|| format!("name {id}"))).collect::<StringArray>())
+    };
+    let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(ids.to_vec()))];
+    columns.extend((1..schema.columns.fields().len()).map(|_| names()));
+    RecordBatch::try_new(schema.columns.clone(), columns).unwrap()
+}
+
+/// Rows of a table without further columns, each with the same weight.
+pub fn rows(of: &str, ids: &[i64], weight: i64) -> (TableName, TableEvent) {
+    (name(of), TableEvent::Rows(ZSet::uniform(batch(&table(of, &[]), ids), weight)))
+}
+
+/// Knows the columns of `SELECT * FROM x`, which is all that these tests write.
+struct CopyBinder;
+
+impl Binder for CopyBinder {
+    fn describe(
+        &self,
+        tables: &[TableSchema],
+        views: &[(ViewName, String)],
+    ) -> Vec<Result<Vec<DeclaredColumn>, BindError>> {
+        let mut known: Vec<(String, Vec<DeclaredColumn>)> = Vec::new();
+        for table in tables {
+            let columns = table.columns.fields().iter().map(|field| DeclaredColumn {
+                name: field.name().clone(),
+                duckdb_type: schema::duckdb_type(field).unwrap().to_owned(),
+            });
+            known.push((format!("lake.{}", table.name.table), columns.collect()));
+        }
+        let mut answers = Vec::new();
+        for (view, sql) in views {
+            let from = sql.split_whitespace().last().unwrap();
+            let found = known.iter().find(|(name, _)| name == from).map(|(_, columns)| columns.clone());
+            if let Some(columns) = &found {
+                known.push((view.0.clone(), columns.clone()));
+            }
+            let missing = || BindError { view: view.clone(), message: format!("there is no {from}") };
+            answers.push(found.ok_or_else(missing));
+        }
+        answers
+    }
+}

@@ -1,0 +1,154 @@
+//! The undisturbed loop.
+
+use std::time::Duration;
+
+use tidegate_core::{Epoch, Frontier, Micros, Position, SnapshotId, SourceId};
+use tidegate_runtime::{RunUntil, StopSignal, read_status};
+
+use crate::harness::{Harness, rows, view};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_run_loads_and_later_ones_follow() {
+    let h = Harness::new();
+    let summary = h.once().await.unwrap();
+    assert_eq!((summary.epochs, summary.epoch, summary.source_rows), (1, Epoch(1), 3));
+    assert_eq!(summary.frontier.to_string(), r#"{"memory:lake":{"snapshot_id":1}}"#);
+    assert_eq!(summary.view_rows[&"a".into()], 3);
+    h.assert_current();
+
+    h.source.commit([rows("t", &[3, 4], 1)]);
+    h.source.commit([rows("t", &[2], -1)]);
+    let summary = h.once().await.unwrap();
+    assert_eq!((summary.epochs, summary.epoch, summary.source_rows), (1, Epoch(2), 3));
+    assert_eq!(summary.view_rows[&"b".into()], 3);
+    h.assert_current();
+    assert_eq!(h.commits(), [(0, 1, true), (1, 2, false)]);
+    assert_eq!(h.source.acknowledged(), Some(Position::SnapshotId(SnapshotId(3))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_new_makes_no_epoch_and_no_commit() {
+    let h = Harness::new();
+    h.once().await.unwrap();
+    let hash = h.sinks[0].committed(&"a".into());
+    for _ in 0..3 {
+        h.source.progress();
+        h.source.commit([rows("u", &[], 1)]);
+        let summary = h.once().await.unwrap();
+        assert_eq!((summary.epochs, summary.epoch), (0, Epoch(1)));
+    }
+    assert_eq!(h.commits().len(), 1);
+    assert_eq!(h.sinks[0].committed(&"a".into()), hash);
+    let status = read_status(&h.state_dir()).unwrap().unwrap();
+    assert_eq!(status.frontier.to_string(), r#"{"memory:lake":{"snapshot_id":7}}"#, "progress is remembered");
+    assert!(!status.running);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_pipeline_object_runs_many_times() {
+    let h = Harness::new();
+    let mut pipeline = h.open().await.unwrap();
+    for id in 10..20 {
+        pipeline.run_once().await.unwrap();
+        h.assert_current();
+        h.source.commit([rows("t", &[id, id], 1), rows("t", &[id], -1)]);
+    }
+    assert_eq!(pipeline.run_once().await.unwrap().epoch, Epoch(11));
+    h.assert_current();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn epoch_time_is_monotone_whatever_the_clock_does() {
+    let h = Harness::new();
+    let mut times = Vec::new();
+    h.once().await.unwrap();
+    for time in [5_000_000, 3_000_000, 9_000_000] {
+        h.source.commit_at(Micros(time), [rows("t", &[time], 1)]);
+        h.once().await.unwrap();
+    }
+    times.extend(h.sinks[0].log().iter().map(|commit| commit.header.time.0));
+    assert_eq!(times, [1_000_000, 5_000_000, 5_000_001, 9_000_000]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_on_rows_cuts_at_transactions() {
+    let mut h = Harness::new();
+    h.tune = |config| {
+        config.epoch_rows_max = 2;
+        config.staging_bytes_max = 1;
+        config.pending_bytes_max = 1;
+    };
+    h.once().await.unwrap();
+    for id in 0..6 {
+        h.source.commit([rows("t", &[id, id + 100], 1)]);
+    }
+    let summary = h.once().await.unwrap();
+    assert_eq!((summary.epochs, summary.epoch), (6, Epoch(7)));
+    h.assert_current();
+    assert_eq!(h.commits(), [(0, 1, true), (1, 7, false)], "one commit for the range");
+    assert_eq!(h.sinks[0].log()[1].changes[&"a".into()].len(), 6, "its epochs are kept apart");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_until_a_frontier_an_epoch_or_a_signal() {
+    let mut h = Harness::new();
+    h.tune = |config| config.epoch_rows_max = 1;
+    h.once().await.unwrap();
+    for id in 0..6 {
+        h.source.commit([rows("t", &[id], 1)]);
+    }
+    let at = |snapshot| Frontier::new().with(SourceId::new("memory", "lake"), Position::SnapshotId(SnapshotId(snapshot)));
+    let mut pipeline = h.open().await.unwrap();
+    let summary = pipeline.run(RunUntil::Frontier(at(3)), StopSignal::new()).await.unwrap();
+    assert_eq!((summary.epoch, summary.frontier), (Epoch(3), at(3)));
+    let summary = pipeline.run(RunUntil::Epoch(Epoch(5)), StopSignal::new()).await.unwrap();
+    assert_eq!(summary.epoch, Epoch(5));
+    let stop = StopSignal::new();
+    let (source, signal, sink) = (h.source.clone(), stop.clone(), h.sinks[0].clone());
+    let writer = tokio::spawn(async move {
+        source.commit([rows("t", &[77], 1)]);
+        while sink.committed(&"b".into()).is_none_or(|committed| committed.epoch < Epoch(8)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        signal.stop();
+    });
+    let summary = pipeline.run(RunUntil::Stopped, stop).await.unwrap();
+    writer.await.unwrap();
+    assert_eq!(summary.epoch, Epoch(8));
+    h.assert_current();
+    drop(pipeline);
+    assert_eq!(h.open().await.unwrap().epoch(), Epoch(8));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_shows_all_faults_and_writes_nothing() {
+    let mut h = Harness::new();
+    h.views.push(view("c", "SELECT * FROM lake.tt"));
+    h.views.push(view("d", "SELECT * FROM lke.t"));
+    h.views.push(view("e", "SELECT * FROM bb"));
+    let report = h.check().await;
+    assert!(report.program.is_none());
+    assert!(report.views[&"a".into()].is_ok() && report.views[&"b".into()].is_ok());
+    let fault = |view: &str| report.views[&view.into()].as_ref().unwrap_err().clone();
+    assert_eq!(fault("c"), "view c: there is no table lake.tt; did you mean lake.t?");
+    assert_eq!(fault("d"), "view d: lke.t names the source lke, which the pipeline does not have; did you mean lake?");
+    assert_eq!(fault("e"), "view e: there is no view bb, and tables are written source.table; did you mean b?");
+    let error = h.open().await.map(drop).unwrap_err();
+    assert_eq!(error.kind(), tidegate_core::ErrorKind::Reconfigure);
+    assert_eq!(error.to_string().lines().count(), 3, "{error}");
+    assert!(!h.state_dir().exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_and_two_pipelines_are_kept_apart() {
+    let h = Harness::new();
+    let first = h.open().await.unwrap();
+    let error = h.open().await.map(drop).unwrap_err();
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    drop(first);
+    h.once().await.unwrap();
+    let mut other = Harness { tune: |config| config.name = "bank".to_owned(), ..Harness::new() };
+    other.dir = h.dir;
+    let error = other.open().await.map(drop).unwrap_err();
+    assert!(error.to_string().contains("\"shop\"") && error.to_string().contains("\"bank\""), "{error}");
+}
