@@ -133,9 +133,9 @@ impl DuckdbSinkError {
             | DuckdbSinkError::Newer { .. }
             | DuckdbSinkError::Foreign { .. }
             | DuckdbSinkError::Unsupported { .. } => ErrorKind::Reconfigure,
-            DuckdbSinkError::Damaged { .. }
-            | DuckdbSinkError::Altered { .. }
-            | DuckdbSinkError::RowsMissing { .. } => ErrorKind::Stop,
+            DuckdbSinkError::Damaged { .. } | DuckdbSinkError::Altered { .. } | DuckdbSinkError::RowsMissing { .. } => {
+                ErrorKind::Stop
+            }
             DuckdbSinkError::File { kind, .. } | DuckdbSinkError::Duck { kind, .. } => *kind,
             DuckdbSinkError::Contract { .. } => ErrorKind::Bug,
             DuckdbSinkError::Input(error) => error.kind(),

@@ -116,7 +116,8 @@ impl DuckdbSink {
             let mode = mode(&part.content);
             let (ViewContent::Changes(stream) | ViewContent::Replace(stream)) = part.content;
             // The whole content stands for the last epoch alone.
-            let after = if mode == Mode::Replace { tidegate_core::Epoch(header.epoch.0.saturating_sub(1)) } else { after };
+            let after =
+                if mode == Mode::Replace { tidegate_core::Epoch(header.epoch.0.saturating_sub(1)) } else { after };
             let rows;
             (stage, rows) = stage::fill(stage, index, &part.view, stream, after, &header).await?;
             staged.push(Staged { view: part.view, mode, rows });

@@ -25,16 +25,20 @@ fn check(folder: &Path, history: &History) {
     let duck = reader(folder);
     let info = history.view.info();
     let (types, rows) = table(&duck, &info.name);
-    let expected = info.schema.fields().iter().map(|field| {
-        format!("{} {}", field.name(), tidegate_core::schema::duckdb_type(field).unwrap())
-    });
+    let expected = info
+        .schema
+        .fields()
+        .iter()
+        .map(|field| format!("{} {}", field.name(), tidegate_core::schema::duckdb_type(field).unwrap()));
     assert_eq!(types, expected.collect::<Vec<_>>());
     rows.assert_equals(&history.view.multiset(), &format!("the table at epoch {}", history.header().epoch));
-    let last = "SELECT view, epoch, hash, frontier::VARCHAR AS frontier FROM _tidegate_epochs ORDER BY epoch DESC LIMIT 1";
+    let last =
+        "SELECT view, epoch, hash, frontier::VARCHAR AS frontier FROM _tidegate_epochs ORDER BY epoch DESC LIMIT 1";
     let (_, last) = duck.query(last).unwrap();
     let header = history.header();
     let expected = format!("('{}', {}, '{}', '{}')", info.name, header.epoch, header.hash, header.frontier);
-    let columns = ["view", "epoch", "hash", "frontier"].map(|name| (name, if name == "epoch" { "BIGINT" } else { "VARCHAR" }, true));
+    let columns = ["view", "epoch", "hash", "frontier"]
+        .map(|name| (name, if name == "epoch" { "BIGINT" } else { "VARCHAR" }, true));
     let columns = tidegate_core::schema::columns(columns).unwrap();
     let expected = tidegate_testkit::rows::batch(&columns, &expected);
     Multiset::of_batches(&last).assert_equals(&Multiset::of_batches([&expected]), "the last row of _tidegate_epochs");

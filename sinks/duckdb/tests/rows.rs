@@ -34,7 +34,9 @@ async fn commit(sink: &mut DuckdbSink, epoch: u64, view: ViewCommit) -> Result<C
 
 fn texts(folder: &Path, sql: &str) -> Vec<String> {
     let (_, batches) = reader(folder).query(sql).unwrap();
-    let all = |batch: &RecordBatch| batch.column(0).as_string::<i32>().iter().map(|t| t.unwrap().to_owned()).collect::<Vec<_>>();
+    let all = |batch: &RecordBatch| {
+        batch.column(0).as_string::<i32>().iter().map(|t| t.unwrap().to_owned()).collect::<Vec<_>>()
+    };
     batches.iter().flat_map(all).collect()
 }
 
@@ -46,24 +48,42 @@ fn alter(folder: &Path, sql: &str) {
 async fn equal_rows_are_told_apart_by_their_bits() {
     let folder = tempfile::tempdir().unwrap();
     let mut sink = sink(folder.path());
-    let view = ViewModel::new("v", &[("x", "DOUBLE"), ("i", "INTERVAL")], RowIdentity::WholeRow);
-    let text = "SELECT x::VARCHAR || ' ' || i::VARCHAR AS t FROM v ORDER BY t";
-    let rows = "(0.0, '1 month'::INTERVAL), ('-0.0', '1 month'::INTERVAL), (0.0, '30 days'::INTERVAL)";
+    let view = ViewModel::new("v", &[("k", "INTEGER"), ("i", "INTERVAL")], RowIdentity::WholeRow);
+    let text = "SELECT k || ' ' || i::VARCHAR AS t FROM v ORDER BY t";
+    let rows = "(1, '30 days'::INTERVAL), (1, '1 month'::INTERVAL), (2, '30 days'::INTERVAL)";
     let first = delta(&view, rows, &[2, 1, 1], &[0, 0, 0]);
     commit(&mut sink, 1, view.changes([(header(1), first)])).await.unwrap();
-    let second = delta(&view, "('-0.0', '1 month'::INTERVAL), (0.0, '1 month'::INTERVAL)", &[-1, -1], &[1, 2]);
+    let second = delta(&view, "(1, '1 month'::INTERVAL), (1, '30 days'::INTERVAL)", &[-1, -1], &[1, 2]);
     commit(&mut sink, 2, view.changes([(header(2), second)])).await.unwrap();
-    assert_eq!(texts(folder.path(), text), ["0.0 1 month", "0.0 30 days"]);
-    // An equal row goes where the same one is not there.
-    let third = delta(&view, "('-0.0', '1 month'::INTERVAL)", &[-2], &[2]);
+    assert_eq!(texts(folder.path(), text), ["1 30 days", "2 30 days"]);
+    let third = delta(&view, "(1, '30 days'::INTERVAL), (1, '1 month'::INTERVAL)", &[-1, 1], &[1, 0]);
     commit(&mut sink, 3, view.changes([(header(3), third)])).await.unwrap();
-    assert_eq!(texts(folder.path(), text), Vec::<String>::new());
+    assert_eq!(texts(folder.path(), text), ["1 1 month", "2 30 days"]);
+    // An equal row goes where the same one is not there.
+    let fourth = delta(&view, "(1, '30 days'::INTERVAL)", &[-1], &[1]);
+    commit(&mut sink, 4, view.changes([(header(4), fourth)])).await.unwrap();
+    assert_eq!(texts(folder.path(), text), ["2 30 days"]);
     // One comes and an equal one goes, within a range.
-    let come = delta(&view, "(0.0, '1 month'::INTERVAL)", &[1], &[0]);
-    let go = delta(&view, "('-0.0', '30 days'::INTERVAL)", &[-1], &[1]);
-    let views = vec![view.changes([(header(4), come), (header(5), go)])];
-    sink.commit(Commit { after: Epoch(3), header: header(5), views }).await.unwrap();
-    assert_eq!(texts(folder.path(), text), Vec::<String>::new());
+    let come = delta(&view, "(3, '30 days'::INTERVAL)", &[1], &[0]);
+    let go = delta(&view, "(3, '1 month'::INTERVAL)", &[-1], &[1]);
+    let views = vec![view.changes([(header(5), come), (header(6), go)])];
+    sink.commit(Commit { after: Epoch(4), header: header(6), views }).await.unwrap();
+    assert_eq!(texts(folder.path(), text), ["2 30 days"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zeros_and_nans_are_found_whatever_their_sign() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sink = sink(folder.path());
+    let view = ViewModel::new("v", &[("x", "DOUBLE"), ("l", "FLOAT[]")], RowIdentity::WholeRow);
+    let rows = "('-0.0'::DOUBLE, [0.0, NULL]), ('nan', ['-0.0']), (NULL, ['nan'::FLOAT]), (NULL, NULL)";
+    let first = delta(&view, rows, &[1, 2, 1, 3], &[0, 0, 0, 0]);
+    commit(&mut sink, 1, view.changes([(header(1), first)])).await.unwrap();
+    let rows = "(0.0::DOUBLE, ['-0.0', NULL]), (-'nan'::DOUBLE, [0.0]), (NULL, [-'nan'::FLOAT]), (NULL, NULL)";
+    let second = delta(&view, rows, &[-1, -1, -1, -2], &[1, 2, 1, 3]);
+    commit(&mut sink, 2, view.changes([(header(2), second)])).await.unwrap();
+    let left = "SELECT concat_ws(' ', isnan(x), count(*)) AS t FROM v GROUP BY x, l ORDER BY t";
+    assert_eq!(texts(folder.path(), left), ["1", "true 1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,5 +177,8 @@ async fn a_content_of_many_batches_with_copies() {
     let outcome = commit(&mut sink, 7, part).await.unwrap();
     assert_eq!(outcome, CommitOutcome::Committed { rows: (BATCHES * (ROWS + 2)) as u64 });
     let sql = "SELECT concat_ws(' ', count(*), count(DISTINCT k), max(k)) AS t FROM v";
-    assert_eq!(texts(folder.path(), sql), [format!("{} {} {}", BATCHES * (ROWS + 2), BATCHES * ROWS, BATCHES * ROWS - 1)]);
+    assert_eq!(
+        texts(folder.path(), sql),
+        [format!("{} {} {}", BATCHES * (ROWS + 2), BATCHES * ROWS, BATCHES * ROWS - 1)]
+    );
 }

@@ -29,7 +29,10 @@ fn another(test: &str, folder: &Path) -> Program {
 
 fn views() -> [ViewModel; 2] {
     let columns = [("k", "INTEGER"), ("v", "VARCHAR")];
-    [ViewModel::new("whole", &columns, RowIdentity::WholeRow), ViewModel::new("keyed", &columns, RowIdentity::Key(vec![0]))]
+    [
+        ViewModel::new("whole", &columns, RowIdentity::WholeRow),
+        ViewModel::new("keyed", &columns, RowIdentity::Key(vec![0])),
+    ]
 }
 
 /// The commits of a small history: number 0 makes the views, number 1 changes one and replaces
@@ -39,7 +42,11 @@ fn commit(views: &mut [ViewModel; 2], number: u64) -> Commit {
     let contents = ["(1, 'a'), (2, 'b')", "(1, 'c'), (3, 'b')"];
     let deltas: Vec<_> = views.iter_mut().map(|view| view.change_to(contents[number as usize])).collect();
     let [whole, keyed] = views;
-    let second = if number == 1 { keyed.replacement(header(epoch)) } else { keyed.changes([(header(epoch), deltas[1].clone())]) };
+    let second = if number == 1 {
+        keyed.replacement(header(epoch))
+    } else {
+        keyed.changes([(header(epoch), deltas[1].clone())])
+    };
     Commit {
         after: tidegate_core::Epoch(number),
         header: header(epoch),
@@ -102,7 +109,14 @@ async fn a_full_disk_leaves_nothing_behind() {
         // Digits that do not compress away.
         let values = (0..rows).map(|row| format!("({row}, '{}')", blake(row)));
         let delta = view.change_to(&values.collect::<Vec<_>>().join(", "));
-        (Commit { after: tidegate_core::Epoch(epoch - 1), header: header(epoch), views: vec![view.changes([(header(epoch), delta)])] }, view)
+        (
+            Commit {
+                after: tidegate_core::Epoch(epoch - 1),
+                header: header(epoch),
+                views: vec![view.changes([(header(epoch), delta)])],
+            },
+            view,
+        )
     };
     if let Some(folder) = part_of_another() {
         let mut sink = sink(&folder);

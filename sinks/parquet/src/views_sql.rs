@@ -69,14 +69,18 @@ fn write_view(sql: &mut String, view: &ViewName, columns: &[Column], root: &str)
         literal(&format!("/{}/*.parquet", layout::folder(view)))
     );
     let copies = ident(&free_name(columns, "copies"));
+    let names = |alias: &str| list(&|c| format!("{alias}.{}", ident(&c.name)));
+    let weight = format!("CASE WHEN f.{CHANGE_TYPE} IN ('insert', 'update_postimage') THEN 1 ELSE -1 END AS {copies}");
     let rows = |condition: &str| {
-        let names = list(&|c| format!("r.{}", ident(&c.name)));
-        let grouped = list(&|c| format!("d.{}", ident(&c.name)));
-        format!(
-            "SELECT {names}\nFROM (\n  SELECT {grouped}, sum(d.{copies})::BIGINT AS {copies}\n  FROM (\n    \
-             SELECT {cast},\n      CASE WHEN f.{CHANGE_TYPE} IN ('insert', 'update_postimage') THEN 1 ELSE -1 END AS {copies}\n    \
-             FROM {files}{condition}\n  ) d\n  GROUP BY {grouped}\n) r, range(r.{copies})"
-        )
+        let changes = |and: &str| format!("SELECT {cast},\n      {weight}{and}\n    FROM {files}{condition}");
+        let (r, d) = (names("r"), names("d"));
+        let sum = format!("sum(d.{copies})::BIGINT AS {copies}");
+        let counted = if columns.iter().any(|column| has_interval(&column.duckdb_type)) {
+            exact(columns, &copies, &changes)
+        } else {
+            format!("SELECT {d}, {sum}\n  FROM (\n    {}\n  ) d\n  GROUP BY {d}", changes(""))
+        };
+        format!("SELECT {r}\nFROM (\n  {counted}\n) r, range(r.{copies})")
     };
     let macro_name = |suffix: &str| ident(&format!("{view}{suffix}"));
     let asof = rows(&format!("\n    WHERE f.{COMMIT_VERSION} <= epoch"));
@@ -92,6 +96,36 @@ fn write_view(sql: &mut String, view: &ViewName, columns: &[Column], root: &str)
         macro_name("_changes"),
     )
     .expect("a string takes text");
+}
+
+/// Counts rows of columns with intervals, which DuckDB calls equal (30 days, 1 month) where they are
+/// not the same: the copies of each are counted apart, and what is missing of one goes off an equal
+/// one, so that the number of equal rows is right in any case.
+fn exact(columns: &[Column], copies: &str, changes: &dyn Fn(&str) -> String) -> String {
+    let [same, equal, before] = ["same", "equal", "before"].map(|wanted| ident(&free_name(columns, wanted)));
+    let names = |alias: &str| {
+        columns.iter().map(|column| format!("{alias}.{}", ident(&column.name))).collect::<Vec<_>>().join(", ")
+    };
+    let texts: Vec<_> = columns
+        .iter()
+        .filter(|column| has_interval(&column.duckdb_type))
+        .map(|column| format!("coalesce(CAST(f.{} AS VARCHAR), '')", ident(&column.name)))
+        .collect();
+    let changes = changes(&format!(",\n      concat_ws(chr(31), {}) AS {same}", texts.join(", ")));
+    let (d, g, e) = (names("d"), names("g"), names("e"));
+    format!(
+        "SELECT {e}, greatest(0, least(e.{copies}, e.{equal} - e.{before}))::BIGINT AS {copies}\n  FROM (\n    \
+         SELECT {g}, g.{copies}, sum(g.{copies}) OVER (PARTITION BY {g}) AS {equal},\n      \
+         coalesce(sum(greatest(g.{copies}, 0)) OVER (PARTITION BY {g} ORDER BY g.{copies} DESC, g.{same}\n      \
+         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS {before}\n    FROM (\n      \
+         SELECT {d}, d.{same}, sum(d.{copies})::BIGINT AS {copies}\n      FROM (\n    {changes}\n      ) d\n      \
+         GROUP BY {d}, d.{same}\n    ) g\n  ) e"
+    )
+}
+
+/// Whether a column's type is or contains INTERVAL. A struct's field of that name does no harm.
+fn has_interval(duckdb_type: &str) -> bool {
+    duckdb_type.to_ascii_uppercase().contains("INTERVAL")
 }
 
 fn ident(name: &str) -> String {

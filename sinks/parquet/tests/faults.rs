@@ -68,7 +68,11 @@ async fn columns_that_the_sink_adds_are_taken() {
 #[tokio::test(flavor = "multi_thread")]
 async fn manifests_that_are_not_ours_are_named() {
     let cases = [
-        ("{\"format\": 7, \"views\": []}", ErrorKind::Reconfigure, "manifest.json has format 7, this version knows up to 1"),
+        (
+            "{\"format\": 7, \"views\": []}",
+            ErrorKind::Reconfigure,
+            "manifest.json has format 7, this version knows up to 1",
+        ),
         ("{\"format\": 1", ErrorKind::Stop, "manifest.json is damaged"),
     ];
     for (text, kind, fact) in cases {

@@ -36,7 +36,9 @@ pub fn tree(folder: &Path) -> Vec<String> {
 
 fn texts(sql: &str) -> Vec<String> {
     let (_, batches) = Duck::open_in_memory().unwrap().query(sql).unwrap();
-    let all = |batch: &RecordBatch| batch.column(0).as_string::<i32>().iter().map(|t| t.unwrap().to_owned()).collect::<Vec<_>>();
+    let all = |batch: &RecordBatch| {
+        batch.column(0).as_string::<i32>().iter().map(|t| t.unwrap().to_owned()).collect::<Vec<_>>()
+    };
     batches.iter().flat_map(all).collect()
 }
 
@@ -96,10 +98,8 @@ async fn files_are_laid_out_as_documented() {
         "tidegate.pipeline=shop".to_owned(),
     ];
     assert_eq!(texts(&metadata), expected);
-    let compression = format!(
-        "SELECT DISTINCT compression AS t FROM parquet_metadata('{}')",
-        root.join(files[1]).display()
-    );
+    let compression =
+        format!("SELECT DISTINCT compression AS t FROM parquet_metadata('{}')", root.join(files[1]).display());
     assert_eq!(texts(&compression), ["ZSTD"]);
 }
 

@@ -31,7 +31,7 @@ const TYPES: &[(&str, &[&str])] = &[
     ("TIME", &["'23:59:59.999999'"]),
     ("INTERVAL", &["'1 month'", "'30 days'", "'-14 months 3 days -1 microsecond'"]),
     ("INTERVAL[]", &["['1 month'::INTERVAL, NULL]", "[]"]),
-    ("DOUBLE[]", &["['-0.0'::DOUBLE, 'nan', NULL]", "[0.0, 'nan', NULL]", "[]"]),
+    ("DOUBLE[]", &["['-0.0'::DOUBLE, 'nan', NULL]", "[0.0::DOUBLE, 'nan', NULL]", "[]"]),
     ("INTEGER[2]", &["[1, NULL]"]),
     (
         "STRUCT(a HUGEINT, \"b c\" STRUCT(u UUID, i INTERVAL)[])",

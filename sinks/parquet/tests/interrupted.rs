@@ -3,9 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tidegate_core::{
-    Commit, CommitOutcome, Committed, Epoch, EpochHeader, ErrorKind, RowIdentity, Sink, failpoint,
-};
+use tidegate_core::{Commit, CommitOutcome, Committed, Epoch, EpochHeader, ErrorKind, RowIdentity, Sink, failpoint};
 use tidegate_sink_parquet::ParquetSink;
 use tidegate_testkit::conformance::model::{ViewModel, header, header_of};
 use tidegate_testkit::process::{Limit, Program};
@@ -151,10 +149,8 @@ async fn files_of_another_history_stop_the_sink() {
     let theirs = header_of(2, 2);
     let delta = one.change_to("(7, 'other')");
     // Another hash, and no file at all where one is.
-    for parts in [
-        vec![one.changes([(theirs.clone(), delta)]), two.changes([])],
-        vec![one.changes([]), two.changes([])],
-    ] {
+    for parts in [vec![one.changes([(theirs.clone(), delta)]), two.changes([])], vec![one.changes([]), two.changes([])]]
+    {
         let commit = Commit { after: Epoch(1), header: theirs.clone(), views: parts };
         let error = opened(folder.path()).await.commit(commit).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Stop, "{error}");
@@ -265,9 +261,11 @@ async fn failpoints_leave_what_can_be_continued() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_leaves_nothing_visible() {
     let mut view = ViewModel::new("one", &[("k", "INTEGER"), ("v", "VARCHAR")], RowIdentity::WholeRow);
-    let values: Vec<_> = (0..20_000u64).map(|row| format!("({row}, '{:x}')", row.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect();
+    let values: Vec<_> =
+        (0..20_000u64).map(|row| format!("({row}, '{:x}')", row.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect();
     let delta = view.change_to(&values.join(", "));
-    let commit = || Commit { after: Epoch(0), header: header(1), views: vec![view.changes([(header(1), delta.clone())])] };
+    let commit =
+        || Commit { after: Epoch(0), header: header(1), views: vec![view.changes([(header(1), delta.clone())])] };
     if let Some(folder) = part_of_another() {
         let error = opened(&folder).await.commit(commit()).await.unwrap_err();
         println!("failed as it should: {error}");

@@ -30,9 +30,12 @@ fn check(folder: &Path, history: &mut History, since: u64) {
     let duck = reader(folder);
     let name = history.view.info().name.to_string();
     let now = format!("FROM {}", quote_ident(&name));
-    let expected = history.view.schema().fields().iter().map(|field| {
-        format!("{} {}", field.name(), tidegate_core::schema::duckdb_type(field).unwrap())
-    });
+    let expected = history
+        .view
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| format!("{} {}", field.name(), tidegate_core::schema::duckdb_type(field).unwrap()));
     let expected: Vec<_> = expected.collect();
     assert_eq!(types(&duck, &now), expected);
     let last = history.header().epoch.0;

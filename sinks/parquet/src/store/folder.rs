@@ -61,11 +61,15 @@ impl Folder {
         blocking(move || {
             folder.check()?;
             let stage = folder.path(layout::STAGE);
-            match fs::remove_dir_all(&stage) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(fault(&stage, "emptied", error)),
-                _ => {}
+            let left = match fs::read_dir(&stage) {
+                Err(error) if error.kind() == ErrorKind::NotFound => return create_folder(&stage),
+                left => left.map_err(|error| fault(&stage, "read", error))?,
+            };
+            for entry in left {
+                let path = entry.map_err(|error| fault(&stage, "read", error))?.path();
+                fs::remove_file(&path).map_err(|error| fault(&path, "removed", error))?;
             }
-            create_folder(&stage)
+            Ok(())
         })
         .await
     }
