@@ -120,7 +120,7 @@ impl DuckError {
         let lower = message.to_lowercase();
         let has = |text: &str| lower.contains(text);
         if has("could not set lock on file") || has("conflicting lock is held") {
-            return DuckError::Locked { file: quoted(&message), pid: pid(&message) };
+            return DuckError::Locked { file: locked_file(&message), pid: pid(&message) };
         }
         if LOST_SERVER.iter().any(|text| has(text)) {
             return DuckError::Unavailable { message };
@@ -155,8 +155,9 @@ pub(crate) fn conceal(text: &str, secrets: &[String]) -> String {
     secrets.iter().filter(|secret| !secret.is_empty()).fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
 }
 
-fn quoted(message: &str) -> String {
-    message.split('"').nth(1).unwrap_or("the database file").to_owned()
+fn locked_file(message: &str) -> String {
+    let after = message.split_once("lock on file").map_or(message, |(_, after)| after);
+    after.split('"').nth(1).unwrap_or("the database file").to_owned()
 }
 
 fn pid(message: &str) -> Option<u32> {

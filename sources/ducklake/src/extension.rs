@@ -61,15 +61,10 @@ impl Session<'_> {
         match touch {
             Touch::None => Ok(()),
             Touch::Compare => self.compare(table, snapshot, each),
-            Touch::Feed { .. } if shadows_the_feed(table) => self.compare(table, snapshot, each),
-            Touch::Feed { inserted, deleted } => {
-                if inserted {
-                    self.read(table, &self.feed("insertions", table, snapshot), 1, each)?;
-                }
-                if deleted {
-                    self.read(table, &self.feed("deletions", table, snapshot), -1, each)?;
-                }
-                Ok(())
+            Touch::Feed if shadows_the_feed(table) => self.compare(table, snapshot, each),
+            Touch::Feed => {
+                self.read(table, &self.feed("insertions", table, snapshot), 1, each)?;
+                self.read(table, &self.feed("deletions", table, snapshot), -1, each)
             }
         }
     }

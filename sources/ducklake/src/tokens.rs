@@ -12,10 +12,9 @@ pub struct Tokens {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token {
-    /// Rows were added to a table.
-    Insert(u64),
-    /// Rows were removed from a table.
-    Delete(u64),
+    /// Rows of a table came or went. The tokens do say which, but a row that was inserted and deleted by
+    /// one transaction is in both feeds under a token for inserts alone.
+    Rows(u64),
     /// The same rows in other files.
     Maintenance(u64),
     /// A table or schema came, went or changed.
@@ -31,13 +30,8 @@ enum Token {
 pub enum Touch {
     /// No row changed.
     None,
-    /// The feed says what changed: whether rows came, whether rows went.
-    Feed {
-        /// Rows came.
-        inserted: bool,
-        /// Rows went.
-        deleted: bool,
-    },
+    /// The feed says what changed.
+    Feed,
     /// Rows changed and files were rewritten in one transaction, or something unknown happened:
     /// the feed cannot be trusted, the snapshots before and after are compared.
     Compare,
@@ -57,20 +51,18 @@ impl Tokens {
 
     /// What happened to the rows of the table with this id.
     pub fn touch(&self, table_id: u64) -> Touch {
-        let (mut inserted, mut deleted, mut maintained, mut unknown) = (false, false, false, false);
+        let (mut changed, mut maintained) = (false, false);
         for token in &self.tokens {
             match *token {
-                Token::Insert(id) => inserted |= id == table_id,
-                Token::Delete(id) => deleted |= id == table_id,
+                Token::Unknown => return Touch::Compare,
+                Token::Rows(id) => changed |= id == table_id,
                 Token::Maintenance(id) => maintained |= id == table_id,
-                Token::Unknown => unknown = true,
                 Token::Schema | Token::Irrelevant => {}
             }
         }
-        match (inserted || deleted, maintained) {
-            _ if unknown => Touch::Compare,
+        match (changed, maintained) {
             (true, true) => Touch::Compare,
-            (true, false) => Touch::Feed { inserted, deleted },
+            (true, false) => Touch::Feed,
             (false, _) => Touch::None,
         }
     }
@@ -92,8 +84,7 @@ fn token(text: &str) -> Token {
     let (kind, object) = text.split_once(':').unwrap_or((text, ""));
     let of_table = |token: fn(u64) -> Token| object.parse().map_or(Token::Unknown, token);
     match kind {
-        "inserted_into_table" | "inlined_insert" => of_table(Token::Insert),
-        "deleted_from_table" | "inlined_delete" => of_table(Token::Delete),
+        "inserted_into_table" | "inlined_insert" | "deleted_from_table" | "inlined_delete" => of_table(Token::Rows),
         "merge_adjacent" | "rewrite_delete" | "compacted_table" | "inline_flush" | "flushed_inlined" => {
             of_table(Token::Maintenance)
         }
@@ -108,15 +99,13 @@ fn token(text: &str) -> Token {
 mod tests {
     use super::*;
 
-    const BOTH: Touch = Touch::Feed { inserted: true, deleted: true };
-
     #[test]
     fn names_may_hold_commas_quotes_and_colons() {
         let tokens = Tokens::parse(Some(r#"created_table:"main"."we""ird, inlined_insert:7","#));
         assert_eq!(tokens.tokens.len(), 1, "an open quote swallows the rest: {tokens:?}");
         let tokens = Tokens::parse(Some(r#"created_table:"s:1"."a"", ""b",inlined_insert:7,inlined_delete:7"#));
-        assert_eq!(tokens.tokens, [Token::Schema, Token::Insert(7), Token::Delete(7)]);
-        assert_eq!(tokens.touch(7), BOTH);
+        assert_eq!(tokens.tokens, [Token::Schema, Token::Rows(7), Token::Rows(7)]);
+        assert_eq!(tokens.touch(7), Touch::Feed);
         assert_eq!(tokens.touch(8), Touch::None);
     }
 
@@ -127,7 +116,7 @@ mod tests {
         assert!(!tokens.may_change_schemas());
         let tokens = Tokens::parse(Some("inlined_insert:1,inline_flush:1,deleted_from_table:2"));
         assert_eq!(tokens.touch(1), Touch::Compare);
-        assert_eq!(tokens.touch(2), Touch::Feed { inserted: false, deleted: true });
+        assert_eq!(tokens.touch(2), Touch::Feed);
     }
 
     #[test]

