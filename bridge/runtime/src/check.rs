@@ -8,7 +8,8 @@ use tidegate_engine::{Input, Program};
 
 use crate::error::chain;
 use crate::state::StateFile;
-use crate::{Connectors, PipelineConfig, planner};
+use crate::near::did_you_mean;
+use crate::{Connectors, PipelineConfig, SinkSlot, planner};
 
 /// What was found; one run shows all faults.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct CheckReport {
     pub sources: BTreeMap<String, Result<Position, String>>,
     /// Whether each sink can be opened.
     pub sinks: BTreeMap<String, Result<(), String>>,
+    /// Whether the state folder is this pipeline's, or still to be made.
+    pub state: Result<(), String>,
 }
 
 /// How a view will be maintained.
@@ -69,15 +72,20 @@ pub async fn check(config: &PipelineConfig, connectors: &mut Connectors) -> Chec
         let taken = |view: &ViewName| slot.views.as_ref().is_none_or(|filter| filter.contains(view));
         let infos: Vec<_> = planned.sound.iter().flat_map(Program::views).map(|view| view.info.clone()).collect();
         let infos: Vec<_> = infos.into_iter().filter(|info| taken(&info.name)).collect();
-        let unknown = slot.views.iter().flatten().find(|name| !config.views.iter().any(|view| view.name == **name));
-        let opened = match unknown {
-            Some(view) => Err(format!("it takes view {view}, which the pipeline does not have")),
+        let opened = match unknown_view(slot, config) {
+            Some(fault) => Err(fault),
             None => slot.sink.open(&infos).await.map(drop).map_err(|error| chain(&error)),
         };
         sinks.insert(name, opened);
     }
-    if let Err(error) = StateFile::read(&config.state_dir, &config.name) {
-        sources.entry("state".to_owned()).or_insert_with(|| Err(chain(&error)));
-    }
-    CheckReport { program: planned.program, views, sources, sinks }
+    let state = StateFile::read(&config.state_dir, &config.name).map(drop).map_err(|error| chain(&error));
+    CheckReport { program: planned.program, views, sources, sinks, state }
+}
+
+/// What is wrong with the views that a sink takes.
+pub(crate) fn unknown_view(slot: &SinkSlot, config: &PipelineConfig) -> Option<String> {
+    let known = || config.views.iter().map(|view| view.name.as_str());
+    let unknown = slot.views.iter().flatten().find(|name| !known().any(|view| view == name.as_str()))?;
+    let near = did_you_mean(unknown.as_str(), known());
+    Some(format!("it takes view {unknown}, which the pipeline does not have{near}"))
 }

@@ -92,10 +92,11 @@ pub(crate) enum Change {
     None,
     /// Nothing is loaded yet: this program, at these positions.
     Load(Box<Program>, Frontier),
-    /// This program takes the place of the present one, at the present positions.
-    Rebuild(Box<Program>),
+    /// This program takes the place of the present one, at the present positions; sources that are
+    /// new are read from where they were planned at.
+    Rebuild(Box<Program>, Frontier),
     /// The same, but no circuit can go on: an epoch of the log fails with the present program.
-    RebuildAll(Box<Program>),
+    RebuildAll(Box<Program>, Frontier),
     /// Circuits have another number of workers than is wanted.
     Workers,
     /// The wanted views do not fit the tables as they are at the frontier, but as they are now:

@@ -8,6 +8,7 @@ use std::time::Instant;
 use tidegate_core::{ErrorKind, Frontier};
 use tidegate_engine::{Engine, EngineCheckpoint, EngineOptions, Program};
 
+use crate::check::unknown_view;
 use crate::checkpoint::{CheckpointFile, Checkpoints};
 use crate::delivery::Driver;
 use crate::error::chain;
@@ -30,6 +31,13 @@ pub(crate) async fn open(
     observer: Arc<dyn Observer>,
     resync: Option<&str>,
 ) -> Result<Pipeline, RuntimeError> {
+    let mut faults = Vec::new();
+    for slot in &connectors.sinks {
+        faults.extend(unknown_view(slot, &config).map(|fault| format!("sink {}: {fault}", slot.sink.name())));
+    }
+    if !faults.is_empty() {
+        return Err(RuntimeError::Plan(faults));
+    }
     let drivers: Vec<Driver> = connectors.sinks.into_iter().map(Driver::new).collect();
     if let Some(name) = resync
         && !drivers.iter().any(|driver| driver.name == name)
@@ -120,14 +128,16 @@ impl Parts {
             return self.begin_again(lock, state, log).await;
         }
         let mut candidates = readable(found)?;
-        let ends_at = end_of(&candidates[0], &log).await?;
-        let mut change = self.plan_change(&candidates[0], &ends_at).await?;
+        let progress = ProgressFile::read(&dir)?;
+        let mut tail = Tail::read(&candidates[0], &log).await?;
+        let here = progress.after(tail.frontier(&candidates[0]));
+        let mut change = self.plan_change(&candidates[0], &here).await?;
         let engine = loop {
             match resume(&dir, &self.config, &state, &candidates[0]) {
                 Ok(engine) => break engine,
                 Err(error) if is_incompatible(&error) => {
                     tracing::warn!(error = %chain(&error), "the views are built anew");
-                    let at = if matches!(change, Change::Later) { Frontier::new() } else { ends_at.clone() };
+                    let at = if matches!(change, Change::Later) { Frontier::new() } else { here.clone() };
                     let (program, positions) = self.plan(&at).await?;
                     change = Change::Afresh(Box::new(program), positions);
                     break new_engine(&dir, &self.config, &state)?;
@@ -135,19 +145,19 @@ impl Parts {
                 Err(error) if candidates.len() > 1 => {
                     tracing::warn!(error = %chain(&error), "the newest checkpoint cannot be used, trying the one before it");
                     candidates.remove(0);
+                    tail = Tail::read(&candidates[0], &log).await?;
                 }
                 Err(error) => return Err(error),
             }
         };
         let checkpoint = candidates[0].clone();
-        let records = records_after(&checkpoint, &log).await?;
         let mut pipeline = self.assemble(lock, state, engine, log, change)?;
-        pipeline.stand_at(&checkpoint, candidates)?;
+        pipeline.stand_at(&checkpoint, candidates, progress)?;
         let other_workers = pipeline.engine.program().is_some_and(|p| !pipeline.engine.would_rebuild(p).is_empty());
         if matches!(pipeline.change, Change::None) && other_workers {
             pipeline.change = Change::Workers;
         }
-        pipeline.catch_up(&checkpoint, records).await?;
+        pipeline.catch_up(&checkpoint, tail).await?;
         Ok(pipeline)
     }
 
@@ -157,13 +167,12 @@ impl Parts {
     }
 
     /// Compares the wanted views with those of the checkpoint; plans them if they differ.
-    async fn plan_change(&mut self, checkpoint: &CheckpointFile, ends_at: &Frontier) -> Result<Change, RuntimeError> {
+    async fn plan_change(&mut self, checkpoint: &CheckpointFile, here: &Frontier) -> Result<Change, RuntimeError> {
         if checkpoint.views == views_json(&self.config)? {
             return Ok(Change::None);
         }
-        let known: Frontier = ends_at.clone();
-        match self.plan(&known).await {
-            Ok((program, _)) => Ok(Change::Rebuild(Box::new(program))),
+        match self.plan(here).await {
+            Ok((program, positions)) => Ok(Change::Rebuild(Box::new(program), positions)),
             Err(error) if error.kind() == ErrorKind::Retry => Err(error),
             // A table that is newer than the frontier, or one that changes between it and now.
             Err(_) => self.plan(&Frontier::new()).await.map(|_| Change::Later),
@@ -253,8 +262,13 @@ impl Pipeline {
     }
 
     /// Takes the place that a checkpoint describes; `kept` are the readable ones, newest first.
-    fn stand_at(&mut self, checkpoint: &CheckpointFile, kept: Vec<CheckpointFile>) -> Result<(), RuntimeError> {
-        self.saved_progress = ProgressFile::read(&self.config.state_dir)?;
+    fn stand_at(
+        &mut self,
+        checkpoint: &CheckpointFile,
+        kept: Vec<CheckpointFile>,
+        progress: ProgressFile,
+    ) -> Result<(), RuntimeError> {
+        self.saved_progress = progress;
         let known = [&checkpoint.sinks, &self.saved_progress.sinks];
         for sink in known.iter().flat_map(|sinks| sinks.values()) {
             sink.values().for_each(|link| self.history.insert(*link));
@@ -318,33 +332,42 @@ fn readable(
     }
 }
 
-/// The frontier at the end of the log.
-async fn end_of(checkpoint: &CheckpointFile, log: &InputLog) -> Result<Frontier, RuntimeError> {
-    let records = records_after(checkpoint, log).await?;
-    Ok(records.last().map_or(&checkpoint.header, |record| &record.header.header).frontier.clone())
+/// The log from a checkpoint on.
+pub(crate) struct Tail {
+    /// The records that continue it.
+    pub records: Vec<LogRecord>,
+    /// Whether the checkpoint's own epoch, or a later one, is in the log.
+    pub knows_checkpoint: bool,
 }
 
-/// The records that continue a checkpoint.
-async fn records_after(checkpoint: &CheckpointFile, log: &InputLog) -> Result<Vec<LogRecord>, RuntimeError> {
-    let here = Link::from(&checkpoint.header);
-    let mut records = log.records(here.epoch).await?;
-    let differs = |fact: String| RuntimeError::LogForeign {
-        log: log.name(),
-        fact,
-        way_out: "the log and the state folder are from different times: restore both from the same backup, or move \
-                  both away, run again, and bring each sink in line with 'tidegate resync PIPELINE SINK'",
-    };
-    if records.first().is_some_and(|record| record.header.header.epoch == here.epoch) {
-        let same = records.remove(0);
-        if same.header.header.hash != here.hash {
-            return Err(differs(format!("has another epoch {} than the newest checkpoint", here.epoch)));
+impl Tail {
+    async fn read(checkpoint: &CheckpointFile, log: &InputLog) -> Result<Tail, RuntimeError> {
+        let here = Link::from(&checkpoint.header);
+        let mut records = log.records(here.epoch).await?;
+        let knows_checkpoint = !records.is_empty();
+        let differs = |fact: String| RuntimeError::LogForeign {
+            log: log.name(),
+            fact,
+            way_out: "the log and the state folder are from different times: restore both from the same backup, or \
+                      move both away, run again, and bring each sink in line with 'tidegate resync PIPELINE SINK'",
+        };
+        if records.first().is_some_and(|record| record.header.header.epoch == here.epoch) {
+            let same = records.remove(0);
+            if same.header.header.hash != here.hash {
+                return Err(differs(format!("has another epoch {} than the newest checkpoint", here.epoch)));
+            }
+        }
+        match records.first() {
+            Some(next) if next.header.previous != here => {
+                let (epoch, here) = (next.header.header.epoch, here.epoch);
+                Err(differs(format!("has epoch {epoch} next, which does not continue the checkpoint of epoch {here}")))
+            }
+            _ => Ok(Tail { records, knows_checkpoint }),
         }
     }
-    match records.first() {
-        Some(next) if next.header.previous != here => {
-            let (epoch, here) = (next.header.header.epoch, here.epoch);
-            Err(differs(format!("has epoch {epoch} next, which does not continue the checkpoint of epoch {here}")))
-        }
-        _ => Ok(records),
+
+    /// Where it ends.
+    fn frontier(&self, checkpoint: &CheckpointFile) -> Frontier {
+        self.records.last().map_or(&checkpoint.header, |record| &record.header.header).frontier.clone()
     }
 }

@@ -8,6 +8,7 @@ use crate::log::header::{Link, RecordKind};
 use crate::log::LogRecord;
 use crate::observer::Progress;
 use crate::pipeline::{Change, LastEpoch, Pipeline};
+use crate::recovery::Tail;
 use crate::{RuntimeError, blocking};
 
 impl Pipeline {
@@ -15,7 +16,7 @@ impl Pipeline {
     pub(crate) async fn catch_up(
         &mut self,
         checkpoint: &CheckpointFile,
-        records: Vec<LogRecord>,
+        Tail { records, knows_checkpoint }: Tail,
     ) -> Result<(), RuntimeError> {
         for record in &records {
             self.history.insert((&record.header.header).into());
@@ -26,7 +27,9 @@ impl Pipeline {
             self.history.insert(record.previous);
             self.history.insert((&record.header).into());
         }
-        self.remember_load(checkpoint).await?;
+        if !knows_checkpoint {
+            self.remember_load().await?;
+        }
         if matches!(self.change, Change::Afresh(..)) {
             self.skip(&records);
         } else {
@@ -42,25 +45,19 @@ impl Pipeline {
             self.replay_or_go_around(checkpoint, &records).await?;
             self.check_sinks()?;
         }
-        self.positions = self.frontier();
-        if self.positions.less_equal(&self.saved_progress.frontier) {
-            self.positions = self.positions.join(&self.saved_progress.frontier);
-        }
+        self.positions = self.saved_progress.after(self.frontier());
         Ok(())
     }
 
     /// A crash between the publishing of a load and its log record: the record is written now.
-    async fn remember_load(&mut self, checkpoint: &CheckpointFile) -> Result<(), RuntimeError> {
-        let Some(last) = self.last.clone().filter(|last| last.origin.is_load()) else { return Ok(()) };
-        let known = self.log.records(checkpoint.header.epoch).await?;
-        if known.iter().any(|record| record.header.header.epoch == checkpoint.header.epoch) {
+    async fn remember_load(&mut self) -> Result<(), RuntimeError> {
+        let Some(last) = self.last.clone() else { return Ok(()) };
+        if !last.origin.is_load() {
+            tracing::warn!(epoch = %last.header.epoch, log = self.log.name(), "the log has lost epochs that the checkpoint holds");
             return Ok(());
         }
-        if known.is_empty() {
-            let record = self.record(&last, Vec::new());
-            self.log.append(&record, None).await?;
-        }
-        Ok(())
+        let record = self.record(&last, Vec::new());
+        self.log.append(&record, None).await.map(drop)
     }
 
     /// Replays; when an epoch cannot be applied by the present program and another is wanted
@@ -72,7 +69,7 @@ impl Pipeline {
     ) -> Result<(), RuntimeError> {
         let Err((failed, error)) = self.replay(records).await else { return Ok(()) };
         let is_engine = matches!(&error, RuntimeError::Engine { error, .. } if error.kind() == ErrorKind::Stop);
-        let Change::Rebuild(program) = std::mem::replace(&mut self.change, Change::None) else { return Err(error) };
+        let Change::Rebuild(program, at) = std::mem::replace(&mut self.change, Change::None) else { return Err(error) };
         if !is_engine {
             return Err(error);
         }
@@ -81,7 +78,7 @@ impl Pipeline {
         self.resume_again(checkpoint)?;
         self.replay(&records[..failed]).await.map_err(|(_, error)| error)?;
         self.skip(&records[failed..]);
-        self.change = Change::RebuildAll(program);
+        self.change = Change::RebuildAll(program, at);
         Ok(())
     }
 

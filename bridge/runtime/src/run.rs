@@ -89,21 +89,19 @@ impl Pipeline {
             }
             Change::Load(program, positions) => (*program, RebuildScope::All, RecordKind::Load, positions),
             Change::Afresh(program, positions) => (*program, RebuildScope::All, RecordKind::Rebuild, positions),
-            Change::RebuildAll(program) => (*program, RebuildScope::All, RecordKind::Rebuild, here),
+            Change::RebuildAll(program, at) => (*program, RebuildScope::All, RecordKind::Rebuild, here.join(&at)),
             Change::Workers => match self.engine.program().cloned() {
                 Some(program) => (program, RebuildScope::Changed, RecordKind::Rebuild, here),
                 None => return Ok(()),
             },
-            Change::Rebuild(program) => {
+            Change::Rebuild(program, at) => {
                 let same = self.engine.program().is_some_and(|present| {
                     present.views().len() == program.views().len() && self.engine.would_rebuild(&program).is_empty()
                 });
                 if same {
                     return Ok(());
                 }
-                // Sources that are new start at the position they were planned at.
-                let (_, planned) = self.plan_at(&here).await.into_result()?;
-                (*program, RebuildScope::Changed, RecordKind::Rebuild, here.join(&planned))
+                (*program, RebuildScope::Changed, RecordKind::Rebuild, here.join(&at))
             }
         };
         self.rebuild(program, scope, kind, positions, stop).await
@@ -167,7 +165,7 @@ impl Pipeline {
     }
 
     fn is_reached(&self, until: &RunUntil, goal: &Goal) -> bool {
-        if matches!(self.change, Change::Later) && !matches!(until, RunUntil::Epoch(_)) {
+        if matches!((&self.change, until), (Change::Later, RunUntil::Once)) {
             return false;
         }
         match until {
@@ -200,9 +198,19 @@ impl Pipeline {
         }
         if self.status_at.is_none_or(|at| at.elapsed() >= LONGEST_SLEEP) && !goal.at_once {
             self.save_progress().await?;
+            self.look_at_heads().await;
             self.write_status().await?;
         }
         Ok(())
+    }
+
+    /// How far the sources have come, for the status; one that does not answer keeps what was known.
+    async fn look_at_heads(&mut self) {
+        for feed in self.feeds.iter_mut().filter(|feed| self.positions.get(feed.id()).is_some()) {
+            if let Ok(head) = feed.slot.source.head().await {
+                feed.head = Some(head);
+            }
+        }
     }
 
     fn next_due(&self, goal: &Goal) -> Duration {

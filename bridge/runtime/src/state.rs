@@ -79,6 +79,11 @@ pub struct ProgressFile {
 }
 
 impl ProgressFile {
+    /// The positions to go on from after an epoch with this frontier.
+    pub fn after(&self, frontier: Frontier) -> Frontier {
+        if frontier.less_equal(&self.frontier) { frontier.join(&self.frontier) } else { frontier }
+    }
+
     /// What was remembered; nothing where there is no file, or one of another layout: the
     /// positions are then read again.
     pub fn read(dir: &Path) -> Result<Self, RuntimeError> {

@@ -222,7 +222,7 @@ impl InputLog {
     }
 
     /// Removes records at or before `epoch` that were logged before `older_than`, as far as that
-    /// can be done without touching later ones. Says whether any went.
+    /// can be done without touching later ones. The last record stays. Says whether any went.
     pub async fn trim(&mut self, epoch: Epoch, older_than: Micros) -> Result<bool, RuntimeError> {
         let old = |header: &[u8]| {
             serde_json::from_slice::<RecordHeader>(header).is_ok_and(|header| header.logged_at < older_than)
@@ -231,7 +231,9 @@ impl InputLog {
             Place::Local { segments, .. } => segments.trim(epoch, old),
             Place::Objects(objects) => {
                 let mut any = false;
-                for (_, path) in objects.list(Epoch::ZERO).await?.into_iter().take_while(|(e, _)| *e <= epoch) {
+                let mut listed = objects.list(Epoch::ZERO).await?;
+                listed.pop();
+                for (_, path) in listed.into_iter().take_while(|(e, _)| *e <= epoch) {
                     if !old(&objects.read(&path).await?.0) {
                         break;
                     }
