@@ -74,7 +74,11 @@ fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {
         LogicalPlan::Projection(node) => {
             let named = node.expr.iter().zip(node.schema.fields()).map(|(expr, field)| {
                 let text = expression(expr, false);
-                if text == *field.name() || field.name().starts_with('#') { text } else { format!("{text} AS {}", field.name()) }
+                if text == *field.name() || field.name().starts_with('#') {
+                    text
+                } else {
+                    format!("{text} AS {}", field.name())
+                }
             });
             ("Project", named.collect::<Vec<_>>().join(", "), none())
         }

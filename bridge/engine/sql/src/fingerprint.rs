@@ -34,7 +34,12 @@ impl PlanId {
 fn schema(schema: &Schema, text: &mut String) {
     for field in schema.fields() {
         let duckdb_type = tidegate_core::schema::duckdb_type(field).unwrap_or_default();
-        text.push_str(&format!("  column {:?} {duckdb_type:?} {:?} {}\n", field.name(), field.data_type(), field.is_nullable()));
+        text.push_str(&format!(
+            "  column {:?} {duckdb_type:?} {:?} {}\n",
+            field.name(),
+            field.data_type(),
+            field.is_nullable()
+        ));
     }
 }
 
@@ -45,7 +50,12 @@ fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
             text.push_str(&format!("scan {:?}\n", scan.projection));
             if let Some(relation) = Relation::of(scan.source.as_ref()) {
                 let kind = if matches!(relation.input, Input::Table(_)) { "table" } else { "view" };
-                text.push_str(&format!("  {kind} {:?} {} {:?}\n", relation.input.to_string(), relation.incarnation, relation.identity));
+                text.push_str(&format!(
+                    "  {kind} {:?} {} {:?}\n",
+                    relation.input.to_string(),
+                    relation.incarnation,
+                    relation.identity
+                ));
                 schema(&relation.declared, text);
             }
         }

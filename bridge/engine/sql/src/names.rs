@@ -158,7 +158,10 @@ impl Names {
         let name = parts.join(".");
         let mut candidates: Vec<String> = self.relations.iter().map(|r| r.written()).collect();
         if let [bare] = parts {
-            let tables = self.relations.iter().filter(|r| matches!(&r.input, Input::Table(t) if t.table.eq_ignore_ascii_case(bare)));
+            let tables = self
+                .relations
+                .iter()
+                .filter(|r| matches!(&r.input, Input::Table(t) if t.table.eq_ignore_ascii_case(bare)));
             if let Some(table) = tables.map(|r| r.written()).next() {
                 return format!("there is no view {name}: a table is written with its source, {table}");
             }
@@ -189,8 +192,7 @@ fn means(parts: &[String], input: &Input) -> bool {
 /// and there are few.
 pub(crate) fn did_you_mean<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> String {
     let wanted = name.to_ascii_lowercase();
-    let mut ranked: Vec<(usize, &str)> =
-        candidates.map(|c| (distance(&wanted, &c.to_ascii_lowercase()), c)).collect();
+    let mut ranked: Vec<(usize, &str)> = candidates.map(|c| (distance(&wanted, &c.to_ascii_lowercase()), c)).collect();
     ranked.sort();
     ranked.dedup();
     let near: Vec<&str> =

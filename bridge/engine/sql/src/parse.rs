@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use datafusion_sql::sqlparser::ast::{
-    Ident, ObjectName, Query, Spanned, Statement, Visit, Visitor, visit_relations,
-};
+use datafusion_sql::sqlparser::ast::{Ident, ObjectName, Query, Spanned, Statement, Visit, Visitor, visit_relations};
 use datafusion_sql::sqlparser::dialect::DuckDbDialect;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
@@ -77,6 +75,13 @@ fn syntax_error(error: ParserError) -> Refusal {
     let (ParserError::TokenizerError(message) | ParserError::ParserError(message)) = error else {
         return Refusal::new("the SQL is nested too deeply: split it into several views");
     };
+    let message = match message.strip_prefix("Expected: MATCH_CONDITION") {
+        Some(rest) => format!(
+            "ASOF JOIN cannot be maintained, write an inner join{}",
+            rest.find(" at Line").map_or("", |at| &rest[at..])
+        ),
+        None => message,
+    };
     let Some((fact, place)) = message.rsplit_once(" at Line: ") else {
         return Refusal::new(format!("the SQL cannot be parsed: {message}"));
     };
@@ -101,10 +106,11 @@ mod tests {
     fn references_exclude_ctes_and_reach_subqueries() {
         let sql = "WITH c AS (SELECT * FROM lake.Orders) SELECT * FROM C JOIN app.public.x USING (id) \
                    WHERE id IN (SELECT id FROM upstream)";
-        let expected: Vec<Vec<String>> =
-            vec![vec!["app".into(), "public".into(), "x".into()], vec!["lake".into(), "Orders".into()], vec![
-                "upstream".into(),
-            ]];
+        let expected: Vec<Vec<String>> = vec![
+            vec!["app".into(), "public".into(), "x".into()],
+            vec!["lake".into(), "Orders".into()],
+            vec!["upstream".into()],
+        ];
         assert_eq!(table_references(sql).unwrap(), expected);
     }
 

@@ -123,9 +123,12 @@ fn build(
     let mut columns = columns.into_iter();
     for definition in &definitions {
         let described = columns.next().unwrap_or_else(|| Err("DuckDB did not answer for this view".to_owned()));
-        let faulty = reads(definition).into_iter().find(|read| errors.iter().any(|e| e.view.0.eq_ignore_ascii_case(read)));
+        let faulty =
+            reads(definition).into_iter().find(|read| errors.iter().any(|e| e.view.0.eq_ignore_ascii_case(read)));
         let planned = match faulty {
-            Some(upstream) => Err(Refusal::new(format!("it reads the view {upstream}, which cannot be planned: correct that one first"))),
+            Some(upstream) => Err(Refusal::new(format!(
+                "it reads the view {upstream}, which cannot be planned: correct that one first"
+            ))),
             None => plan_view(definition, described, &names),
         };
         match planned {
@@ -189,7 +192,8 @@ fn in_order(views: Vec<ViewDef>) -> Result<Vec<ViewDef>, Vec<PlanError>> {
     let mut by_name: BTreeMap<String, usize> = BTreeMap::new();
     for (position, view) in views.iter().enumerate() {
         if by_name.insert(view.name.0.to_ascii_lowercase(), position).is_some() {
-            let refusal = Refusal::new("another view has this name, and names match whatever their case: rename one of them");
+            let refusal =
+                Refusal::new("another view has this name, and names match whatever their case: rename one of them");
             return Err(vec![PlanError::new(&view.name, refusal)]);
         }
     }

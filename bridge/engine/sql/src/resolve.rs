@@ -43,9 +43,10 @@ fn explain_error(error: DataFusionError, names: &Names) -> Refusal {
         Some(SchemaError::DuplicateUnqualifiedField { name }) => {
             Some(format!("two columns are called {name}: give one of them an alias with AS"))
         }
-        Some(SchemaError::DuplicateQualifiedField { qualifier, name }) => {
-            Some(format!("the column {}.{name} is selected twice: give one of them an alias with AS", qualifier.table()))
-        }
+        Some(SchemaError::DuplicateQualifiedField { qualifier, name }) => Some(format!(
+            "the column {}.{name} is selected twice: give one of them an alias with AS",
+            qualifier.table()
+        )),
         None => None,
     };
     let plain = Refusal::from(error);

@@ -19,7 +19,8 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
                 return Err(Refusal::new(format!("the table {} cannot be read this way", scan.table_name)));
             }
         }
-        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Union(_) => {}
+        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Union(_) => {
+        }
         LogicalPlan::EmptyRelation(node) if node.produce_one_row => {}
         LogicalPlan::Distinct(Distinct::All(input)) => {
             for field in input.schema().fields() {
@@ -32,7 +33,9 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
             }
             for expr in &node.aggr_expr {
                 let call = aggregate_call(expr).ok_or_else(|| {
-                    Refusal::new(format!("the aggregate {expr} cannot be maintained incrementally: use count, sum, avg, min or max"))
+                    Refusal::new(format!(
+                        "the aggregate {expr} cannot be maintained incrementally: use count, sum, avg, min or max"
+                    ))
                 })?;
                 if let (true, Some(argument)) = (call.distinct, call.argument) {
                     key_type("DISTINCT in an aggregate", &argument.get_type(node.input.schema())?)?;
@@ -41,7 +44,10 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
         }
         LogicalPlan::Join(node) => {
             if node.join_type != JoinType::Inner {
-                return Err(Refusal::new(format!("{} JOIN cannot be maintained incrementally: write an inner join", node.join_type)));
+                return Err(Refusal::new(format!(
+                    "{} JOIN cannot be maintained incrementally: write an inner join",
+                    node.join_type
+                )));
             }
             if node.on.is_empty() {
                 return Err(Refusal::new(format!(
@@ -58,7 +64,9 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
         other => {
             let name = other.display().to_string();
             let name = name.split([':', ' ']).next().unwrap_or_default().to_owned();
-            return Err(Refusal::new(format!("the operator {name} cannot be maintained incrementally: write the view without it")));
+            return Err(Refusal::new(format!(
+                "the operator {name} cannot be maintained incrementally: write the view without it"
+            )));
         }
     }
     plan.inputs().into_iter().try_for_each(validate)

@@ -76,7 +76,11 @@ pub fn aggregate_call(expr: &Expr) -> Option<AggregateCall<'_>> {
     let Expr::AggregateFunction(function) = expr.clone_free_unalias() else { return None };
     let bound: &Aggregate = function.func.inner().as_any().downcast_ref()?;
     let argument = match function.params.args.as_slice() {
-        [Expr::Literal(value, _)] if bound.kind == AggregateKind::Count && !value.is_null() && !function.params.distinct => None,
+        [Expr::Literal(value, _)]
+            if bound.kind == AggregateKind::Count && !value.is_null() && !function.params.distinct =>
+        {
+            None
+        }
         [argument] => Some(argument),
         _ => return None,
     };
@@ -103,11 +107,15 @@ impl Unalias for Expr {
 }
 
 /// The aggregate over bound arguments, typed as DuckDB types it.
-pub(super) fn bind(kind: AggregateKind, args: Vec<Bound>, distinct: bool, filter: Option<Expr>) -> Result<Expr, Refusal> {
+pub(super) fn bind(
+    kind: AggregateKind,
+    args: Vec<Bound>,
+    distinct: bool,
+    filter: Option<Expr>,
+) -> Result<Expr, Refusal> {
     let name = kind.name();
-    let [argument]: [Bound; 1] = args
-        .try_into()
-        .map_err(|_| Refusal::new(format!("{name} takes one argument: write one {name} for each")))?;
+    let [argument]: [Bound; 1] =
+        args.try_into().map_err(|_| Refusal::new(format!("{name} takes one argument: write one {name} for each")))?;
     let (argument, return_type, metadata) = match kind {
         AggregateKind::Count => (argument, DataType::Int64, None),
         AggregateKind::Min | AggregateKind::Max => {
@@ -131,7 +139,12 @@ pub(super) fn bind(kind: AggregateKind, args: Vec<Bound>, distinct: bool, filter
             (argument, return_type, None)
         }
     };
-    let aggregate = Aggregate { kind, return_type, duckdb_type: metadata, signature: Signature::user_defined(Volatility::Immutable) };
+    let aggregate = Aggregate {
+        kind,
+        return_type,
+        duckdb_type: metadata,
+        signature: Signature::user_defined(Volatility::Immutable),
+    };
     let function = Arc::new(AggregateUDF::from(aggregate));
     Ok(Expr::AggregateFunction(AggregateFunction::new_udf(
         function,

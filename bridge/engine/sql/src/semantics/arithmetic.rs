@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, Datum, PrimitiveArray, Scalar};
 use arrow::compute::kernels::numeric;
 use arrow::datatypes::{
-    ArrowNativeTypeOp, DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
-    UInt16Type, UInt32Type, UInt64Type,
+    ArrowNativeTypeOp, DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow::error::ArrowError;
 
@@ -179,7 +179,9 @@ pub(super) fn overflow(symbol: &str, data_type: &DataType) -> String {
 /// Arrow's own messages hold the operands.
 fn arrow_error(error: &ArrowError, symbol: &str) -> String {
     match error {
-        ArrowError::ArithmeticOverflow(_) => format!("a number overflowed in {symbol}: cast the operands to a larger type in the view"),
+        ArrowError::ArithmeticOverflow(_) => {
+            format!("a number overflowed in {symbol}: cast the operands to a larger type in the view")
+        }
         ArrowError::DivideByZero => format!("division by zero in {symbol}"),
         _ => format!("{symbol} failed"),
     }
@@ -195,9 +197,10 @@ fn arrow_kernel(
         return decimals(args, *precision, |a, b| decimal(a, b).map(Some), symbol);
     }
     let ((a, a_constant), (b, b_constant)) = (args.array(0), args.array(1));
-    let (scalar_a, scalar_b) = (Scalar::new(Arc::clone(a)), Scalar::new(Arc::clone(b)));
-    let left: &dyn Datum = if a_constant { &scalar_a } else { a };
-    let right: &dyn Datum = if b_constant { &scalar_b } else { b };
+    let scalar = |array: &ArrayRef, constant: bool| constant.then(|| Scalar::new(Arc::clone(array)));
+    let (scalar_a, scalar_b) = (scalar(a, a_constant && args.rows > 1), scalar(b, b_constant && args.rows > 1));
+    let left: &dyn Datum = scalar_a.as_ref().map_or(a as &dyn Datum, |scalar| scalar);
+    let right: &dyn Datum = scalar_b.as_ref().map_or(b as &dyn Datum, |scalar| scalar);
     kernel(left, right).map_err(|e| match e {
         ArrowError::ArithmeticOverflow(_) => overflow(symbol, args.return_type),
         e => arrow_error(&e, symbol),

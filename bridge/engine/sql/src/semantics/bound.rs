@@ -60,7 +60,10 @@ impl Bound {
             0x8000_0000_0000_0000 if value < 0 => DataType::Int64,
             _ => DataType::Decimal128(38, 0),
         };
-        let expr = Expr::Literal(integer_value(value, &data_type).unwrap_or(ScalarValue::Decimal128(Some(value), 38, 0)), None);
+        let expr = Expr::Literal(
+            integer_value(value, &data_type).unwrap_or(ScalarValue::Decimal128(Some(value), 38, 0)),
+            None,
+        );
         Bound { literal: Some(Literal::Integer(value)), ..Bound::new(expr, data_type) }
     }
 

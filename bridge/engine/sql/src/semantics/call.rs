@@ -7,7 +7,9 @@ use std::any::Any;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray, StringArray, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray, StringArray, new_null_array,
+};
 use arrow::datatypes::DataType;
 use datafusion_common::{DataFusionError, Result, ScalarValue};
 use datafusion_expr::expr::ScalarFunction;
@@ -105,7 +107,12 @@ pub(super) fn call(name: &'static str, kernel: Kernel, args: Vec<Expr>, return_t
     match fold(name, kernel, &args, &return_type) {
         Some(Ok(value)) => Bound::constant(value),
         _ => {
-            let call = Call { name, kernel, return_type: return_type.clone(), signature: Signature::user_defined(Volatility::Immutable) };
+            let call = Call {
+                name,
+                kernel,
+                return_type: return_type.clone(),
+                signature: Signature::user_defined(Volatility::Immutable),
+            };
             let function = ScalarFunction::new_udf(Arc::new(ScalarUDF::from(call)), args);
             Bound::new(Expr::ScalarFunction(function), return_type)
         }
@@ -212,7 +219,8 @@ impl ScalarUDFImpl for Call {
         if rows == 0 {
             return Ok(ColumnarValue::Array(new_null_array(&self.return_type, 0)));
         }
-        let answer = run(self.name, self.kernel, args.args, rows, &self.return_type).map_err(DataFusionError::Execution)?;
+        let answer =
+            run(self.name, self.kernel, args.args, rows, &self.return_type).map_err(DataFusionError::Execution)?;
         if constant {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&answer, 0)?));
         }

@@ -80,7 +80,9 @@ pub(super) fn common_type(a: &DataType, b: &DataType) -> Option<DataType> {
 /// The type in which several expressions meet; literals adapt to the others.
 pub(super) fn common(values: &[&Bound]) -> Result<DataType, Refusal> {
     if values.iter().any(|v| v.kind != Kind::Plain) && values.iter().any(|v| v.kind != values[0].kind) {
-        return Err(Refusal::new("UUID and JSON values do not mix with values of other types here: cast them to VARCHAR"));
+        return Err(Refusal::new(
+            "UUID and JSON values do not mix with values of other types here: cast them to VARCHAR",
+        ));
     }
     let mut met: Option<DataType> = None;
     for value in values.iter().filter(|v| v.literal.is_none()) {
@@ -104,11 +106,7 @@ pub(super) fn common(values: &[&Bound]) -> Result<DataType, Refusal> {
 
 /// The refusal of types that do not meet.
 pub(super) fn mixed(a: &DataType, b: &DataType) -> Refusal {
-    Refusal::new(format!(
-        "{} and {} do not go together here: cast one of them explicitly",
-        type_name(a),
-        type_name(b)
-    ))
+    Refusal::new(format!("{} and {} do not go together here: cast one of them explicitly", type_name(a), type_name(b)))
 }
 
 /// Brings several expressions to the type in which they meet.

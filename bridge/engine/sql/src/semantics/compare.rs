@@ -58,7 +58,10 @@ fn comparable(values: Vec<Bound>) -> Result<(Vec<Expr>, DataType), Refusal> {
     }
     let (exprs, data_type) = unify(values)?;
     if data_type.is_nested() || matches!(data_type, DataType::Interval(_)) {
-        return Err(Refusal::new(format!("values of type {} cannot be compared here: compare their parts", type_name(&data_type))));
+        return Err(Refusal::new(format!(
+            "values of type {} cannot be compared here: compare their parts",
+            type_name(&data_type)
+        )));
     }
     Ok((exprs.into_iter().map(|e| canonical(e, &data_type)).collect(), data_type))
 }
@@ -81,7 +84,9 @@ fn uuid(value: Bound) -> Result<Bound, Refusal> {
 /// The expression with one zero and one NaN, where it is a float.
 pub(super) fn canonical(expr: Expr, data_type: &DataType) -> Expr {
     match data_type {
-        DataType::Float32 | DataType::Float64 => call("canonical", canonical_kernel, vec![expr], data_type.clone()).expr,
+        DataType::Float32 | DataType::Float64 => {
+            call("canonical", canonical_kernel, vec![expr], data_type.clone()).expr
+        }
         _ => expr,
     }
 }

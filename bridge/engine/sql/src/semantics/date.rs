@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use arrow::array::{Float64Array, Int64Array, PrimitiveArray};
 use arrow::datatypes::{
-    DataType, Date32Type, Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
+    TimestampMicrosecondType,
 };
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Timelike};
 
@@ -23,7 +24,9 @@ const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 /// `+` and `-` where one side is a date, a timestamp or an interval; `None` where none is.
 pub(super) fn arithmetic(op: Operation, left: &Bound, right: &Bound) -> Result<Option<Bound>, Refusal> {
     use Operation::{Add, Subtract};
-    let temporal = |t: &DataType| matches!(t, DataType::Date32 | DataType::Timestamp(..) | DataType::Interval(_) | DataType::Time64(_));
+    let temporal = |t: &DataType| {
+        matches!(t, DataType::Date32 | DataType::Timestamp(..) | DataType::Interval(_) | DataType::Time64(_))
+    };
     let (a, b) = (&left.data_type, &right.data_type);
     if !temporal(a) && !temporal(b) {
         return Ok(None);
@@ -35,12 +38,18 @@ pub(super) fn arithmetic(op: Operation, left: &Bound, right: &Bound) -> Result<O
     let point = |t: &DataType| *t == DataType::Date32 || *t == TIMESTAMP;
     let (left, right) = (left.clone(), right.clone());
     Ok(Some(match (op, a, b) {
-        (Add, DataType::Date32, _) if day_count(&right) => {
-            call("date_add_days", |args| add_days(args, 1), vec![left.expr, right.to(&DataType::Int32)?], DataType::Date32)
-        }
-        (Add, _, DataType::Date32) if day_count(&left) => {
-            call("date_add_days", |args| add_days(args, 1), vec![right.expr, left.to(&DataType::Int32)?], DataType::Date32)
-        }
+        (Add, DataType::Date32, _) if day_count(&right) => call(
+            "date_add_days",
+            |args| add_days(args, 1),
+            vec![left.expr, right.to(&DataType::Int32)?],
+            DataType::Date32,
+        ),
+        (Add, _, DataType::Date32) if day_count(&left) => call(
+            "date_add_days",
+            |args| add_days(args, 1),
+            vec![right.expr, left.to(&DataType::Int32)?],
+            DataType::Date32,
+        ),
         (Subtract, DataType::Date32, _) if day_count(&right) => {
             let args = vec![left.expr, right.to(&DataType::Int32)?];
             call("date_subtract_days", |args| add_days(args, -1), args, DataType::Date32)
@@ -165,7 +174,9 @@ pub(super) fn bind(name: &str, args: Vec<Bound>) -> Result<Bound, Refusal> {
 }
 
 fn named_part(name: &str, part: &Bound) -> Result<Part, Refusal> {
-    let text = part.as_text().ok_or_else(|| Refusal::new(format!("{name} takes a part that is written out, for example 'month'")))?;
+    let text = part
+        .as_text()
+        .ok_or_else(|| Refusal::new(format!("{name} takes a part that is written out, for example 'month'")))?;
     Part::by_name(text).ok_or_else(|| {
         let known = Part::ALL.iter().map(|(_, name)| *name);
         Refusal::new(format!("{name} does not know the part '{text}'{}", crate::names::did_you_mean(text, known)))
@@ -393,7 +404,8 @@ fn timestamp_difference(args: &Arguments) -> Answer {
 
 /// First months, keeping the day of the month where it exists, then days, then the rest.
 fn add_interval(args: &Arguments, sign: i64) -> Answer {
-    let (times, intervals) = (args.primitive::<TimestampMicrosecondType>(0), args.primitive::<IntervalMonthDayNanoType>(1));
+    let (times, intervals) =
+        (args.primitive::<TimestampMicrosecondType>(0), args.primitive::<IntervalMonthDayNanoType>(1));
     let mut answer = Vec::with_capacity(args.rows);
     for row in 0..args.rows {
         answer.push(match (times.get(row), intervals.get(row)) {

@@ -66,7 +66,12 @@ fn whole(kernel_name: &'static str, name: &str, args: Vec<Bound>, kernel: Kernel
     Ok(call(kernel_name, kernel, vec![value.to(&source)?], target))
 }
 
-fn rounded(args: &Arguments, double: fn(f64) -> f64, single: fn(f32) -> f32, decimal: fn(i128, i128) -> i128) -> Answer {
+fn rounded(
+    args: &Arguments,
+    double: fn(f64) -> f64,
+    single: fn(f32) -> f32,
+    decimal: fn(i128, i128) -> i128,
+) -> Answer {
     Ok(match args.array(0).0.data_type() {
         DataType::Decimal128(_, scale) => {
             let power = 10i128.pow(scale.unsigned_abs().into());
@@ -165,7 +170,15 @@ fn abs(args: &Arguments) -> Answer {
 }
 
 fn sign(args: &Arguments) -> Answer {
-    let of = |v: f64| if v > 0.0 { 1 } else if v < 0.0 { -1 } else { 0 };
+    let of = |v: f64| {
+        if v > 0.0 {
+            1
+        } else if v < 0.0 {
+            -1
+        } else {
+            0
+        }
+    };
     Ok(Arc::new(match args.array(0).0.data_type() {
         DataType::Float32 => {
             let values = args.primitive::<Float32Type>(0);

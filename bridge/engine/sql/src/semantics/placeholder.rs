@@ -9,15 +9,27 @@ use arrow::datatypes::DataType;
 use datafusion_common::{Result, internal_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
+    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature, Volatility,
 };
 
 /// The placeholder of a scalar function or operator.
 pub(crate) fn scalar(name: &str) -> Arc<ScalarUDF> {
     let boolean = matches!(
         name,
-        "#eq" | "#not_eq" | "#lt" | "#lt_eq" | "#gt" | "#gt_eq" | "#distinct_from" | "#not_distinct_from" | "#between" | "#in" | "#like" | "#ilike"
+        "#condition"
+            | "#eq"
+            | "#not_eq"
+            | "#lt"
+            | "#lt_eq"
+            | "#gt"
+            | "#gt_eq"
+            | "#distinct_from"
+            | "#not_distinct_from"
+            | "#between"
+            | "#in"
+            | "#like"
+            | "#ilike"
     );
     let answer = if boolean { DataType::Boolean } else { DataType::Null };
     Arc::new(ScalarUDF::from(Unbound { name: name.to_owned(), answer, signature: signature() }))

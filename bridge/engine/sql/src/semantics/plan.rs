@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use datafusion_common::{Column, JoinConstraint, JoinType};
+use datafusion_common::{Column, DFSchema, JoinConstraint, JoinType, NullEquality};
 use datafusion_expr::logical_plan::{Aggregate, Distinct, Filter, Join, Projection, SubqueryAlias, Union};
-use datafusion_expr::{Expr, LogicalPlan, Operator};
+use datafusion_expr::utils::{find_valid_equijoin_key_pair, split_conjunction_owned};
+use datafusion_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 
 use super::bind::{bind, bind_condition, bind_settled, place};
 use super::bound::Bound;
@@ -47,7 +48,9 @@ pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
         other => {
             let name = other.display().to_string();
             let name = name.split([':', ' ']).next().unwrap_or_default().to_owned();
-            Err(Refusal::new(format!("the operator {name} cannot be maintained incrementally: write the view without it")))
+            Err(Refusal::new(format!(
+                "the operator {name} cannot be maintained incrementally: write the view without it"
+            )))
         }
     }
 }
@@ -66,12 +69,21 @@ fn named(expr: Expr, qualifier: Option<&datafusion_common::TableReference>, name
 fn aggregate(node: Aggregate) -> Result<LogicalPlan, Refusal> {
     let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
     let schema = input.schema();
-    let groups = node.group_expr.len();
-    let mut group_expr = Vec::with_capacity(groups);
+    let mut group_expr = Vec::with_capacity(node.group_expr.len());
     let mut aggr_expr = Vec::with_capacity(node.aggr_expr.len());
-    for (position, expr) in node.group_expr.iter().chain(&node.aggr_expr).enumerate() {
+    // A group that is written twice is one column.
+    let mut unique: Vec<&Expr> = Vec::with_capacity(node.group_expr.len());
+    for expr in &node.group_expr {
+        if !unique.contains(&expr) {
+            unique.push(expr);
+        }
+    }
+    let groups = unique.len();
+    for (position, expr) in unique.into_iter().chain(&node.aggr_expr).enumerate() {
         if matches!(expr, Expr::GroupingSet(_)) {
-            return Err(Refusal::new("grouping sets cannot be maintained incrementally: write one view for each grouping"));
+            return Err(Refusal::new(
+                "grouping sets cannot be maintained incrementally: write one view for each grouping",
+            ));
         }
         let (qualifier, field) = node.schema.qualified_field(position);
         let bound = bind_settled(expr, schema)?;
@@ -89,29 +101,48 @@ fn join(node: Join) -> Result<LogicalPlan, Refusal> {
     let left = bind_plan(Arc::unwrap_or_clone(node.left))?;
     let right = bind_plan(Arc::unwrap_or_clone(node.right))?;
     if node.join_type != JoinType::Inner {
-        return Err(Refusal::new(format!("{} JOIN cannot be maintained incrementally: write an inner join", node.join_type)));
+        return Err(Refusal::new(format!(
+            "{} JOIN cannot be maintained incrementally: write an inner join",
+            node.join_type
+        )));
     }
     let mut conditions = Vec::new();
-    let both = left.schema().join(right.schema())?;
     for (a, b) in node.on {
         let bound = compare(Operator::Eq, bind(&a, left.schema())?, bind(&b, right.schema())?)
             .map_err(|refusal| refusal.or_at(place(&a)))?;
         conditions.push(bound.expr);
     }
     if let Some(filter) = &node.filter {
-        conditions.push(bind_condition(filter, &both)?);
+        let both = left.schema().join(right.schema())?;
+        conditions.extend(split_conjunction_owned(bind_condition(filter, &both)?));
     }
-    let filter = conditions.into_iter().reduce(Expr::and);
+    let (mut on, mut rest) = (Vec::new(), Vec::new());
+    for condition in conditions {
+        match key_pair(&condition, left.schema(), right.schema())? {
+            Some(pair) => on.push(pair),
+            None => rest.push(condition),
+        }
+    }
     Ok(LogicalPlan::Join(Join::try_new(
         Arc::new(left),
         Arc::new(right),
-        Vec::new(),
-        filter,
+        on,
+        rest.into_iter().reduce(Expr::and),
         JoinType::Inner,
         JoinConstraint::On,
-        node.null_equality,
+        NullEquality::NullEqualsNothing,
         false,
     )?))
+}
+
+/// The two sides of an equality of the left input with the right one.
+fn key_pair(condition: &Expr, left: &DFSchema, right: &DFSchema) -> Result<Option<(Expr, Expr)>, Refusal> {
+    match condition {
+        Expr::BinaryExpr(BinaryExpr { left: a, op: Operator::Eq, right: b }) => {
+            Ok(find_valid_equijoin_key_pair(a, b, left, right)?)
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Columns of a union meet in one type each, as results of a CASE do.
@@ -120,7 +151,9 @@ fn union(node: Union) -> Result<LogicalPlan, Refusal> {
     let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
     let width = inputs.first().map_or(0, |input| input.schema().fields().len());
     if inputs.iter().any(|input| input.schema().fields().len() != width) {
-        return Err(Refusal::new("the parts of a UNION have different numbers of columns: select the same number in each"));
+        return Err(Refusal::new(
+            "the parts of a UNION have different numbers of columns: select the same number in each",
+        ));
     }
     let column = |input: &LogicalPlan, i: usize| -> Result<Bound, Refusal> {
         let column = Column::from(input.schema().qualified_field(i));

@@ -62,7 +62,10 @@ pub(super) fn bind(name: &str, args: Vec<Bound>) -> Tried {
         ("split_part", 3) => typed("split_part", split_part, args, &[text.clone(), text, int], Utf8)?,
         ("#like", 2 | 3) => like("like", args, |a| like_kernel(a, false))?,
         ("#ilike", 2 | 3) => like("ilike", args, |a| like_kernel(a, true))?,
-        ("length" | "upper" | "lower" | "trim" | "substring" | "left" | "right" | "replace" | "concat" | "concat_ws", _) => {
+        (
+            "length" | "upper" | "lower" | "trim" | "substring" | "left" | "right" | "replace" | "concat" | "concat_ws",
+            _,
+        ) => {
             return Err(Refusal::new(format!("{name} does not take {count} arguments")));
         }
         _ => return Ok(Err(args)),
@@ -288,7 +291,9 @@ fn like(name: &'static str, args: Vec<Bound>, kernel: Kernel) -> Result<Bound, R
             return Err(Refusal::new("ESCAPE takes one character"));
         }
         if args[1].as_text().is_none_or(|pattern| !complete(pattern, escape.as_text())) {
-            return Err(Refusal::new("a LIKE pattern with ESCAPE is written out and does not end with the escape character"));
+            return Err(Refusal::new(
+                "a LIKE pattern with ESCAPE is written out and does not end with the escape character",
+            ));
         }
         if name == "ilike" {
             return Err(Refusal::new("ILIKE with ESCAPE is not supported: use lower(…) LIKE"));
@@ -297,7 +302,6 @@ fn like(name: &'static str, args: Vec<Bound>, kernel: Kernel) -> Result<Bound, R
     let types = vec![DataType::Utf8; args.len()];
     typed(name, kernel, args, &types, DataType::Boolean)
 }
-
 
 fn complete(pattern: &str, escape: Option<&str>) -> bool {
     let escape = escape.and_then(|e| e.chars().next());
@@ -371,7 +375,11 @@ impl Pattern {
         let mut text = &text[used..];
         let Some((last, middle)) = rest.split_last() else { return text.is_empty() };
         for piece in middle {
-            let found = text.char_indices().map(|(at, _)| at).chain([text.len()]).find_map(|at| fits(piece, &text[at..]).map(|used| at + used));
+            let found = text
+                .char_indices()
+                .map(|(at, _)| at)
+                .chain([text.len()])
+                .find_map(|at| fits(piece, &text[at..]).map(|used| at + used));
             match found {
                 Some(end) => text = &text[end..],
                 None => return false,
@@ -381,7 +389,8 @@ impl Pattern {
         if length < last.len() {
             return false;
         }
-        let tail: usize = text.char_indices().map(|(at, _)| at).chain([text.len()]).nth(length - last.len()).unwrap_or(0);
+        let tail: usize =
+            text.char_indices().map(|(at, _)| at).chain([text.len()]).nth(length - last.len()).unwrap_or(0);
         fits(last, &text[tail..]).is_some()
     }
 }

@@ -108,9 +108,8 @@ fn number(text: &str, scale: usize) -> Option<i128> {
 fn date(text: &str) -> Option<NaiveDate> {
     let mut parts = text.splitn(3, '-');
     let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
-    let plain = |part: &str, longest: usize| {
-        (1..=longest).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit())
-    };
+    let plain =
+        |part: &str, longest: usize| (1..=longest).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
     if year.len() != 4 || !plain(year, 4) || !plain(month, 2) || !plain(day, 2) || year == "0000" {
         return None;
     }

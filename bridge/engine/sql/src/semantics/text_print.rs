@@ -1,6 +1,8 @@
 //! Other types to VARCHAR, in DuckDB's spelling.
 
-use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, TimeUnit, TimestampMicrosecondType,
+};
 use chrono::{DateTime, Datelike, NaiveDate, Timelike};
 
 use super::call::{Answer, Arguments};

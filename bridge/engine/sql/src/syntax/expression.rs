@@ -1,8 +1,9 @@
 //! Expressions: what is allowed, rewritten into columns, literals, connectives and calls.
 
 use datafusion_sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, ObjectName, Spanned, UnaryOperator, Value, ValueWithSpan,
+    BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DuplicateTreatment, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Spanned, UnaryOperator, Value,
+    ValueWithSpan,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -42,7 +43,7 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
             let (left, right) = (walk(left)?, walk(right)?);
             match op {
                 BinaryOperator::And | BinaryOperator::Or => {
-                    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
+                    Expr::BinaryOp { left: Box::new(condition(left)), op, right: Box::new(condition(right)) }
                 }
                 op => call(operator(&op)?, span, vec![left, right]),
             }
@@ -270,6 +271,24 @@ fn constant(value: ValueWithSpan, span: Span) -> Result<Expr, Refusal> {
 fn like_args(expr: Expr, pattern: Expr, escape: Option<Value>) -> Vec<Expr> {
     let escape = escape.map(|value| Expr::Value(value.with_empty_span()));
     [expr, pattern].into_iter().chain(escape).collect()
+}
+
+/// Rewrites an expression that must be true for rows to stay.
+pub(super) fn prepare_condition(expr: &mut Expr, names: &Names) -> Result<(), Refusal> {
+    prepare(expr, names)?;
+    *expr = condition(std::mem::replace(expr, null()));
+    Ok(())
+}
+
+/// Marks a value that stands as a condition, so that only binding judges its type.
+fn condition(expr: Expr) -> Expr {
+    match expr {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Case { .. } | Expr::Value(_) | Expr::Function(_) => {
+            let span = expr.span();
+            call("#condition", span, vec![expr])
+        }
+        expr => expr,
+    }
 }
 
 fn negate(negated: bool, expr: Expr) -> Expr {

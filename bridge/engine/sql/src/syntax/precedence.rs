@@ -68,7 +68,9 @@ fn level(expr: &Expr) -> Level {
 /// Operands with the least level they may have: `(operand, least, may it be equal)`.
 fn operands(expr: &Expr) -> Vec<(&Expr, bool)> {
     match expr {
-        Expr::BinaryOp { left, op: BinaryOperator::Or | BinaryOperator::And, right } => vec![(left, true), (right, true)],
+        Expr::BinaryOp { left, op: BinaryOperator::Or | BinaryOperator::And, right } => {
+            vec![(left, true), (right, true)]
+        }
         Expr::BinaryOp { left, right, .. } => vec![(left, level(expr) != Level::Comparison), (right, false)],
         Expr::UnaryOp { expr: operand, .. } | Expr::Cast { kind: CastKind::DoubleColon, expr: operand, .. } => {
             vec![(operand, true)]

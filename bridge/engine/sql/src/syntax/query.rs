@@ -39,7 +39,9 @@ impl Walk<'_> {
             return Err(located(limit.span(), refuse("LIMIT", "limit when you query the view")));
         }
         if let Some(fetch) = &query.fetch {
-            return Err(Refusal::new(format!("{fetch} cannot be maintained incrementally: limit when you query the view")));
+            return Err(Refusal::new(format!(
+                "{fetch} cannot be maintained incrementally: limit when you query the view"
+            )));
         }
         if !query.locks.is_empty()
             || query.for_clause.is_some()
@@ -72,8 +74,10 @@ impl Walk<'_> {
             SetExpr::Select(select) => self.select(select),
             SetExpr::Query(query) => self.query(query, false),
             SetExpr::SetOperation { op: SetOperator::Union, set_quantifier, left, right } => {
-                if matches!(set_quantifier, SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName)
-                {
+                if matches!(
+                    set_quantifier,
+                    SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName
+                ) {
                     return Err(located(span, refuse("UNION BY NAME", "write UNION with the columns in order")));
                 }
                 self.body(left)?;
@@ -90,7 +94,10 @@ impl Walk<'_> {
     fn select(&mut self, select: &mut Select) -> Result<(), Refusal> {
         let span = select.span();
         if let Some(Distinct::On(_)) = &select.distinct {
-            return Err(located(span, refuse("DISTINCT ON", "group by these columns and take min or max of the others")));
+            return Err(located(
+                span,
+                refuse("DISTINCT ON", "group by these columns and take min or max of the others"),
+            ));
         }
         if let Some(qualify) = &select.qualify {
             return Err(located(qualify.span(), refuse("QUALIFY", "filter when you query the view")));
@@ -116,7 +123,7 @@ impl Walk<'_> {
         }
         self.projection(&mut select.projection)?;
         if let Some(selection) = &mut select.selection {
-            self.expr(selection)?;
+            expression::prepare_condition(selection, self.names)?;
         }
         match &mut select.group_by {
             GroupByExpr::All(modifiers) if modifiers.is_empty() => group_by_all(select)?,
@@ -128,7 +135,7 @@ impl Walk<'_> {
             other => return Err(located(other.span(), refuse("GROUP BY with such a clause", "group by expressions"))),
         }
         if let Some(having) = &mut select.having {
-            self.expr(having)?;
+            expression::prepare_condition(having, self.names)?;
         }
         Ok(())
     }
@@ -143,20 +150,21 @@ impl Walk<'_> {
         let mut taken: BTreeSet<String> = BTreeSet::new();
         for (position, item) in items.iter_mut().enumerate() {
             let span = item.span();
-            let (mut expr, alias) = match std::mem::replace(item, SelectItem::Wildcard(WildcardAdditionalOptions::default())) {
-                SelectItem::UnnamedExpr(expr) => (expr, None),
-                SelectItem::ExprWithAlias { expr, alias } => (expr, Some(lower(alias))),
-                SelectItem::Wildcard(mut options) => {
-                    wildcard(&mut options, span)?;
-                    *item = SelectItem::Wildcard(options);
-                    continue;
-                }
-                SelectItem::QualifiedWildcard(kind, mut options) => {
-                    wildcard(&mut options, span)?;
-                    *item = SelectItem::QualifiedWildcard(self.wildcard_of(kind, span)?, options);
-                    continue;
-                }
-            };
+            let (mut expr, alias) =
+                match std::mem::replace(item, SelectItem::Wildcard(WildcardAdditionalOptions::default())) {
+                    SelectItem::UnnamedExpr(expr) => (expr, None),
+                    SelectItem::ExprWithAlias { expr, alias } => (expr, Some(lower(alias))),
+                    SelectItem::Wildcard(mut options) => {
+                        wildcard(&mut options, span)?;
+                        *item = SelectItem::Wildcard(options);
+                        continue;
+                    }
+                    SelectItem::QualifiedWildcard(kind, mut options) => {
+                        wildcard(&mut options, span)?;
+                        *item = SelectItem::QualifiedWildcard(self.wildcard_of(kind, span)?, options);
+                        continue;
+                    }
+                };
             self.expr(&mut expr)?;
             let own = match &expr {
                 Expr::Identifier(ident) => Some(ident.clone()),
@@ -164,7 +172,8 @@ impl Walk<'_> {
                 _ => None,
             };
             let plain = alias.is_none();
-            let mut name = alias.or(own.clone()).unwrap_or_else(|| Ident::with_quote('"', format!("#{}", position + 1)));
+            let mut name =
+                alias.or(own.clone()).unwrap_or_else(|| Ident::with_quote('"', format!("#{}", position + 1)));
             let base = name.value.clone();
             let mut copies = 0;
             while !taken.insert(name.value.clone()) {
@@ -206,12 +215,20 @@ impl Walk<'_> {
                 return Err(located(span, refuse("GLOBAL JOIN", "write JOIN")));
             }
             match &mut join.join_operator {
-                JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) | JoinOperator::CrossJoin(constraint) => {
+                JoinOperator::Join(constraint)
+                | JoinOperator::Inner(constraint)
+                | JoinOperator::CrossJoin(constraint) => {
                     self.constraint(constraint)?;
                 }
                 operator => {
                     let kind = join_kind(operator);
-                    return Err(located(span, refuse(kind, "write an inner join; rows without a partner can be added with UNION ALL from a view of their own")));
+                    return Err(located(
+                        span,
+                        refuse(
+                            kind,
+                            "write an inner join; rows without a partner can be added with UNION ALL from a view of their own",
+                        ),
+                    ));
                 }
             }
         }
@@ -220,7 +237,7 @@ impl Walk<'_> {
 
     fn constraint(&self, constraint: &mut JoinConstraint) -> Result<(), Refusal> {
         match constraint {
-            JoinConstraint::On(expr) => self.expr(expr),
+            JoinConstraint::On(expr) => expression::prepare_condition(expr, self.names),
             JoinConstraint::Using(columns) => {
                 for column in columns {
                     for part in &mut column.0 {
@@ -238,12 +255,29 @@ impl Walk<'_> {
     fn table(&mut self, table: &mut TableFactor) -> Result<(), Refusal> {
         let span = table.span();
         match table {
-            TableFactor::Table { name, alias, args, with_hints, version, with_ordinality, partitions, json_path, sample, index_hints } => {
+            TableFactor::Table {
+                name,
+                alias,
+                args,
+                with_hints,
+                version,
+                with_ordinality,
+                partitions,
+                json_path,
+                sample,
+                index_hints,
+            } => {
                 if args.is_some() {
-                    return Err(located(span, refuse(&format!("the table function {name}"), "read a table of a source")));
+                    return Err(located(
+                        span,
+                        refuse(&format!("the table function {name}"), "read a table of a source"),
+                    ));
                 }
                 if version.is_some() || sample.is_some() || json_path.is_some() || *with_ordinality {
-                    return Err(located(span, refuse("a table with such a clause", "read the whole table as it is now")));
+                    return Err(located(
+                        span,
+                        refuse("a table with such a clause", "read the whole table as it is now"),
+                    ));
                 }
                 if !with_hints.is_empty() || !partitions.is_empty() || !index_hints.is_empty() {
                     return Err(located(span, refuse("a table with hints", "leave them out")));
@@ -307,7 +341,10 @@ fn wildcard(options: &mut WildcardAdditionalOptions, span: Span) -> Result<(), R
         Some(ExcludeSelectItem::Multiple(names)) => names.iter_mut().for_each(|name| *name = lower(name.clone())),
         None => {}
     }
-    if options.opt_ilike.is_some() || options.opt_except.is_some() || options.opt_replace.is_some() || options.opt_rename.is_some()
+    if options.opt_ilike.is_some()
+        || options.opt_except.is_some()
+        || options.opt_replace.is_some()
+        || options.opt_rename.is_some()
     {
         return Err(located(span, refuse("* with such a clause", "name the columns, or use EXCLUDE")));
     }

@@ -1,0 +1,9 @@
+//! The planner against DuckDB: expressions value by value, whole views row by row, refusals by
+//! their words.
+
+mod expressions;
+mod interpreter;
+mod programs;
+mod refusals;
+mod views;
+mod world;

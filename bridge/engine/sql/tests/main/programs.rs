@@ -1,0 +1,218 @@
+//! Programs as a whole: order, identity, keys, plan ids, definitions, stretches.
+
+use arrow::array::{Int64Array, RecordBatch};
+use tidegate_core::{RowIdentity, ViewName, ZSet};
+use tidegate_duck::DuckBinder;
+use tidegate_engine_sql::{Input, Program, ProgramDefinition, Stretch, StretchError, table_references};
+
+use crate::world::{World, definition};
+
+fn identity(world: &World, sql: &str) -> RowIdentity {
+    world.plan(sql).unwrap().views()[0].info.identity.clone()
+}
+
+#[test]
+fn row_identity_is_derived() {
+    let world = World::new();
+    let cases = [
+        ("SELECT * FROM app.customers", RowIdentity::Key(vec![0])),
+        ("SELECT name, id AS k FROM app.customers WHERE region IS NULL", RowIdentity::Key(vec![1])),
+        ("SELECT name FROM app.customers", RowIdentity::WholeRow),
+        ("SELECT id + 1 AS id FROM app.customers", RowIdentity::WholeRow),
+        ("SELECT * FROM lake.orders", RowIdentity::WholeRow),
+        ("SELECT count(*) AS n, region FROM app.customers GROUP BY region", RowIdentity::Key(vec![1])),
+        ("SELECT count(*) AS n FROM app.customers GROUP BY region", RowIdentity::WholeRow),
+        ("SELECT count(*) AS n FROM app.customers", RowIdentity::Key(vec![])),
+        ("SELECT DISTINCT region FROM app.customers", RowIdentity::WholeRow),
+        ("SELECT DISTINCT region, id FROM app.customers", RowIdentity::Key(vec![1])),
+        ("SELECT id FROM app.customers UNION ALL SELECT id FROM app.customers", RowIdentity::WholeRow),
+        (
+            "SELECT a.id AS x, b.id AS y FROM app.customers a JOIN app.customers b ON a.region = b.region",
+            RowIdentity::Key(vec![0, 1]),
+        ),
+        ("SELECT a.name, a.id FROM app.customers a JOIN app.customers b ON a.id + 0 = b.id", RowIdentity::Key(vec![1])),
+        ("SELECT o.id, c.id AS c FROM lake.orders o JOIN app.customers c ON o.customer = c.id", RowIdentity::WholeRow),
+    ];
+    for (sql, expected) in cases {
+        assert_eq!(identity(&world, sql), expected, "{sql}");
+    }
+}
+
+#[test]
+fn declared_keys_must_follow_from_the_view() {
+    let world = World::new();
+    let plan = |sql: &str, key: &[&str]| {
+        let mut view = definition("v", sql);
+        view.key = Some(key.iter().map(|k| (*k).to_owned()).collect());
+        Program::plan(world.tables.clone(), vec![view], &DuckBinder)
+            .map(|program| program.views()[0].info.identity.clone())
+            .map_err(|errors| errors[0].to_string())
+    };
+    let grouped = "SELECT region AS r, name AS n, count(*) AS c FROM app.customers GROUP BY ALL";
+    assert_eq!(plan(grouped, &["N", "r"]), Ok(RowIdentity::Key(vec![1, 0])));
+    assert_eq!(plan(grouped, &["n", "c", "r"]), Ok(RowIdentity::Key(vec![1, 2, 0])));
+    assert!(plan(grouped, &["r"]).unwrap_err().contains("told apart by (r, n)"));
+    assert!(plan(grouped, &["regio"]).unwrap_err().contains("does not have"));
+    assert!(plan("SELECT id FROM lake.orders", &["id"]).unwrap_err().contains("cannot be proven"));
+}
+
+#[test]
+fn names_and_types_are_duckdbs() {
+    let world = World::new();
+    let sql =
+        "SELECT Region, count(*), sum(id), avg(id) AS \"The Mean\", id % 2, Region FROM App.Customers GROUP BY ALL";
+    let program = world.plan(sql).unwrap();
+    let view = &program.views()[0];
+    let columns: Vec<(String, String)> = view
+        .info
+        .schema
+        .fields()
+        .iter()
+        .map(|f| (f.name().clone(), tidegate_core::schema::duckdb_type(f).unwrap().to_owned()))
+        .collect();
+    let expected = [
+        ("region", "VARCHAR"),
+        ("count_star()", "BIGINT"),
+        ("sum(id)", "HUGEINT"),
+        ("The Mean", "DOUBLE"),
+        ("(id % 2)", "INTEGER"),
+        ("region_1", "VARCHAR"),
+    ];
+    let lower: Vec<(String, String)> = columns
+        .iter()
+        .map(|(n, t)| (if n.starts_with("Region") { n.to_lowercase() } else { n.clone() }, t.clone()))
+        .collect();
+    assert_eq!(lower, expected.map(|(n, t)| (n.to_owned(), t.to_owned())));
+    assert_eq!(view.plan.schema().fields().len(), 6);
+    assert_eq!(view.plan.schema().field(3).name(), "The Mean");
+}
+
+#[test]
+fn plan_ids_change_with_what_matters() {
+    let world = World::new();
+    let id = |world: &World, views: &[(&str, &str)], which: &str| {
+        world.plan_all(views).unwrap().view(&ViewName::new(which)).unwrap().plan_id
+    };
+    let sql = "SELECT note, sum(amount) AS s FROM lake.orders WHERE id > 1 GROUP BY note";
+    let base = id(&world, &[("v", sql)], "v");
+    assert_eq!(base, id(&World::new(), &[("v", sql)], "v"));
+    assert_eq!(
+        base,
+        id(&world, &[("v", "select NOTE, SUM(Amount) as s from LAKE.main.Orders where orders.ID > 1 group by 1")], "v"),
+        "only the spelling differs"
+    );
+    let others = [
+        "SELECT note, sum(amount) AS s FROM lake.orders WHERE id > 2 GROUP BY note",
+        "SELECT note, sum(amount) AS S2 FROM lake.orders WHERE id > 1 GROUP BY note",
+        "SELECT note, sum(DISTINCT amount) AS s FROM lake.orders WHERE id > 1 GROUP BY note",
+        "SELECT note, sum(amount) AS s FROM lake.orders WHERE id >= 1 GROUP BY note",
+        "SELECT note, max(amount)::DECIMAL(38,2) AS s FROM lake.orders WHERE id > 1 GROUP BY note",
+        "SELECT note, sum(amount) FILTER (id > 1) AS s FROM lake.orders WHERE id > 1 GROUP BY note",
+    ];
+    for other in others {
+        assert_ne!(base, id(&world, &[("v", other)], "v"), "{other}");
+    }
+    assert_ne!(base, id(&world, &[("w", sql)], "w"), "the name");
+    let mut recreated = World::new();
+    recreated.tables.iter_mut().for_each(|t| t.incarnation = 2);
+    assert_ne!(base, id(&recreated, &[("v", sql)], "v"), "another table under the name");
+    // An upstream counts by name and columns, not by its SQL.
+    let reader = ("r", "SELECT n, count(*) AS c FROM up GROUP BY n");
+    let first = id(&world, &[("up", "SELECT note AS n FROM lake.orders"), reader], "r");
+    assert_eq!(first, id(&world, &[("up", "SELECT note AS n FROM lake.orders WHERE id > 3"), reader], "r"));
+    assert_ne!(first, id(&world, &[("up", "SELECT note AS n, id FROM lake.orders"), reader], "r"));
+    assert_eq!(base.to_string().parse::<tidegate_engine_sql::PlanId>().unwrap(), base);
+}
+
+#[test]
+fn plan_ids_stay_the_same_from_build_to_build() {
+    let world = World::new();
+    let sql = "SELECT c.region, count(*) AS n, sum(o.amount) AS s FROM lake.orders o JOIN app.customers c ON c.id = o.customer GROUP BY c.region";
+    let id = world.plan(sql).unwrap().views()[0].plan_id.to_string();
+    assert_eq!(id, include_str!("plan_id.txt").trim());
+}
+
+#[test]
+fn definitions_round_trip_without_duckdb() {
+    let world = World::new();
+    let views = [("b", "SELECT n + 1 AS n FROM a"), ("a", "SELECT id AS n FROM lake.orders")];
+    let program = world.plan_all(&views).unwrap();
+    assert_eq!(program.tables().len(), 1, "only tables that are read");
+    let json = serde_json::to_string(program.definition()).unwrap();
+    let again = Program::from_definition(serde_json::from_str::<ProgramDefinition>(&json).unwrap()).unwrap();
+    assert_eq!(again.definition(), program.definition());
+    for (a, b) in program.views().iter().zip(again.views()) {
+        assert_eq!((a.plan_id, &a.info, &a.inputs), (b.plan_id, &b.info, &b.inputs));
+    }
+    assert_eq!(program.views()[1].inputs, [Input::View(ViewName::new("a"))]);
+}
+
+#[test]
+fn one_error_for_each_faulty_view() {
+    let world = World::new();
+    let views = [
+        ("good", "SELECT id FROM lake.orders"),
+        ("wrong", "SELECT nothing FROM lake.orders"),
+        ("reader", "SELECT * FROM wrong"),
+        ("limit", "SELECT id FROM good LIMIT 1"),
+    ];
+    let errors = world.plan_all(&views).unwrap_err();
+    let named: Vec<&str> = errors.iter().map(|e| e.view.as_str()).collect();
+    assert_eq!(named, ["wrong", "reader", "limit"]);
+    assert!(errors[1].message.contains("reads the view wrong"), "{}", errors[1]);
+    let circle = world.plan_all(&[("a", "SELECT * FROM b"), ("b", "SELECT * FROM a")]).unwrap_err();
+    assert!(circle.iter().all(|e| e.message.contains("reads itself")));
+    let twins = world.plan_all(&[("a", "SELECT 1 AS x"), ("A", "SELECT 2 AS x")]).unwrap_err();
+    assert!(twins[0].message.contains("another view has this name"));
+}
+
+#[test]
+fn references_of_a_query() {
+    let names = table_references("SELECT * FROM lake.orders JOIN v ON true, (FROM app.public.customers)").unwrap();
+    assert_eq!(names.len(), 3);
+}
+
+#[test]
+fn stretches_follow_weights_and_report_errors() {
+    let world = World::new();
+    let program = world.plan("SELECT i8 + i8 AS x FROM lake.t WHERE i8 IS NOT NULL AND id > 0").unwrap();
+    let (stretch, _) = Stretch::compile(&program.views()[0].plan).unwrap();
+    let rows = &world.rows["lake.main.t"];
+    let some = RecordBatch::try_new(rows.schema(), rows.slice(0, 3).columns().to_vec()).unwrap();
+    let answer = stretch.apply(&ZSet::new(some, Int64Array::from(vec![5, -2, 3]))).unwrap();
+    assert_eq!(answer.weights().values(), &[-2, 3]);
+    let error = stretch.apply_rows(rows).unwrap_err();
+    assert!(
+        matches!(&error, StretchError::Evaluate(m) if m.contains("does not fit into TINYINT") && !m.contains("127")),
+        "{error}"
+    );
+    let wrong = stretch.apply_rows(&world.rows["lake.main.Orders"]).unwrap_err();
+    assert!(matches!(wrong, StretchError::Input { .. }));
+    // A condition guards the ones after it.
+    let guarded = world.plan("SELECT id FROM lake.t WHERE id IN (1, 2) AND CAST(n AS INTEGER) > 0").unwrap();
+    let (stretch, _) = Stretch::compile(&guarded.views()[0].plan).unwrap();
+    assert_eq!(stretch.apply_rows(rows).unwrap().num_rows(), 1);
+}
+
+#[test]
+fn explanations_show_identity_and_state() {
+    let world = World::new();
+    let sql = "SELECT c.region, count(*) AS n, sum(o.amount) AS s, max(o.placed) AS last FROM lake.orders o \
+               JOIN app.customers c ON c.id = o.customer WHERE o.note = 'x' GROUP BY c.region";
+    let program = world.plan(sql).unwrap();
+    let text = program.views()[0].explain_text();
+    for part in [
+        "Scan lake.main.Orders",
+        "Scan app.public.customers (id, region)",
+        "Filter",
+        "Join",
+        "both sides",
+        "Aggregate",
+        "sums, ordered values",
+        "key (region)",
+    ] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+    let json = program.views()[0].explain_json();
+    assert!(json["inputs"][0].is_object() && json["operator"].is_string(), "{json}");
+}

@@ -1,0 +1,95 @@
+//! What cannot be maintained is refused by name, with its place and a way out.
+
+use crate::world::World;
+
+/// SQL, line and column if known, and words of the message.
+const REFUSALS: &[(&str, Option<(u64, u64)>, &[&str])] = &[
+    ("SELECT id FROM lake.orders ORDER BY id", None, &["ORDER BY", "a view is a multiset", "order when you query it"]),
+    ("SELECT id FROM lake.orders LIMIT 3", None, &["LIMIT", "when you query"]),
+    ("SELECT id FROM lake.orders ORDER BY id LIMIT 3", None, &["ORDER BY with LIMIT"]),
+    (
+        "SELECT o.id FROM lake.orders o LEFT JOIN app.customers c ON c.id = o.customer",
+        Some((1, 42)),
+        &["LEFT JOIN", "inner join"],
+    ),
+    ("SELECT o.id FROM lake.orders o FULL JOIN app.customers c ON c.id = o.customer", None, &["FULL JOIN"]),
+    ("SELECT row_number() OVER (ORDER BY id) FROM lake.orders", Some((1, 8)), &["window function row_number"]),
+    ("SELECT id FROM lake.orders\nWHERE id IN (SELECT id FROM app.customers)", Some((2, 7)), &["subquery", "join"]),
+    ("SELECT id FROM lake.orders WHERE EXISTS (SELECT 1 FROM app.customers)", None, &["subquery"]),
+    ("SELECT (SELECT max(id) FROM app.customers) FROM lake.orders", None, &["subquery"]),
+    ("SELECT a.id FROM lake.orders a, app.customers b", None, &["of a and b", "no equality"]),
+    ("SELECT a.id FROM lake.orders a JOIN app.customers b ON a.id < b.id", None, &["no equality"]),
+    ("SELECT id FROM lake.orders EXCEPT SELECT id FROM app.customers", None, &["EXCEPT"]),
+    ("SELECT id FROM lake.orders INTERSECT SELECT id FROM app.customers", None, &["INTERSECT"]),
+    (
+        "WITH RECURSIVE r AS (SELECT 1 AS x UNION ALL SELECT x + 1 FROM r WHERE x < 5) SELECT x FROM r",
+        None,
+        &["WITH RECURSIVE"],
+    ),
+    ("SELECT unnest([1, 2])", None, &["unnest"]),
+    ("SELECT * FROM range(5)", None, &["range", "table"]),
+    ("SELECT random() FROM lake.orders", Some((1, 8)), &["random()", "another value each time"]),
+    ("SELECT id, now() FROM lake.orders", Some((1, 12)), &["now()", "another value each time"]),
+    ("SELECT current_date FROM lake.orders", None, &["current_date"]),
+    ("SELECT id FROM lake.orders WHERE placed > today()", None, &["today()"]),
+    ("SELECT string_agg(note, ',') FROM lake.orders", Some((1, 8)), &["string_agg", "count, sum, avg, min or max"]),
+    ("SELECT median(id) FROM lake.orders", None, &["median"]),
+    ("SELECT md5(note) FROM lake.orders", None, &["md5", "not one of the functions"]),
+    ("SELECT lenght(note) FROM lake.orders", Some((1, 8)), &["lenght", "did you mean length"]),
+    ("SELECT id\nFROM lake.order", Some((2, 6)), &["lake.order", "did you mean lake.Orders?"]),
+    ("SELECT id FROM orders", Some((1, 16)), &["no view orders", "lake.Orders"]),
+    ("SELECT id FROM nothing", None, &["no table or view nothing"]),
+    ("SELECT id,\n  amuont FROM lake.orders", Some((2, 3)), &["no column amuont", "did you mean Amount?"]),
+    ("SELECT o.amuont FROM lake.orders o", None, &["no column amuont in o", "Amount"]),
+    ("SELECT id FROM lake.orders o JOIN app.customers c ON c.id = o.customer", None, &["more than one table"]),
+    ("SELECT id FROM lake.orders WHERE note + 1 > 2", None, &["VARCHAR", "INTEGER", "cast"]),
+    ("SELECT id FROM lake.orders WHERE note = id", Some((1, 34)), &["VARCHAR", "INTEGER", "cast"]),
+    ("SELECT id FROM lake.orders WHERE id", None, &["a condition is BOOLEAN", "INTEGER", "<> 0"]),
+    ("SELECT hour(tz) FROM lake.t", None, &["hour of TIMESTAMP WITH TIME ZONE", "time zone"]),
+    ("SELECT CAST(tz AS DATE) FROM lake.t", None, &["TIMESTAMP WITH TIME ZONE", "time zone"]),
+    ("SELECT iv, count(*) FROM lake.t GROUP BY iv", None, &["GROUP BY", "INTERVAL"]),
+    ("SELECT DISTINCT l FROM lake.t", None, &["DISTINCT", "INTEGER[]"]),
+    ("SELECT TRY_CAST(note AS INTEGER) FROM lake.orders", None, &["TRY_CAST"]),
+    ("SELECT dec1 // 2 FROM lake.t", None, &["//"]),
+    ("SELECT -u8 FROM lake.t", None, &["sign", "UTINYINT"]),
+    ("SELECT id FROM lake.orders WHERE NOT id = 1 IS NULL = true", None, &["parentheses"]),
+    ("SELECT 'a' || id + 1 FROM lake.orders", None, &["parentheses"]),
+    ("SELECT DISTINCT ON (note) id FROM lake.orders", None, &["DISTINCT ON"]),
+    ("SELECT id FROM lake.orders QUALIFY row_number() OVER () = 1", None, &["QUALIFY"]),
+    ("SELECT note, sum(id) FROM lake.orders GROUP BY ROLLUP (note)", None, &["grouping sets"]),
+    ("SELECT [id] FROM lake.orders", None, &["nested value"]),
+    ("SELECT l[1] FROM lake.t", None, &["nested value"]),
+    ("VALUES (1)", None, &["VALUES"]),
+    ("SELECT id FROM lake.orders; SELECT 1", None, &["second statement"]),
+    ("DELETE FROM lake.orders", None, &["not a query"]),
+    ("SELECT id FROM lake.orders WHERE placed = '2024-99-01'", None, &["cannot be read as DATE"]),
+    ("SELECT id AS x, amount AS X FROM lake.orders WHERE placed IS NULL AND x.y.z = 1", None, &["x.y.z"]),
+    ("SELECT sum(note) FROM lake.orders", None, &["sum of VARCHAR"]),
+    ("SELECT o.id FROM lake.orders o ASOF JOIN app.customers c ON c.id = o.customer AND o.id >= c.id", None, &["ASOF"]),
+    ("SELECT id, id IS NULL IS NULL FROM lake.orders", None, &["parentheses"]),
+    ("SELECT note SIMILAR TO 'a' FROM lake.orders", None, &["regular expression"]),
+];
+
+#[test]
+fn refusals_name_the_construct_the_place_and_the_way_out() {
+    let world = World::new();
+    let mut faults = Vec::new();
+    for (sql, place, words) in REFUSALS {
+        let error = match world.plan(sql) {
+            Ok(program) => {
+                faults.push(format!("{sql}\n    was planned:\n{}", program.views()[0].explain_text()));
+                continue;
+            }
+            Err(errors) => errors.into_iter().next().unwrap(),
+        };
+        let shown = error.to_string();
+        if !words.iter().all(|word| shown.contains(word)) {
+            faults.push(format!("{sql}\n    {shown}\n    lacks one of {words:?}"));
+        }
+        let found = error.line.zip(error.column);
+        if place.is_some() && found != *place {
+            faults.push(format!("{sql}\n    {shown}\n    at {found:?} instead of {place:?}"));
+        }
+    }
+    assert!(faults.is_empty(), "{} of {}:\n{}", faults.len(), REFUSALS.len(), faults.join("\n"));
+}

@@ -1,0 +1,102 @@
+//! Tables with awkward values in a DuckDB in memory, and the same rows as Arrow batches.
+
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use tidegate_core::{RowIdentity, TableName, TableSchema, ViewName};
+use tidegate_duck::{Duck, DuckBinder};
+use tidegate_engine_sql::{PlanError, Program, ViewDef};
+
+/// NULLs, extremes, zeros of both signs, NaN, infinities, and texts outside ASCII.
+const TABLES: &str = r#"
+ATTACH ':memory:' AS lake;
+ATTACH ':memory:' AS app;
+CREATE TABLE lake.main.t (
+    id INTEGER NOT NULL, b BOOLEAN, i8 TINYINT, i16 SMALLINT, i32 INTEGER, i64 BIGINT, u8 UTINYINT, u16 USMALLINT,
+    u32 UINTEGER, u64 UBIGINT, h HUGEINT, f FLOAT, d DOUBLE, d2 DOUBLE, dec1 DECIMAL(4,1), dec2 DECIMAL(9,2),
+    dec3 DECIMAL(18,3), dec4 DECIMAL(38,10), s VARCHAR, s2 VARCHAR, n VARCHAR, dt DATE, dt2 DATE, ts TIMESTAMP,
+    ts2 TIMESTAMP, tz TIMESTAMP WITH TIME ZONE, tm TIME, u UUID, bl BLOB, iv INTERVAL, j JSON, l INTEGER[]);
+INSERT INTO lake.main.t VALUES
+(0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+ NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+(1, true, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 1.0, 1.00, 1.000, 1, 'a', 'A', '1', '2020-01-31', '2021-03-01',
+ '2020-01-31 10:11:12.345678', '2020-02-29 00:00:00', '2020-01-31 10:11:12+00', '10:11:12', 'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11',
+ 'abc', INTERVAL '1 month 2 days', '{"a": 1}', [1, 2]),
+(2, false, -1, -1, -1, -1, 0, 0, 0, 0, -1, -1.5, -1.5, 0, -1.5, -1.55, -1.555, -1.5555555555, '', 'a', '-17', '1969-12-31',
+ '1970-01-01', '1969-12-31 23:59:59.999999', '1970-01-01 00:00:00', '1969-12-31 23:59:59+00', '00:00:00',
+ 'b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '', INTERVAL '-1 day', '[]', []),
+(3, true, 127, 32767, 2147483647, 9223372036854775807, 255, 65535, 4294967295, 18446744073709551615,
+ 99999999999999999999999999999999999999, 3.4e38, 1.7976931348623157e308, -1, 999.9, 9999999.99, 999999999999999.999,
+ 9999999999999999999999999999.9999999999, 'Straße ÄÖÜ', 'ß', '2147483647', '2024-02-29', '2023-02-28',
+ '2024-12-31 23:59:59.5', '2024-01-01 12:00:00', '2024-12-31 23:59:59+00', '23:59:59', NULL, 'z', INTERVAL '10 years', NULL, NULL),
+(4, false, -128, -32768, -2147483648, -9223372036854775808, 7, 7, 7, 7, -99999999999999999999999999999999999999, -3.4e38,
+ -1.7976931348623157e308, 0.5, -999.9, -9999999.99, -999999999999999.999, -9999999999999999999999999999.9999999999,
+ '100%_x\y', '%', ' 42 ', '0001-01-01', '9999-12-31', '0001-01-01 00:00:00', '9999-12-31 23:59:59', NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+(5, true, 0, 0, 0, 0, 0, 0, 0, 0, 0, '-0.0', '-0.0', '0.0', 0.0, 0.00, 0.000, 0, '  padded  ', 'pad', '0', '2021-01-03',
+ '2020-12-31', '2021-01-03 00:00:00', '2020-12-31 23:00:00', NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+(6, NULL, 10, 300, 70000, 10000000000, 200, 300, 70000, 10000000000, 123456789012345678901234567890, 'nan', 'nan', '-nan',
+ 0.5, 0.05, 0.005, 0.0000000005, 'a,b,,c', ',', '2.5', '2000-02-29', '1900-02-28', '2000-02-29 12:30:45.000001', '1999-12-31 23:59:59.999999', NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+(7, false, 3, -7, 13, -1000003, 5, 9, 11, 1234567890123, -7, 'inf', 'inf', '-inf', 2.5, 2.45, 2.445, 2.4444444445, 'Hello World', 'l', '3.14159',
+ '2012-07-04', '2012-07-05', '2012-07-04 15:00:00', '2012-07-04 14:59:59', NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+(8, true, -3, 7, -13, 1000003, 6, 8, 10, 99, 7, 0.1, 0.1, 2.675, -2.5, -2.45, -2.445, -2.4444444445, 'ÉcOLE 日本', 'é', 'true', '1999-12-31',
+ '2000-01-01', '1999-12-31 00:00:00.1', '2000-01-01 00:00:00.12', NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+(9, false, 42, 42, 16777217, 9007199254740993, 42, 42, 42, 42, 170000000000000000000000, 1e-5, 123456789.12345679, 1e16, 12.3, 12345.67, 123456789012345.678,
+ 1234567890123456789012345678.9012345678, 'xxabcxx', 'x', '2020-02-29', '2020-02-29', '2020-02-29', '2020-02-29 01:02:03.456', '2020-02-29 01:02:03.456', NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+
+CREATE TABLE lake.main.Orders (Id INTEGER NOT NULL, Customer INTEGER, Amount DECIMAL(9,2), Placed DATE, Note VARCHAR);
+INSERT INTO lake.main.Orders VALUES (1, 1, 10.50, '2024-01-05', 'x'), (2, 1, 20.25, '2024-01-06', NULL), (3, 2, 5.00, '2024-02-01', 'x'),
+ (4, NULL, 7.75, '2024-02-02', 'y'), (5, 3, NULL, NULL, 'y'), (6, 9, 1.00, '2024-03-01', ''), (7, 1, 10.50, '2024-01-05', 'x');
+CREATE TABLE app.public_orders AS FROM lake.main.Orders;
+CREATE SCHEMA app.public;
+CREATE TABLE app.public.customers (id INTEGER NOT NULL, name VARCHAR, region VARCHAR);
+INSERT INTO app.public.customers VALUES (1, 'Ann', 'north'), (2, 'Bob', 'south'), (3, 'Cid', NULL), (4, 'Dan', 'north');
+CREATE VIEW app.main.customers AS FROM app.public.customers;
+"#;
+
+/// The tables in DuckDB and as planned.
+pub struct World {
+    pub duck: Duck,
+    pub tables: Vec<TableSchema>,
+    pub rows: BTreeMap<String, RecordBatch>,
+}
+
+impl World {
+    pub fn new() -> World {
+        let duck = Duck::open_in_memory().unwrap();
+        duck.execute(TABLES).unwrap();
+        let mut tables = Vec::new();
+        let mut rows = BTreeMap::new();
+        let names = [
+            (TableName::new("lake", "main", "t"), RowIdentity::WholeRow),
+            (TableName::new("lake", "main", "Orders"), RowIdentity::WholeRow),
+            (TableName::new("app", "public", "customers"), RowIdentity::Key(vec![0])),
+        ];
+        for (name, identity) in names {
+            let from = format!("FROM \"{}\".\"{}\".\"{}\"", name.source, name.schema, name.table);
+            let (schema, batches) = duck.query(&from).unwrap();
+            // A query's columns are nullable; the first column of each table is not.
+            let fields = schema.fields().iter().enumerate();
+            let fields: Vec<_> = fields.map(|(i, f)| f.as_ref().clone().with_nullable(i > 0)).collect();
+            let columns = std::sync::Arc::new(arrow::datatypes::Schema::new(fields));
+            rows.insert(name.to_string(), concat_batches(&schema, &batches).unwrap());
+            tables.push(TableSchema { name, incarnation: 1, columns, identity });
+        }
+        World { duck, tables, rows }
+    }
+
+    /// Plans one view.
+    pub fn plan(&self, sql: &str) -> Result<Program, Vec<PlanError>> {
+        self.plan_all(&[("v", sql)])
+    }
+
+    /// Plans several views.
+    pub fn plan_all(&self, views: &[(&str, &str)]) -> Result<Program, Vec<PlanError>> {
+        let views = views.iter().map(|(name, sql)| definition(name, sql)).collect();
+        Program::plan(self.tables.clone(), views, &DuckBinder)
+    }
+}
+
+pub fn definition(name: &str, sql: &str) -> ViewDef {
+    ViewDef { name: ViewName::new(name), sql: sql.to_owned(), key: None }
+}
