@@ -117,7 +117,7 @@ pub(super) fn bind(
     let [argument]: [Bound; 1] =
         args.try_into().map_err(|_| Refusal::new(format!("{name} takes one argument: write one {name} for each")))?;
     let (argument, return_type, metadata) = match kind {
-        AggregateKind::Count => (argument, DataType::Int64, None),
+        AggregateKind::Count => (argument.settled()?, DataType::Int64, None),
         AggregateKind::Min | AggregateKind::Max => {
             let argument = argument.settled()?;
             let data_type = argument.data_type.clone();

@@ -265,7 +265,7 @@ fn integers<T: ArrowPrimitiveType>(args: &Arguments, op: Operation) -> Answer {
             (Some(a), Some(b)) if op == Operation::IntegerDivide => {
                 Some(a.div_checked(b).map_err(|_| overflow(op.symbol(), args.return_type))?)
             }
-            (Some(a), Some(b)) => Some(a.mod_wrapping(b)),
+            (Some(a), Some(b)) => Some(a.mod_checked(b).map_err(|_| overflow(op.symbol(), args.return_type))?),
             _ => None,
         });
     }

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use super::bound::Bound;
 use super::call::{Answer, Arguments, Kernel, call};
 use super::cast::{decimals, divide_rounded, integers, narrow};
-use super::coercion::is_numeric;
+use super::coercion::{HUGEINT, is_numeric};
 use super::function::{Tried, exactly, one};
 use crate::error::Refusal;
 use crate::explain::type_name;
@@ -22,6 +22,7 @@ pub(super) fn bind(name: &str, args: Vec<Bound>) -> Tried {
         }
         "ceil" | "ceiling" => whole("ceil", name, args, |args| rounded(args, f64::ceil, f32::ceil, ceil_decimal))?,
         "floor" => whole("floor", name, args, |args| rounded(args, f64::floor, f32::floor, floor_decimal))?,
+        "trunc" if args.len() == 1 && args[0].data_type.is_integer() => one(name, args)?.settled()?,
         "trunc" => whole("trunc", name, args, |args| rounded(args, f64::trunc, f32::trunc, |v, p| v / p))?,
         "round" if args.len() == 2 => round_to(args)?,
         "round" => {
@@ -58,6 +59,12 @@ fn number(name: &str, value: Bound) -> Result<Bound, Refusal> {
 /// DOUBLE as in DuckDB.
 fn whole(kernel_name: &'static str, name: &str, args: Vec<Bound>, kernel: Kernel) -> Result<Bound, Refusal> {
     let value = number(name, one(name, args)?)?;
+    if name != "round" && name != "trunc" && value.data_type == HUGEINT {
+        // HUGEINT becomes DOUBLE in DuckDB, DECIMAL(38,0) does not; they look the same here.
+        return Err(Refusal::new(format!(
+            "{name} of HUGEINT is not supported: the value is whole already, leave {name} out"
+        )));
+    }
     let (source, target) = match value.data_type {
         DataType::Decimal128(p, s) => (DataType::Decimal128(p, s), DataType::Decimal128(p, 0)),
         DataType::Float32 => (DataType::Float32, DataType::Float32),
@@ -96,7 +103,8 @@ fn ceil_decimal(value: i128, power: i128) -> i128 {
     -(-value).div_euclid(power)
 }
 
-/// `round(value, digits)` for a constant number of digits.
+/// `round(value, digits)` for a constant number of digits. Where rounding an integer leaves its
+/// type, DuckDB wraps around; here it is an error.
 fn round_to(args: Vec<Bound>) -> Result<Bound, Refusal> {
     let [value, digits]: [Bound; 2] = exactly("round", args)?;
     let digits = digits.as_integer().and_then(|d| i32::try_from(d).ok()).filter(|d| d.abs() <= 38);

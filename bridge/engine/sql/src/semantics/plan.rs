@@ -147,31 +147,42 @@ fn key_pair(condition: &Expr, left: &DFSchema, right: &DFSchema) -> Result<Optio
 
 /// Columns of a union meet in one type each, as results of a CASE do.
 fn union(node: Union) -> Result<LogicalPlan, Refusal> {
-    let inputs = node.inputs.into_iter().map(|input| bind_plan(Arc::unwrap_or_clone(input)));
-    let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-    let width = inputs.first().map_or(0, |input| input.schema().fields().len());
-    if inputs.iter().any(|input| input.schema().fields().len() != width) {
+    let parts = node.inputs.into_iter().map(|input| part(Arc::unwrap_or_clone(input)));
+    let parts = parts.collect::<Result<Vec<_>, _>>()?;
+    let width = parts.first().map_or(0, |(_, columns)| columns.len());
+    if parts.iter().any(|(_, columns)| columns.len() != width) {
         return Err(Refusal::new(
             "the parts of a UNION have different numbers of columns: select the same number in each",
         ));
     }
-    let column = |input: &LogicalPlan, i: usize| -> Result<Bound, Refusal> {
-        let column = Column::from(input.schema().qualified_field(i));
-        bind(&Expr::Column(column), input.schema())
-    };
     let mut types = Vec::with_capacity(width);
     for i in 0..width {
-        let values = inputs.iter().map(|input| column(input, i)).collect::<Result<Vec<_>, _>>()?;
-        types.push(common(&values.iter().collect::<Vec<_>>())?);
+        types.push(common(&parts.iter().map(|(_, columns)| &columns[i]).collect::<Vec<_>>())?);
     }
-    let names: Vec<String> = inputs[0].schema().fields().iter().map(|f| f.name().clone()).collect();
-    let mut converted = Vec::with_capacity(inputs.len());
-    for input in inputs {
-        let mut exprs = Vec::with_capacity(width);
-        for i in 0..width {
-            exprs.push(column(&input, i)?.to(&types[i])?.alias(&names[i]));
-        }
+    let names: Vec<String> = node.schema.fields().iter().map(|f| f.name().clone()).collect();
+    let mut converted = Vec::with_capacity(parts.len());
+    for (input, columns) in parts {
+        let exprs = columns.into_iter().zip(&types).zip(&names).map(|((c, t), name)| Ok(c.to(t)?.alias(name)));
+        let exprs = exprs.collect::<Result<Vec<_>, Refusal>>()?;
         converted.push(Arc::new(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?)));
     }
     Ok(LogicalPlan::Union(Union::try_new_with_loose_types(converted)?))
+}
+
+/// One input of a union and its columns. A NULL that is written in its select list has no type
+/// yet; every other literal has.
+fn part(plan: LogicalPlan) -> Result<(LogicalPlan, Vec<Bound>), Refusal> {
+    if let LogicalPlan::Projection(node) = plan {
+        let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
+        let column = |expr: &Expr| {
+            let bound = bind(expr, input.schema())?;
+            if bound.is_null() { Ok(bound) } else { bound.settled() }
+        };
+        let columns = node.expr.iter().map(column).collect::<Result<Vec<_>, Refusal>>()?;
+        return Ok((input, columns));
+    }
+    let input = bind_plan(plan)?;
+    let column = |i: usize| bind(&Expr::Column(Column::from(input.schema().qualified_field(i))), input.schema());
+    let columns = (0..input.schema().fields().len()).map(column).collect::<Result<Vec<_>, _>>()?;
+    Ok((input, columns))
 }

@@ -36,6 +36,7 @@ pub(super) fn bind(name: &str, args: Vec<Bound>) -> Tried {
         ("left", 2) => typed("left", |a| side(a, true), args, &[text, int], Utf8)?,
         ("right", 2) => typed("right", |a| side(a, false), args, &[text, int], Utf8)?,
         ("replace", 3) => typed("replace", replace, args, &[text.clone(), text.clone(), text], Utf8)?,
+        ("#concat", 2) if args.iter().any(Bound::is_null) => Bound::null(),
         ("#concat", 2) => {
             let args = args.into_iter().map(printed).collect::<Result<Vec<_>, _>>()?;
             typed("concat_operator", concat_operator, args, &[text.clone(), text], Utf8)?

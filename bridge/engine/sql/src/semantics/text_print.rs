@@ -64,7 +64,7 @@ fn unusual() -> String {
 /// `value` as it is, and as Rust's shortest digits with an exponent.
 fn float(value: f64, scientific: String) -> String {
     if value.is_nan() {
-        return "nan".to_owned();
+        return if value.is_sign_negative() { "-nan" } else { "nan" }.to_owned();
     }
     if value.is_infinite() {
         return if value > 0.0 { "inf" } else { "-inf" }.to_owned();

@@ -178,7 +178,7 @@ fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refus
         ));
     }
     let aggregate = semantics::is_aggregate(&name);
-    if !aggregate && !semantics::is_scalar(&name) {
+    if name.starts_with('#') || !aggregate && !semantics::is_scalar(&name) {
         return Err(semantics::unknown_function(&name));
     }
     if function.null_treatment.is_some()
@@ -258,6 +258,7 @@ fn constant(value: ValueWithSpan, span: Span) -> Result<Expr, Refusal> {
             match literal::number_type(&plain) {
                 Some(data_type) => Ok(cast(string(plain), &data_type, span)),
                 None if plain.len() > 38 => Ok(cast(string(plain), "DOUBLE", span)),
+                None if plain.parse::<u64>().is_err() => Ok(cast(string(plain), "HUGEINT", span)),
                 None => Ok(Expr::Value(Value::Number(plain, false).with_span(value.span))),
             }
         }

@@ -107,7 +107,7 @@ fn plan_ids_change_with_what_matters() {
         "SELECT note, sum(DISTINCT amount) AS s FROM lake.orders WHERE id > 1 GROUP BY note",
         "SELECT note, sum(amount) AS s FROM lake.orders WHERE id >= 1 GROUP BY note",
         "SELECT note, max(amount)::DECIMAL(38,2) AS s FROM lake.orders WHERE id > 1 GROUP BY note",
-        "SELECT note, sum(amount) FILTER (id > 1) AS s FROM lake.orders WHERE id > 1 GROUP BY note",
+        "SELECT note, sum(amount) FILTER (WHERE id > 1) AS s FROM lake.orders WHERE id > 1 GROUP BY note",
     ];
     for other in others {
         assert_ne!(base, id(&world, &[("v", other)], "v"), "{other}");
