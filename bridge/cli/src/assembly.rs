@@ -1,0 +1,78 @@
+//! From the pipeline file to what the loop works with: its configuration and the connectors.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tidegate_core::ErrorKind;
+use tidegate_duck::DuckBinder;
+use tidegate_runtime::{Connectors, LogLocation, PipelineConfig, RuntimeError};
+
+use crate::failure::Failure;
+use crate::file::{self, Fault, View};
+use crate::place::Place;
+
+/// A pipeline that is ready to be opened.
+pub struct Assembly {
+    pub config: PipelineConfig,
+    pub connectors: Connectors,
+    /// The views with their places in the files.
+    pub views: Vec<View>,
+}
+
+/// Reads the pipeline file and makes the connectors. Connects to nothing.
+pub fn assemble(path: &Path) -> Result<Assembly, Failure> {
+    let file = file::read(path)
+        .map_err(|faults| Failure::several(ErrorKind::Reconfigure, faults.iter().map(Fault::to_string).collect()))?;
+    let views = file.views.iter().map(|view| view.def.clone()).collect();
+    let mut config = PipelineConfig::new(file.name, file.state_dir, views);
+    config.log = match file.log {
+        None => LogLocation::StateDir,
+        Some(Place::Folder(folder)) => LogLocation::Local(folder),
+        Some(Place::Store { store, prefix, url }) => LogLocation::ObjectStore { store, prefix, url },
+    };
+    config.log_retention = file.log_retention.unwrap_or(config.log_retention);
+    config.epoch_interval = file.epoch_interval.unwrap_or(config.epoch_interval);
+    config.workers = file.workers;
+    config.memory_limit = file.memory_limit;
+    let connectors = Connectors { sources: file.sources, sinks: file.sinks, binder: Arc::new(DuckBinder) };
+    Ok(Assembly { config, connectors, views: file.views })
+}
+
+/// The failure, with the faults of views at their places in the files.
+pub fn located(error: RuntimeError, views: &[View]) -> Failure {
+    match &error {
+        RuntimeError::Plan(faults) => {
+            Failure::several(error.kind(), faults.iter().map(|fault| in_file(fault, views)).collect())
+        }
+        _ => Failure::caused(error.kind(), &error),
+    }
+}
+
+/// Turns `view NAME, line 2, column 8: …`, which counts from the start of the view's SQL, into a
+/// place in the file that holds it. One fault a line.
+pub fn in_file(faults: &str, views: &[View]) -> String {
+    faults.lines().map(|fault| line_in_file(fault, views)).collect::<Vec<_>>().join("\n")
+}
+
+fn line_in_file(fault: &str, views: &[View]) -> String {
+    let placed = views.iter().find_map(|view| {
+        let name = &view.def.name;
+        let rest = fault.strip_prefix("view ")?.strip_prefix(name.as_str())?;
+        let (within, message) = match rest.strip_prefix(", line ") {
+            Some(rest) => {
+                let (line, rest) = rest.split_once(", column ")?;
+                let (column, message) = rest.split_once(": ")?;
+                (Some((line.parse().ok()?, column.parse().ok()?)), message)
+            }
+            None => (None, rest.strip_prefix(": ")?),
+        };
+        Some(view.origin.fault(within, &format!("view {name}: {message}")).to_string())
+    });
+    placed.unwrap_or_else(|| fault.to_owned())
+}
+
+impl From<RuntimeError> for Failure {
+    fn from(error: RuntimeError) -> Self {
+        Failure::caused(error.kind(), &error)
+    }
+}

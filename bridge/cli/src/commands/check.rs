@@ -1,0 +1,116 @@
+//! `tidegate check`: parses, connects and plans, and shows every fault at once. Writes nothing.
+
+use std::path::Path;
+
+use arrow::datatypes::Schema;
+use serde_json::{Map, Value, json};
+use tidegate_core::{ErrorKind, RowIdentity};
+use tidegate_runtime::{CheckReport, CheckedView};
+
+use crate::assembly::{assemble, in_file};
+use crate::failure::Failure;
+use crate::file::View;
+use crate::output;
+
+/// Checks a pipeline; a fault anywhere is a failure.
+pub async fn check(path: &Path, json: bool) -> Result<(), Failure> {
+    let mut assembly = match assemble(path) {
+        Ok(assembly) => assembly,
+        Err(failure) => {
+            if json {
+                output::json(&json!({
+                    "ok": false, "file": failure.messages(), "views": {}, "sources": {}, "sinks": {}
+                }));
+            }
+            return Err(failure);
+        }
+    };
+    let report = tidegate_runtime::check(&assembly.config, &mut assembly.connectors).await;
+    let faults = faults(&report, &assembly.views);
+    if json {
+        output::json(&as_json(&report, &assembly.views, faults.is_empty()));
+    } else {
+        show(&report);
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Failure::several(ErrorKind::Reconfigure, faults)) }
+}
+
+/// Every fault, those of views at their places in the files.
+pub fn faults(report: &CheckReport, views: &[View]) -> Vec<String> {
+    let sources =
+        report.sources.iter().filter_map(|(name, found)| Some(format!("source {name}: {}", found.as_ref().err()?)));
+    let views = report.views.values().filter_map(|found| Some(in_file(found.as_ref().err()?, views)));
+    let sinks = report.sinks.iter().filter_map(|(name, found)| Some(format!("sink {name}: {}", found.as_ref().err()?)));
+    sources.chain(views).chain(sinks).collect()
+}
+
+/// How rows are addressed, for programs.
+pub fn row_identity(identity: &RowIdentity, columns: &Schema) -> Value {
+    match identity {
+        RowIdentity::Key(key) => {
+            json!({ "key": key.iter().map(|column| columns.field(*column).name()).collect::<Vec<_>>() })
+        }
+        RowIdentity::Rowid => json!("rowid"),
+        RowIdentity::WholeRow => json!("whole_row"),
+    }
+}
+
+/// How rows are addressed, for people.
+pub fn identity_text(identity: &RowIdentity, columns: &Schema) -> String {
+    let name = |column: &usize| columns.field(*column).name().as_str();
+    match identity {
+        RowIdentity::Key(key) if key.is_empty() => "at most one row".to_owned(),
+        RowIdentity::Key(key) => format!("key ({})", key.iter().map(name).collect::<Vec<_>>().join(", ")),
+        RowIdentity::Rowid => "rowid".to_owned(),
+        RowIdentity::WholeRow => "whole row".to_owned(),
+    }
+}
+
+fn as_json(report: &CheckReport, views: &[View], ok: bool) -> Value {
+    let entry = |name: &str, found: Result<Value, String>| {
+        let (ok, mut entry) = match found {
+            Ok(Value::Object(entry)) => (true, entry),
+            Ok(_) => (true, Map::new()),
+            Err(error) => (false, Map::from_iter([("error".to_owned(), Value::String(error))])),
+        };
+        entry.insert("ok".to_owned(), Value::Bool(ok));
+        entry.entry("error").or_insert(Value::Null);
+        (name.to_owned(), Value::Object(entry))
+    };
+    let of_view = |view: &CheckedView| json!({ "mode": view.mode, "row_identity": row_identity(&view.row_identity, &view.columns) });
+    let views: Map<_, _> = report
+        .views
+        .iter()
+        .map(|(name, found)| entry(name.as_str(), found.as_ref().map(of_view).map_err(|fault| in_file(fault, views))))
+        .collect();
+    let sources: Map<_, _> = report
+        .sources
+        .iter()
+        .map(|(name, found)| {
+            entry(name, found.as_ref().map(|position| json!({ "position": position })).map_err(Clone::clone))
+        })
+        .collect();
+    let sinks: Map<_, _> = report
+        .sinks
+        .iter()
+        .map(|(name, found)| entry(name, found.as_ref().map(|()| json!({})).map_err(Clone::clone)))
+        .collect();
+    json!({ "ok": ok, "views": views, "sources": sources, "sinks": sinks })
+}
+
+/// What is good; faults are on standard error.
+fn show(report: &CheckReport) {
+    let mut lines = Vec::new();
+    let mut good = |what: &str, name: &str, how: String| lines.push(vec![what.to_owned(), name.to_owned(), how]);
+    for (name, position) in report.sources.iter().filter_map(|(name, found)| Some((name, found.as_ref().ok()?))) {
+        good("source", name, format!("at {position}"));
+    }
+    for (name, view) in report.views.iter().filter_map(|(name, found)| Some((name, found.as_ref().ok()?))) {
+        let identity = identity_text(&view.row_identity, &view.columns);
+        good("view", name.as_str(), format!("{}, rows by {identity}", view.mode));
+    }
+    for (name, _) in report.sinks.iter().filter(|(_, found)| found.is_ok()) {
+        good("sink", name, "ready".to_owned());
+    }
+    output::table(&lines);
+}

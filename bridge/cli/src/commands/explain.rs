@@ -1,0 +1,77 @@
+//! `tidegate explain`: how one view is maintained.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tidegate_core::{ErrorKind, schema};
+use tidegate_engine::PlannedView;
+
+use crate::arguments::ExplainFormat;
+use crate::assembly::assemble;
+use crate::commands::check::{self, row_identity};
+use crate::failure::Failure;
+use crate::file::near_match;
+use crate::lineage::lineage;
+use crate::output;
+
+/// Explains a view; the pipeline has to be free of faults.
+pub async fn explain(path: &Path, name: &str, format: ExplainFormat) -> Result<(), Failure> {
+    let mut assembly = assemble(path)?;
+    let names = || assembly.views.iter().map(|view| view.def.name.as_str());
+    let Some(name) = names().find(|known| known.eq_ignore_ascii_case(name)).map(str::to_owned) else {
+        return Err(Failure::usage(format!("there is no view `{name}`{}", near_match(name, names()))));
+    };
+    let report = tidegate_runtime::check(&assembly.config, &mut assembly.connectors).await;
+    let view = report.program.as_ref().and_then(|program| program.views().iter().find(|view| view.info.name.0 == name));
+    let Some(view) = view else {
+        return Err(Failure::several(ErrorKind::Reconfigure, check::faults(&report, &assembly.views)));
+    };
+    match format {
+        ExplainFormat::Json => output::json(&as_json(view)),
+        ExplainFormat::Text => show(view),
+    }
+    Ok(())
+}
+
+/// Name, DuckDB type and origins of each column.
+fn columns(view: &PlannedView) -> impl Iterator<Item = (&str, &str, Vec<String>)> {
+    let fields = view.info.schema.fields().iter();
+    fields.zip(lineage(&view.plan)).map(|(field, origins)| {
+        (field.name().as_str(), schema::duckdb_type(field).unwrap_or("?"), origins.into_iter().collect())
+    })
+}
+
+fn reads(view: &PlannedView) -> Vec<String> {
+    view.inputs.iter().map(ToString::to_string).collect()
+}
+
+fn as_json(view: &PlannedView) -> Value {
+    let column = |(name, of, from)| json!({ "name": name, "type": of, "from": from });
+    let columns: Vec<Value> = columns(view).map(column).collect();
+    json!({
+        "view": view.info.name,
+        "mode": "incremental",
+        "row_identity": row_identity(&view.info.identity, &view.info.schema),
+        "reads": reads(view),
+        "columns": columns,
+        "plan_id": view.plan_id.to_string(),
+        "plan": view.explain_json(),
+    })
+}
+
+fn show(view: &PlannedView) {
+    let identity = check::identity_text(&view.info.identity, &view.info.schema);
+    output::table(&[
+        vec!["view".to_owned(), view.info.name.to_string()],
+        vec!["mode".to_owned(), "incremental".to_owned()],
+        vec!["rows by".to_owned(), identity],
+        vec!["reads".to_owned(), reads(view).join(", ")],
+        vec!["plan".to_owned(), view.plan_id.to_string()],
+    ]);
+    let heading = ["column", "type", "from"].map(str::to_owned).to_vec();
+    let lines = columns(view).map(|(name, of, from)| vec![name.to_owned(), of.to_owned(), from.join(", ")]);
+    output::line("");
+    output::table(&std::iter::once(heading).chain(lines).collect::<Vec<_>>());
+    output::line("");
+    output::line(view.explain_text().trim_end());
+}

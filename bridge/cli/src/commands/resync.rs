@@ -1,0 +1,34 @@
+//! `tidegate resync`: brings a sink in line with the view state, by their difference.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::assembly::{assemble, located};
+use crate::failure::Failure;
+use crate::file::near_match;
+use crate::output::{self, Json};
+use crate::progress::Display;
+
+/// Compares and writes.
+pub async fn resync(path: &Path, sink: &str, json: bool) -> Result<(), Failure> {
+    let assembly = assemble(path)?;
+    let sinks = || assembly.connectors.sinks.iter().map(|slot| slot.sink.name());
+    if !sinks().any(|known| known == sink) {
+        return Err(Failure::usage(format!("there is no sink `{sink}`{}", near_match(sink, sinks()))));
+    }
+    let summary = tidegate_runtime::resync(assembly.config, assembly.connectors, sink, Arc::new(Display::default()))
+        .await
+        .map_err(|error| located(error, &assembly.views))?;
+    let summary = output::value(&summary)?;
+    if json {
+        output::json(&summary);
+        return Ok(());
+    }
+    output::line(format!("sink {sink} holds epoch {}", summary.number("epoch")));
+    let mut lines = vec![["view", "rows that differed"].map(str::to_owned).to_vec()];
+    for (view, rows) in summary.entries("view_rows") {
+        lines.push(vec![view.clone(), output::grouped(rows.as_u64().unwrap_or_default())]);
+    }
+    output::table(&lines);
+    Ok(())
+}

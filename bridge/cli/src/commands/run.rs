@@ -1,0 +1,61 @@
+//! `tidegate run`: catches up and stops, or goes on until a signal.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tidegate_core::ErrorKind;
+use tidegate_runtime::{Pipeline, RunUntil, StopSignal};
+
+use crate::arguments::Until;
+use crate::assembly::{assemble, located};
+use crate::failure::Failure;
+use crate::output::{self, Json};
+use crate::progress::Display;
+use crate::signals;
+
+/// Runs a pipeline and says what it did.
+pub async fn run(path: &Path, once: bool, until: Option<Until>, json: bool) -> Result<(), Failure> {
+    let until = match (until, once) {
+        (Some(_), true) => return Err(Failure::usage("--once and --until exclude each other: give one of them")),
+        (Some(Until::Epoch(epoch)), false) => RunUntil::Epoch(epoch),
+        (Some(Until::Frontier(frontier)), false) => RunUntil::Frontier(frontier),
+        (None, true) => RunUntil::Once,
+        (None, false) => RunUntil::Stopped,
+    };
+    let stop = StopSignal::new();
+    signals::stop_on_signal(stop.clone())
+        .map_err(|error| Failure::new(ErrorKind::Retry, format!("signals cannot be handled: {error}")))?;
+    let assembly = assemble(path)?;
+    let mut pipeline = Pipeline::open(assembly.config, assembly.connectors, Arc::new(Display::default()))
+        .await
+        .map_err(|error| located(error, &assembly.views))?;
+    let summary = pipeline.run(until, stop).await.map_err(|error| located(error, &assembly.views))?;
+    let summary = output::value(&summary)?;
+    if json {
+        output::json(&summary);
+    } else {
+        show(&summary);
+    }
+    Ok(())
+}
+
+fn show(summary: &Value) {
+    let (epochs, rows) = (summary.number("epochs"), summary.number("source_rows"));
+    output::line(match epochs {
+        0 => format!("epoch {}: nothing new", summary.number("epoch")),
+        1 => format!("epoch {}: {} source rows", summary.number("epoch"), output::grouped(rows)),
+        _ => format!("epoch {}: {} source rows in {epochs} epochs", summary.number("epoch"), output::grouped(rows)),
+    });
+    let mut lines = vec![["view", "changed rows"].map(str::to_owned).to_vec()];
+    for (view, rows) in summary.entries("view_rows") {
+        lines.push(vec![view.clone(), output::grouped(rows.as_u64().unwrap_or_default())]);
+    }
+    output::table(&lines);
+    output::line(format!("frontier {}", summary["frontier"]));
+    let phases: Vec<String> = ["read", "log", "step", "commit", "checkpoint"]
+        .iter()
+        .map(|phase| format!("{phase} {}", summary["phases_ms"].number(phase)))
+        .collect();
+    output::line(format!("{} ms ({})", summary.number("elapsed_ms"), phases.join(", ")));
+}

@@ -1,0 +1,59 @@
+//! `tidegate status`: where a pipeline stands, from its state folder.
+
+use std::path::Path;
+
+use serde_json::Value;
+use tidegate_core::ErrorKind;
+use tidegate_runtime::read_status;
+
+use crate::assembly::assemble;
+use crate::failure::Failure;
+use crate::output::{self, Json};
+
+/// Shows the status; touches neither sources nor sinks.
+pub fn status(path: &Path, json: bool) -> Result<(), Failure> {
+    let config = assemble(path)?.config;
+    let Some(status) = read_status(&config.state_dir)? else {
+        let dir = config.state_dir.display();
+        let message = format!("there is no state in {dir} yet: `tidegate run {}` makes it", path.display());
+        return Err(Failure::new(ErrorKind::Retry, message));
+    };
+    let status = output::value(&status)?;
+    if json {
+        output::json(&status);
+    } else {
+        show(&status);
+    }
+    Ok(())
+}
+
+fn show(status: &Value) {
+    let running = if status["running"] == Value::Bool(true) { "running" } else { "not running" };
+    output::line(format!("{}: epoch {}, {running}", status.text("pipeline"), status.number("epoch")));
+    output::line(format!("committed at {}", status.text("committed_at")));
+    output::line(format!("frontier {}", status["frontier"]));
+    let heading = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
+    let mut lines = vec![heading(&["source", "position", "lag"])];
+    for (name, source) in status.entries("sources") {
+        lines.push(vec![name.clone(), source["position"].to_string(), source["lag"].to_string()]);
+    }
+    section(&lines);
+    let mut lines = vec![heading(&["view", "mode", "rows", "incremental steps", "full steps", "state"])];
+    for (name, view) in status.entries("views") {
+        let number = |key| output::grouped(view.number(key));
+        let state = output::bytes(view.number("state_bytes"));
+        let steps = [number("incremental_steps"), number("full_steps")];
+        lines.push([vec![name.clone(), view.text("mode"), number("rows")], steps.to_vec(), vec![state]].concat());
+    }
+    section(&lines);
+    let mut lines = vec![heading(&["sink", "epoch", "behind"])];
+    for (name, sink) in status.entries("sinks") {
+        lines.push(vec![name.clone(), sink["epoch"].to_string(), sink["behind"].to_string()]);
+    }
+    section(&lines);
+}
+
+fn section(lines: &[Vec<String>]) {
+    output::line("");
+    output::table(lines);
+}

@@ -1,0 +1,196 @@
+//! The pipeline file: TOML in, a checked description of the pipeline out, or every fault in it
+//! with its line. Nothing is connected to and nothing written here.
+
+mod document;
+mod environment;
+mod fields;
+mod section;
+mod sql;
+mod units;
+mod views;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tidegate_core::ViewName;
+use tidegate_runtime::{SinkSlot, SourceSlot};
+
+use crate::failure::chain;
+use crate::place::{self, Place};
+use crate::registry::{self, Surroundings};
+pub use document::near_match;
+pub use document::{Document, Fault};
+pub use section::{Located, Reader, Section};
+pub use views::View;
+
+/// A pipeline as its file describes it.
+pub struct PipelineFile {
+    pub name: String,
+    pub state_dir: PathBuf,
+    /// A folder or an object store URL; `None`: within the state folder.
+    pub log: Option<Place>,
+    pub log_retention: Option<Duration>,
+    pub epoch_interval: Option<Duration>,
+    pub workers: Option<usize>,
+    pub memory_limit: Option<u64>,
+    pub sources: Vec<SourceSlot>,
+    pub views: Vec<View>,
+    pub sinks: Vec<SinkSlot>,
+}
+
+/// Reads the pipeline file and the SQL files it names.
+pub fn read(path: &Path) -> Result<PipelineFile, Vec<Fault>> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let hint = if error.kind() == std::io::ErrorKind::NotFound {
+            "; `tidegate init` makes a pipeline file to start from"
+        } else {
+            ""
+        };
+        vec![Fault::of_file(path, format!("the pipeline file cannot be read: {error}{hint}"))]
+    })?;
+    parse(path, text, &|name| std::env::var(name).ok())
+}
+
+fn parse(path: &Path, text: String, variable: &dyn Fn(&str) -> Option<String>) -> Result<PipelineFile, Vec<Fault>> {
+    let folder = std::path::absolute(path).ok().and_then(|path| path.parent().map(Path::to_owned)).unwrap_or_default();
+    let document = Document::new(path, text);
+    let mut foreign = Vec::new();
+    let reader = Reader { document: &document, variable };
+    let file = Section::parse(reader).and_then(|root| pipeline(&document, &folder, root, &mut foreign));
+    let mut faults = document.into_faults();
+    faults.append(&mut foreign);
+    match file {
+        Some(file) if faults.is_empty() => Ok(file),
+        _ => Err(faults),
+    }
+}
+
+/// `None` only with a fault.
+fn pipeline(
+    document: &Document,
+    folder: &Path,
+    mut root: Section<'_>,
+    foreign: &mut Vec<Fault>,
+) -> Option<PipelineFile> {
+    let head = root.section("pipeline");
+    let sources = root.sections("sources");
+    let view_sections = root.sections("views");
+    let sinks = root.sections("sinks");
+    root.not_built("storage");
+    let has_views = !view_sections.is_empty() || head.as_ref().is_some_and(|head| head.place_of("views_dir").is_some());
+    let needed = [
+        (head.is_some(), "there is no [pipeline] table: add it, with `name` and `state_dir`"),
+        (!sources.is_empty(), "there is no source: add [sources.NAME] with a `type`"),
+        (has_views, "there is no view: add [views.NAME] with `sql`"),
+        (!sinks.is_empty(), "there is no sink: add [sinks.NAME] with a `type`"),
+    ];
+    // What seems to be missing may be there under a misspelt name, and that is a fault already.
+    for (_, message) in needed.iter().filter(|(present, _)| !present && !root.has_unknown()) {
+        document.fault_of_file(*message);
+    }
+    root.end();
+    let mut head = head?;
+    let name = head.required_text("name", "name the pipeline");
+    let state_dir = head.required_text("state_dir", "name a local folder for logs, checkpoints and engine state");
+    let log = head.text("log").and_then(|log| {
+        let place = place::resolve(folder, &log.value);
+        place.map_err(|error| document.fault(log.offset, format!("`log`: {}", chain(&error)))).ok()
+    });
+    let log_retention = head.duration("log_retention");
+    let epoch_interval = head.duration("epoch_interval");
+    let workers = head.integer("workers").and_then(|workers| match usize::try_from(workers.value) {
+        Ok(count @ 1..=256) => Some(count),
+        _ => {
+            document.fault(workers.offset, "`workers` is a number from 1 to 256");
+            None
+        }
+    });
+    let memory_limit = head.size("memory_limit");
+    let views_dir = head.text("views_dir");
+    head.end();
+
+    let views = views::read(document, folder, view_sections, views_dir, foreign);
+    let pipeline = name.as_ref().map(|name| name.value.clone()).unwrap_or_default();
+    let pipeline = pipeline.as_str();
+    let mut source_slots = Vec::new();
+    for (name, section) in sources {
+        source_slots.extend(source(document, &Surroundings { pipeline, folder, name: &name }, section));
+    }
+    let names: BTreeMap<String, ViewName> =
+        views.iter().map(|view| (view.def.name.as_str().to_lowercase(), view.def.name.clone())).collect();
+    let mut sink_slots = Vec::new();
+    for (name, section) in sinks {
+        sink_slots.extend(sink(document, &Surroundings { pipeline, folder, name: &name }, section, &names));
+    }
+    name.as_ref()?;
+    Some(PipelineFile {
+        name: pipeline.to_owned(),
+        state_dir: folder.join(state_dir?.value),
+        log,
+        log_retention,
+        epoch_interval,
+        workers,
+        memory_limit,
+        sources: source_slots,
+        views,
+        sinks: sink_slots,
+    })
+}
+
+fn check_name(document: &Document, offset: usize, what: &str, name: &str) {
+    if !views::is_name(name) {
+        document.fault(offset, format!("`{name}` cannot name a {what}: {}", views::NAME_RULE));
+    }
+}
+
+/// The connector that `type` names.
+fn connector<T>(
+    document: &Document,
+    section: &mut Section<'_>,
+    registered: &'static [(&'static str, T)],
+    later: &[&str],
+) -> Option<&'static (&'static str, T)> {
+    let names = || registered.iter().map(|(name, _)| *name);
+    let built = names().collect::<Vec<_>>().join(", ");
+    let kind = section.required_text("type", &format!("write one of: {built}"))?;
+    let found = registered.iter().find(|(name, _)| *name == kind.value);
+    if found.is_none() {
+        let fact = if later.contains(&kind.value.as_str()) { "is not built yet" } else { "is not known" };
+        let near = near_match(&kind.value, names());
+        document.fault(kind.offset, format!("the type `{}` {fact}; known here: {built}{near}", kind.value));
+    }
+    found
+}
+
+fn source(document: &Document, around: &Surroundings<'_>, mut section: Section<'_>) -> Option<SourceSlot> {
+    check_name(document, section.offset(), "source", around.name);
+    let (_, make) = connector(document, &mut section, registry::SOURCES, registry::SOURCES_NOT_BUILT)?;
+    make(around, section)
+}
+
+fn sink(
+    document: &Document,
+    around: &Surroundings<'_>,
+    mut section: Section<'_>,
+    views: &BTreeMap<String, ViewName>,
+) -> Option<SinkSlot> {
+    check_name(document, section.offset(), "sink", around.name);
+    let commit_interval = section.duration("commit_interval");
+    let chosen = section.texts("views").map(|chosen| {
+        let view = |chosen: Located<String>| {
+            let found = views.get(&chosen.value.to_lowercase()).cloned();
+            if found.is_none() {
+                let near = near_match(&chosen.value, views.values().map(ViewName::as_str));
+                document.fault(chosen.offset, format!("there is no view `{}`{near}", chosen.value));
+            }
+            found
+        };
+        chosen.into_iter().filter_map(view).collect()
+    });
+    let (_, make) = connector(document, &mut section, registry::SINKS, registry::SINKS_NOT_BUILT)?;
+    Some(SinkSlot { sink: make(around, section)?, views: chosen, commit_interval })
+}

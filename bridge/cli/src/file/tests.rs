@@ -1,0 +1,233 @@
+//! What the pipeline file may say, and what is answered when it says something else.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{PipelineFile, parse};
+
+const GOOD: &str = r#"
+[pipeline]
+name = "shop"
+state_dir = "./state"
+workers = 2
+memory_limit = "4GiB"
+epoch_interval = "200ms"
+
+[sources.lake]
+type = "ducklake"
+catalog = "ducklake:lake.ducklake"
+poll_interval = "3s"
+
+[views.big]
+sql = """
+SELECT id
+FROM lake.orders
+"""
+key = ["id"]
+
+[sinks.changes]
+type = "parquet"
+path = "out/changes"
+
+[sinks.mart]
+type = "duckdb"
+path = "${DIR:-out}/mart.duckdb"
+views = ["BIG"]
+commit_interval = "5s"
+"#;
+
+fn read_in(path: &Path, text: &str) -> Result<PipelineFile, String> {
+    let variable = |name: &str| (name == "HOST").then(|| "localhost".to_owned());
+    parse(path, text.to_owned(), &variable)
+        .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+fn read(text: &str) -> Result<PipelineFile, String> {
+    read_in(Path::new("/pipelines/shop.toml"), text)
+}
+
+/// The faults of the good file after one replacement.
+fn faults_after(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from} is in the good file");
+    match read(&GOOD.replacen(from, to, 1)) {
+        Ok(_) => panic!("{to} was accepted"),
+        Err(faults) => faults,
+    }
+}
+
+#[test]
+fn a_good_file() {
+    let file = read(GOOD).unwrap();
+    assert_eq!((file.name.as_str(), file.workers, file.memory_limit), ("shop", Some(2), Some(4 << 30)));
+    assert_eq!(file.state_dir, Path::new("/pipelines/./state"));
+    assert_eq!(file.epoch_interval, Some(Duration::from_millis(200)));
+    assert_eq!(file.sources[0].poll_interval, Duration::from_secs(3));
+    assert_eq!(file.views[0].def.sql, "SELECT id\nFROM lake.orders");
+    assert_eq!(file.views[0].def.key.as_deref(), Some(&["id".to_owned()][..]));
+    let mart = file.sinks.iter().find(|slot| slot.sink.name() == "mart").unwrap();
+    assert_eq!(mart.views.as_ref().unwrap()[0].as_str(), "big", "the name has the case of its definition");
+    assert_eq!(mart.commit_interval, Some(Duration::from_secs(5)));
+}
+
+#[test]
+fn toml_errors_have_line_and_column() {
+    let fault = faults_after("workers = 2", "workers = 2 3");
+    assert!(fault.starts_with("/pipelines/shop.toml:5:11: "), "{fault}");
+    let fault = faults_after("name = \"shop\"", "name = \"shop\"\nname = \"shop\"");
+    assert!(fault.starts_with("/pipelines/shop.toml:4:1: ") && fault.contains("duplicate key"), "{fault}");
+}
+
+#[test]
+fn unknown_keys_are_named_with_a_near_match() {
+    for (from, to, expected) in [
+        ("workers", "worker", "5:1: unknown key `worker` in [pipeline]; did you mean `workers`?"),
+        ("[views.big]", "[view.big]", "14:2: unknown key `view` in the pipeline file; did you mean `views`?"),
+        ("catalog = ", "catalogue = ", "11:1: unknown key `catalogue` in [sources.lake]; did you mean `catalog`?"),
+        ("path = \"out/changes\"", "pth = \"x\"", "23:1: unknown key `pth` in [sinks.changes]; did you mean `path`?"),
+        ("poll_interval", "poll_intervall", "did you mean `poll_interval`?"),
+        ("\nkey = ", "\nzzzz = ", "19:1: unknown key `zzzz` in [views.big]"),
+    ] {
+        let faults = faults_after(from, to);
+        assert!(faults.contains(expected), "{faults}\nexpected: {expected}");
+    }
+}
+
+#[test]
+fn what_is_not_built_yet_says_so() {
+    for (from, to, expected) in [
+        ("type = \"ducklake\"", "type = \"postgres\"", "the type `postgres` is not built yet; known here: ducklake"),
+        ("type = \"duckdb\"", "type = \"delta\"", "the type `delta` is not built yet; known here: parquet, duckdb"),
+        ("key = [\"id\"]", "mode = \"full\"", "mode `full` is not built yet"),
+        ("key = [\"id\"]", "temporal = true", "`temporal` is not built yet: remove it from [views.big]"),
+        ("key = [\"id\"]", "keep_state = false", "`keep_state` is not built yet"),
+        ("[views.big]", "[storage.\"s3://b\"]\n[views.big]", "`storage` is not built yet"),
+    ] {
+        let faults = faults_after(from, to);
+        assert!(faults.contains(expected), "{faults}\nexpected: {expected}");
+    }
+}
+
+#[test]
+fn missing_variables_are_named_where_they_stand() {
+    let fault = faults_after("ducklake:lake.ducklake", "ducklake:postgres:host=${HOST} password=${LAKE_PASSWORD}");
+    let expected = "/pipelines/shop.toml:11:52: the environment variable LAKE_PASSWORD is not set: set it, or write \
+                    `${LAKE_PASSWORD:-default}`";
+    assert_eq!(fault, expected);
+}
+
+#[test]
+fn values_of_the_wrong_kind() {
+    for (from, to, expected) in [
+        ("workers = 2", "workers = 0", "5:11: `workers` is a number from 1 to 256"),
+        ("workers = 2", "workers = \"2\"", "5:11: `workers` is a whole number, found: string"),
+        ("\"200ms\"", "\"200\"", "7:18: `200` is not a duration"),
+        ("\"4GiB\"", "\"lots\"", "6:16: `lots` is not a size"),
+        (
+            "\"duckdb\"",
+            "\"duckbd\"",
+            "the type `duckbd` is not known; known here: parquet, duckdb; did you mean `duckdb`?",
+        ),
+        ("[\"BIG\"]", "[\"bigg\"]", "there is no view `bigg`; did you mean `big`?"),
+        ("[\"BIG\"]", "\"big\"", "`views` is a list of strings, found: string"),
+        ("name = \"shop\"", "", "2:2: [pipeline] has no `name`"),
+        ("path = \"out/changes\"", "", "[sinks.changes]: missing field `path`"),
+        ("[views.big]", "[views.\"a/b\"]", "`a/b` cannot name a view"),
+    ] {
+        let faults = faults_after(from, to);
+        assert!(faults.contains(expected), "{faults}\nexpected: {expected}");
+    }
+}
+
+#[test]
+fn one_run_shows_all_faults_in_order() {
+    let text = GOOD.replace("workers = 2", "workers = 0").replace("\"duckdb\"", "\"x\"").replace("key = ", "keys = ");
+    let faults = read(&text).err().unwrap();
+    let lines: Vec<&str> = faults.lines().map(|fault| fault.split(':').nth(1).unwrap()).collect();
+    assert_eq!(lines, ["5", "19", "26"], "{faults}");
+}
+
+#[test]
+fn an_empty_file_says_what_belongs_into_it() {
+    let faults = read("").err().unwrap();
+    for needed in ["[pipeline]", "[sources.NAME]", "[views.NAME]", "[sinks.NAME]"] {
+        assert!(faults.contains(needed), "{faults}");
+    }
+    assert!(faults.starts_with("/pipelines/shop.toml: there is no"), "{faults}");
+}
+
+#[test]
+fn one_fault_makes_one_message() {
+    for (from, to) in [("[views.big]", "[view.big]"), ("[pipeline]", "[pipelin]"), ("[sources.lake]", "[source.lake]")]
+    {
+        let text = GOOD.replace(from, to).replace("views = [\"BIG\"]\n", "");
+        let faults = read(&text).err().unwrap();
+        assert_eq!(faults.lines().count(), 1, "{faults}");
+    }
+}
+
+#[test]
+fn views_from_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let views = folder.path().join("views");
+    fs::create_dir(&views).unwrap();
+    fs::write(views.join("alone.sql"), "-- one view\nSELECT 1 AS a FROM lake.t;\n").unwrap();
+    fs::write(
+        views.join("two.sql"),
+        "CREATE MATERIALIZED VIEW One AS SELECT a FROM alone;\nCREATE MATERIALIZED VIEW two AS\n  SELECT a FROM one;",
+    )
+    .unwrap();
+    fs::write(folder.path().join("revenue.sql"), "SELECT 2 AS b FROM lake.t").unwrap();
+    let text = GOOD
+        .replace("name = \"shop\"", "name = \"shop\"\nviews_dir = \"views\"")
+        .replace("[views.big]", "[views.revenue]\nsql_file = \"revenue.sql\"\n[views.big]");
+    let path = folder.path().join("shop.toml");
+    let file = read_in(&path, &text).unwrap();
+    let views: Vec<_> = file.views.iter().map(|view| (view.def.name.as_str(), view.def.sql.as_str())).collect();
+    let expected = [
+        ("big", "SELECT id\nFROM lake.orders"),
+        ("revenue", "SELECT 2 AS b FROM lake.t"),
+        ("alone", "SELECT 1 AS a FROM lake.t"),
+        ("One", "SELECT a FROM alone"),
+        ("two", "SELECT a FROM one"),
+    ];
+    assert_eq!(views, expected);
+    let place = file.views[4].origin.fault(Some((1, 10)), "no such column").to_string();
+    assert!(place.ends_with("views/two.sql:3:12: no such column"), "{place}");
+
+    fs::write(folder.path().join("views/big.sql"), "SELECT 1").unwrap();
+    let faults = read_in(&path, &text).err().unwrap();
+    assert!(faults.contains("big.sql:1:1: there is a view `big` already: rename `big`"), "{faults}");
+    fs::write(folder.path().join("views/big.sql"), "DROP TABLE x; SELECT 'a").unwrap();
+    let faults = read_in(&path, &text.replace("revenue.sql", "gone.sql")).err().unwrap();
+    assert!(faults.contains("sql_file `gone.sql` cannot be read"), "{faults}");
+    assert!(faults.contains("big.sql:1:22: the string is not closed"), "{faults}");
+}
+
+#[test]
+fn places_in_a_view_are_places_in_the_file() {
+    let file = read(GOOD).unwrap();
+    let fault = |file: &PipelineFile, at| file.views[0].origin.fault(at, "m").to_string();
+    assert_eq!(fault(&file, Some((2, 6))), "/pipelines/shop.toml:17:6: m");
+    assert_eq!(fault(&file, None), "/pipelines/shop.toml:16:1: m");
+    let one_line =
+        read(&GOOD.replace("\"\"\"\nSELECT id\nFROM lake.orders\n\"\"\"", "\"SELECT id FROM lake.orders\"")).unwrap();
+    assert_eq!(fault(&one_line, Some((1, 8))), "/pipelines/shop.toml:15:15: m");
+    let escaped = read(&GOOD.replace("\nSELECT id", "\nSELECT \\\"id\\\"")).unwrap();
+    assert_eq!(fault(&escaped, Some((2, 6))), "/pipelines/shop.toml:15:7: m (line 2, column 6 of the SQL)");
+}
+
+#[test]
+fn views_are_given_once() {
+    let both = faults_after("key = [\"id\"]", "sql_file = \"x.sql\"");
+    assert!(both.contains("[views.big] has both `sql` and `sql_file`"), "{both}");
+    let neither = faults_after("sql = \"\"\"\nSELECT id\nFROM lake.orders\n\"\"\"", "");
+    assert!(
+        neither.contains("[views.big] has neither `sql` and `sql_file`") || neither.contains("has neither"),
+        "{neither}"
+    );
+    let twice = faults_after("[views.big]", "[views.BIG]\nsql = \"SELECT 1\"\n[views.big]");
+    assert!(twice.contains("differ by case alone"), "{twice}");
+    let other = faults_after("SELECT id", "CREATE MATERIALIZED VIEW huge AS SELECT id");
+    assert!(other.contains("the SQL creates `huge`, the view is called `big`"), "{other}");
+}

@@ -1,0 +1,258 @@
+//! The views of a pipeline: `sql` in the pipeline file, `sql_file`, or the files of `views_dir`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use tidegate_core::ViewName;
+use tidegate_engine::ViewDef;
+
+use super::document::{Document, Fault};
+use super::section::{Located, Section};
+use super::sql::{Statement, statements};
+
+/// A view and where its SELECT stands, so that what the planner says about a place in the SQL
+/// becomes a place in a file.
+#[derive(Debug)]
+pub struct View {
+    pub def: ViewDef,
+    pub origin: Origin,
+}
+
+/// Where a SELECT begins.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    path: PathBuf,
+    line: usize,
+    column: usize,
+    /// Whether the SELECT stands in the file letter by letter; else (escapes, variables) places
+    /// within it are not places in the file.
+    verbatim: bool,
+}
+
+impl Origin {
+    /// The fault at a line and column of the SELECT, both counted from one.
+    pub fn fault(&self, within: Option<(usize, usize)>, message: &str) -> Fault {
+        match within {
+            Some((line, column)) if self.verbatim => {
+                let column = if line == 1 { self.column + column - 1 } else { column };
+                Fault::new(&self.path, (self.line + line - 1, column), message)
+            }
+            Some((line, column)) => Fault::new(
+                &self.path,
+                (self.line, self.column),
+                format!("{message} (line {line}, column {column} of the SQL)"),
+            ),
+            None => Fault::new(&self.path, (self.line, self.column), message),
+        }
+    }
+}
+
+/// The views under `[views.*]` and of `views_dir`, by name.
+pub fn read(
+    document: &Document,
+    folder: &Path,
+    sections: Vec<(String, Section<'_>)>,
+    views_dir: Option<Located<String>>,
+    foreign: &mut Vec<Fault>,
+) -> Vec<View> {
+    let mut views: Vec<View> = Vec::new();
+    let mut places = BTreeMap::new();
+    for (name, section) in sections {
+        let offset = section.offset();
+        if !is_name(&name) {
+            document.fault(offset, format!("`{name}` cannot name a view: {NAME_RULE}"));
+        }
+        if let Some(other) = places.insert(name.to_lowercase(), name.clone()) {
+            document.fault(offset, format!("the views `{other}` and `{name}` differ by case alone: rename one"));
+        }
+        views.extend(view(document, folder, &name, section, foreign));
+    }
+    let Some(dir) = views_dir else { return views };
+    match sql_files(&folder.join(&dir.value)) {
+        Err(error) => document.fault(dir.offset, format!("views_dir `{}` cannot be read: {error}", dir.value)),
+        Ok(files) if files.is_empty() => {
+            document.fault(dir.offset, format!("views_dir `{}` holds no .sql files", dir.value));
+        }
+        Ok(files) => {
+            for path in files {
+                for view in views_of_file(&path, foreign) {
+                    let name = &view.def.name;
+                    if let Some(other) = places.insert(name.as_str().to_lowercase(), name.as_str().to_owned()) {
+                        let message = format!("there is a view `{other}` already: rename `{name}`");
+                        foreign.push(view.origin.fault(None, &message));
+                    }
+                    views.push(view);
+                }
+            }
+        }
+    }
+    views
+}
+
+/// What names of views, sources and sinks look like: they become table names, folders and keys.
+pub const NAME_RULE: &str = "use letters, digits and `_`, and begin with a letter or `_`";
+
+/// Whether a name follows the [`NAME_RULE`].
+pub fn is_name(name: &str) -> bool {
+    let first = name.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_');
+    first && name.chars().all(|c| c.is_alphanumeric() || c == '_')
+}
+
+fn view(
+    document: &Document,
+    folder: &Path,
+    name: &str,
+    mut section: Section<'_>,
+    foreign: &mut Vec<Fault>,
+) -> Option<View> {
+    let offset = section.offset();
+    let present = ["sql", "sql_file"].iter().filter(|key| section.place_of(key).is_some()).count();
+    let sql = section.text("sql");
+    let sql_file = section.text("sql_file");
+    let key = section.texts("key");
+    if let Some(mode) = section.text("mode").filter(|mode| mode.value != "incremental") {
+        let fact = if mode.value == "full" { "is not built yet" } else { "is no mode of a view" };
+        document.fault(mode.offset, format!("mode `{}` {fact}: write \"incremental\" or leave it out", mode.value));
+    }
+    section.not_built("temporal");
+    section.not_built("keep_state");
+    section.end();
+    let key = key.map(|columns| columns.into_iter().map(|column| column.value).collect());
+    let (select, origin) = match (sql, sql_file) {
+        (Some(sql), None) if present == 1 => from_text(document, &sql, name)?,
+        (None, Some(file)) if present == 1 => from_file(document, folder, &file, name, foreign)?,
+        // What stands there is faulty, and has had its fault.
+        _ if present == 1 => return None,
+        _ => {
+            let fact = if present == 0 { "has neither" } else { "has both" };
+            document.fault(offset, format!("[views.{name}] {fact} `sql` and `sql_file`: write one of them"));
+            return None;
+        }
+    };
+    Some(View { def: ViewDef { name: ViewName::new(name), sql: select, key }, origin })
+}
+
+/// `sql = "SELECT …"`
+fn from_text(document: &Document, sql: &Located<String>, name: &str) -> Option<(String, Origin)> {
+    let raw = &document.text()[sql.offset..];
+    let start = match raw.strip_prefix("\"\"\"").or_else(|| raw.strip_prefix("'''")) {
+        // The line break after the opening quotes is not part of the string.
+        Some(inside) if inside.starts_with("\r\n") => 5,
+        Some(inside) if inside.starts_with('\n') => 4,
+        Some(_) => 3,
+        None => 1,
+    };
+    let verbatim = raw[start..].starts_with(&sql.value);
+    match single(&sql.value, name) {
+        Ok(statement) => {
+            let at = sql.offset + if verbatim { start + statement.offset } else { 0 };
+            let (line, column) = document.place(at);
+            let origin = Origin { path: document.path().to_owned(), line, column, verbatim };
+            Some((statement.select, origin))
+        }
+        Err((offset, message)) => {
+            document.fault(sql.offset + if verbatim { start + offset } else { 0 }, format!("[views.{name}] {message}"));
+            None
+        }
+    }
+}
+
+/// `sql_file = "revenue.sql"`
+fn from_file(
+    document: &Document,
+    folder: &Path,
+    file: &Located<String>,
+    name: &str,
+    foreign: &mut Vec<Fault>,
+) -> Option<(String, Origin)> {
+    let path = folder.join(&file.value);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => {
+            document.fault(file.offset, format!("sql_file `{}` cannot be read: {error}", file.value));
+            return None;
+        }
+    };
+    let sql = Document::new(&path, text);
+    match single(sql.text(), name) {
+        Ok(statement) => Some((statement.select, origin(&sql, statement.offset))),
+        Err((offset, message)) => {
+            sql.fault(offset, message);
+            foreign.extend(sql.into_faults());
+            None
+        }
+    }
+}
+
+fn origin(document: &Document, offset: usize) -> Origin {
+    let (line, column) = document.place(offset);
+    Origin { path: document.path().to_owned(), line, column, verbatim: true }
+}
+
+/// The one statement of a text that belongs to the view `name`.
+fn single(text: &str, name: &str) -> Result<Statement, (usize, String)> {
+    let mut all = statements(text).map_err(|fault| (fault.offset, fault.message))?;
+    match (all.pop(), all.len()) {
+        (None, _) => Err((0, "there is no SELECT".to_owned())),
+        (Some(one), 0) => match &one.name {
+            Some(other) if !other.eq_ignore_ascii_case(name) => {
+                Err((0, format!("the SQL creates `{other}`, the view is called `{name}`: use one name")))
+            }
+            _ => Ok(one),
+        },
+        (Some(_), others) => Err((0, format!("one SELECT is expected, found {}", others + 1))),
+    }
+}
+
+fn sql_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "sql") && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The views of a file in `views_dir`: a SELECT alone is named by the file.
+fn views_of_file(path: &Path, foreign: &mut Vec<Fault>) -> Vec<View> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            foreign.push(Fault::of_file(path, format!("the file cannot be read: {error}")));
+            return Vec::new();
+        }
+    };
+    let sql = Document::new(path, text);
+    let mut views = Vec::new();
+    match statements(sql.text()) {
+        Err(fault) => sql.fault(fault.offset, fault.message),
+        Ok(all) if all.is_empty() => sql.fault(0, "there is no SELECT in the file"),
+        Ok(all) => {
+            let alone = all.len() == 1;
+            let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            for statement in all {
+                let name = match statement.name {
+                    Some(name) => name,
+                    None if alone => stem.clone(),
+                    None => {
+                        sql.fault(
+                            statement.offset,
+                            "of several statements each is CREATE MATERIALIZED VIEW name AS SELECT …",
+                        );
+                        continue;
+                    }
+                };
+                if !is_name(&name) {
+                    sql.fault(statement.offset, format!("`{name}` cannot name a view: {NAME_RULE}"));
+                }
+                let def = ViewDef { name: ViewName::new(name), sql: statement.select, key: None };
+                views.push(View { def, origin: origin(&sql, statement.offset) });
+            }
+        }
+    }
+    foreign.extend(sql.into_faults());
+    views
+}

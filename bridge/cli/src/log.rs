@@ -1,0 +1,33 @@
+//! Where log lines go: standard error, as text or as JSON, one a line.
+
+use std::io::IsTerminal;
+
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+
+/// The environment variable that says what is logged, for example `tidegate=debug`.
+const FILTER: &str = "TIDEGATE_LOG";
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Begins logging: our own crates from INFO on, the libraries' warnings.
+pub fn begin(format: LogFormat) {
+    let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| {
+        let ours = ["tidegate", "tidegate_runtime", "tidegate_engine", "tidegate_duck"];
+        let connectors = ["tidegate_source_ducklake", "tidegate_sink_parquet", "tidegate_sink_duckdb"];
+        let directives = ours.iter().chain(&connectors).map(|target| format!("{target}=info"));
+        EnvFilter::new(directives.fold("warn".to_owned(), |all, one| format!("{all},{one}")))
+    });
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => subscriber.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).init(),
+    }
+}

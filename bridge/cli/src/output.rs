@@ -1,0 +1,97 @@
+//! Results on standard output: tables for people, JSON for programs. A reader that went away is
+//! no error.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::Value;
+use tidegate_core::ErrorKind;
+
+use crate::failure::Failure;
+
+/// A result as JSON, which is also what the texts for people are made from.
+pub fn value(result: &impl Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(result).map_err(|error| Failure::caused(ErrorKind::Bug, &error))
+}
+
+/// Reading of results; what is not there is zero or empty.
+pub trait Json {
+    fn number(&self, key: &str) -> u64;
+    fn text(&self, key: &str) -> String;
+    fn entries(&self, key: &str) -> impl Iterator<Item = (&String, &Value)>;
+}
+
+impl Json for Value {
+    fn number(&self, key: &str) -> u64 {
+        self[key].as_u64().or_else(|| self[key].as_f64().map(|number| number.round() as u64)).unwrap_or_default()
+    }
+
+    fn text(&self, key: &str) -> String {
+        self[key].as_str().unwrap_or_default().to_owned()
+    }
+
+    fn entries(&self, key: &str) -> impl Iterator<Item = (&String, &Value)> {
+        self[key].as_object().into_iter().flatten()
+    }
+}
+
+/// Writes a line.
+pub fn line(text: impl AsRef<str>) {
+    // Nobody is left to be told.
+    let _ = writeln!(io::stdout(), "{}", text.as_ref());
+}
+
+/// Writes one JSON value on one line.
+pub fn json(value: &Value) {
+    line(value.to_string());
+}
+
+/// Writes lines as columns, the first one being the heading.
+pub fn table(lines: &[Vec<String>]) {
+    let columns = lines.first().map_or(0, Vec::len);
+    let widths: Vec<usize> =
+        (0..columns).map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0)).collect();
+    for cells in lines {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        line(padded.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}
+
+/// A number with its thousands apart.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number of bytes in binary units.
+pub fn bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut units = ["B", "KiB", "MiB", "GiB", "TiB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    for larger in units {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = larger;
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_for_people() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0, 1023, 1024, 1_610_612_736].map(bytes), ["0 B", "1023 B", "1.0 KiB", "1.5 GiB"]);
+    }
+}

@@ -1,0 +1,72 @@
+//! What is shown while a pipeline works: a bar while loading on a terminal, plain lines elsewhere.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tidegate_runtime::{Observer, Progress};
+
+/// Rows between two plain lines.
+const LINE_ROWS: u64 = 1_000_000;
+
+/// Shows progress on standard error.
+#[derive(Default)]
+pub struct Display {
+    bar: Mutex<Option<ProgressBar>>,
+    loaded: AtomicU64,
+}
+
+impl Display {
+    fn with_bar(&self, act: impl FnOnce(&mut Option<ProgressBar>)) {
+        // A bar is never left half changed, so a poisoned lock is as good as another.
+        act(&mut self.bar.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+
+    fn load_started(&self, rows_estimate: Option<u64>) {
+        self.loaded.store(0, Ordering::Relaxed);
+        if !std::io::stderr().is_terminal() {
+            tracing::info!(rows_estimate, "loading");
+            return;
+        }
+        let bar = match rows_estimate {
+            Some(rows) => ProgressBar::new(rows)
+                .with_style(style("{bar:40} {human_pos}/{human_len} rows, {per_sec}, {eta} to go")),
+            None => ProgressBar::no_length().with_style(style("{spinner} {human_pos} rows, {per_sec}")),
+        };
+        self.with_bar(|shown| *shown = Some(bar));
+    }
+
+    fn rows_loaded(&self, rows: u64) {
+        let before = self.loaded.fetch_add(rows, Ordering::Relaxed);
+        self.with_bar(|bar| match bar {
+            Some(bar) => bar.inc(rows),
+            None if (before + rows) / LINE_ROWS > before / LINE_ROWS => tracing::info!(rows = before + rows, "loading"),
+            None => {}
+        });
+    }
+
+    fn load_finished(&self) {
+        self.with_bar(|bar| {
+            if let Some(bar) = bar.take() {
+                bar.finish_and_clear();
+            }
+        });
+        tracing::info!(rows = self.loaded.load(Ordering::Relaxed), "loaded");
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+impl Observer for Display {
+    fn notify(&self, event: Progress<'_>) {
+        match event {
+            Progress::LoadStarted { rows_estimate } => self.load_started(rows_estimate),
+            Progress::RowsLoaded { rows } => self.rows_loaded(rows),
+            Progress::LoadFinished => self.load_finished(),
+            _ => {}
+        }
+    }
+}
