@@ -4,6 +4,7 @@
 //! Everything here fails loudly: what cannot run panics with the reason, nothing passes by
 //! skipping.
 
+pub mod bench;
 pub mod conformance;
 pub mod contents;
 pub mod dml;

@@ -1,0 +1,163 @@
+//! The engine by SQL against the same circuit typed by hand in DBSP: two aggregates around a join.
+//!
+//! The typed circuit starts from typed tuples and ends in typed tuples; the engine starts from
+//! Arrow batches and ends in Arrow batches, so its figure includes both conversions.
+
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, RecordBatch};
+use arrow::datatypes::{Schema, SchemaRef};
+use dbsp::trace::{BatchReader, Cursor};
+use dbsp::utils::Tup2;
+use dbsp::{DBSPHandle, OrdZSet, OutputHandle, RootCircuit, Runtime, ZSetHandle, ZWeight};
+use dbsp::typed_batch::SpineSnapshot;
+use tidegate_core::{RowIdentity, TableEvent, TableName, TableSchema, ViewName, ZSet, duckdb_type};
+use tidegate_duck::DuckBinder;
+use tidegate_engine::{Engine, EngineOptions, Program, RebuildScope, ViewDef};
+use tidegate_testkit::bench::{Report, median, timed};
+
+const EVENTS: i64 = 2_000_000;
+const LOAD_BATCH: i64 = 250_000;
+const STEPS: i64 = 21;
+const SQL: &str = "SELECT d.region, sum(t.events) AS events, sum(t.amount) AS amount FROM \
+    (SELECT user_id, count(*) AS events, sum(amount) AS amount FROM lake.events GROUP BY user_id) t \
+    JOIN lake.users d ON d.id = t.user_id GROUP BY d.region";
+
+fn user_of(event: i64) -> i64 {
+    event.wrapping_mul(2_654_435_761).rem_euclid(EVENTS / 10)
+}
+
+/// Events `from..to` as columns: id, user, amount.
+fn events(from: i64, to: i64) -> [Vec<i64>; 3] {
+    [(from..to).collect(), (from..to).map(user_of).collect(), (from..to).map(|id| id % 1000).collect()]
+}
+
+fn users() -> [Vec<i64>; 2] {
+    [(0..EVENTS / 10).collect(), (0..EVENTS / 10).map(|id| id % 100).collect()]
+}
+
+type Pair = Tup2<i64, i64>;
+
+struct Typed {
+    dbsp: DBSPHandle,
+    events: ZSetHandle<Tup2<i64, Pair>>,
+    users: ZSetHandle<Pair>,
+    output: OutputHandle<SpineSnapshot<OrdZSet<Tup2<i64, Pair>>>>,
+}
+
+impl Typed {
+    fn new() -> Self {
+        let (dbsp, (events, users, output)) = Runtime::init_circuit(1, |circuit: &mut RootCircuit| {
+            let (events, events_in) = circuit.add_input_zset::<Tup2<i64, Pair>>();
+            let (users, users_in) = circuit.add_input_zset::<Pair>();
+            let per_user = events
+                .map_index(|Tup2(_, Tup2(user, amount))| (*user, *amount))
+                .aggregate_linear(|amount| Tup2(1 as ZWeight, *amount as ZWeight));
+            let users = users.map_index(|Tup2(id, region)| (*id, *region));
+            let per_region = per_user
+                .join_index(&users, |_, totals, region| Some((*region, *totals)))
+                .aggregate_linear(|Tup2(events, amount)| Tup2(*events as ZWeight, *amount as ZWeight))
+                .map(|(region, Tup2(events, amount))| Tup2(*region, Tup2(*events, *amount)));
+            per_region.accumulate_integrate_trace();
+            Ok((events_in, users_in, per_region.accumulate_output()))
+        })
+        .expect("the typed circuit starts");
+        Typed { dbsp, events, users, output }
+    }
+
+    fn step(&mut self) -> usize {
+        self.dbsp.transaction().expect("the typed circuit steps");
+        let delta = self.output.concat();
+        let mut cursor = delta.cursor();
+        let mut rows = 0;
+        while cursor.key_valid() {
+            rows += usize::from(**cursor.weight() != 0);
+            cursor.step_key();
+        }
+        rows
+    }
+
+    fn feed(&mut self, from: i64, to: i64) {
+        let [ids, users, amounts] = events(from, to);
+        let rows = ids.into_iter().zip(users).zip(amounts);
+        self.events.append(&mut rows.map(|((id, user), amount)| Tup2(Tup2(id, Tup2(user, amount)), 1)).collect());
+    }
+}
+
+fn schema(name: &str, columns: &[&str]) -> TableSchema {
+    let fields: Vec<_> =
+        columns.iter().map(|column| duckdb_type::field(*column, "BIGINT", true).expect("BIGINT travels")).collect();
+    TableSchema {
+        name: TableName::new("lake", "main", name),
+        incarnation: 1,
+        columns: Arc::new(Schema::new(fields)),
+        identity: RowIdentity::WholeRow,
+    }
+}
+
+fn batch<const N: usize>(schema: &SchemaRef, columns: [Vec<i64>; N]) -> TableEvent {
+    let columns = columns.into_iter().map(|column| Arc::new(Int64Array::from(column)) as _).collect();
+    TableEvent::Rows(ZSet::uniform(RecordBatch::try_new(Arc::clone(schema), columns).expect("the columns fit"), 1))
+}
+
+fn changed_rows(engine: &mut Engine) -> usize {
+    let deltas = engine.step().expect("the engine steps");
+    deltas.iter().flat_map(|delta| &delta.batches).map(tidegate_core::DeltaBatch::len).sum()
+}
+
+fn main() {
+    let mut report = Report::new("engine", &[("dbsp", "0.349.0"), ("datafusion", "53.1"), ("arrow", "58")]);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (events_table, users_table) =
+        (schema("events", &["id", "user_id", "amount"]), schema("users", &["id", "region"]));
+    let view = ViewDef { name: ViewName::from("per_region"), sql: SQL.to_owned(), key: None };
+    let tables = vec![events_table.clone(), users_table.clone()];
+    let program = Program::plan(tables, vec![view], &DuckBinder).expect("the view is planned");
+    let options = EngineOptions { workers: 1, memory_limit: None };
+    let mut engine = Engine::create(folder.path(), options).expect("the engine starts");
+    engine.begin_rebuild(program, RebuildScope::All).expect("the load begins");
+    let mut typed = Typed::new();
+
+    let (typed_load, _) = timed(|| {
+        let [ids, regions] = users();
+        typed.users.append(&mut ids.into_iter().zip(regions).map(|(id, region)| Tup2(Tup2(id, region), 1)).collect());
+        for from in (0..EVENTS).step_by(LOAD_BATCH as usize) {
+            typed.feed(from, from + LOAD_BATCH);
+            typed.step();
+        }
+    });
+    let (engine_load, _) = timed(|| {
+        engine.load(&users_table.name, batch(&users_table.columns, users())).expect("users load");
+        for from in (0..EVENTS).step_by(LOAD_BATCH as usize) {
+            let event = batch(&events_table.columns, events(from, from + LOAD_BATCH));
+            engine.load(&events_table.name, event).expect("events load");
+        }
+        engine.finish_rebuild().expect("the load ends");
+    });
+    let figures = |typed: f64, engine: f64| [("typed_ms", typed), ("engine_ms", engine), ("ratio", engine / typed)];
+    report.measure(format!("load of {EVENTS} rows"), &figures(typed_load, engine_load));
+    report.gate("load, engine / typed", engine_load / typed_load, 1.5);
+
+    for delta in [1, 100, 1_000, 10_000] {
+        let (mut by_hand, mut by_sql) = (Vec::new(), Vec::new());
+        for step in 0..STEPS {
+            let from = EVENTS + delta * 1_000 + step * delta;
+            let (typed_ms, typed_rows) = timed(|| {
+                typed.feed(from, from + delta);
+                typed.step()
+            });
+            let (engine_ms, engine_rows) = timed(|| {
+                let event = batch(&events_table.columns, events(from, from + delta));
+                engine.feed(&events_table.name, event).expect("events are fed");
+                changed_rows(&mut engine)
+            });
+            assert_eq!(typed_rows, engine_rows, "both circuits change the same rows");
+            by_hand.push(typed_ms);
+            by_sql.push(engine_ms);
+        }
+        let (by_hand, by_sql) = (median(by_hand), median(by_sql));
+        report.measure(format!("step of {delta} rows"), &figures(by_hand, by_sql));
+        report.gate(format!("step of {delta} rows, engine / typed"), by_sql / by_hand, 1.5);
+    }
+    report.finish()
+}

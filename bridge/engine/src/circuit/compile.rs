@@ -1,0 +1,446 @@
+//! From a validated logical plan to a circuit plan.
+//!
+//! Filters, projections and aliases are collected on the way up; when a stateful operator or the
+//! view's output is reached they become one stretch, evaluated at once on Arrow.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion_common::{DFSchemaRef, NullEquality};
+use datafusion_expr::logical_plan::Distinct;
+use datafusion_expr::{Aggregate, Expr, ExprSchemable, Join, JoinType, LogicalPlan, lit, when};
+use tidegate_core::ViewName;
+use tidegate_engine_row::{KeyMode, RowCodec};
+use tidegate_engine_sql::{AggregateCall, AggregateKind, Input, PlannedView, Relation as Source, Stretch, aggregate_call};
+
+use super::group::{Extreme, GroupDecoder, GroupPlan, Output, Part, Slot, SlotEncoder, Slots, Width};
+use super::pipe::{Decoder, Encoder, KeyedEncoder, Pipe, ValueEncoder};
+use super::plan::{CircuitPlan, Edge, Leaf, Operator, OperatorKind};
+use crate::EngineError;
+
+/// Compiles a view.
+pub(crate) fn compile(view: &PlannedView) -> Result<CircuitPlan, EngineError> {
+    let mut compiler = Compiler { view: &view.info.name, leaves: Vec::new(), operators: Vec::new() };
+    let relation = compiler.relation(&view.plan)?;
+    let output = compiler.flat_edge(&relation, &view.info.schema, KeyMode::Exact)?;
+    Ok(CircuitPlan {
+        view: view.info.name.clone(),
+        leaves: compiler.leaves,
+        operators: compiler.operators,
+        output,
+    })
+}
+
+struct Compiler<'a> {
+    view: &'a ViewName,
+    leaves: Vec<Leaf>,
+    operators: Vec<Operator>,
+}
+
+/// A relation on the way up: where its rows come from and what is still to be done to them.
+struct Relation {
+    origin: Origin,
+    /// What the origin's own rows must pass first: the residual condition of a join.
+    residual: Option<Stretch>,
+    stretch: Stretch,
+    schema: DFSchemaRef,
+}
+
+#[derive(Clone)]
+enum Origin {
+    /// Rows of an input; `None` is the one row without columns of a query without FROM.
+    Scan(Option<Input>),
+    Operator(usize),
+}
+
+impl Compiler<'_> {
+    fn relation(&mut self, plan: &LogicalPlan) -> Result<Relation, EngineError> {
+        let (stretch, below) = Stretch::compile(plan)?;
+        let (origin, residual) = self.origin(below)?;
+        Ok(Relation { origin, residual, stretch, schema: Arc::clone(plan.schema()) })
+    }
+
+    fn origin(&mut self, plan: &LogicalPlan) -> Result<(Origin, Option<Stretch>), EngineError> {
+        let operator = match plan {
+            LogicalPlan::TableScan(scan) => {
+                let source = Source::of(scan.source.as_ref());
+                let source = source.ok_or_else(|| self.unsupported(format!("reading {}", scan.table_name)))?;
+                return Ok((Origin::Scan(Some(source.input.clone())), None));
+            }
+            LogicalPlan::EmptyRelation(empty) if empty.produce_one_row => return Ok((Origin::Scan(None), None)),
+            LogicalPlan::Join(join) => {
+                let residual = join.filter.as_ref().map(|filter| Stretch::predicate(filter, &join.schema)).transpose()?;
+                return Ok((self.join(join)?, residual));
+            }
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate)?,
+            LogicalPlan::Distinct(Distinct::All(input)) => {
+                let schema = nullable(input.schema().inner());
+                let input = self.relation(input)?;
+                let input = self.flat_edge(&input, &schema, KeyMode::Canonical)?;
+                self.operator(OperatorKind::Distinct { input }, row_decoder(&schema, KeyMode::Canonical)?)
+            }
+            LogicalPlan::Union(union) => {
+                let schema = nullable(union.schema.inner());
+                let mut inputs = Vec::with_capacity(union.inputs.len());
+                for input in &union.inputs {
+                    let input = self.relation(input)?;
+                    inputs.push(self.flat_edge(&input, &schema, KeyMode::Exact)?);
+                }
+                self.operator(OperatorKind::Union { inputs }, row_decoder(&schema, KeyMode::Exact)?)
+            }
+            other => return Err(self.unsupported(other.display().to_string())),
+        };
+        Ok((operator, None))
+    }
+
+    fn unsupported(&self, construct: impl Into<String>) -> EngineError {
+        EngineError::Unsupported { view: self.view.clone(), construct: construct.into() }
+    }
+
+    fn operator(&mut self, kind: OperatorKind, decoder: Decoder) -> Origin {
+        self.operators.push(Operator { kind, decoder: Arc::new(decoder) });
+        Origin::Operator(self.operators.len() - 1)
+    }
+
+    /// Ends a relation in a pipe with this stretch and encoding.
+    fn edge(&mut self, relation: &Relation, stretch: Stretch, encoder: Encoder) -> Edge {
+        let pipe = Arc::new(Pipe::new(relation.residual.clone(), stretch, encoder));
+        match &relation.origin {
+            Origin::Scan(input) => {
+                self.leaves.push(Leaf { input: input.clone(), pipe });
+                Edge::Leaf(self.leaves.len() - 1)
+            }
+            Origin::Operator(operator) => Edge::Operator { operator: *operator, pipe },
+        }
+    }
+
+    fn flat_edge(&mut self, relation: &Relation, schema: &SchemaRef, mode: KeyMode) -> Result<Edge, EngineError> {
+        let codec = RowCodec::new(&fields(schema), mode)?;
+        Ok(self.edge(relation, relation.stretch.clone(), Encoder::Flat(codec)))
+    }
+
+    /// The relation's stretch with a projection at its end, and the projected columns.
+    fn project(&self, relation: &Relation, exprs: &[Expr]) -> Result<(Stretch, Vec<FieldRef>), EngineError> {
+        let mut projected = Vec::with_capacity(exprs.len());
+        for (index, expr) in exprs.iter().enumerate() {
+            let data_type = expr.get_type(relation.schema.as_ref());
+            let data_type = data_type.map_err(|error| self.unsupported(error.strip_backtrace()))?;
+            projected.push(Arc::new(Field::new(index.to_string(), data_type, true)));
+        }
+        let output = Schema::new(projected.clone());
+        Ok((relation.stretch.clone().then_project(exprs, &relation.schema, &output)?, projected))
+    }
+
+    fn join(&mut self, join: &Join) -> Result<Origin, EngineError> {
+        if join.join_type != JoinType::Inner || join.on.is_empty() {
+            return Err(self.unsupported(format!("{} join", join.join_type)));
+        }
+        let (left_keys, right_keys): (Vec<Expr>, Vec<Expr>) = join.on.iter().cloned().unzip();
+        let left = self.relation(&join.left)?;
+        let left = self.join_side(&left, &left_keys, join.null_equality)?;
+        let right = self.relation(&join.right)?;
+        let right = self.join_side(&right, &right_keys, join.null_equality)?;
+        let codec = RowCodec::concat(&[left.key_codec.clone(), left.value_codec.clone(), right.value_codec.clone()]);
+        let keys = join.on.len();
+        let columns = left.columns(keys).chain(right.columns(keys + left.values)).collect();
+        let decoder = Decoder::Row { codec, columns, schema: nullable(join.schema.inner()) };
+        Ok(self.operator(OperatorKind::Join { left: left.edge, right: right.edge }, decoder))
+    }
+
+    /// One side of a join: keys first, then the columns that cannot be read back from the key.
+    fn join_side(&mut self, relation: &Relation, keys: &[Expr], nulls: NullEquality) -> Result<JoinSide, EngineError> {
+        let schema = &relation.schema;
+        let mut places = Vec::with_capacity(schema.fields().len());
+        let mut exprs = keys.to_vec();
+        for (index, column) in schema.columns().into_iter().enumerate() {
+            let in_key = keys.iter().position(|key| matches!(key, Expr::Column(c) if *c == column));
+            match in_key.filter(|_| survives_canonical_form(schema.field(index).data_type())) {
+                Some(key) => places.push(Place::Key(key)),
+                None => {
+                    places.push(Place::Value(exprs.len() - keys.len()));
+                    exprs.push(Expr::Column(column));
+                }
+            }
+        }
+        let (stretch, projected) = self.project(relation, &exprs)?;
+        let (key_fields, value_fields) = projected.split_at(keys.len());
+        // Rows with a NULL key are left out, so the key needs no validity; where NULL equals NULL it does.
+        let drop_nulls = nulls == NullEquality::NullEqualsNothing;
+        let key_fields = if drop_nulls { non_null(key_fields) } else { key_fields.to_vec() };
+        let key_codec = RowCodec::new(&key_fields, KeyMode::Canonical)?;
+        let value_codec = RowCodec::new(value_fields, KeyMode::Exact)?;
+        let encoder = Encoder::Keyed(KeyedEncoder {
+            keys: keys.len(),
+            key: key_codec.clone(),
+            value: ValueEncoder::Row(value_codec.clone()),
+            required: if drop_nulls { (0..keys.len()).collect() } else { Vec::new() },
+        });
+        let edge = self.edge(relation, stretch, encoder);
+        Ok(JoinSide { edge, key_codec, value_codec, places, values: value_fields.len() })
+    }
+
+    fn aggregate(&mut self, aggregate: &Aggregate) -> Result<Origin, EngineError> {
+        let input = self.relation(&aggregate.input)?;
+        let mut builder = GroupBuilder {
+            compiler: self,
+            input: &input,
+            groups: &aggregate.group_expr,
+            linear: Arguments::default(),
+            linear_slots: vec![Slot::Rows],
+            parts: vec![PartDraft::Linear],
+        };
+        let outputs = aggregate.aggr_expr.iter().map(|expr| builder.output(expr)).collect::<Result<Vec<_>, _>>()?;
+        builder.finish(outputs, aggregate)
+    }
+}
+
+struct JoinSide {
+    edge: Edge,
+    key_codec: RowCodec,
+    value_codec: RowCodec,
+    places: Vec<Place>,
+    values: usize,
+}
+
+enum Place {
+    Key(usize),
+    Value(usize),
+}
+
+impl JoinSide {
+    /// Where this side's columns stand among the joined row's, given where its values begin.
+    fn columns(&self, values_at: usize) -> impl Iterator<Item = usize> + '_ {
+        self.places.iter().map(move |place| match place {
+            Place::Key(key) => *key,
+            Place::Value(value) => values_at + value,
+        })
+    }
+}
+
+/// Whether a value of this type comes back unchanged from a canonical key.
+fn survives_canonical_form(data_type: &DataType) -> bool {
+    !data_type.is_floating() && !data_type.is_nested() && !matches!(data_type, DataType::Interval(_))
+}
+
+fn fields(schema: &SchemaRef) -> Vec<FieldRef> {
+    schema.fields().iter().cloned().collect()
+}
+
+/// The columns with NULL allowed in each: what is NOT NULL is not tracked between operators.
+fn nullable(schema: &SchemaRef) -> SchemaRef {
+    Arc::new(Schema::new(schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>()))
+}
+
+fn row_decoder(schema: &SchemaRef, mode: KeyMode) -> Result<Decoder, EngineError> {
+    Ok(Decoder::Row {
+        codec: RowCodec::new(&fields(schema), mode)?,
+        columns: (0..schema.fields().len()).collect(),
+        schema: Arc::clone(schema),
+    })
+}
+
+/// Distinct argument expressions of a part.
+#[derive(Default)]
+struct Arguments(Vec<Expr>);
+
+impl Arguments {
+    fn index(&mut self, expr: Expr) -> usize {
+        self.0.iter().position(|known| *known == expr).unwrap_or_else(|| {
+            self.0.push(expr);
+            self.0.len() - 1
+        })
+    }
+}
+
+enum PartDraft {
+    Linear,
+    Distinct { argument: Expr, slots: Slots },
+    Extreme { argument: Expr, which: Extreme },
+}
+
+struct GroupBuilder<'a, 'b> {
+    compiler: &'a mut Compiler<'b>,
+    input: &'a Relation,
+    groups: &'a [Expr],
+    linear: Arguments,
+    linear_slots: Vec<Slot>,
+    parts: Vec<PartDraft>,
+}
+
+impl GroupBuilder<'_, '_> {
+    fn output(&mut self, expr: &Expr) -> Result<Output, EngineError> {
+        let call = aggregate_call(expr);
+        let AggregateCall { kind, argument, distinct, filter, .. } =
+            call.ok_or_else(|| self.compiler.unsupported(format!("aggregate expression {expr}")))?;
+        let argument = match (argument, filter) {
+            (None, None) => return Ok(Output::Count { part: 0, slot: 0 }),
+            (None, Some(filter)) => self.filtered(lit(1i64), filter)?,
+            (Some(argument), None) => argument.clone(),
+            (Some(argument), Some(filter)) => self.filtered(argument.clone(), filter)?,
+        };
+        let data_type = argument.get_type(self.input.schema.as_ref());
+        let data_type = data_type.map_err(|error| self.compiler.unsupported(error.strip_backtrace()))?;
+        match (kind, distinct) {
+            (AggregateKind::Min, _) => Ok(self.extreme(argument, Extreme::Min)),
+            (AggregateKind::Max, _) => Ok(self.extreme(argument, Extreme::Max)),
+            (AggregateKind::Count, false) => Ok(Output::Count { part: 0, slot: self.count_slot(argument) }),
+            (AggregateKind::Count, true) => {
+                let part = self.distinct(argument, Slots(vec![Slot::Rows]));
+                Ok(Output::Count { part, slot: 0 })
+            }
+            (AggregateKind::Sum | AggregateKind::Avg, false) => {
+                let count = self.count_slot(argument.clone());
+                let index = self.linear.index(argument);
+                let slot = self.sum_slot(&data_type, index)?;
+                let slot = self.linear_slot(slot);
+                Ok(sum_output(kind, &data_type, 0, slot, count))
+            }
+            (AggregateKind::Sum | AggregateKind::Avg, true) => {
+                let slots = Slots(vec![Slot::Rows, self.sum_slot(&data_type, 0)?]);
+                let part = self.distinct(argument, slots);
+                Ok(sum_output(kind, &data_type, part, 1, 0))
+            }
+        }
+    }
+
+    fn filtered(&self, argument: Expr, filter: &Expr) -> Result<Expr, EngineError> {
+        let case = when(filter.clone(), argument).end();
+        case.map_err(|error| self.compiler.unsupported(error.strip_backtrace()))
+    }
+
+    fn linear_slot(&mut self, slot: Slot) -> usize {
+        self.linear_slots.iter().position(|known| *known == slot).unwrap_or_else(|| {
+            self.linear_slots.push(slot);
+            self.linear_slots.len() - 1
+        })
+    }
+
+    fn count_slot(&mut self, argument: Expr) -> usize {
+        let argument = self.linear.index(argument);
+        self.linear_slot(Slot::Count { argument })
+    }
+
+    fn sum_slot(&self, data_type: &DataType, argument: usize) -> Result<Slot, EngineError> {
+        match data_type {
+            DataType::Decimal128(precision, _) if *precision > 18 => Ok(Slot::Wide { argument }),
+            DataType::UInt64 => Ok(Slot::Wide { argument }),
+            DataType::Decimal128(_, _) => Ok(Slot::Narrow { argument }),
+            data_type if data_type.is_integer() => Ok(Slot::Narrow { argument }),
+            data_type if data_type.is_floating() => Ok(Slot::Float { argument }),
+            other => Err(self.compiler.unsupported(format!("a sum of {other}"))),
+        }
+    }
+
+    fn distinct(&mut self, argument: Expr, slots: Slots) -> usize {
+        self.parts.push(PartDraft::Distinct { argument, slots });
+        self.parts.len() - 1
+    }
+
+    fn extreme(&mut self, argument: Expr, which: Extreme) -> Output {
+        let known = self.parts.iter().position(
+            |part| matches!(part, PartDraft::Extreme { argument: a, which: w } if *a == argument && *w == which),
+        );
+        let part = known.unwrap_or_else(|| {
+            self.parts.push(PartDraft::Extreme { argument, which });
+            self.parts.len() - 1
+        });
+        Output::Extreme { part }
+    }
+
+    /// The edge of one part: group columns as key, then the part's arguments.
+    fn part_edge(
+        &mut self,
+        arguments: &[Expr],
+        value: impl FnOnce(&[FieldRef]) -> Result<ValueEncoder, EngineError>,
+        required: bool,
+    ) -> Result<(Edge, RowCodec), EngineError> {
+        let exprs: Vec<Expr> = self.groups.iter().chain(arguments).cloned().collect();
+        let (stretch, projected) = self.compiler.project(self.input, &exprs)?;
+        let (key_fields, value_fields) = projected.split_at(self.groups.len());
+        let key = RowCodec::new(key_fields, KeyMode::Canonical)?;
+        let encoder = Encoder::Keyed(KeyedEncoder {
+            keys: key_fields.len(),
+            key: key.clone(),
+            value: value(value_fields)?,
+            required: if required { (key_fields.len()..projected.len()).collect() } else { Vec::new() },
+        });
+        Ok((self.compiler.edge(self.input, stretch, encoder), key))
+    }
+
+    fn finish(mut self, outputs: Vec<Output>, aggregate: &Aggregate) -> Result<Origin, EngineError> {
+        let linear_slots = Slots(std::mem::take(&mut self.linear_slots));
+        let arguments = std::mem::take(&mut self.linear).0;
+        let (mut parts, mut slots, mut extremes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut keys = None;
+        for draft in std::mem::take(&mut self.parts) {
+            let (part, part_slots, extreme) = match draft {
+                PartDraft::Linear => {
+                    let encoder = SlotEncoder { slots: linear_slots.clone() };
+                    let (input, key) = self.part_edge(&arguments, |_| Ok(ValueEncoder::Slots(encoder)), false)?;
+                    keys = Some(key);
+                    (Part::Linear { input, slots: linear_slots.clone() }, linear_slots.clone(), None)
+                }
+                PartDraft::Distinct { argument, slots } => {
+                    let counts_only = slots.0 == [Slot::Rows];
+                    let for_value = slots.clone();
+                    let value = |fields: &[FieldRef]| {
+                        Ok(if counts_only {
+                            ValueEncoder::Row(RowCodec::new(&non_null(fields), KeyMode::Canonical)?)
+                        } else {
+                            ValueEncoder::Slots(SlotEncoder { slots: for_value })
+                        })
+                    };
+                    let (input, _) = self.part_edge(&[argument], value, true)?;
+                    (Part::Distinct { input, slots: slots.clone() }, slots, None)
+                }
+                PartDraft::Extreme { argument, which } => {
+                    let mut codec = None;
+                    let value = |fields: &[FieldRef]| {
+                        let value = RowCodec::new(&non_null(fields), KeyMode::Exact)?;
+                        codec = Some(value.clone());
+                        Ok(ValueEncoder::Row(value))
+                    };
+                    let (input, _) = self.part_edge(&[argument], value, true)?;
+                    (Part::Extreme { input, which }, Slots(Vec::new()), codec)
+                }
+            };
+            parts.push(part);
+            slots.push(part_slots);
+            extremes.push(extreme);
+        }
+        let plan = GroupPlan { parts, seeded: self.groups.is_empty() };
+        let decoder = Decoder::Group(GroupDecoder {
+            view: self.compiler.view.clone(),
+            keys: keys.expect("part 0 is linear"),
+            slots,
+            extremes,
+            tagged: plan.is_tagged(),
+            outputs,
+            schema: nullable(aggregate.schema.inner()),
+        });
+        let kind = OperatorKind::Group(Arc::new(plan));
+        Ok(self.compiler.operator(kind, decoder))
+    }
+}
+
+fn non_null(fields: &[FieldRef]) -> Vec<FieldRef> {
+    fields.iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(false))).collect()
+}
+
+fn sum_output(kind: AggregateKind, data_type: &DataType, part: usize, slot: usize, count: usize) -> Output {
+    let scale = match data_type {
+        DataType::Decimal128(_, scale) => scale.unsigned_abs(),
+        _ => 0,
+    };
+    let width = match data_type {
+        DataType::Int8 | DataType::Int16 | DataType::UInt8 => Width::Narrow,
+        DataType::Decimal128(precision, _) if *precision <= 4 => Width::Narrow,
+        _ => Width::Wide,
+    };
+    match (kind == AggregateKind::Sum, data_type.is_floating()) {
+        (true, false) => Output::Sum { part, slot, count },
+        (true, true) => Output::FloatSum { part, slot, count },
+        (false, false) => Output::Average { part, slot, count, scale, width },
+        (false, true) => Output::FloatAverage { part, slot, count },
+    }
+}

@@ -1,0 +1,12 @@
+//! Circuits: one for each view, compiled from its logical plan, run by DBSP.
+
+mod build;
+mod compile;
+mod group;
+mod pipe;
+mod plan;
+
+pub(crate) use build::{ErrorSlot, Handles, LeafHandle, StateSnapshot, build, seed};
+pub(crate) use compile::compile;
+pub(crate) use pipe::{FlatRow, KeyedRow, batch, encode};
+pub(crate) use plan::CircuitPlan;

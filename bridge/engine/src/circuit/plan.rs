@@ -1,0 +1,64 @@
+//! What a circuit consists of, as plain data: leaves, operators and the pipes between them. The
+//! compiler makes it from a logical plan, the builder makes a DBSP circuit from it once a worker.
+
+use std::sync::Arc;
+
+use tidegate_core::ViewName;
+use tidegate_engine_sql::Input;
+
+use super::group::GroupPlan;
+use super::pipe::{Decoder, Pipe};
+
+/// The circuit of one view.
+pub(crate) struct CircuitPlan {
+    /// The view.
+    pub view: ViewName,
+    /// Where rows enter.
+    pub leaves: Vec<Leaf>,
+    /// The stateful operators; an operator comes after those it reads.
+    pub operators: Vec<Operator>,
+    /// How the view's rows leave the last operator (or the only leaf).
+    pub output: Edge,
+}
+
+/// A place where rows of a table or an upstream view enter the circuit. The pipe runs outside the
+/// circuit, on the Arrow batches as they come: projection and filters before any state.
+pub(crate) struct Leaf {
+    /// Whose rows, all columns as declared; `None` is the one row without columns of a query
+    /// without FROM, which enters at the first step.
+    pub input: Option<Input>,
+    /// From Arrow to rows.
+    pub pipe: Arc<Pipe>,
+}
+
+/// Where an operator gets its rows.
+#[derive(Clone)]
+pub(crate) enum Edge {
+    /// Straight from a leaf, whose pipe has encoded them for this operator.
+    Leaf(usize),
+    /// From another operator, through a pipe inside the circuit.
+    Operator {
+        /// Index into [`CircuitPlan::operators`].
+        operator: usize,
+        /// From that operator's rows to this one's.
+        pipe: Arc<Pipe>,
+    },
+}
+
+/// A stateful operator, and how its output rows become Arrow again.
+pub(crate) struct Operator {
+    pub kind: OperatorKind,
+    pub decoder: Arc<Decoder>,
+}
+
+pub(crate) enum OperatorKind {
+    /// Inner equi-join of two keyed edges. Its rows are key, left value and right value, in this
+    /// order, end to end. State: both sides, by key.
+    Join { left: Edge, right: Edge },
+    /// Grouped aggregates over keyed edges.
+    Group(Arc<GroupPlan>),
+    /// The distinct rows of a flat edge. State: a count for each row.
+    Distinct { input: Edge },
+    /// All rows of several flat edges. No state.
+    Union { inputs: Vec<Edge> },
+}

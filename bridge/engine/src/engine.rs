@@ -1,0 +1,337 @@
+//! The engine: the circuits of a program, fed and stepped together.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use tidegate_core::{DeltaBatch, DeltaKind, TableEvent, TableName, ViewDelta, ViewName, ZSet};
+use tidegate_engine_sql::{Input, PlannedView, Program};
+use uuid::Uuid;
+
+use crate::checkpoint::{EngineCheckpoint, NodeCheckpoint, STATE_FORMAT, TableCheckpoint};
+use crate::circuit::{StateSnapshot, batch};
+use crate::node::Node;
+use crate::rebuild::Rebuild;
+use crate::table::TableState;
+use crate::{EngineError, state};
+
+/// Rows of a chunk that [`Engine::rows`] answers.
+const CHUNK_ROWS: usize = 65_536;
+
+/// Resources of new circuits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// Worker threads a circuit, at least 1. A circuit keeps the number it was made with.
+    pub workers: usize,
+    /// Bytes of memory beyond which state goes to disk.
+    pub memory_limit: Option<u64>,
+}
+
+/// Figures of one view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewStats {
+    /// The view.
+    pub view: ViewName,
+    /// Its rows, counting copies.
+    pub rows: u64,
+    /// Incremental steps since the view was last built.
+    pub steps: u64,
+    /// Bytes of its state on disk, all kept checkpoints together.
+    pub state_bytes: u64,
+}
+
+/// The deltas of one epoch, upstream views before their readers.
+#[derive(Default)]
+pub(crate) struct Deltas {
+    pub in_order: Vec<ViewDelta>,
+}
+
+impl Deltas {
+    fn changes_of(&self, view: &ViewName) -> &[DeltaBatch] {
+        let delta = self.in_order.iter().find(|delta| delta.view == *view && delta.kind == DeltaKind::Changes);
+        delta.map_or(&[], |delta| &delta.batches)
+    }
+}
+
+/// Views as incremental circuits. All calls block; the circuits have threads of their own.
+pub struct Engine {
+    pub(crate) dir: PathBuf,
+    pub(crate) options: EngineOptions,
+    pub(crate) program: Option<Program>,
+    /// By view; iterate in the program's order.
+    pub(crate) nodes: BTreeMap<ViewName, Node>,
+    /// The states of the keyed tables.
+    pub(crate) tables: BTreeMap<TableName, TableState>,
+    pub(crate) rebuild: Option<Rebuild>,
+    poisoned: bool,
+}
+
+impl Engine {
+    /// An engine without views in a folder of its own, which is made.
+    pub fn create(dir: &Path, options: EngineOptions) -> Result<Engine, EngineError> {
+        std::fs::create_dir_all(dir).map_err(|source| EngineError::Storage {
+            path: dir.display().to_string(),
+            fact: "the folder cannot be made".into(),
+            source: Some(source),
+        })?;
+        let engine = Engine {
+            dir: dir.to_owned(),
+            options,
+            program: None,
+            nodes: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            rebuild: None,
+            poisoned: false,
+        };
+        engine.remove_folders_except(&HashSet::new())?;
+        Ok(engine)
+    }
+
+    /// Continues from a checkpoint with the program recorded in it. Folders that the checkpoint
+    /// does not name are removed.
+    pub fn resume(dir: &Path, options: EngineOptions, checkpoint: &EngineCheckpoint) -> Result<Engine, EngineError> {
+        if checkpoint.format != STATE_FORMAT {
+            return Err(EngineError::IncompatibleFormat { found: checkpoint.format, expected: STATE_FORMAT });
+        }
+        let program = Program::from_definition(checkpoint.definition.clone()).map_err(EngineError::Plan)?;
+        let mut nodes = BTreeMap::new();
+        for saved in &checkpoint.nodes {
+            let view = program.views().iter().find(|view| view.info.name == saved.view);
+            let view = view.ok_or_else(|| EngineError::UnknownView(saved.view.clone()))?;
+            if view.plan_id != saved.plan_id {
+                // The same SQL is planned differently by this version.
+                return Err(EngineError::IncompatibleFormat { found: checkpoint.format, expected: STATE_FORMAT });
+            }
+            require_folder(dir, &saved.folder)?;
+            let options = EngineOptions { workers: saved.workers, ..options.clone() };
+            let folder = saved.folder.clone();
+            let node = Node::resume(view, dir, folder, &options, saved.checkpoint, saved.rows, saved.steps)?;
+            nodes.insert(saved.view.clone(), node);
+        }
+        let mut tables = BTreeMap::new();
+        for saved in &checkpoint.tables {
+            let schema = program.tables().iter().find(|table| table.name == saved.table);
+            let schema = schema.ok_or(EngineError::Misuse("a checkpoint names a table that its program does not use"))?;
+            require_folder(dir, &saved.folder)?;
+            let options = EngineOptions { workers: saved.workers, ..options.clone() };
+            let state = TableState::open(schema.clone(), dir, saved.folder.clone(), &options, Some(saved.checkpoint))?;
+            tables.insert(saved.table.clone(), state);
+        }
+        let engine =
+            Engine { dir: dir.to_owned(), options, program: Some(program), nodes, tables, rebuild: None, poisoned: false };
+        engine.remove_folders_except(&checkpoint.folders().collect())?;
+        Ok(engine)
+    }
+
+    /// The program in force; none before the first load.
+    pub fn program(&self) -> Option<&Program> {
+        self.program.as_ref()
+    }
+
+    /// Buffers an event of the coming epoch for every view that reads the table.
+    pub fn feed(&mut self, table: &TableName, event: TableEvent) -> Result<(), EngineError> {
+        self.check()?;
+        self.unless_failed(|engine| match engine.tables.get_mut(table) {
+            Some(state) => state.feed(event),
+            None => engine.feed_views(table, &weighted_rows(table, event)?),
+        })
+    }
+
+    fn feed_views(&mut self, table: &TableName, zset: &ZSet) -> Result<(), EngineError> {
+        let input = Input::Table(table.clone());
+        self.nodes.values_mut().filter(|node| node.reads(&input)).try_for_each(|node| node.feed(&input, zset))
+    }
+
+    /// Applies what was fed: one epoch. Circuits without input do not run; views without changes
+    /// are absent from the answer.
+    pub fn step(&mut self) -> Result<Vec<ViewDelta>, EngineError> {
+        self.check()?;
+        let program = self.program.clone();
+        let mut deltas = Deltas::default();
+        self.unless_failed(|engine| {
+            let names: Vec<TableName> = engine.tables.keys().cloned().collect();
+            for table in names {
+                let Some(state) = engine.tables.get_mut(&table) else { continue };
+                if let Some(zset) = state.step()? {
+                    engine.feed_views(&table, &zset)?;
+                }
+            }
+            for view in program.iter().flat_map(Program::views) {
+                engine.step_view(view, &mut deltas)?;
+            }
+            Ok(())
+        })?;
+        Ok(deltas.in_order)
+    }
+
+    /// Steps one view whose upstream views have been stepped.
+    pub(crate) fn step_view(&mut self, view: &PlannedView, deltas: &mut Deltas) -> Result<(), EngineError> {
+        let Some(node) = self.nodes.get_mut(&view.info.name) else { return Ok(()) };
+        for input in &view.inputs {
+            let Input::View(upstream) = input else { continue };
+            for batch in deltas.changes_of(upstream) {
+                node.feed(input, &ZSet::new(batch.rows.clone(), batch.weights.clone()))?;
+            }
+        }
+        if node.pending() > 0
+            && let Some(delta) = node.step()?
+        {
+            deltas.in_order.push(delta);
+        }
+        Ok(())
+    }
+
+    /// While `work` runs, the state in memory is between two epochs; when it fails, it stays there.
+    pub(crate) fn unless_failed(
+        &mut self,
+        work: impl FnOnce(&mut Engine) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        self.poisoned = true;
+        work(self)?;
+        self.poisoned = false;
+        Ok(())
+    }
+
+    /// Every row of a view after the last step, with its number of copies, in chunks. The iterator
+    /// stays valid, and its content the same, while the engine goes on.
+    pub fn rows(
+        &self,
+        view: &ViewName,
+    ) -> Result<Box<dyn Iterator<Item = Result<ZSet, EngineError>> + Send>, EngineError> {
+        let node = self.nodes.get(view).ok_or_else(|| EngineError::UnknownView(view.clone()))?;
+        Ok(match node.state() {
+            Some(state) => Box::new(chunks(node, state.clone())),
+            None => Box::new(std::iter::empty()),
+        })
+    }
+
+    /// Figures of each view, in the program's order.
+    pub fn stats(&self) -> Vec<ViewStats> {
+        let views = self.program.iter().flat_map(|program| program.views());
+        views
+            .filter_map(|view| self.nodes.get(&view.info.name))
+            .map(|node| ViewStats {
+                view: node.info.name.clone(),
+                rows: node.rows,
+                steps: node.steps,
+                state_bytes: node.disk_bytes(),
+            })
+            .collect()
+    }
+
+    /// Saves the state at this epoch boundary. Durable when it returns; circuits that did not run
+    /// since the last checkpoint are not written again.
+    pub fn checkpoint(&mut self) -> Result<EngineCheckpoint, EngineError> {
+        self.check()?;
+        let program = self.program.as_ref().ok_or(EngineError::Misuse("there is no program to save yet"))?;
+        let mut nodes = Vec::new();
+        for view in program.views() {
+            let Some(node) = self.nodes.get_mut(&view.info.name) else { continue };
+            nodes.push(NodeCheckpoint {
+                view: node.info.name.clone(),
+                plan_id: node.plan_id,
+                checkpoint: node.checkpoint()?,
+                folder: node.folder.clone(),
+                workers: node.workers,
+                rows: node.rows,
+                steps: node.steps,
+            });
+        }
+        let mut tables = Vec::new();
+        for (table, state) in &mut self.tables {
+            tables.push(TableCheckpoint {
+                table: table.clone(),
+                checkpoint: state.checkpoint()?,
+                folder: state.folder.clone(),
+                workers: state.workers,
+            });
+        }
+        sync_folder(&self.dir)?;
+        Ok(EngineCheckpoint { format: STATE_FORMAT, definition: program.definition().clone(), nodes, tables })
+    }
+
+    /// Removes the files of all checkpoints but these.
+    pub fn retain(&mut self, keep: &[EngineCheckpoint]) -> Result<(), EngineError> {
+        let saved_in = |folder: &str| -> Vec<Uuid> {
+            keep.iter().flat_map(EngineCheckpoint::states).filter(|(f, _)| *f == folder).map(|(_, uuid)| uuid).collect()
+        };
+        for node in self.nodes.values_mut() {
+            node.retain(&saved_in(&node.folder))?;
+        }
+        for state in self.tables.values_mut() {
+            state.retain(&saved_in(&state.folder))?;
+        }
+        let mut folders: HashSet<&str> = keep.iter().flat_map(EngineCheckpoint::folders).collect();
+        folders.extend(self.nodes.values().map(|node| node.folder.as_str()));
+        folders.extend(self.tables.values().map(|state| state.folder.as_str()));
+        folders.extend(self.rebuild.iter().flat_map(Rebuild::folders));
+        self.remove_folders_except(&folders)
+    }
+
+    pub(crate) fn check(&self) -> Result<(), EngineError> {
+        if self.poisoned { Err(EngineError::Poisoned) } else { Ok(()) }
+    }
+
+    fn remove_folders_except(&self, keep: &HashSet<&str>) -> Result<(), EngineError> {
+        let failed = |path: &Path, source| EngineError::Storage {
+            path: path.display().to_string(),
+            fact: "old state cannot be removed".into(),
+            source: Some(source),
+        };
+        for entry in std::fs::read_dir(&self.dir).map_err(|source| failed(&self.dir, source))? {
+            let entry = entry.map_err(|source| failed(&self.dir, source))?;
+            let kept = entry.file_name().to_str().is_some_and(|name| keep.contains(name));
+            if !kept && entry.path().is_dir() {
+                std::fs::remove_dir_all(entry.path()).map_err(|source| failed(&entry.path(), source))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.abort_rebuild();
+        std::mem::take(&mut self.nodes).into_values().for_each(Node::stop);
+        std::mem::take(&mut self.tables).into_values().for_each(TableState::stop);
+    }
+}
+
+/// The rows of an event of a table without declared key.
+pub(crate) fn weighted_rows(table: &TableName, event: TableEvent) -> Result<ZSet, EngineError> {
+    match event {
+        TableEvent::Rows(zset) => Ok(zset),
+        TableEvent::Keyed(_) | TableEvent::Truncate | TableEvent::Replace => Err(EngineError::Event {
+            table: table.clone(),
+            fact: "keyed events need a table state, which tables without a key do not have",
+        }),
+    }
+}
+
+fn chunks(node: &Node, state: StateSnapshot) -> impl Iterator<Item = Result<ZSet, EngineError>> + Send + use<> {
+    let (codec, schema) = (node.codec.clone(), node.info.schema.clone());
+    let mut last = None;
+    std::iter::from_fn(move || {
+        let rows = state::rows_after(&state, last.as_ref(), CHUNK_ROWS);
+        last = Some(rows.last()?.0.clone());
+        let decoded = codec.decode(rows.iter().map(|(row, _)| row)).map_err(EngineError::from);
+        let weights: Vec<i64> = rows.iter().map(|(_, weight)| *weight).collect();
+        Some(decoded.and_then(|arrays| Ok(ZSet::new(batch(&schema, arrays, weights.len())?, weights.into()))))
+    })
+}
+
+fn require_folder(dir: &Path, folder: &str) -> Result<(), EngineError> {
+    let path = dir.join(folder);
+    if path.is_dir() {
+        return Ok(());
+    }
+    let fact = "the folder that a checkpoint names is not there".into();
+    Err(EngineError::Storage { path: path.display().to_string(), fact, source: None })
+}
+
+fn sync_folder(folder: &Path) -> Result<(), EngineError> {
+    std::fs::File::open(folder).and_then(|file| file.sync_all()).map_err(|source| EngineError::Storage {
+        path: folder.display().to_string(),
+        fact: "the folder cannot be made durable".into(),
+        source: Some(source),
+    })
+}

@@ -1,0 +1,114 @@
+//! Errors of the engine.
+
+use tidegate_core::{ErrorKind, TableName, ViewName};
+use tidegate_engine_row::RowError;
+use tidegate_engine_sql::{PlanError, StretchError};
+
+/// What can go wrong in the engine.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A view's plan has a shape that the compiler does not take.
+    #[error("view {view}: {construct} cannot be maintained incrementally")]
+    Unsupported {
+        /// The view.
+        view: ViewName,
+        /// What was found.
+        construct: String,
+    },
+    /// A row format error.
+    #[error("a value could not be brought into the engine's row format")]
+    Row(#[from] RowError),
+    /// An expression failed on some row.
+    #[error("an expression of a view failed while it was maintained")]
+    Expression(#[from] StretchError),
+    /// A sum is beyond 38 digits.
+    #[error("view {view}: a sum has more than 38 digits, which no column type can hold")]
+    SumOverflow {
+        /// The view.
+        view: ViewName,
+    },
+    /// Arrow refused something.
+    #[error("an Arrow operation failed in the engine")]
+    Arrow(#[from] arrow::error::ArrowError),
+    /// DBSP failed.
+    #[error("the circuit of view {view} failed: {during}")]
+    Circuit {
+        /// The view.
+        view: ViewName,
+        /// What was being done.
+        during: &'static str,
+        /// DBSP's error.
+        source: Box<dbsp::Error>,
+    },
+    /// The state folder cannot be used.
+    #[error("engine state {path}: {fact}")]
+    Storage {
+        /// The file or folder.
+        path: String,
+        /// What is wrong with it.
+        fact: String,
+        /// The system's error.
+        source: Option<std::io::Error>,
+    },
+    /// The state was written by a version with another row format.
+    #[error("the engine's state has format {found}, this version reads {expected}: the views must be rebuilt")]
+    IncompatibleFormat {
+        /// Format of the state.
+        found: u32,
+        /// Format of this program.
+        expected: u32,
+    },
+    /// The recorded program can no longer be planned.
+    #[error("the recorded program cannot be planned any more: {}", .0.first().map(ToString::to_string).unwrap_or_default())]
+    Plan(Vec<PlanError>),
+    /// A name that the engine was not given.
+    #[error("view {0} is not part of the program")]
+    UnknownView(ViewName),
+    /// Events of a table in a form that its declaration excludes.
+    #[error("table {table}: {fact}")]
+    Event {
+        /// The table.
+        table: TableName,
+        /// What is wrong with the event.
+        fact: &'static str,
+    },
+    /// A delta that contradicts the view state: the source's events are not consistent.
+    #[error("view {view}: {fact}; the source's changes contradict what it sent before")]
+    Inconsistent {
+        /// The view.
+        view: ViewName,
+        /// The contradiction.
+        fact: &'static str,
+    },
+    /// A step failed before; the state in memory is void.
+    #[error("the engine stopped after an error and must be opened again from its last checkpoint")]
+    Poisoned,
+    /// Calls in the wrong order.
+    #[error("{0}")]
+    Misuse(&'static str),
+}
+
+impl EngineError {
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            EngineError::Unsupported { .. } | EngineError::Plan(_) => ErrorKind::Reconfigure,
+            EngineError::Circuit { .. } | EngineError::Storage { .. } => ErrorKind::Retry,
+            EngineError::Expression(_)
+            | EngineError::SumOverflow { .. }
+            | EngineError::Inconsistent { .. }
+            | EngineError::IncompatibleFormat { .. } => ErrorKind::Stop,
+            EngineError::Row(_)
+            | EngineError::Arrow(_)
+            | EngineError::UnknownView(_)
+            | EngineError::Event { .. }
+            | EngineError::Poisoned
+            | EngineError::Misuse(_) => ErrorKind::Bug,
+        }
+    }
+
+    /// Whether the checkpoint cannot be read by this version, so that all views must be rebuilt.
+    pub fn is_incompatible(&self) -> bool {
+        matches!(self, EngineError::IncompatibleFormat { .. } | EngineError::Plan(_))
+    }
+}

@@ -1,0 +1,165 @@
+//! An engine, its tables as a model, and its views as the deltas make them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use tempfile::TempDir;
+use tidegate_core::schema::duckdb_type as type_of;
+use tidegate_core::{
+    DeltaBatch, DeltaKind, RowIdentity, TableEvent, TableName, TableSchema, ViewDelta, ViewName, ZSet, duckdb_type,
+};
+use tidegate_duck::DuckBinder;
+use tidegate_engine::{Engine, EngineCheckpoint, EngineOptions, Program, RebuildScope, ViewDef};
+use tidegate_testkit::{Multiset, Oracle, TableContents, Tolerance, ViewRows};
+
+pub fn table(name: &str, columns: &[(&str, &str)], key: Option<Vec<usize>>) -> TableSchema {
+    let fields: Vec<_> = columns
+        .iter()
+        .map(|(column, duckdb)| duckdb_type::field(*column, duckdb, true).expect("the type travels"))
+        .collect();
+    TableSchema {
+        name: TableName::new("lake", "main", name),
+        incarnation: 1,
+        columns: Arc::new(Schema::new(fields)),
+        identity: key.map_or(RowIdentity::WholeRow, RowIdentity::Key),
+    }
+}
+
+pub fn options(workers: usize) -> EngineOptions {
+    EngineOptions { workers, memory_limit: None }
+}
+
+pub struct Harness {
+    pub engine: Option<Engine>,
+    pub tables: BTreeMap<TableName, TableContents>,
+    pub views: Vec<(ViewName, String)>,
+    pub tolerances: BTreeMap<ViewName, Tolerance>,
+    state: BTreeMap<ViewName, Multiset>,
+    oracle: Oracle,
+    folder: TempDir,
+}
+
+impl Harness {
+    pub fn new(tables: &[TableSchema], views: &[(&str, &str)], workers: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let engine = Engine::create(folder.path(), options(workers)).expect("the engine starts");
+        Harness {
+            engine: Some(engine),
+            tables: tables.iter().map(|table| (table.name.clone(), TableContents::new(table.clone()))).collect(),
+            views: views.iter().map(|(name, sql)| (ViewName::from(*name), (*sql).to_owned())).collect(),
+            tolerances: BTreeMap::new(),
+            state: BTreeMap::new(),
+            oracle: Oracle::new().expect("DuckDB opens"),
+            folder,
+        }
+    }
+
+    pub fn program(&self) -> Program {
+        let tables = self.tables.values().map(|contents| contents.schema().clone()).collect();
+        let views =
+            self.views.iter().map(|(name, sql)| ViewDef { name: name.clone(), sql: sql.clone(), key: None }).collect();
+        let binder = DuckBinder;
+        Program::plan(tables, views, &binder).unwrap_or_else(|errors| panic!("{errors:#?}"))
+    }
+
+    pub fn engine(&mut self) -> &mut Engine {
+        self.engine.as_mut().expect("the engine is open")
+    }
+
+    /// Applies an event to the model and feeds it.
+    pub fn feed(&mut self, table: &TableName, event: TableEvent) {
+        self.tables.get_mut(table).expect("the table is known").apply(&event);
+        self.engine().feed(table, event).expect("the event is taken");
+    }
+
+    /// Ends the epoch and compares everything with the oracle.
+    pub fn step(&mut self, what: &str) -> Vec<ViewDelta> {
+        let deltas = self.engine().step().unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        self.apply(&deltas, what);
+        self.check(what);
+        deltas
+    }
+
+    /// Loads what a rebuild asks for, and compares.
+    pub fn rebuild(&mut self, scope: RebuildScope, what: &str) -> Vec<ViewDelta> {
+        let program = self.program();
+        let wanted = self.engine().begin_rebuild(program, scope).expect("the rebuild begins");
+        for name in &wanted {
+            if let Some(event) = self.tables[name].as_event() {
+                self.engine().load(name, event).expect("the table loads");
+            }
+        }
+        let deltas = self.engine().finish_rebuild().unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        self.apply(&deltas, what);
+        self.check(what);
+        deltas
+    }
+
+    pub fn checkpoint(&mut self) -> EngineCheckpoint {
+        let saved = self.engine().checkpoint().expect("the checkpoint is saved");
+        // It must survive as JSON.
+        serde_json::from_str(&serde_json::to_string(&saved).expect("it is JSON")).expect("it is read back")
+    }
+
+    /// Drops the engine and continues from a checkpoint.
+    pub fn resume(&mut self, checkpoint: &EngineCheckpoint, workers: usize) {
+        self.engine = None;
+        let engine = Engine::resume(self.folder.path(), options(workers), checkpoint);
+        self.engine = Some(engine.unwrap_or_else(|error| panic!("{error:?}")));
+    }
+
+    fn apply(&mut self, deltas: &[ViewDelta], what: &str) {
+        for delta in deltas {
+            match delta.kind {
+                DeltaKind::Replace => {
+                    assert!(delta.batches.is_empty(), "{what}: a replacement carries no batches");
+                    let rows = self.rows(&delta.view);
+                    self.state.insert(delta.view.clone(), rows);
+                }
+                DeltaKind::Changes => {
+                    assert!(!delta.batches.is_empty(), "{what}: {} has an empty delta", delta.view);
+                    let state = self.state.entry(delta.view.clone()).or_default();
+                    for batch in &delta.batches {
+                        check_copies(state, batch, what);
+                        state.apply_delta(batch);
+                    }
+                }
+            }
+        }
+    }
+
+    fn rows(&mut self, view: &ViewName) -> Multiset {
+        let rows = self.engine().rows(view).expect("the view is known");
+        let chunks: Vec<ZSet> = rows.map(|chunk| chunk.expect("the chunk is read")).collect();
+        Multiset::of_zsets(&chunks)
+    }
+
+    /// Compares the deltas' sum, the view state and the row count of every view with the oracle.
+    pub fn check(&mut self, what: &str) {
+        self.oracle.load(self.tables.values()).expect("the oracle takes the tables");
+        let expected = self.oracle.views(&self.views).expect("the oracle recomputes the views");
+        let program = self.engine().program().expect("there is a program").clone();
+        for ((name, _), expected) in self.views.clone().iter().zip(expected) {
+            let info = &program.views().iter().find(|view| view.info.name == *name).expect("the view is planned").info;
+            let field_type = |field: &arrow::datatypes::FieldRef| type_of(field).unwrap_or_default().to_owned();
+            let columns = info.schema.fields().iter().map(|f| (f.name().clone(), field_type(f))).collect();
+            let tolerance = self.tolerances.get(name).cloned().unwrap_or_default();
+            let from_state = ViewRows { columns, rows: self.rows(name) };
+            from_state.assert_equals(&expected, &tolerance, &format!("{what}: state of {name}"));
+            let from_deltas = self.state.entry(name.clone()).or_default().clone();
+            from_deltas.assert_equals(&from_state.rows, &format!("{what}: deltas of {name}"));
+            let stats = self.engine().stats();
+            let rows = stats.iter().find(|stats| stats.view == *name).expect("the view has figures").rows;
+            assert_eq!(rows as i64, expected.rows.len(), "{what}: row count of {name}");
+        }
+    }
+}
+
+fn check_copies(state: &Multiset, batch: &DeltaBatch, what: &str) {
+    for row in 0..batch.len() {
+        let key = tidegate_testkit::multiset::row_of(batch.rows.columns(), row);
+        assert_eq!(batch.copies_before.value(row), state.copies(&key), "{what}: copies before");
+        assert_eq!(batch.weights.value(row).signum(), batch.change[row].sign(), "{what}: label and weight");
+    }
+}
