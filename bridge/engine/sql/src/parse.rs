@@ -121,7 +121,7 @@ mod tests {
         let insert = parse("\n  INSERT INTO t VALUES (1)").unwrap_err();
         assert!(insert.message.starts_with("INSERT INTO is not a query"), "{insert}");
         assert_eq!(insert.location, Some(Location::new(2, 3)));
-        let wrong = parse("SELECT a FROM t\nWHERE WHERE").unwrap_err();
+        let wrong = parse("SELECT a FROM t\nWHERE )").unwrap_err();
         assert_eq!(wrong.location.map(|l| l.line), Some(2), "{wrong}");
     }
 }

@@ -11,6 +11,7 @@ use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Expr, Signatu
 
 use super::bound::{Bound, Kind};
 use super::coercion::is_numeric;
+use super::compare::canonical;
 use crate::error::Refusal;
 use crate::explain::type_name;
 
@@ -146,9 +147,10 @@ pub(super) fn bind(
         signature: Signature::user_defined(Volatility::Immutable),
     };
     let function = Arc::new(AggregateUDF::from(aggregate));
+    let argument = if distinct { canonical(argument.expr, &argument.data_type) } else { argument.expr };
     Ok(Expr::AggregateFunction(AggregateFunction::new_udf(
         function,
-        vec![argument.expr],
+        vec![argument],
         distinct,
         filter.map(Box::new),
         Vec::new(),

@@ -41,7 +41,7 @@ pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
             Ok(LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(Arc::new(input), node.alias)?))
         }
         LogicalPlan::Distinct(Distinct::All(input)) => {
-            let input = bind_plan(Arc::unwrap_or_clone(input))?;
+            let input = one_float(bind_plan(Arc::unwrap_or_clone(input))?)?;
             Ok(LogicalPlan::Distinct(Distinct::All(Arc::new(input))))
         }
         LogicalPlan::Union(node) => union(node),
@@ -53,6 +53,19 @@ pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
             )))
         }
     }
+}
+
+/// The rows with equal floats made the same bits.
+fn one_float(input: LogicalPlan) -> Result<LogicalPlan, Refusal> {
+    if !input.schema().fields().iter().any(|f| f.data_type().is_floating()) {
+        return Ok(input);
+    }
+    let columns = input.schema().iter().map(|(qualifier, field)| {
+        let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+        named(canonical(column, field.data_type()), qualifier, field.name())
+    });
+    let columns = columns.collect();
+    Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(input))?))
 }
 
 /// An expression under a column's name; a column that has it already is left alone.

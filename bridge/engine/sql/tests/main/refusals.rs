@@ -2,8 +2,10 @@
 
 use crate::world::World;
 
-/// SQL, line and column if known, and words of the message.
-const REFUSALS: &[(&str, Option<(u64, u64)>, &[&str])] = &[
+/// SQL, line and column if they are checked, and words of the message.
+type Case = (&'static str, Option<(u64, u64)>, &'static [&'static str]);
+
+const REFUSALS: &[Case] = &[
     ("SELECT id FROM lake.orders ORDER BY id", None, &["ORDER BY", "a view is a multiset", "order when you query it"]),
     ("SELECT id FROM lake.orders LIMIT 3", None, &["LIMIT", "when you query"]),
     ("SELECT id FROM lake.orders ORDER BY id LIMIT 3", None, &["ORDER BY with LIMIT"]),

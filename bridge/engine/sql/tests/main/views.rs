@@ -67,6 +67,14 @@ const VIEWS: &[&str] = &[
     "SELECT count(*) FILTER (WHERE id > 3) - count(*) AS d FROM lake.orders",
     "SELECT sum(CASE WHEN note = 'x' THEN amount ELSE 0 END) AS x, sum(amount) AS total FROM lake.orders",
     "SELECT mean(id) FROM lake.orders",
+    "SELECT count(NULL), count(1), count('x'), sum(1), min('x'), max(NULL) FROM lake.orders",
+    "SELECT note, sum(amount * (1 - 0.05) * (1 + id)), count(*) FROM lake.orders WHERE placed <= DATE '2024-03-01' - INTERVAL '20' DAY GROUP BY note",
+    "SELECT sum(amount * 0.1) AS r FROM lake.orders WHERE placed >= DATE '2024-01-01' AND placed < DATE '2024-01-01' + INTERVAL '1' YEAR AND amount BETWEEN 6.5 - 0.5 AND 12",
+    "SELECT c.name, o.placed, sum(o.amount) FROM app.customers c, lake.orders o WHERE c.region = 'north' AND c.id = o.customer AND o.placed < DATE '2024-06-01' GROUP BY c.name, o.placed",
+    "SELECT a.note, count(*) FROM lake.orders a JOIN lake.orders b ON a.note = b.note AND a.customer IS NOT DISTINCT FROM b.customer WHERE a.amount < b.amount OR a.id = b.id GROUP BY a.note",
+    "SELECT DISTINCT x FROM (SELECT d AS x FROM lake.t UNION ALL SELECT d2 FROM lake.t)",
+    "SELECT region, count(*) FROM app.customers GROUP BY region, region",
+    "SELECT count(DISTINCT x), count(*) FROM (SELECT d AS x FROM lake.t UNION ALL SELECT d2 FROM lake.t)",
 ];
 
 #[test]
