@@ -7,8 +7,8 @@ use tidegate_core::{Frontier, Position, RowIdentity, ViewName};
 use tidegate_engine::{Input, Program};
 
 use crate::error::chain;
-use crate::state::StateFile;
 use crate::near::did_you_mean;
+use crate::state::StateFile;
 use crate::{Connectors, PipelineConfig, SinkSlot, planner};
 
 /// What was found; one run shows all faults.

@@ -45,6 +45,9 @@ impl CheckpointFile {
     pub const FORMAT: u32 = FORMAT;
 }
 
+/// A checkpoint in the folder, as far as it can be read.
+pub type Listed = (Epoch, Result<CheckpointFile, RuntimeError>);
+
 /// The folder of checkpoints.
 #[derive(Debug)]
 pub struct Checkpoints {
@@ -59,7 +62,7 @@ impl Checkpoints {
     }
 
     /// Every checkpoint, newest first; the ones that cannot be read come as their error.
-    pub fn list(&self) -> Result<Vec<(Epoch, Result<CheckpointFile, RuntimeError>)>, RuntimeError> {
+    pub fn list(&self) -> Result<Vec<Listed>, RuntimeError> {
         let mut epochs = self.epochs()?;
         epochs.reverse();
         Ok(epochs.into_iter().map(|epoch| (epoch, self.read(epoch))).collect())

@@ -111,8 +111,9 @@ impl DeltaLog {
             }
         }
         let record = DeltaRecord { header: header.clone(), previous, parts };
-        let json = serde_json::to_vec(&record)
-            .map_err(|error| RuntimeError::Bug(format!("the deltas of epoch {} cannot be written: {error}", header.epoch)))?;
+        let json = serde_json::to_vec(&record).map_err(|error| {
+            RuntimeError::Bug(format!("the deltas of epoch {} cannot be written: {error}", header.epoch))
+        })?;
         let stored = self.segments.append(header.epoch, &json, &mut &payload[..], payload.len() as u64)?;
         self.records.push((Arc::new(record), stored));
         failpoint::hit("delta_log.written");
@@ -122,7 +123,8 @@ impl DeltaLog {
     /// The deltas of a view after epoch `after`, epoch by epoch; reads as it is driven and stays
     /// valid while the log is appended to.
     pub fn changes(&self, view: &ViewName, after: Epoch) -> DeltaReader {
-        let records = self.records.iter().filter(|(record, _)| record.header.epoch > after).cloned().collect::<Vec<_>>();
+        let records =
+            self.records.iter().filter(|(record, _)| record.header.epoch > after).cloned().collect::<Vec<_>>();
         DeltaReader { view: view.clone(), records: records.into_iter(), current: None }
     }
 
@@ -236,7 +238,11 @@ mod tests {
     }
 
     fn changes(view: &str, names: &[&str]) -> ViewDelta {
-        ViewDelta { view: view.into(), kind: DeltaKind::Changes, batches: names.iter().map(|name| batch(name)).collect() }
+        ViewDelta {
+            view: view.into(),
+            kind: DeltaKind::Changes,
+            batches: names.iter().map(|name| batch(name)).collect(),
+        }
     }
 
     fn fill(log: &mut DeltaLog) {
@@ -253,7 +259,8 @@ mod tests {
         let log = DeltaLog::open(dir.path()).unwrap();
         assert_eq!(log.last(), Some(Epoch(5)));
         let read: Vec<_> = log.changes(&"a".into(), Epoch(2)).map(Result::unwrap).collect();
-        let names: Vec<_> = read.iter().map(|(h, b)| (h.epoch.0, b.rows.column(1).as_string::<i32>().value(0))).collect();
+        let names: Vec<_> =
+            read.iter().map(|(h, b)| (h.epoch.0, b.rows.column(1).as_string::<i32>().value(0))).collect();
         assert_eq!(names, [(3, "x"), (3, "y"), (5, "w")]);
         let (expected, found) = (batch("x"), &read[0].1);
         assert_eq!((&expected.rows, &expected.weights), (&found.rows, &found.weights));

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use tidegate_core::{Epoch, ErrorKind, EpochHeader, Frontier, Micros, SourceId, ViewDelta, ViewName, DeltaKind, failpoint};
+use tidegate_core::{
+    DeltaKind, Epoch, EpochHeader, ErrorKind, Frontier, Micros, SourceId, ViewDelta, ViewName, failpoint,
+};
 
 use crate::epoch_time::epoch_time;
 use crate::log::hash::{ContentHash, epoch_hash};

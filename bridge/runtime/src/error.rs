@@ -43,7 +43,9 @@ pub enum RuntimeError {
         source: object_store::Error,
     },
     /// Another process works on the state folder.
-    #[error("state folder {dir} is in use by process {pid}: stop that process, or give this pipeline its own state_dir")]
+    #[error(
+        "state folder {dir} is in use by process {pid}: stop that process, or give this pipeline its own state_dir"
+    )]
     Locked {
         /// The folder.
         dir: PathBuf,

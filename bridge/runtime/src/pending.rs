@@ -136,7 +136,8 @@ mod tests {
     }
 
     fn push(pending: &mut Pending, epoch: u64, previous: u64) {
-        let replace = ViewDelta { view: ViewName::new(format!("v{epoch}")), kind: DeltaKind::Replace, batches: Vec::new() };
+        let replace =
+            ViewDelta { view: ViewName::new(format!("v{epoch}")), kind: DeltaKind::Replace, batches: Vec::new() };
         pending.push(header(epoch), Link::from(&header(previous)), vec![replace]);
     }
 

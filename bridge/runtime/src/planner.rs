@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidegate_core::{Binder, ConnectorError, Frontier, Source, SourceId, TableName, TableSchema, ViewName};
 use tidegate_engine::{Program, ViewDef, table_references};
 
-use crate::near::did_you_mean;
 use crate::RuntimeError;
+use crate::near::did_you_mean;
 
 /// What planning found.
 #[derive(Debug)]
@@ -43,7 +43,12 @@ impl Planned {
 
 /// Plans the views over the tables as they are at `at`; sources that `at` does not name are looked
 /// at where they stand. Reads only.
-pub async fn plan(sources: &mut [&mut Box<dyn Source>], views: &[ViewDef], binder: &dyn Binder, at: &Frontier) -> Planned {
+pub async fn plan(
+    sources: &mut [&mut Box<dyn Source>],
+    views: &[ViewDef],
+    binder: &dyn Binder,
+    at: &Frontier,
+) -> Planned {
     let mut planned = Planned {
         program: None,
         sound: None,
@@ -59,7 +64,7 @@ pub async fn plan(sources: &mut [&mut Box<dyn Source>], views: &[ViewDef], binde
         let used = references.values().flatten().any(|parts| parts.len() > 1 && parts[0].eq_ignore_ascii_case(&name));
         catalog.sources.push(name);
         if used {
-            look_at(&mut **source, at, &mut catalog, &mut planned).await;
+            look_at(source, at, &mut catalog, &mut planned).await;
         }
     }
     let mut wanted = BTreeSet::new();

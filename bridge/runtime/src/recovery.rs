@@ -9,7 +9,7 @@ use tidegate_core::{ErrorKind, Frontier};
 use tidegate_engine::{Engine, EngineCheckpoint, EngineOptions, Program};
 
 use crate::check::unknown_view;
-use crate::checkpoint::{CheckpointFile, Checkpoints};
+use crate::checkpoint::{CheckpointFile, Checkpoints, Listed};
 use crate::delivery::Driver;
 use crate::error::chain;
 use crate::history::History;
@@ -109,8 +109,7 @@ impl Parts {
         let (program, positions) = self.plan(&Frontier::new()).await?;
         self.open_sinks_of_new(&program).await?;
         let engine = new_engine(&self.config.state_dir, &self.config, &state)?;
-        let mut pipeline =
-            self.assemble(lock, state, engine, log, Change::Load(Box::new(program), positions))?;
+        let mut pipeline = self.assemble(lock, state, engine, log, Change::Load(Box::new(program), positions))?;
         pipeline.pending.cut_unless(|_| false)?;
         Ok(pipeline)
     }
@@ -313,9 +312,7 @@ fn is_incompatible(error: &RuntimeError) -> bool {
 }
 
 /// The checkpoints that can be read, newest first.
-fn readable(
-    found: Vec<(tidegate_core::Epoch, Result<CheckpointFile, RuntimeError>)>,
-) -> Result<Vec<CheckpointFile>, RuntimeError> {
+fn readable(found: Vec<Listed>) -> Result<Vec<CheckpointFile>, RuntimeError> {
     let (mut good, mut bad) = (Vec::new(), None);
     for (epoch, file) in found {
         match file {

@@ -4,8 +4,8 @@ use tidegate_core::{ErrorKind, ViewDelta};
 use tidegate_engine::{Program, RebuildScope};
 
 use crate::checkpoint::CheckpointFile;
-use crate::log::header::{Link, RecordKind};
 use crate::log::LogRecord;
+use crate::log::header::{Link, RecordKind};
 use crate::observer::Progress;
 use crate::pipeline::{Change, LastEpoch, Pipeline};
 use crate::recovery::Tail;
@@ -36,7 +36,8 @@ impl Pipeline {
             self.connect_sinks(false).await?;
             // What a target lacks as a whole it gets as of the epoch that made it new.
             let here = checkpoint.header.epoch;
-            let behind = self.drivers.iter().map(|driver| driver.needs_replace(&self.pending) && driver.is_within(here));
+            let behind =
+                self.drivers.iter().map(|driver| driver.needs_replace(&self.pending) && driver.is_within(here));
             let behind: Vec<bool> = behind.collect();
             if !records.is_empty() {
                 let mut behind = behind.into_iter();
@@ -139,7 +140,8 @@ impl Pipeline {
                       again, and bring each sink in line with 'tidegate resync PIPELINE SINK'",
         };
         let (epoch, origin) = (record.header.header.epoch, &record.header.origin);
-        let definition = origin.definition.clone().ok_or_else(|| unreadable(format!("has no program in epoch {epoch}")))?;
+        let definition =
+            origin.definition.clone().ok_or_else(|| unreadable(format!("has no program in epoch {epoch}")))?;
         let definition = serde_json::from_value(definition)
             .map_err(|error| unreadable(format!("has a program in epoch {epoch} that is not readable ({error})")))?;
         let program = Program::from_definition(definition)

@@ -48,7 +48,7 @@ pub async fn resync(
 
 /// What a sink gets of a view.
 enum Correction {
-    Changes(DeltaBatch),
+    Changes(Box<DeltaBatch>),
     Replace,
 }
 
@@ -107,7 +107,7 @@ impl Pipeline {
             let content = match correction {
                 Correction::Changes(batch) if batch.is_empty() => ViewContent::Changes(stream::empty().boxed()),
                 Correction::Changes(batch) => {
-                    let batch = EpochBatch { header: header.clone(), batch };
+                    let batch = EpochBatch { header: header.clone(), batch: *batch };
                     ViewContent::Changes(stream::iter([Ok(batch)]).boxed())
                 }
                 Correction::Replace => {
@@ -154,7 +154,7 @@ impl Pipeline {
         for chunk in self.rows(&info.name)? {
             difference.collect(chunk?.rows())?;
         }
-        Ok(Correction::Changes(difference.finish(info)?))
+        Ok(Correction::Changes(Box::new(difference.finish(info)?)))
     }
 }
 
@@ -186,7 +186,8 @@ fn tally(
     copies: &mut HashMap<Digest, Copies>,
     add: impl Fn(&mut Copies, i64),
 ) -> Result<(), RuntimeError> {
-    each_row(rows, |row, bytes| add(copies.entry(digest(bytes)).or_default(), weights.value(row))).map_err(not_comparable)
+    each_row(rows, |row, bytes| add(copies.entry(digest(bytes)).or_default(), weights.value(row)))
+        .map_err(not_comparable)
 }
 
 fn not_comparable(error: arrow::error::ArrowError) -> RuntimeError {

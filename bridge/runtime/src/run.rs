@@ -183,7 +183,10 @@ impl Pipeline {
     /// Whether every source said last that nothing is left.
     fn is_caught_up(&self) -> bool {
         let used = |feed: &&crate::pipeline::Feed| self.positions.get(feed.id()).is_some();
-        self.feeds.iter().filter(used).all(|feed| feed.idle_since.is_some() || feed.head.as_ref() == self.positions.get(feed.id()))
+        self.feeds
+            .iter()
+            .filter(used)
+            .all(|feed| feed.idle_since.is_some() || feed.head.as_ref() == self.positions.get(feed.id()))
     }
 
     /// What is due beside the rounds.

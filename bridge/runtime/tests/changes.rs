@@ -111,3 +111,29 @@ async fn a_changed_view_whose_snapshot_has_expired_is_loaded_from_the_present() 
     h.once().await.unwrap();
     h.assert_current();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_epoch_that_a_view_cannot_follow_waits_for_other_sql() {
+    let mut h = Harness::new();
+    // Names look like "name 1" or are NULL, and 'name' is not a number: id 3 has no name.
+    h.source = tidegate_testkit::MemorySource::new("lake", [table("t", &[])]);
+    h.source.commit([rows("t", &[3], 1)]);
+    h.views.push(view("n", "SELECT CAST(name AS BIGINT) AS n FROM lake.t"));
+    h.once().await.unwrap();
+    h.source.commit([rows("t", &[6], 1)]);
+    h.sinks[0].inject(tidegate_testkit::SinkFault::Before(ErrorKind::Bug));
+    h.once().await.unwrap_err();
+    h.source.commit([rows("t", &[7], 1)]);
+    for _ in 0..2 {
+        let error = h.once().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Stop, "{error}");
+        assert!(error.to_string().contains("epoch 3 cannot be applied; change the SQL of the view"), "{error}");
+    }
+    h.views[2] = view("n", "SELECT CAST(id AS BIGINT) AS n FROM lake.t");
+    let summary = h.once().await.unwrap();
+    assert_eq!((summary.epochs, summary.epoch), (1, Epoch(4)));
+    assert_eq!(h.sinks[0].contents(&"n".into()).unwrap().len(), 3);
+    h.views.truncate(2);
+    h.once().await.unwrap();
+    h.assert_current();
+}

@@ -44,7 +44,8 @@ async fn the_epoch_of_a_resync_survives_a_restart() {
     h.sinks[0].tamper(&"a".into(), &change(&[1], 1));
     h.resync("mart").await.unwrap();
     // Without its checkpoint it comes from the log.
-    let newest = std::fs::read_dir(h.state_dir().join("checkpoints")).unwrap().map(|e| e.unwrap().path()).max().unwrap();
+    let newest =
+        std::fs::read_dir(h.state_dir().join("checkpoints")).unwrap().map(|e| e.unwrap().path()).max().unwrap();
     std::fs::remove_file(newest).unwrap();
     h.source.commit([rows("t", &[13], 1)]);
     assert_eq!(h.once().await.unwrap().epoch, Epoch(3));

@@ -1,11 +1,13 @@
 //! The undisturbed loop.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_core::{Epoch, Frontier, Micros, Position, SnapshotId, SourceId};
-use tidegate_runtime::{RunUntil, StopSignal, read_status};
+use tidegate_core::{Epoch, Frontier, Micros, Position, SnapshotId, SourceId, TableEvent, ZSet};
+use tidegate_runtime::{Pipeline, RunUntil, Silent, SourceSlot, StopSignal, read_status};
+use tidegate_testkit::MemorySource;
 
-use crate::harness::{Harness, rows, view};
+use crate::harness::{Harness, batch, rows, table, view};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_run_loads_and_later_ones_follow() {
@@ -97,7 +99,8 @@ async fn runs_until_a_frontier_an_epoch_or_a_signal() {
     for id in 0..6 {
         h.source.commit([rows("t", &[id], 1)]);
     }
-    let at = |snapshot| Frontier::new().with(SourceId::new("memory", "lake"), Position::SnapshotId(SnapshotId(snapshot)));
+    let at =
+        |snapshot| Frontier::new().with(SourceId::new("memory", "lake"), Position::SnapshotId(SnapshotId(snapshot)));
     let mut pipeline = h.open().await.unwrap();
     let summary = pipeline.run(RunUntil::Frontier(at(3)), StopSignal::new()).await.unwrap();
     assert_eq!((summary.epoch, summary.frontier), (Epoch(3), at(3)));
@@ -118,6 +121,34 @@ async fn runs_until_a_frontier_an_epoch_or_a_signal() {
     h.assert_current();
     drop(pipeline);
     assert_eq!(h.open().await.unwrap().epoch(), Epoch(8));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_sources_share_an_epoch() {
+    let mut h = Harness::new();
+    let mut schema = table("t", &[]);
+    schema.name.source = "app".to_owned();
+    let app = MemorySource::new("app", [schema.clone()]);
+    let insert = |id| {
+        let rows = TableEvent::Rows(ZSet::uniform(batch(&table("t", &[]), &[id]), 1));
+        (schema.name.clone(), rows)
+    };
+    h.views.push(view("c", "SELECT * FROM app.t"));
+    let open = || async {
+        let mut connectors = h.connectors();
+        connectors.sources.push(SourceSlot { source: Box::new(app.clone()), poll_interval: Duration::from_millis(10) });
+        Pipeline::open(h.config(), connectors, Arc::new(Silent)).await.unwrap()
+    };
+    open().await.run_once().await.unwrap();
+    app.commit([insert(1)]);
+    h.source.commit([rows("t", &[5], 1)]);
+    let summary = open().await.run_once().await.unwrap();
+    assert_eq!((summary.epochs, summary.source_rows), (1, 2));
+    assert_eq!(summary.frontier.to_string(), r#"{"memory:app":{"snapshot_id":1},"memory:lake":{"snapshot_id":2}}"#);
+    app.commit([insert(2)]);
+    let summary = open().await.run_once().await.unwrap();
+    assert_eq!((summary.epochs, summary.view_rows[&"a".into()], summary.view_rows[&"c".into()]), (1, 0, 1));
+    assert_eq!(h.sinks[0].contents(&"c".into()).unwrap().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

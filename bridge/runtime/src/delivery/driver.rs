@@ -83,8 +83,8 @@ impl Driver {
         if self.held.is_none() {
             return Ok(());
         }
-        let views = self.views.iter().map(|info| &info.name);
-        views.map(|view| align(&self.name, view, self.held(view), history, pending).map(drop)).collect()
+        let mut views = self.views.iter().map(|info| &info.name);
+        views.try_for_each(|view| align(&self.name, view, self.held(view), history, pending).map(drop))
     }
 
     /// Opens it and compares it with our history. While a sink is resynced (`resync`), it is left
@@ -208,11 +208,8 @@ impl Driver {
                     ViewContent::Replace(rows_stream(rows, header.clone()))
                 }
             };
-            let commit = commits.entry(after).or_insert_with(|| Commit {
-                after,
-                header: header.clone(),
-                views: Vec::new(),
-            });
+            let commit =
+                commits.entry(after).or_insert_with(|| Commit { after, header: header.clone(), views: Vec::new() });
             commit.views.push(ViewCommit { view: info.clone(), content });
         }
         Ok(commits.into_values().collect())

@@ -29,7 +29,9 @@ where
 {
     let batches = rows.map(move |chunk| match chunk {
         Ok(zset) => Ok(EpochBatch { header: header.clone(), batch: inserts(zset) }),
-        Err(error) => Err(ConnectorError::new(ErrorKind::Bug, format!("the view state cannot be read: {}", chain(&error)))),
+        Err(error) => {
+            Err(ConnectorError::new(ErrorKind::Bug, format!("the view state cannot be read: {}", chain(&error))))
+        }
     });
     futures::stream::iter(batches).boxed()
 }

@@ -134,7 +134,8 @@ impl InputLog {
                 });
             }
             if let Some(last) = records.last()
-                && (header.previous.epoch != last.header.header.epoch || header.previous.hash != last.header.header.hash)
+                && (header.previous.epoch != last.header.header.epoch
+                    || header.previous.hash != last.header.header.hash)
             {
                 return Err(RuntimeError::LogForeign {
                     log: self.name(),

@@ -105,7 +105,8 @@ impl Objects {
     pub async fn read(&self, path: &Path) -> Result<(Vec<u8>, Fetched), RuntimeError> {
         let object = self.get(path).await?;
         let url = self.name(path);
-        let damaged = |offset, fact: &str| RuntimeError::LogDamaged { file: url.clone(), offset, fact: fact.to_owned() };
+        let damaged =
+            |offset, fact: &str| RuntimeError::LogDamaged { file: url.clone(), offset, fact: fact.to_owned() };
         let in_memory = |_| damaged(0, "the object ends within a record");
         let len = object.len() as u64;
         match record::look(&mut &object[..], len, 0).map_err(in_memory)? {

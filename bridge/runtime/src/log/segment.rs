@@ -5,6 +5,7 @@
 //! segment can be incomplete, and it is cut off when the folder is opened: its append never
 //! returned.
 
+use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -60,9 +61,7 @@ impl Stored {
     pub fn read(&self, from: u64, len: u64) -> Result<Vec<u8>, RuntimeError> {
         assert!(from + len <= self.extent.payload_len, "sections lie within the payload");
         let mut part = vec![0; len as usize];
-        self.open()?
-            .read_at(self.extent.payload + from, &mut part)
-            .map_err(RuntimeError::io("read", &self.path))?;
+        self.open()?.read_at(self.extent.payload + from, &mut part).map_err(RuntimeError::io("read", &self.path))?;
         Ok(part)
     }
 
@@ -165,11 +164,8 @@ impl Segments {
 
     fn roll(&mut self, first: Epoch) -> Result<(), RuntimeError> {
         let path = self.dir.join(format!("{}-{}.log", self.prefix, first.digits()));
-        let file = OpenOptions::new()
-            .append(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(RuntimeError::io("create", &path))?;
+        let file =
+            OpenOptions::new().append(true).create_new(true).open(&path).map_err(RuntimeError::io("create", &path))?;
         durable::sync_dir(&self.dir)?;
         self.tail = Some(file);
         self.segments.push(Segment { first, path: Arc::new(path), len: 0 });
@@ -180,7 +176,7 @@ impl Segments {
     /// of earlier epochs in that segment come too.
     pub fn scan(&self, from: Epoch) -> Scan {
         let start = self.segments.iter().rposition(|segment| segment.first <= from).unwrap_or(0);
-        Scan { segments: self.segments[start..].to_vec().into_iter(), file: None, offset: 0 }
+        Scan { segments: self.segments[start..].iter().cloned().collect(), file: None, offset: 0 }
     }
 
     /// Removes a record and everything after it.
@@ -209,7 +205,7 @@ impl Segments {
             if pair[1].first > epoch.next() {
                 break;
             }
-            let mut next = Scan { segments: vec![pair[1].clone()].into_iter(), file: None, offset: 0 };
+            let mut next = Scan { segments: [pair[1].clone()].into(), file: None, offset: 0 };
             match next.next().transpose()? {
                 Some((header, _)) if may_go(&header) => gone += 1,
                 _ => break,
@@ -240,7 +236,7 @@ impl Segments {
 /// Iterates over records: header and place.
 #[derive(Debug)]
 pub struct Scan {
-    segments: std::vec::IntoIter<Segment>,
+    segments: VecDeque<Segment>,
     file: Option<(Segment, File)>,
     offset: u64,
 }
@@ -251,7 +247,7 @@ impl Iterator for Scan {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let Some((segment, file)) = self.file.as_mut() else {
-                let segment = self.segments.next()?;
+                let segment = self.segments.pop_front()?;
                 match File::open(&*segment.path) {
                     Ok(file) => self.file = Some((segment, file)),
                     Err(error) => return Some(Err(RuntimeError::io("open", &segment.path)(error))),
@@ -406,9 +402,8 @@ mod tests {
             let mut flipped = whole.clone();
             flipped[at] ^= 0x40;
             fs::write(&*path, &flipped).unwrap();
-            let read = Segments::open(dir.path(), "input", 1 << 20).and_then(|log| {
-                log.scan(Epoch(1)).try_for_each(|record| record?.1.verify())
-            });
+            let read = Segments::open(dir.path(), "input", 1 << 20)
+                .and_then(|log| log.scan(Epoch(1)).try_for_each(|record| record?.1.verify()));
             let error = read.unwrap_err();
             assert!(error.to_string().contains("input-00000000000000000001.log"), "{error}");
             assert_eq!(fs::read(&*path).unwrap(), flipped, "damage is left as it was found");

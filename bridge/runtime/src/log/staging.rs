@@ -63,7 +63,8 @@ impl Staging {
         if event.rows() == 0 && matches!(event, TableEvent::Rows(_) | TableEvent::Keyed(_)) {
             return Ok(());
         }
-        let unencodable = |error: ArrowError| RuntimeError::Bug(format!("events of {table} cannot be encoded: {error}"));
+        let unencodable =
+            |error: ArrowError| RuntimeError::Bug(format!("events of {table} cannot be encoded: {error}"));
         self.hasher.update(&table, &event).map_err(unencodable)?;
         match &mut self.payload {
             Payload::Memory(bytes) => {
@@ -130,12 +131,7 @@ impl Staging {
 
     /// What was collected.
     pub fn finish(self) -> Staged {
-        Staged {
-            sections: self.sections,
-            content: self.hasher.finish(),
-            payload: self.payload,
-            events: self.events,
-        }
+        Staged { sections: self.sections, content: self.hasher.finish(), payload: self.payload, events: self.events }
     }
 }
 

@@ -110,16 +110,28 @@ async fn every_kind_of_event_comes_back() {
                 log.append(&record, Some(&mut staged)).await.unwrap();
                 previous = (&record.header).into();
                 let mut direct = Vec::new();
-                staged.drain(|table, event| Ok(direct.push((table, event)))).unwrap();
+                staged
+                    .drain(|table, event| {
+                        direct.push((table, event));
+                        Ok(())
+                    })
+                    .unwrap();
                 assert!(direct.iter().zip(every_kind()).all(|(a, b)| a.0 == b.0 && same(&a.1, &b.1)));
             }
             let log = InputLog::open(&location, dir.path(), LOG).unwrap();
             let records = log.records(Epoch(2)).await.unwrap();
             assert_eq!(records.len(), 1);
-            assert_eq!((&records[0].header.header).clone(), EpochHeader { hash: previous.hash, ..records[0].header.header.clone() });
+            assert_eq!(
+                records[0].header.header.clone(),
+                EpochHeader { hash: previous.hash, ..records[0].header.header.clone() }
+            );
             let mut read = Vec::new();
             let body = log.body(&records[0]).await.unwrap();
-            body.drain(&records[0].header.sections, |table, event| Ok(read.push((table, event)))).unwrap();
+            body.drain(&records[0].header.sections, |table, event| {
+                read.push((table, event));
+                Ok(())
+            })
+            .unwrap();
             assert_eq!(read.len(), every_kind().len());
             assert!(read.iter().zip(every_kind()).all(|(a, b)| a.0 == b.0 && same(&a.1, &b.1)));
         }
@@ -190,7 +202,11 @@ fn rows_count_as_a_zset() {
         content(vec![(table("b"), rows(&[1, 2, 3], &[1, -2, 1]))]),
         content(vec![(table("a"), rows(&[1, 2, 3], &[1, 2, 1]))]),
         content(vec![(table("a"), rows(&[1, 2, 4], &[1, -2, 1]))]),
-        content(vec![(table("a"), rows(&[1, 2], &[1, -2])), (table("a"), TableEvent::Truncate), (table("a"), rows(&[3], &[1]))]),
+        content(vec![
+            (table("a"), rows(&[1, 2], &[1, -2])),
+            (table("a"), TableEvent::Truncate),
+            (table("a"), rows(&[3], &[1])),
+        ]),
     ] {
         assert_ne!(other, whole);
     }
