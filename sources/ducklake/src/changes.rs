@@ -89,15 +89,18 @@ fn changes(
 }
 
 fn read(lake: &mut Lake, request: &Request, outlet: &Outlet<Outcome>) -> Result<Outcome, LakeError> {
-    lake.attached(|session| {
+    let head = lake.attached(|session| {
         let head = session.head()?;
         if request.from > head {
             return Err(LakeError::Behind { lake: session.lake.to_owned(), head, read: request.from });
         }
-        let end = request.until.map_or(head, |until| until.min(head));
-        if end <= request.from {
-            return Ok(Outcome::Idle);
-        }
+        Ok(head)
+    })?;
+    let end = request.until.map_or(head, |until| until.min(head));
+    if end <= request.from {
+        return Ok(Outcome::Idle);
+    }
+    lake.attached_anew(|session| {
         let outcome = Reading::new(session, request, outlet).run(end)?;
         // The stream cannot be taken back, so what expired under our hands voids it as an error.
         match &outcome {

@@ -1,9 +1,10 @@
 //! The connection to a lake: when it is attached, and what is let go between two calls.
 //!
 //! A catalog in a DuckDB file admits one process at a time, so it is attached only while a call
-//! runs. The others stay attached, and are attached anew after an error. The connection is the
-//! lake's own and never inside a transaction: reading the change feed inside one would show its
-//! uncommitted rows.
+//! runs. The others stay attached for questions to the catalog tables. Rows and columns are only read
+//! through a fresh attachment: the extension remembers what it knows of a schema version, and does
+//! not notice when a flush has dropped the inlined rows of it. The connection is the lake's own and
+//! never inside a transaction: reading the change feed inside one would show its uncommitted rows.
 
 use tidegate_duck::{Duck, DuckError, Extension, quote_ident, quote_literal};
 
@@ -54,7 +55,16 @@ impl Lake {
         }
     }
 
-    /// Runs something while the lake is attached.
+    /// Runs something that reads rows or columns of tables, through a fresh attachment.
+    pub fn attached_anew<T>(&mut self, run: impl FnOnce(&Session) -> Result<T, LakeError>) -> Result<T, LakeError> {
+        if let Some(duck) = self.duck.as_ref().filter(|_| self.is_attached) {
+            self.is_attached = false;
+            detach(&self.name, duck)?;
+        }
+        self.attached(run)
+    }
+
+    /// Runs something that asks catalog tables alone.
     pub fn attached<T>(&mut self, run: impl FnOnce(&Session) -> Result<T, LakeError>) -> Result<T, LakeError> {
         let Lake { name, attachment, duck, is_attached, .. } = self;
         let duck = match duck {
@@ -65,13 +75,13 @@ impl Lake {
             attach(name, attachment, duck)?;
             *is_attached = true;
         }
-        let session = Session { lake: name, duck, schema: attachment.schema.as_deref() };
+        let session = Session { lake: name, duck, kind: &attachment.catalog, schema: attachment.schema.as_deref() };
         let result = run(&session);
         if result.is_err() || matches!(attachment.catalog, Catalog::DuckDb(_)) {
             *is_attached = false;
-            let detached = duck.execute(&format!("DETACH {}", quote_ident(ALIAS)));
-            if let (Ok(_), Err(source)) = (&result, detached) {
-                return Err(LakeError::Duck { lake: name.clone(), doing: "letting go of the catalog", source });
+            let detached = detach(name, duck);
+            if let (Ok(_), Err(error)) = (&result, detached) {
+                return Err(error);
             }
         }
         result
@@ -98,7 +108,7 @@ fn attach(name: &str, attachment: &Attachment, duck: &Duck) -> Result<(), LakeEr
         return Err(LakeError::NoCatalog { lake: name.to_owned(), file: file.display().to_string() });
     }
     attach_with(name, attachment, duck, attachment.data_path.as_deref())?;
-    let session = Session { lake: name, duck, schema: attachment.schema.as_deref() };
+    let session = Session { lake: name, duck, kind: &attachment.catalog, schema: attachment.schema.as_deref() };
     let metadata = |key: &str| {
         let sql = format!("SELECT value FROM {} WHERE key = ? AND scope IS NULL", session.catalog("metadata"));
         session.values::<String>(&sql, [key], "reading the catalog")
@@ -110,26 +120,27 @@ fn attach(name: &str, attachment: &Attachment, duck: &Duck) -> Result<(), LakeEr
         }
         Ok(metadata("data_path")?.into_iter().next().unwrap_or_default())
     });
-    let detach = || {
-        duck.execute(&format!("DETACH {}", quote_ident(ALIAS))).map_err(|source| LakeError::Duck {
-            lake: name.to_owned(),
-            doing: "letting go of the catalog",
-            source,
-        })
-    };
     match checked {
         // A relative path in the catalog is relative to the pipeline file, not to wherever the
         // program was started.
         Ok(recorded) if attachment.data_path.is_none() && is_relative(&recorded) => {
-            detach()?;
+            detach(name, duck)?;
             attach_with(name, attachment, duck, Some(&absolute(&recorded, &attachment.base)))
         }
         Ok(_) => Ok(()),
         Err(error) => {
-            detach()?;
+            detach(name, duck)?;
             Err(error)
         }
     }
+}
+
+fn detach(name: &str, duck: &Duck) -> Result<(), LakeError> {
+    duck.execute(&format!("DETACH {}", quote_ident(ALIAS))).map_err(|source| LakeError::Duck {
+        lake: name.to_owned(),
+        doing: "letting go of the catalog",
+        source,
+    })
 }
 
 fn is_relative(path: &str) -> bool {
@@ -164,6 +175,8 @@ pub struct Session<'a> {
     pub lake: &'a str,
     /// The connection.
     pub duck: &'a Duck,
+    /// Where the catalog is.
+    pub kind: &'a Catalog,
     schema: Option<&'a str>,
 }
 

@@ -1,6 +1,6 @@
 //! What can go wrong with a lake, and what the caller can do about it.
 
-use tidegate_core::{ConnectorError, ErrorKind, Position, TableName, UnsupportedType};
+use tidegate_core::{ConnectorError, ErrorKind, Position, UnsupportedType};
 use tidegate_duck::DuckError;
 
 /// An error of a lake. `lake` is the source's name in the pipeline file.
@@ -43,7 +43,7 @@ pub enum LakeError {
         /// The source.
         lake: String,
         /// The table asked for.
-        table: TableName,
+        table: String,
         /// When.
         snapshot: u64,
         /// Tables with a similar name.
@@ -55,11 +55,25 @@ pub enum LakeError {
         /// The source.
         lake: String,
         /// The table.
-        table: TableName,
+        table: String,
         /// The column.
         column: String,
         /// Which type, and the way out.
         source: UnsupportedType,
+    },
+    /// DuckLake itself reads such a table wrongly.
+    #[error(
+        "source {lake}: table {table} has a column {column}, and the catalog is in SQLite: DuckLake then loses and \
+         repeats rows that it keeps in the catalog, because SQLite calls its own row numbers so; rename the column, or keep the catalog in \
+         PostgreSQL"
+    )]
+    SqliteRowid {
+        /// The source.
+        lake: String,
+        /// The table.
+        table: String,
+        /// The column, in its own case.
+        column: String,
     },
     /// A snapshot that was asked for by number is not there.
     #[error(
@@ -105,7 +119,7 @@ pub enum LakeError {
         /// The source.
         lake: String,
         /// The table.
-        table: TableName,
+        table: String,
     },
     /// A file that the catalog names is not there.
     #[error(
@@ -121,6 +135,12 @@ pub enum LakeError {
     /// A file was removed by upkeep of the lake while it was read.
     #[error("source {lake}: a file was merged or cleaned up while it was read")]
     FileGone {
+        /// The source.
+        lake: String,
+    },
+    /// Inlined rows were flushed while they were read.
+    #[error("source {lake}: rows were moved from the catalog to files while they were read")]
+    Moved {
         /// The source.
         lake: String,
     },
@@ -164,14 +184,16 @@ impl LakeError {
             | LakeError::NoCatalog { .. }
             | LakeError::Version { .. }
             | LakeError::NoTable { .. }
+            | LakeError::SqliteRowid { .. }
             | LakeError::ColumnType { .. } => ErrorKind::Reconfigure,
             LakeError::NoSnapshot { .. }
             | LakeError::Behind { .. }
             | LakeError::DeletionVectors { .. }
             | LakeError::MissingFile { .. } => ErrorKind::Stop,
-            LakeError::ExpiredMeanwhile { .. } | LakeError::FileGone { .. } | LakeError::SnapshotGone { .. } => {
-                ErrorKind::Retry
-            }
+            LakeError::ExpiredMeanwhile { .. }
+            | LakeError::FileGone { .. }
+            | LakeError::Moved { .. }
+            | LakeError::SnapshotGone { .. } => ErrorKind::Retry,
             LakeError::NotASnapshot { .. } | LakeError::Abandoned { .. } => ErrorKind::Bug,
             LakeError::Duck { source, .. } => source.kind(),
         }

@@ -23,6 +23,10 @@ const SHADOWING: [&str; 7] = [
     "_ducklake_internal_snapshot_id",
 ];
 
+/// What is said when a flush drops the table of inlined rows that is being read; the second is
+/// what PostgreSQL makes of it.
+const MOVED: [&str; 2] = ["Failed to read inlined data", "Current transaction is aborted"];
+
 /// Whether the change feed cannot be asked about this table.
 pub fn shadows_the_feed(table: &TableSchema) -> bool {
     let shadows = |field: &&std::sync::Arc<Field>| SHADOWING.iter().any(|name| field.name().eq_ignore_ascii_case(name));
@@ -135,6 +139,7 @@ impl Session<'_> {
             DuckError::Sql { message } if message.contains("No snapshot found at version") => {
                 LakeError::SnapshotGone { lake }
             }
+            DuckError::Sql { message } if MOVED.iter().any(|text| message.contains(text)) => LakeError::Moved { lake },
             source => LakeError::Duck { lake, doing: "reading rows", source },
         }
     }

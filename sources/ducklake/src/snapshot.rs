@@ -45,7 +45,7 @@ fn read(
     outlet: &Outlet<Opened>,
 ) -> Result<Opened, LakeError> {
     lake.prepare_for_writers();
-    lake.attached(|session| {
+    lake.attached_anew(|session| {
         let snapshot = session.resolve(at)?;
         let ids: Vec<u64> = tables.iter().map(|table| table.incarnation).collect();
         let opened = Opened {

@@ -79,7 +79,8 @@ impl Source for DucklakeSource {
         at: Option<&Position>,
     ) -> Result<Vec<TableSchema>, ConnectorError> {
         let (wanted, at) = (wanted.to_vec(), self.snapshot_id(at)?);
-        let tables = move |lake: &mut Lake| lake.attached(|session| session.schemas(&wanted, session.resolve(at)?));
+        let tables =
+            move |lake: &mut Lake| lake.attached_anew(|session| session.schemas(&wanted, session.resolve(at)?));
         call(&self.lake, &self.id.name, tables).await
     }
 

@@ -8,6 +8,7 @@ use tidegate_core::{RowIdentity, TableName, TableSchema, duckdb_type};
 use tidegate_duck::quote_name;
 
 use crate::catalog::{ColumnRow, TableRow};
+use crate::config::Catalog;
 use crate::connection::Session;
 use crate::error::LakeError;
 
@@ -39,7 +40,9 @@ impl Session<'_> {
     pub fn refuse_deletion_vectors(&self, tables: &[TableSchema], ids: &[u64]) -> Result<(), LakeError> {
         let refused = self.with_deletion_vectors(ids)?;
         match tables.iter().find(|table| refused.contains(&table.incarnation)) {
-            Some(table) => Err(LakeError::DeletionVectors { lake: self.lake.to_owned(), table: table.name.clone() }),
+            Some(table) => {
+                Err(LakeError::DeletionVectors { lake: self.lake.to_owned(), table: table.name.to_string() })
+            }
             None => Ok(()),
         }
     }
@@ -48,7 +51,7 @@ impl Session<'_> {
         let Some(row) = present.iter().find(|row| row.schema == name.schema && row.name == name.table) else {
             return Err(LakeError::NoTable {
                 lake: self.lake.to_owned(),
-                table: name.clone(),
+                table: name.to_string(),
                 snapshot,
                 near: near_matches(name, present),
             });
@@ -60,10 +63,14 @@ impl Session<'_> {
             .map_err(self.failed("reading a table's columns"))?;
         let mut fields = Vec::with_capacity(columns.len());
         for (column, duckdb_type, nullable) in columns {
+            if matches!(self.kind, Catalog::Sqlite(_)) && column.eq_ignore_ascii_case("rowid") {
+                let (lake, table) = (self.lake.to_owned(), name.to_string());
+                return Err(LakeError::SqliteRowid { lake, table, column });
+            }
             let field =
                 duckdb_type::field(&column, &duckdb_type, nullable).map_err(|source| LakeError::ColumnType {
                     lake: self.lake.to_owned(),
-                    table: name.clone(),
+                    table: name.to_string(),
                     column: column.clone(),
                     source,
                 })?;

@@ -39,6 +39,25 @@ fn a_server_that_is_not_there_is_retried_and_its_password_kept() {
 }
 
 #[test]
+fn a_lost_connection_is_made_anew() {
+    let server = Postgres::start();
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::create(dir.path(), Catalog::postgres(&server));
+    lake.execute("CREATE TABLE lake.t (a INTEGER)");
+    let mut follower = Follower::load(&lake, &["t"]);
+    lake.execute("INSERT INTO lake.t VALUES (1)");
+    server.execute("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'test_0'");
+    match follower.try_poll(10) {
+        Ok(answer) => assert_eq!(answer, Answer::Changes),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
+            assert_eq!(follower.try_poll(10).unwrap(), Answer::Changes);
+        }
+    }
+    follower.agree();
+}
+
+#[test]
 fn a_database_without_a_lake_stays_as_it_is() {
     let server = Postgres::start();
     let connection = server.create_database();
@@ -153,6 +172,21 @@ fn types_that_do_not_travel_name_table_column_and_type() {
             ["column hour", "lake.main.clock", "TIME WITH TIME ZONE"].iter().all(|part| says.contains(part)),
             "{says}"
         );
+    });
+}
+
+#[test]
+fn a_rowid_column_is_refused_where_ducklake_loses_its_rows() {
+    on_sqlite(|lake| {
+        lake.execute("CREATE TABLE lake.t (RowId INTEGER, v VARCHAR)");
+        lake.execute("INSERT INTO lake.t VALUES (100, 'x'), (3, 'y'), (3, 'y'), (NULL, 'z')");
+        lake.execute("DELETE FROM lake.t WHERE v = 'x'; UPDATE lake.t SET v = 'w' WHERE RowId = 3");
+        let before = lake.rows("t", None);
+        lake.execute("CALL ducklake_flush_inlined_data('lake')");
+        assert_ne!(lake.rows("t", None), before, "a flush changes no row, but this one does");
+        let error = block_on(connect(lake).tables(&[TableName::new("lake", "main", "t")], None)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Reconfigure);
+        assert!(error.to_string().contains("lake.main.t has a column RowId"), "{error}");
     });
 }
 
