@@ -24,6 +24,7 @@ mod lock;
 pub mod log;
 mod near;
 mod observer;
+mod open_engine;
 mod pending;
 mod pipeline;
 mod planner;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tidegate_core::{Epoch, EpochHeader, Frontier, SourceId, ViewName, ZSet};
-use tidegate_engine::{Engine, EngineCheckpoint, Program};
+use tidegate_engine::{EngineCheckpoint, Program};
 
 use crate::checkpoint::Checkpoints;
 use crate::delivery::Driver;
@@ -13,6 +13,7 @@ use crate::lock::Lock;
 use crate::log::InputLog;
 use crate::log::header::{Link, Origin};
 use crate::observer::Observer;
+use crate::open_engine::OpenEngine;
 use crate::pending::Pending;
 use crate::retry::Backoff;
 use crate::state::{ProgressFile, StateFile};
@@ -28,7 +29,7 @@ pub struct Pipeline {
     pub(crate) binder: Arc<dyn tidegate_core::Binder>,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) state: StateFile,
-    pub(crate) engine: Engine,
+    pub(crate) engine: OpenEngine,
     pub(crate) log: InputLog,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) pending: Pending,

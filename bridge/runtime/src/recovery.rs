@@ -17,6 +17,7 @@ use crate::lock::Lock;
 use crate::log::header::Link;
 use crate::log::{InputLog, LogRecord};
 use crate::observer::Observer;
+use crate::open_engine::OpenEngine;
 use crate::pending::Pending;
 use crate::pipeline::{Change, Feed, LastEpoch, Pipeline, Saved};
 use crate::state::{ProgressFile, StateFile};
@@ -192,7 +193,7 @@ impl Parts {
         self,
         lock: Lock,
         state: StateFile,
-        engine: Engine,
+        engine: OpenEngine,
         log: InputLog,
         change: Change,
     ) -> Result<Pipeline, RuntimeError> {
@@ -232,8 +233,9 @@ fn options(config: &PipelineConfig, state: &StateFile) -> EngineOptions {
     EngineOptions { workers: state.workers, memory_limit: config.memory_limit }
 }
 
-fn new_engine(dir: &Path, config: &PipelineConfig, state: &StateFile) -> Result<Engine, RuntimeError> {
+fn new_engine(dir: &Path, config: &PipelineConfig, state: &StateFile) -> Result<OpenEngine, RuntimeError> {
     blocking(|| Engine::create(&dir.join("engine"), options(config, state)))
+        .map(OpenEngine::new)
         .map_err(RuntimeError::engine("making the engine's state"))
 }
 
@@ -242,22 +244,19 @@ fn resume(
     config: &PipelineConfig,
     state: &StateFile,
     checkpoint: &CheckpointFile,
-) -> Result<Engine, RuntimeError> {
+) -> Result<OpenEngine, RuntimeError> {
     let engine = engine_checkpoint(checkpoint)?;
     blocking(|| Engine::resume(&dir.join("engine"), options(config, state), &engine))
+        .map(OpenEngine::new)
         .map_err(RuntimeError::engine(format!("resuming from the checkpoint of epoch {}", checkpoint.header.epoch)))
 }
 
 impl Pipeline {
     /// The engine as it was at a checkpoint, once more.
     pub(crate) fn resume_again(&mut self, checkpoint: &CheckpointFile) -> Result<(), RuntimeError> {
-        // The old one lets go of its folder first.
-        let scratch = self.config.state_dir.join("engine-closing");
-        let none = blocking(|| Engine::create(&scratch, options(&self.config, &self.state)))
-            .map_err(RuntimeError::engine("closing the engine"))?;
-        drop(std::mem::replace(&mut self.engine, none));
+        self.engine.close();
         self.engine = resume(&self.config.state_dir, &self.config, &self.state, checkpoint)?;
-        std::fs::remove_dir_all(&scratch).map_err(RuntimeError::io("remove", &scratch))
+        Ok(())
     }
 
     /// Takes the place that a checkpoint describes; `kept` are the readable ones, newest first.
