@@ -45,7 +45,10 @@ fn run(command: Command) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(ErrorKind::Retry, format!("the threads cannot be started: {error}")))?;
-    runtime.block_on(async {
+    // The command itself runs outside of the runtime, whose threads serve it: engines have runtimes
+    // of their own, and those must not be dropped inside of another.
+    let _served = runtime.enter();
+    futures::executor::block_on(async {
         match command {
             Command::Init { dir } => commands::init::init(&dir),
             Command::Check { pipeline, json } => commands::check::check(&pipeline, json).await,

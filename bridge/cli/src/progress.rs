@@ -26,7 +26,10 @@ impl Display {
     fn load_started(&self, rows_estimate: Option<u64>) {
         self.loaded.store(0, Ordering::Relaxed);
         if !std::io::stderr().is_terminal() {
-            tracing::info!(rows_estimate, "loading");
+            // How much there is to load is told once the sources have said it.
+            if let Some(rows) = rows_estimate {
+                tracing::info!(rows, "loading");
+            }
             return;
         }
         let bar = match rows_estimate {

@@ -1,6 +1,6 @@
 //! `tidegate run --once` as a child process, as anybody would call it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -30,11 +30,6 @@ impl Bridge {
             bail!("{} is not there: run the demo with `cargo xtask demo`, which builds it", program.display());
         }
         Ok(Bridge { program, file })
-    }
-
-    /// The pipeline file.
-    pub fn file(&self) -> &Path {
-        &self.file
     }
 
     /// Catches up with the lake.

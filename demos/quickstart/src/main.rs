@@ -50,7 +50,7 @@ fn run() -> Result<bool> {
         println!("  {line}");
     }
     let bridge = Bridge::find(file)?;
-    println!("\n  $ tidegate run {} --once", bridge.file().display());
+    println!("\n  $ tidegate run pipeline.toml --once");
     let load = bridge.run_once()?;
     println!("  loaded {} rows in {}", print::grouped(load.source_rows), print::milliseconds(load.elapsed_ms));
 
@@ -63,8 +63,11 @@ fn run() -> Result<bool> {
         lines.push(rounds::line(round, &run, recompute));
     }
     table(&lines, 2);
-    println!("  tidegate: the whole process, from start to exit. step: within it, the views' maintenance alone.");
-    println!("  DuckDB: all three views computed anew from the lake, with DuckDB and the lake open already.");
+    println!(
+        "\n  step: the maintenance of the views. whole run: `tidegate run --once` from start to exit; it attaches the"
+    );
+    println!("  lake, reads the changes, logs them, steps, commits both targets and makes a checkpoint durable.");
+    println!("  recompute: DuckDB computes all three views anew, with the lake attached already.");
 
     heading("The mart, read with DuckDB");
     referee::show_mart(&folder)?;

@@ -15,7 +15,10 @@ use crate::print::{grouped, query, table};
 pub fn show_mart(folder: &Path) -> Result<()> {
     let duck = Duck::open(&mart(folder), &Options { access: Access::ReadOnly, ..Options::default() })?;
     query(&duck, "SELECT * FROM segments ORDER BY revenue DESC")?;
-    query(&duck, "SELECT view, epoch, hash[:12] AS hash, frontier FROM _tidegate_epochs ORDER BY view")
+    query(
+        &duck,
+        "SELECT view, max(epoch) AS epoch, max_by(frontier, epoch) AS frontier FROM _tidegate_epochs\nGROUP BY view ORDER BY view",
+    )
 }
 
 /// Some changes, and a view as it was.
