@@ -16,6 +16,9 @@ use tidegate_duck::DuckBinder;
 use tidegate_engine::{Engine, EngineOptions, Program, RebuildScope, ViewDef};
 use tidegate_testkit::bench::{Report, median, timed};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EVENTS: i64 = 2_000_000;
 const LOAD_BATCH: i64 = 250_000;
 const STEPS: i64 = 21;

@@ -11,7 +11,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch};
-use dbsp::circuit::{CircuitConfig, CircuitStorageConfig, Mode};
 use dbsp::dynamic::{DowncastTrait, Erase};
 use dbsp::trace::{BatchReader, Cursor};
 use dbsp::typed_batch::SpineSnapshot;
@@ -22,7 +21,7 @@ use tidegate_engine_row::{KeyMode, Row, RowCodec};
 use uuid::Uuid;
 
 use crate::EngineError;
-use crate::circuit::{batch, encode};
+use crate::circuit::{batch, config, encode};
 use crate::engine::EngineOptions;
 
 type Snapshot = SpineSnapshot<OrdIndexedZSet<Row, Row>>;
@@ -72,17 +71,7 @@ impl TableState {
             source: Some(source),
         })?;
         let failed = |source| circuit_failed(&schema, "opening its state", source);
-        let storage = feldera_types::config::StorageConfig {
-            path: path.to_string_lossy().into_owned(),
-            cache: feldera_types::config::StorageCacheConfig::default(),
-        };
-        let storage = CircuitStorageConfig::for_config(storage, Default::default())
-            .map_err(|error| failed(dbsp::Error::Storage(error)))?
-            .with_init_checkpoint(checkpoint);
-        let config = CircuitConfig::with_workers(options.workers)
-            .with_max_rss_bytes(options.memory_limit)
-            .with_storage(Some(storage))
-            .with_mode(Mode::Persistent);
+        let config = config(&path, options, checkpoint).map_err(|error| failed(dbsp::Error::Storage(error)))?;
         let (dbsp, (input, output)) = Runtime::init_circuit(config, |circuit: &mut RootCircuit| {
             let (rows, input) = circuit.add_input_indexed_zset::<Row, Row>();
             let state = rows

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use dbsp::circuit::{CircuitConfig, CircuitStorageConfig, Mode};
 use dbsp::dynamic::DowncastTrait;
+use dbsp::storage::backend::StorageError;
 use dbsp::operator::{Fold, Max, Min};
 use dbsp::trace::{BatchReader, Cursor};
 use dbsp::typed_batch::SpineSnapshot;
@@ -14,6 +15,7 @@ use dbsp::{
     DBSPHandle, IndexedZSetHandle, OrdIndexedZSet, OrdZSet, OutputHandle, RootCircuit, Runtime, Stream, ZSetHandle,
     algebra::UnimplementedSemigroup,
 };
+use feldera_types::config::{StorageCacheConfig, StorageConfig, StorageOptions};
 use tidegate_core::ZSet;
 use tidegate_engine_row::Row;
 use uuid::Uuid;
@@ -64,20 +66,31 @@ pub(crate) fn build(
         during: if checkpoint.is_some() { "resuming from its checkpoint" } else { "starting" },
         source: Box::new(source),
     };
-    let storage = feldera_types::config::StorageConfig {
-        path: dir.to_string_lossy().into_owned(),
-        cache: feldera_types::config::StorageCacheConfig::default(),
-    };
-    let storage = CircuitStorageConfig::for_config(storage, Default::default())
-        .map_err(|error| failed(dbsp::Error::Storage(error)))?
-        .with_init_checkpoint(checkpoint);
-    let config = CircuitConfig::with_workers(options.workers)
-        .with_max_rss_bytes(options.memory_limit)
-        .with_storage(Some(storage))
-        .with_mode(Mode::Persistent);
+    let config = config(dir, options, checkpoint).map_err(|error| failed(dbsp::Error::Storage(error)))?;
     let (plan, errors) = (Arc::clone(plan), Arc::clone(errors));
     Runtime::init_circuit(config, move |circuit: &mut RootCircuit| Ok(Builder::new(circuit, &plan, &errors).build()))
         .map_err(failed)
+}
+
+/// Without a memory limit, batches up to this size stay in memory between checkpoints.
+const MEMORY_BATCH_BYTES: usize = 512 << 20;
+
+/// How a circuit with state in `dir` is run.
+pub(crate) fn config(
+    dir: &Path,
+    options: &EngineOptions,
+    checkpoint: Option<Uuid>,
+) -> Result<CircuitConfig, StorageError> {
+    let folder = StorageConfig { path: dir.to_string_lossy().into_owned(), cache: StorageCacheConfig::default() };
+    let storage = StorageOptions {
+        min_storage_bytes: options.memory_limit.is_none().then_some(MEMORY_BATCH_BYTES),
+        ..StorageOptions::default()
+    };
+    let storage = CircuitStorageConfig::for_config(folder, storage)?.with_init_checkpoint(checkpoint);
+    Ok(CircuitConfig::with_workers(options.workers)
+        .with_max_rss_bytes(options.memory_limit)
+        .with_storage(Some(storage))
+        .with_mode(Mode::Persistent))
 }
 
 struct Builder<'a> {

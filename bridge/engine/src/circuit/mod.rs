@@ -6,7 +6,7 @@ mod group;
 mod pipe;
 mod plan;
 
-pub(crate) use build::{ErrorSlot, Handles, LeafHandle, StateSnapshot, build, seed};
+pub(crate) use build::{ErrorSlot, Handles, LeafHandle, StateSnapshot, build, config, seed};
 pub(crate) use compile::compile;
 pub(crate) use pipe::{FlatRow, KeyedRow, batch, encode};
 pub(crate) use plan::CircuitPlan;
