@@ -54,7 +54,8 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().verb) {
+    let line: Vec<String> = std::env::args().collect();
+    match run(Arguments::parse().verb, &line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -63,17 +64,24 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(verb: Verb) -> Result<()> {
+/// Trailing arguments as they were written: clap takes a leading `--` away.
+fn as_written<'a>(line: &'a [String], arguments: &[String]) -> &'a [String] {
+    let start = line.len() - arguments.len();
+    let separated = start > 2 && line[start - 1] == "--";
+    &line[start - usize::from(separated)..]
+}
+
+fn run(verb: Verb, line: &[String]) -> Result<()> {
     match verb {
         Verb::Setup => setup::run(),
         Verb::Test { arguments } => {
             setup::run()?;
-            cargo(["test", "--release", "--workspace"]).args(&arguments).run()
+            test(as_written(line, &arguments))
         }
         Verb::Demo { arguments } => {
             setup::run()?;
             let programs = build(&["tidegate", "tidegate-demo-quickstart"])?;
-            child(programs.join("tidegate-demo-quickstart")).args(&arguments).run()
+            child(programs.join("tidegate-demo-quickstart")).args(arguments).run()
         }
         Verb::Lint => lint(),
         Verb::Bench { name, arguments } => {
@@ -81,6 +89,14 @@ fn run(verb: Verb) -> Result<()> {
             bench::run(&name, &arguments)
         }
     }
+}
+
+/// All tests, unless the arguments name packages.
+fn test(arguments: &[String]) -> Result<()> {
+    let names_package = |argument: &String| argument == "-p" || argument.starts_with("--package");
+    let own = arguments.split(|argument| argument == "--").next().unwrap_or_default();
+    let scope = (!own.iter().any(names_package)).then_some("--workspace");
+    cargo(["test", "--release"]).args(scope).args(arguments).run()
 }
 
 /// Builds programs and returns the folder they lie in. They are built as parts of the whole
@@ -103,4 +119,18 @@ fn lint() -> Result<()> {
     cargo(["doc", "--release", "--workspace", "--no-deps", "--document-private-items"])
         .env("RUSTDOCFLAGS", "-D warnings")
         .run()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_passed_on() {
+        for passed in [&["-p", "tidegate", "--", "--nocapture"][..], &["--", "--nocapture"], &["name"], &[]] {
+            let line: Vec<String> = ["xtask", "test"].iter().chain(passed).map(|part| (*part).to_owned()).collect();
+            let Verb::Test { arguments } = Arguments::try_parse_from(&line).unwrap().verb else { unreachable!() };
+            assert_eq!(as_written(&line, &arguments), passed);
+        }
+    }
 }
