@@ -110,14 +110,22 @@ impl Engine {
         let mut tables = BTreeMap::new();
         for saved in &checkpoint.tables {
             let schema = program.tables().iter().find(|table| table.name == saved.table);
-            let schema = schema.ok_or(EngineError::Misuse("a checkpoint names a table that its program does not use"))?;
+            let schema =
+                schema.ok_or(EngineError::Misuse("a checkpoint names a table that its program does not use"))?;
             require_folder(dir, &saved.folder)?;
             let options = EngineOptions { workers: saved.workers, ..options.clone() };
             let state = TableState::open(schema.clone(), dir, saved.folder.clone(), &options, Some(saved.checkpoint))?;
             tables.insert(saved.table.clone(), state);
         }
-        let engine =
-            Engine { dir: dir.to_owned(), options, program: Some(program), nodes, tables, rebuild: None, poisoned: false };
+        let engine = Engine {
+            dir: dir.to_owned(),
+            options,
+            program: Some(program),
+            nodes,
+            tables,
+            rebuild: None,
+            poisoned: false,
+        };
         engine.remove_folders_except(&checkpoint.folders().collect())?;
         Ok(engine)
     }

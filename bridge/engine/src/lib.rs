@@ -18,4 +18,6 @@ pub use checkpoint::EngineCheckpoint;
 pub use engine::{Engine, EngineOptions, ViewStats};
 pub use error::EngineError;
 pub use rebuild::RebuildScope;
-pub use tidegate_engine_sql::{Input, PlanError, PlanId, PlannedView, Program, ProgramDefinition, ViewDef, table_references};
+pub use tidegate_engine_sql::{
+    Input, PlanError, PlanId, PlannedView, Program, ProgramDefinition, ViewDef, table_references,
+};

@@ -45,7 +45,12 @@ pub(crate) struct Node {
 
 impl Node {
     /// Starts a circuit without state in a folder of its own.
-    pub fn create(view: &PlannedView, root: &Path, folder: String, options: &EngineOptions) -> Result<Node, EngineError> {
+    pub fn create(
+        view: &PlannedView,
+        root: &Path,
+        folder: String,
+        options: &EngineOptions,
+    ) -> Result<Node, EngineError> {
         let mut node = Node::start(view, root, folder, options, None)?;
         for seed in &node.handles.seeds {
             seed.append(&mut vec![circuit::seed()]);

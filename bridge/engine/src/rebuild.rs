@@ -84,7 +84,8 @@ impl Engine {
                     continue;
                 }
                 let schema = program.tables().iter().find(|table| table.name == *name);
-                let schema = schema.ok_or(EngineError::Misuse("a view reads a table that its program does not list"))?;
+                let schema =
+                    schema.ok_or(EngineError::Misuse("a view reads a table that its program does not list"))?;
                 if matches!(schema.identity, RowIdentity::Key(_)) {
                     match self.tables.get(name).filter(|state| state.schema == *schema) {
                         Some(_) if scope == RebuildScope::Changed => continue,

@@ -63,7 +63,9 @@ impl TableState {
         options: &EngineOptions,
         checkpoint: Option<Uuid>,
     ) -> Result<TableState, EngineError> {
-        let RowIdentity::Key(key_columns) = schema.identity.clone() else { unreachable!("only keyed tables have a state") };
+        let RowIdentity::Key(key_columns) = schema.identity.clone() else {
+            unreachable!("only keyed tables have a state")
+        };
         let path = root.join(&folder);
         std::fs::create_dir_all(&path).map_err(|source| EngineError::Storage {
             path: path.display().to_string(),
@@ -171,7 +173,8 @@ impl TableState {
             };
             if (0..values.len()).any(is_unchanged) {
                 let known = earlier.get(&keys[original]).cloned().or_else(|| self.current(&keys[original]));
-                let known = known.ok_or_else(|| self.invalid("unchanged columns were left out of a row that is not known"))?;
+                let known =
+                    known.ok_or_else(|| self.invalid("unchanged columns were left out of a row that is not known"))?;
                 let before = self.row_codec.decode(std::iter::once(&known))?;
                 for column in (0..values.len()).filter(|column| is_unchanged(*column)) {
                     values[column] = Arc::clone(&before[column]);

@@ -10,27 +10,51 @@ use crate::harness::{Harness, table};
 
 pub const VIEWS: &[(&str, &str)] = &[
     ("all_rows", "SELECT * FROM lake.orders"),
-    ("filtered", "SELECT id, amount * 2 AS twice, upper(note) AS note FROM lake.orders WHERE amount > 10 OR note IS NULL"),
+    (
+        "filtered",
+        "SELECT id, amount * 2 AS twice, upper(note) AS note FROM lake.orders WHERE amount > 10 OR note IS NULL",
+    ),
     ("constants", "SELECT 1 AS one, 'x' AS x FROM lake.orders WHERE customer = 1"),
     ("joined", "SELECT o.id, c.region, o.amount FROM lake.orders o JOIN lake.customers c ON o.customer = c.id"),
-    ("residual", "SELECT o.id, c.id AS cid FROM lake.orders o JOIN lake.customers c ON o.customer = c.id AND o.amount > c.rating"),
-    ("self_join", "SELECT a.id AS a, b.id AS b FROM lake.orders a JOIN lake.orders b ON a.customer = b.customer WHERE a.id < b.id"),
-    ("per_customer", "SELECT customer, count(*) AS n, count(amount) AS amounts, sum(amount) AS total, avg(amount) AS mean, \
-        min(amount) AS least, max(note) AS last FROM lake.orders GROUP BY customer"),
+    (
+        "residual",
+        "SELECT o.id, c.id AS cid FROM lake.orders o JOIN lake.customers c ON o.customer = c.id AND o.amount > c.rating",
+    ),
+    (
+        "self_join",
+        "SELECT a.id AS a, b.id AS b FROM lake.orders a JOIN lake.orders b ON a.customer = b.customer WHERE a.id < b.id",
+    ),
+    (
+        "per_customer",
+        "SELECT customer, count(*) AS n, count(amount) AS amounts, sum(amount) AS total, avg(amount) AS mean, \
+        min(amount) AS least, max(note) AS last FROM lake.orders GROUP BY customer",
+    ),
     ("global", "SELECT count(*), sum(id), avg(id), min(id), max(price), count(DISTINCT note) FROM lake.orders"),
     ("global_count", "SELECT count(*) FROM lake.orders WHERE amount > 100"),
-    ("distincts", "SELECT customer, count(DISTINCT note) AS notes, count(DISTINCT amount) AS amounts, count(*) AS n \
-        FROM lake.orders GROUP BY customer"),
+    (
+        "distincts",
+        "SELECT customer, count(DISTINCT note) AS notes, count(DISTINCT amount) AS amounts, count(*) AS n \
+        FROM lake.orders GROUP BY customer",
+    ),
     ("having_many", "SELECT customer, sum(id) AS ids FROM lake.orders GROUP BY customer HAVING count(*) > 2"),
-    ("regions", "SELECT c.region, count(*) AS orders, sum(o.amount) AS revenue FROM lake.orders o \
-        JOIN lake.customers c ON c.id = o.customer GROUP BY c.region"),
+    (
+        "regions",
+        "SELECT c.region, count(*) AS orders, sum(o.amount) AS revenue FROM lake.orders o \
+        JOIN lake.customers c ON c.id = o.customer GROUP BY c.region",
+    ),
     ("distinct_pairs", "SELECT DISTINCT customer, note FROM lake.orders"),
     ("union_rows", "SELECT id, note FROM lake.orders WHERE amount < 5 UNION ALL SELECT id, region FROM lake.customers"),
     ("over_view", "SELECT region, revenue FROM regions WHERE orders > 1"),
     ("grouped_twice", "SELECT n, count(*) AS customers FROM per_customer GROUP BY n"),
-    ("cte", "WITH big AS (SELECT customer, max(amount) AS most FROM lake.orders GROUP BY customer) \
-        SELECT c.region, b.most FROM big b JOIN lake.customers c ON c.id = b.customer"),
-    ("floats", "SELECT customer, sum(price) AS total, avg(price) AS mean, min(price) AS least FROM lake.orders GROUP BY customer"),
+    (
+        "cte",
+        "WITH big AS (SELECT customer, max(amount) AS most FROM lake.orders GROUP BY customer) \
+        SELECT c.region, b.most FROM big b JOIN lake.customers c ON c.id = b.customer",
+    ),
+    (
+        "floats",
+        "SELECT customer, sum(price) AS total, avg(price) AS mean, min(price) AS least FROM lake.orders GROUP BY customer",
+    ),
     ("by_expression", "SELECT id % 3 AS r, count(*) AS n FROM lake.orders GROUP BY id % 3"),
 ];
 

@@ -17,7 +17,8 @@ fn loaded() -> Harness {
     let [orders, customers] = tables(None);
     let mut harness = Harness::new(&[orders.clone(), customers.clone()], VIEWS, 1);
     harness.rebuild(RebuildScope::All, "initial load");
-    harness.feed(&orders.name, rows::inserted(&orders.columns, "(1, 1, 5, 1, 'a'), (2, 1, 6, 1, 'b'), (3, 2, 7, 1, 'c')"));
+    harness
+        .feed(&orders.name, rows::inserted(&orders.columns, "(1, 1, 5, 1, 'a'), (2, 1, 6, 1, 'b'), (3, 2, 7, 1, 'c')"));
     harness.feed(&customers.name, rows::inserted(&customers.columns, "(1, 'north', 1)"));
     harness.step("first epoch");
     harness

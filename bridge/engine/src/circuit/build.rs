@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use dbsp::circuit::{CircuitConfig, CircuitStorageConfig, Mode};
 use dbsp::dynamic::DowncastTrait;
-use dbsp::storage::backend::StorageError;
 use dbsp::operator::{Fold, Max, Min};
+use dbsp::storage::backend::StorageError;
 use dbsp::trace::{BatchReader, Cursor};
 use dbsp::typed_batch::SpineSnapshot;
 use dbsp::utils::Tup2;
@@ -223,7 +223,8 @@ impl<'a> Builder<'a> {
     }
 
     fn sums(&self, id: &str, input: &Keyed, slots: &Slots) -> Keyed {
-        let (weigh, finish, errors, view) = (slots.clone(), slots.clone(), Arc::clone(self.errors), self.plan.view.clone());
+        let (weigh, finish, errors, view) =
+            (slots.clone(), slots.clone(), Arc::clone(self.errors), self.plan.view.clone());
         input.aggregate_linear_postprocess_persistent(
             Some(id),
             move |value: &Row| weigh.weigh(value),
@@ -326,7 +327,11 @@ fn decode_flat(batch: &OrdZSet<Row>, decoder: &Decoder, consume: &mut Consumer) 
     Ok(())
 }
 
-fn decode_groups(batch: &OrdIndexedZSet<Row, Row>, decoder: &Decoder, consume: &mut Consumer) -> Result<(), EngineError> {
+fn decode_groups(
+    batch: &OrdIndexedZSet<Row, Row>,
+    decoder: &Decoder,
+    consume: &mut Consumer,
+) -> Result<(), EngineError> {
     let Decoder::Group(decoder) = decoder else { unreachable!("keyed operators have group decoders") };
     let mut cursor = batch.cursor();
     let (mut keys, mut values, mut weights) = (Vec::new(), Vec::new(), Vec::new());

@@ -11,7 +11,9 @@ use datafusion_expr::logical_plan::Distinct;
 use datafusion_expr::{Aggregate, Expr, ExprSchemable, Join, JoinType, LogicalPlan, lit, when};
 use tidegate_core::ViewName;
 use tidegate_engine_row::{KeyMode, RowCodec};
-use tidegate_engine_sql::{AggregateCall, AggregateKind, Input, PlannedView, Relation as Source, Stretch, aggregate_call};
+use tidegate_engine_sql::{
+    AggregateCall, AggregateKind, Input, PlannedView, Relation as Source, Stretch, aggregate_call,
+};
 
 use super::group::{Extreme, GroupDecoder, GroupPlan, Output, Part, Slot, SlotEncoder, Slots, Width};
 use super::pipe::{Decoder, Encoder, KeyedEncoder, Pipe, ValueEncoder};
@@ -23,12 +25,7 @@ pub(crate) fn compile(view: &PlannedView) -> Result<CircuitPlan, EngineError> {
     let mut compiler = Compiler { view: &view.info.name, leaves: Vec::new(), operators: Vec::new() };
     let relation = compiler.relation(&view.plan)?;
     let output = compiler.flat_edge(&relation, &view.info.schema, KeyMode::Exact)?;
-    Ok(CircuitPlan {
-        view: view.info.name.clone(),
-        leaves: compiler.leaves,
-        operators: compiler.operators,
-        output,
-    })
+    Ok(CircuitPlan { view: view.info.name.clone(), leaves: compiler.leaves, operators: compiler.operators, output })
 }
 
 struct Compiler<'a> {
@@ -69,7 +66,8 @@ impl Compiler<'_> {
             }
             LogicalPlan::EmptyRelation(empty) if empty.produce_one_row => return Ok((Origin::Scan(None), None)),
             LogicalPlan::Join(join) => {
-                let residual = join.filter.as_ref().map(|filter| Stretch::predicate(filter, &join.schema)).transpose()?;
+                let residual =
+                    join.filter.as_ref().map(|filter| Stretch::predicate(filter, &join.schema)).transpose()?;
                 return Ok((self.join(join)?, residual));
             }
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate)?,

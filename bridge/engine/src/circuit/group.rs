@@ -9,7 +9,9 @@
 
 use std::ops::Range;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanBufferBuilder, Decimal128Array, Float64Array, Int64Array, RecordBatch};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanBufferBuilder, Decimal128Array, Float64Array, Int64Array, RecordBatch,
+};
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, SchemaRef, UInt64Type};
@@ -171,7 +173,9 @@ impl SlotEncoder {
                     SlotColumn::Validity(nulls) => {
                         words.push(u64::from(nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row))));
                     }
-                    SlotColumn::Narrow(values) => words.push(if values.is_valid(row) { values.value(row) as u64 } else { 0 }),
+                    SlotColumn::Narrow(values) => {
+                        words.push(if values.is_valid(row) { values.value(row) as u64 } else { 0 })
+                    }
                     SlotColumn::Decimal(values) => {
                         let value = if values.is_valid(row) { values.value(row) } else { 0 };
                         if slot.value_words() == 2 {
@@ -195,7 +199,9 @@ fn slot_column(slot: Slot, arguments: &[ArrayRef]) -> Result<SlotColumn, EngineE
         Slot::Rows => unreachable!("a row count has no argument"),
         Slot::Count { argument } => SlotColumn::Validity(arguments[argument].logical_nulls()),
         Slot::Narrow { argument } | Slot::Wide { argument } => match arguments[argument].data_type() {
-            DataType::Decimal128(_, _) => SlotColumn::Decimal(arguments[argument].as_primitive::<Decimal128Type>().clone()),
+            DataType::Decimal128(_, _) => {
+                SlotColumn::Decimal(arguments[argument].as_primitive::<Decimal128Type>().clone())
+            }
             DataType::UInt64 => {
                 let values = arguments[argument].as_primitive::<UInt64Type>();
                 let wide: Decimal128Array = values.iter().map(|value| value.map(i128::from)).collect();
@@ -253,7 +259,11 @@ impl GroupDecoder {
         for output in &self.outputs {
             let field = self.schema.field(columns.len());
             let column = self.column(output, values, &sections)?;
-            columns.push(if column.data_type() == field.data_type() { column } else { cast(&column, field.data_type())? });
+            columns.push(if column.data_type() == field.data_type() {
+                column
+            } else {
+                cast(&column, field.data_type())?
+            });
         }
         batch(&self.schema, columns, keys.len())
     }
@@ -296,7 +306,9 @@ impl GroupDecoder {
         };
         let rows = 0..values.len();
         Ok(match *output {
-            Output::Count { part, slot } => std::sync::Arc::new(Int64Array::from_iter_values(rows.map(|row| count(row, part, slot)))),
+            Output::Count { part, slot } => {
+                std::sync::Arc::new(Int64Array::from_iter_values(rows.map(|row| count(row, part, slot))))
+            }
             Output::Sum { part, slot, count: counted } => {
                 let sums: Decimal128Array =
                     rows.map(|row| (count(row, part, counted) > 0).then(|| sum(row, part, slot))).collect();
@@ -310,8 +322,10 @@ impl GroupDecoder {
                 std::sync::Arc::new(sums.with_precision_and_scale(38, scale)?)
             }
             Output::FloatSum { part, slot, count: counted } => std::sync::Arc::new(
-                rows.map(|row| (count(row, part, counted) > 0).then(|| word(row, part, slot, 0).map(f64::from_bits)).flatten())
-                    .collect::<Float64Array>(),
+                rows.map(|row| {
+                    (count(row, part, counted) > 0).then(|| word(row, part, slot, 0).map(f64::from_bits)).flatten()
+                })
+                .collect::<Float64Array>(),
             ),
             Output::Average { part, slot, count: counted, scale, width } => std::sync::Arc::new(
                 rows.map(|row| {
@@ -339,7 +353,12 @@ impl GroupDecoder {
         self.schema.fields().len() - self.outputs.len() + index
     }
 
-    fn extreme(&self, part: usize, values: &[Row], sections: &[Vec<Option<Range<usize>>>]) -> Result<ArrayRef, EngineError> {
+    fn extreme(
+        &self,
+        part: usize,
+        values: &[Row],
+        sections: &[Vec<Option<Range<usize>>>],
+    ) -> Result<ArrayRef, EngineError> {
         let codec = self.extremes[part].as_ref().expect("an extreme has a codec");
         let mut present = BooleanBufferBuilder::new(values.len());
         let mut rows = Vec::with_capacity(values.len());

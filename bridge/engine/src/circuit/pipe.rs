@@ -124,9 +124,7 @@ pub(crate) enum Decoder {
 impl Decoder {
     /// Decodes flat rows.
     pub fn flat<'a>(&self, rows: impl ExactSizeIterator<Item = &'a Row>) -> Result<RecordBatch, EngineError> {
-        let Decoder::Row { codec, columns, schema } = self else {
-            unreachable!("groups are decoded with their keys")
-        };
+        let Decoder::Row { codec, columns, schema } = self else { unreachable!("groups are decoded with their keys") };
         let len = rows.len();
         let arrays = codec.decode(rows)?;
         batch(schema, columns.iter().map(|column| arrays[*column].clone()).collect(), len)
