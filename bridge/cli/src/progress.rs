@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use tidegate_runtime::{Observer, Progress};
 
 /// Rows between two plain lines.
@@ -28,14 +28,15 @@ impl Display {
         if !std::io::stderr().is_terminal() {
             // How much there is to load is told once the sources have said it.
             if let Some(rows) = rows_estimate {
-                tracing::info!(rows, "loading");
+                tracing::info!(rows_estimate = rows, "loading");
             }
             return;
         }
         let bar = match rows_estimate {
-            Some(rows) => ProgressBar::new(rows)
-                .with_style(style("{bar:40} {human_pos}/{human_len} rows, {per_sec}, {eta} to go")),
-            None => ProgressBar::no_length().with_style(style("{spinner} {human_pos} rows, {per_sec}")),
+            Some(rows) => {
+                ProgressBar::new(rows).with_style(style("{bar:40} {human_pos}/{human_len} rows, {rate}, {eta} to go"))
+            }
+            None => ProgressBar::no_length().with_style(style("{spinner} {human_pos} rows, {rate}")),
         };
         self.with_bar(|shown| *shown = Some(bar));
     }
@@ -60,7 +61,11 @@ impl Display {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    let rate = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+        // Writing into a buffer does not fail.
+        let _ = write!(text, "{}/s", HumanCount(state.per_sec() as u64));
+    };
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("rate", rate)
 }
 
 impl Observer for Display {
