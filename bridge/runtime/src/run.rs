@@ -1,8 +1,9 @@
 //! The loop: rounds, commits and checkpoints, until the goal is reached or somebody says stop.
 
+use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
-use tidegate_core::{ErrorKind, Frontier};
+use tidegate_core::{ErrorKind, Frontier, Position, SourceId};
 use tidegate_engine::RebuildScope;
 
 use crate::error::SinkBehind;
@@ -52,6 +53,9 @@ impl Pipeline {
             feed.asked = false;
             feed.idle_since = None;
         }
+        if let RunUntil::Frontier(frontier) = until {
+            self.load_no_further(frontier).await?;
+        }
         self.apply_change(stop).await?;
         self.deliver_replacements().await?;
         let goal = self.goal(until).await?;
@@ -76,6 +80,24 @@ impl Pipeline {
             }
         }
         self.finish(until, stop).await
+    }
+
+    /// An initial load, which was planned at the sources' ends, must not go beyond the goal.
+    async fn load_no_further(&mut self, goal: &Frontier) -> Result<(), RuntimeError> {
+        let Change::Load(_, planned) = &self.change else { return Ok(()) };
+        let beyond = |id: &SourceId, at: &Position| {
+            goal.get(id).is_some_and(|bound| at.compare(bound).is_some_and(Ordering::is_gt))
+        };
+        if !planned.iter().any(|(id, at)| beyond(id, at)) {
+            return Ok(());
+        }
+        let bounded = planned.iter().map(|(id, at)| {
+            let bound = goal.get(id).filter(|_| beyond(id, at)).unwrap_or(at);
+            (id.clone(), *bound)
+        });
+        let (program, positions) = self.plan_at(&bounded.collect()).await.into_result()?;
+        self.change = Change::Load(Box::new(program), positions);
+        Ok(())
     }
 
     /// Builds what is new or different before the first poll.
@@ -144,11 +166,7 @@ impl Pipeline {
         Ok(Goal { bounds, retry_for, at_once: !endless })
     }
 
-    async fn head(
-        &mut self,
-        index: usize,
-        retry_for: Option<Duration>,
-    ) -> Result<tidegate_core::Position, RuntimeError> {
+    async fn head(&mut self, index: usize, retry_for: Option<Duration>) -> Result<Position, RuntimeError> {
         let mut backoff: Option<crate::retry::Backoff> = None;
         loop {
             let error = match self.feeds[index].slot.source.head().await {
