@@ -34,6 +34,7 @@ pub fn assemble(path: &Path) -> Result<Assembly, Failure> {
     config.epoch_interval = file.epoch_interval.unwrap_or(config.epoch_interval);
     config.workers = file.workers;
     config.memory_limit = file.memory_limit;
+    config.retry_for = file.retry_for.unwrap_or(config.retry_for);
     let connectors = Connectors { sources: file.sources, sinks: file.sinks, binder: Arc::new(DuckBinder) };
     Ok(Assembly { config, connectors, views: file.views })
 }

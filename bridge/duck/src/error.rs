@@ -131,6 +131,9 @@ impl DuckError {
         if has("no such file or directory") || has("no files found that match the pattern") {
             return DuckError::MissingFile { message };
         }
+        if has("not a valid duckdb database file") {
+            return DuckError::Sql { message };
+        }
         let what = message.split(':').next().unwrap_or_default().to_owned();
         match what.as_str() {
             "Conversion Error" | "Out of Range Error" | "Constraint Error" => DuckError::Value { what },

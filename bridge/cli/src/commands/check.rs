@@ -37,11 +37,16 @@ pub async fn check(path: &Path, json: bool) -> Result<(), Failure> {
 
 /// Every fault, those of views at their places in the files.
 pub fn faults(report: &CheckReport, views: &[View]) -> Vec<String> {
-    let sources =
-        report.sources.iter().filter_map(|(name, found)| Some(format!("source {name}: {}", found.as_ref().err()?)));
+    let sources = report.sources.iter().filter_map(|(name, found)| Some(named("source", name, found.as_ref().err()?)));
     let views = report.views.values().filter_map(|found| Some(in_file(found.as_ref().err()?, views)));
-    let sinks = report.sinks.iter().filter_map(|(name, found)| Some(format!("sink {name}: {}", found.as_ref().err()?)));
+    let sinks = report.sinks.iter().filter_map(|(name, found)| Some(named("sink", name, found.as_ref().err()?)));
     sources.chain(views).chain(sinks).collect()
+}
+
+/// A connector's message under its name, which most of them begin with already.
+fn named(what: &str, name: &str, message: &str) -> String {
+    let prefix = format!("{what} {name}: ");
+    if message.starts_with(&prefix) { message.to_owned() } else { prefix + message }
 }
 
 /// How rows are addressed, for programs.

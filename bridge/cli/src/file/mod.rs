@@ -37,6 +37,7 @@ pub struct PipelineFile {
     pub epoch_interval: Option<Duration>,
     pub workers: Option<usize>,
     pub memory_limit: Option<u64>,
+    pub retry_for: Option<Duration>,
     pub sources: Vec<SourceSlot>,
     pub views: Vec<View>,
     pub sinks: Vec<SinkSlot>,
@@ -110,6 +111,7 @@ fn pipeline(
         }
     });
     let memory_limit = head.size("memory_limit");
+    let retry_for = head.duration("retry_for");
     let views_dir = head.text("views_dir");
     head.end();
 
@@ -135,6 +137,7 @@ fn pipeline(
         epoch_interval,
         workers,
         memory_limit,
+        retry_for,
         sources: source_slots,
         views,
         sinks: sink_slots,
