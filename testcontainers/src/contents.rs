@@ -8,9 +8,10 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use tidegate_core::{KeyedChanges, KeyedOp, RowIdentity, TableEvent, TableSchema, ZSet};
 
-use crate::multiset::{Multiset, Row, row_of};
+use crate::multiset::{Multiset, Row, exact_row_of, row_of};
 
 /// Rows with copies, each with an Arrow batch of one row, so that they can be handed out again.
+/// Rows are told apart as those of a Z-set are ([`exact_row_of`]).
 #[derive(Debug, Clone, Default)]
 pub struct RowStore {
     rows: BTreeMap<Row, (RecordBatch, i64)>,
@@ -20,7 +21,7 @@ impl RowStore {
     /// Adds the rows of a batch with their weights.
     pub fn apply(&mut self, rows: &RecordBatch, weight: impl Fn(usize) -> i64) {
         for index in 0..rows.num_rows() {
-            let row = row_of(rows.columns(), index);
+            let row = exact_row_of(rows.columns(), index);
             let entry = self.rows.entry(row.clone()).or_insert_with(|| (rows.slice(index, 1), 0));
             entry.1 += weight(index);
             if entry.1 == 0 {
@@ -43,7 +44,7 @@ impl RowStore {
     /// The rows without their batches.
     pub fn multiset(&self) -> Multiset {
         let mut multiset = Multiset::new();
-        self.rows.iter().for_each(|(row, (_, copies))| multiset.add(row.clone(), *copies));
+        self.rows.values().for_each(|(row, copies)| multiset.add(row_of(row.columns(), 0), *copies));
         multiset
     }
 

@@ -13,7 +13,7 @@ use tidegate_core::{
 };
 
 use crate::contents::RowStore;
-use crate::multiset::{Multiset, row_of};
+use crate::multiset::{Multiset, exact_row_of};
 
 /// What goes wrong, once, at the next commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,7 +194,7 @@ fn check_batch(
     }
     for index in 0..entries {
         let (weight, before) = (batch.weights.value(index), batch.copies_before.value(index));
-        let row = row_of(batch.rows.columns(), index);
+        let row = exact_row_of(batch.rows.columns(), index);
         if weight == 0 || weight.signum() != batch.change[index].sign() {
             return Err(format!("an entry is labelled {} and has weight {weight}", batch.change[index].as_str()));
         }

@@ -6,7 +6,7 @@ use std::fmt;
 use arrow::array::{ArrayRef, RecordBatch};
 use tidegate_core::{DeltaBatch, ZSet};
 
-use crate::value::Value;
+use crate::value::{Equality, Value};
 
 /// A row: one value a column.
 pub type Row = Vec<Value>;
@@ -128,6 +128,11 @@ impl Multiset {
 /// The values of one row of some columns.
 pub fn row_of(columns: &[ArrayRef], row: usize) -> Row {
     columns.iter().map(|column| Value::at(column, row)).collect()
+}
+
+/// The same, told apart as the rows of a Z-set are.
+pub fn exact_row_of(columns: &[ArrayRef], row: usize) -> Row {
+    columns.iter().map(|column| Value::read(column, row, Equality::Same)).collect()
 }
 
 /// How far floats may be apart. Everything is exact unless a test says, for a column that comes

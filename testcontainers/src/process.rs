@@ -104,6 +104,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL: nothing of it runs any more.
     pub fn kill(mut self) -> Finished {
         self.child.kill().expect("an own child can be killed");

@@ -54,8 +54,10 @@ pub enum Value {
 pub struct Float(f64);
 
 impl Float {
-    fn new(value: f64) -> Self {
-        Float(if value.is_nan() {
+    fn new(value: f64, equality: Equality) -> Self {
+        Float(if equality == Equality::Same {
+            value
+        } else if value.is_nan() {
             f64::NAN
         } else if value == 0.0 {
             0.0
@@ -103,12 +105,30 @@ impl std::hash::Hash for Float {
     }
 }
 
+/// When two values count as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Equality {
+    /// When DuckDB groups them.
+    Grouped,
+    /// When nothing tells them apart: −0.0 is not 0.0, a month is not thirty days. That is how rows
+    /// of a Z-set are told apart.
+    Same,
+}
+
 impl Value {
-    /// The value at `row` of an array of any type that a table or view can have.
+    /// The value at `row` of an array, as DuckDB groups it.
     ///
     /// # Panics
     /// For types that no DuckDB column travels as.
     pub fn at(array: &ArrayRef, row: usize) -> Value {
+        Self::read(array, row, Equality::Grouped)
+    }
+
+    /// The value at `row` of an array of any type that a table or view can have.
+    ///
+    /// # Panics
+    /// For types that no DuckDB column travels as.
+    pub fn read(array: &ArrayRef, row: usize, equality: Equality) -> Value {
         if array.is_null(row) {
             return Value::Null;
         }
@@ -129,8 +149,8 @@ impl Value {
             DataType::UInt32 => Value::Integer(get!(UInt32Type).into()),
             DataType::UInt64 => Value::Integer(get!(UInt64Type).into()),
             DataType::Decimal128(_, scale) => Value::Decimal(get!(Decimal128Type), *scale),
-            DataType::Float32 => Value::Float(Float::new(get!(Float32Type).into())),
-            DataType::Float64 => Value::Double(Float::new(get!(Float64Type))),
+            DataType::Float32 => Value::Float(Float::new(get!(Float32Type).into(), equality)),
+            DataType::Float64 => Value::Double(Float::new(get!(Float64Type), equality)),
             DataType::Utf8 => Value::Text(array.as_string::<i32>().value(row).to_owned()),
             DataType::LargeUtf8 => Value::Text(array.as_string::<i64>().value(row).to_owned()),
             DataType::Utf8View => Value::Text(array.as_string_view().value(row).to_owned()),
@@ -145,18 +165,22 @@ impl Value {
             DataType::Timestamp(TimeUnit::Nanosecond, _) => Value::Timestamp(get!(TimestampNanosecondType), 9),
             DataType::Interval(IntervalUnit::MonthDayNano) => {
                 let interval = get!(IntervalMonthDayNanoType);
+                if equality == Equality::Same {
+                    let parts = [interval.months.into(), interval.days.into(), interval.nanoseconds.into()];
+                    return Value::Struct(parts.map(Value::Integer).into());
+                }
                 let days = i128::from(interval.months) * 30 + i128::from(interval.days);
                 Value::Interval(days * 86_400_000_000 + i128::from(interval.nanoseconds) / 1_000)
             }
-            DataType::List(_) => Value::List(all(&array.as_list::<i32>().value(row))),
-            DataType::LargeList(_) => Value::List(all(&array.as_list::<i64>().value(row))),
-            DataType::FixedSizeList(..) => Value::List(all(&array.as_fixed_size_list().value(row))),
-            DataType::Struct(_) => {
-                Value::Struct(array.as_struct().columns().iter().map(|child| Value::at(child, row)).collect())
-            }
+            DataType::List(_) => Value::List(all(&array.as_list::<i32>().value(row), equality)),
+            DataType::LargeList(_) => Value::List(all(&array.as_list::<i64>().value(row), equality)),
+            DataType::FixedSizeList(..) => Value::List(all(&array.as_fixed_size_list().value(row), equality)),
+            DataType::Struct(_) => Value::Struct(
+                array.as_struct().columns().iter().map(|child| Value::read(child, row, equality)).collect(),
+            ),
             DataType::Map(..) => {
                 let entries = array.as_map().value(row);
-                Value::Map(all(entries.column(0)).into_iter().zip(all(entries.column(1))).collect())
+                Value::Map(all(entries.column(0), equality).into_iter().zip(all(entries.column(1), equality)).collect())
             }
             other => panic!("no DuckDB column travels as {other}"),
         }
@@ -172,8 +196,8 @@ impl Value {
 }
 
 /// Every value of an array.
-fn all(array: &ArrayRef) -> Vec<Value> {
-    (0..array.len()).map(|row| Value::at(array, row)).collect()
+fn all(array: &ArrayRef, equality: Equality) -> Vec<Value> {
+    (0..array.len()).map(|row| Value::read(array, row, equality)).collect()
 }
 
 impl fmt::Display for Value {
@@ -267,7 +291,7 @@ mod tests {
 
     #[test]
     fn ulps_count_across_zero() {
-        let float = |f| Float::new(f);
+        let float = |f| Float::new(f, Equality::Grouped);
         assert_eq!(float(1.0).ulps(float(1.0 + f64::EPSILON)), Some(1));
         assert_eq!(float(-f64::from_bits(1)).ulps(float(f64::from_bits(1))), Some(2));
         assert_eq!(float(f64::NAN).ulps(float(f64::NAN)), None);

@@ -1,0 +1,10 @@
+//! The whole program, as people run it: random sequences, crashes, full disks, bad input.
+
+mod bad_input;
+mod crash;
+mod history;
+mod limits;
+mod outputs;
+mod pipeline;
+mod recovery;
+mod sequences;
