@@ -149,6 +149,18 @@ impl Session<'_> {
         self.values(&sql, [], DOING)
     }
 
+    /// Whether a snapshot wrote deletes against a file of the table and then dropped the file. That is one
+    /// transaction which deletes some rows of a file and later the rest of them.
+    pub fn drops_a_file_it_deleted_from(&self, table: u64, snapshot: u64) -> Result<bool, LakeError> {
+        let sql = format!(
+            "SELECT count(*) > 0 FROM {} f JOIN {} d ON d.data_file_id = f.data_file_id \
+             WHERE f.table_id = {table} AND f.end_snapshot = {snapshot} AND d.begin_snapshot = {snapshot}",
+            self.catalog("data_file"),
+            self.catalog("delete_file"),
+        );
+        Ok(self.values(&sql, [], DOING)?.into_iter().next().unwrap_or(false))
+    }
+
     /// Roughly how many rows some tables have now; for progress bars.
     pub fn rows_estimate(&self, tables: &[u64]) -> Result<Option<u64>, LakeError> {
         let sql = format!(

@@ -174,6 +174,25 @@ fn a_row_updated_and_deleted_in_one_transaction_is_gone() {
 }
 
 #[test]
+fn a_file_deleted_from_and_dropped_in_one_transaction() {
+    on_every_catalog(|lake| {
+        for inlined in [0, 10] {
+            lake.execute(&format!("CALL lake.set_option('data_inlining_row_limit', {inlined})"));
+            lake.execute("DROP TABLE IF EXISTS lake.orders");
+            let mut follower = orders(lake);
+            lake.execute("BEGIN; DELETE FROM lake.orders WHERE id < 15; DELETE FROM lake.orders; COMMIT");
+            follower.expect(Answer::Changes);
+            lake.execute("INSERT INTO lake.orders SELECT i, 'again' FROM range(40) r(i)");
+            lake.execute(
+                "BEGIN; UPDATE lake.orders SET note = 'x' WHERE id < 15; DELETE FROM lake.orders WHERE id > 3; COMMIT",
+            );
+            lake.execute("BEGIN; UPDATE lake.orders SET note = 'y' WHERE id < 2; DELETE FROM lake.orders; COMMIT");
+            follower.expect(Answer::Changes);
+        }
+    });
+}
+
+#[test]
 fn a_transaction_that_undoes_itself_changes_nothing() {
     on_sqlite(|lake| {
         let mut follower = orders(lake);
