@@ -116,9 +116,7 @@ fn lint() -> Result<()> {
     cargo(["fmt", "--all", "--check"]).run()?;
     setup::run()?;
     cargo(["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"]).run()?;
-    cargo(["doc", "--release", "--workspace", "--no-deps", "--document-private-items"])
-        .env("RUSTDOCFLAGS", "-D warnings")
-        .run()
+    cargo(["doc", "--release", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings").run()
 }
 
 #[cfg(test)]
