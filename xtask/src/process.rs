@@ -18,10 +18,20 @@ pub fn child(program: impl AsRef<OsStr>) -> Child {
     Child(command)
 }
 
-/// The cargo that started this task, in the root of the checkout.
+/// The cargo that started this task, in the root of the checkout. What cargo told this task about
+/// its own package is not passed on: build scripts of dependencies watch these variables, and
+/// everything would be compiled again after a direct call of cargo or in another clone.
 pub fn cargo<const N: usize>(arguments: [&str; N]) -> Child {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    child(program).args(arguments).current_dir(checkout())
+    let mut cargo = child(program).args(arguments).current_dir(checkout());
+    let of_this_package =
+        ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_NAME", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"];
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| of_this_package.iter().any(|prefix| name.starts_with(prefix))) {
+            cargo.0.env_remove(&name);
+        }
+    }
+    cargo
 }
 
 /// The root of the checkout.
