@@ -2,12 +2,21 @@
 
 use std::env;
 
-/// The seed of a test: `TIDEGATE_SEED` when it is set, else drawn, and printed in both cases.
+/// The seed of a test, printed always: `TIDEGATE_SEED` when it is a number, a drawn one when it is
+/// `random`, and otherwise one made from the test's name, so that a change is tested by the same
+/// sequences before and after it.
 ///
 /// # Panics
-/// When the variable is not a number.
+/// When the variable is neither.
 pub fn seed(test: &str) -> u64 {
-    let seed = number("TIDEGATE_SEED").unwrap_or_else(rand::random);
+    let seed = match env::var("TIDEGATE_SEED").as_deref() {
+        Ok("random") => rand::random(),
+        Ok(_) => number("TIDEGATE_SEED").expect("the variable is set"),
+        Err(_) => test.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            // FNV-1a (http://www.isthe.com/chongo/tech/comp/fnv/): any mixing of the name would do.
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        }),
+    };
     println!("{test}: TIDEGATE_SEED={seed}");
     seed
 }
