@@ -75,7 +75,7 @@ impl Pipeline {
                 self.plan_later(stop).await?;
             }
             self.keep_house(&goal).await?;
-            if !moved {
+            if !moved && !self.is_reached(until, &goal) {
                 self.rest(self.next_due(&goal), stop).await;
             }
         }
