@@ -149,14 +149,32 @@ impl Session<'_> {
         self.values(&sql, [], DOING)
     }
 
-    /// Whether a snapshot wrote deletes against a file of the table and then dropped the file. That is one
-    /// transaction which deletes some rows of a file and later the rest of them.
-    pub fn drops_a_file_it_deleted_from(&self, table: u64, snapshot: u64) -> Result<bool, LakeError> {
+    /// Whether the change feed answers wrongly about a table at a snapshot. Two histories do that:
+    /// one transaction that deletes some rows of a file and later the rest of them (the first ones are
+    /// in the feed twice), and a flush of inlined deletes after the file was rewritten (the file has
+    /// two delete files at once, and later snapshots repeat deletes of the first).
+    pub fn feed_misleads(&self, table: u64, snapshot: u64) -> Result<bool, LakeError> {
+        let (data, delete) = (self.catalog("data_file"), self.catalog("delete_file"));
         let sql = format!(
-            "SELECT count(*) > 0 FROM {} f JOIN {} d ON d.data_file_id = f.data_file_id \
-             WHERE f.table_id = {table} AND f.end_snapshot = {snapshot} AND d.begin_snapshot = {snapshot}",
-            self.catalog("data_file"),
+            "SELECT EXISTS (FROM {data} f JOIN {delete} d ON d.data_file_id = f.data_file_id \
+                 WHERE f.table_id = {table} AND f.end_snapshot = {snapshot} AND d.begin_snapshot = {snapshot}) \
+             OR EXISTS (FROM {delete} a JOIN {delete} b ON b.data_file_id = a.data_file_id \
+                 WHERE a.table_id = {table} AND b.table_id = {table} AND b.begin_snapshot <= {snapshot} \
+                 AND a.begin_snapshot < b.begin_snapshot AND coalesce(a.end_snapshot > b.begin_snapshot, true))"
+        );
+        Ok(self.values(&sql, [], DOING)?.into_iter().next().unwrap_or(false))
+    }
+
+    /// Whether the lake can no longer say what a table held at a snapshot: one of its files has two
+    /// delete files there, and only one of them is applied.
+    pub fn is_damaged(&self, table: u64, snapshot: u64) -> Result<bool, LakeError> {
+        let sql = format!(
+            "SELECT count(*) > 0 FROM (SELECT d.data_file_id FROM {} d JOIN {} f ON f.data_file_id = d.data_file_id \
+             WHERE f.table_id = {table} AND {} AND {} GROUP BY d.data_file_id HAVING count(*) > 1)",
             self.catalog("delete_file"),
+            self.catalog("data_file"),
+            valid_at("d", snapshot),
+            valid_at("f", snapshot),
         );
         Ok(self.values(&sql, [], DOING)?.into_iter().next().unwrap_or(false))
     }

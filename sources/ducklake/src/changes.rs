@@ -101,7 +101,14 @@ fn read(lake: &mut Lake, request: &Request, outlet: &Outlet<Outcome>) -> Result<
         return Ok(Outcome::Idle);
     }
     lake.attached_anew(|session| {
-        let outcome = Reading::new(session, request, outlet).run(end)?;
+        let mut reading = Reading::new(session, request, outlet);
+        let outcome = match reading.run(end) {
+            // What is lost is lost; unless the caller has been told already that it will come.
+            Err(error @ LakeError::Damaged { .. }) if !reading.settled => {
+                Outcome::Expired { reason: error.to_string() }
+            }
+            answer => answer?,
+        };
         // The stream cannot be taken back, so what expired under our hands voids it as an error.
         match &outcome {
             Outcome::Changes(Reached { .. }) | Outcome::Advanced(_) => {

@@ -109,6 +109,19 @@ pub enum LakeError {
         /// The end of the range.
         to: u64,
     },
+    /// The lake has lost what a table held at some snapshot.
+    #[error(
+        "source {lake}: the lake no longer knows what table {table} held at snapshot {snapshot}: inlined deletes were \
+         flushed after the file they belong to was rewritten (flush first, then rewrite); read a newer snapshot"
+    )]
+    Damaged {
+        /// The source.
+        lake: String,
+        /// The table.
+        table: String,
+        /// The snapshot.
+        snapshot: u64,
+    },
     /// Deletion vectors keep no history.
     #[error(
         "source {lake}: table {table} has deletion vectors (puffin files), which keep no history of deletes: switch \
@@ -188,6 +201,7 @@ impl LakeError {
             | LakeError::ColumnType { .. } => ErrorKind::Reconfigure,
             LakeError::NoSnapshot { .. }
             | LakeError::Behind { .. }
+            | LakeError::Damaged { .. }
             | LakeError::DeletionVectors { .. }
             | LakeError::MissingFile { .. } => ErrorKind::Stop,
             LakeError::ExpiredMeanwhile { .. }

@@ -71,3 +71,29 @@ fn everything_but_the_newest_has_expired() {
         follower.expect(Answer::Changes);
     });
 }
+
+#[test]
+fn a_flush_after_a_rewrite_damages_the_snapshots_in_between() {
+    on_every_catalog(|lake| {
+        lake.execute("CREATE TABLE lake.orders (id INTEGER)");
+        lake.execute(
+            "BEGIN; INSERT INTO lake.orders SELECT i % 5 FROM range(15) r(i); DELETE FROM lake.orders WHERE id = 1; COMMIT",
+        );
+        let mut late = Follower::load(lake, &["orders"]);
+        lake.execute("DELETE FROM lake.orders WHERE id = 2");
+        let damaged = lake.snapshot();
+        let mut early = Follower::load(lake, &["orders"]);
+        lake.execute("CALL ducklake_rewrite_data_files('lake', 'orders', delete_threshold => 0.0)");
+        lake.execute("CALL ducklake_flush_inlined_data('lake')");
+        // A reader who has been there already goes on; the deletes that the feed repeats are no changes.
+        early.expect(Answer::Advanced);
+        lake.execute("INSERT INTO lake.orders VALUES (7)");
+        early.expect(Answer::Changes);
+        assert_eq!(early.contents[0].multiset().len(), 10);
+        // Others cannot know any more what happened there.
+        let Answer::Expired(reason) = late.poll() else { panic!("snapshot {damaged} is damaged") };
+        assert!(reason.contains(&format!("lake.main.orders held at snapshot {damaged}")), "{reason}");
+        late.reload();
+        assert_eq!(late.contents[0].multiset().len(), 10);
+    });
+}
