@@ -11,7 +11,7 @@ use tidegate_core::{CommitOutcome, Committed, Epoch, EpochHeader, Micros, RowIde
 use tidegate_duck::{Access, quote_ident};
 
 use crate::error::DuckdbSinkError;
-use crate::mart::{Mart, sync_folder};
+use crate::mart::{Mart, create};
 use crate::stage::{Stage, column, column_definitions, table as stage_table};
 
 /// What happens to a view's table.
@@ -51,7 +51,9 @@ pub(crate) fn apply(
     header: &EpochHeader,
     at: Micros,
 ) -> Result<CommitOutcome, DuckdbSinkError> {
-    let is_new = !file.exists();
+    if !file.exists() {
+        create(&stage.duck, file)?;
+    }
     let mart = Mart::attach(&stage.duck, file, Access::ReadWrite)?;
     mart.execute("BEGIN")?;
     mart.create_epochs()?;
@@ -76,9 +78,6 @@ pub(crate) fn apply(
     }
     failpoint::hit("sink.duckdb.before_commit");
     mart.execute("COMMIT")?;
-    if is_new {
-        sync_folder(file)?;
-    }
     failpoint::hit("sink.duckdb.committed");
     mart.checkpoint();
     Ok(CommitOutcome::Committed { rows: views.iter().map(|staged| staged.rows).sum() })

@@ -54,6 +54,11 @@ impl<'a> Mart<'a> {
         Ok(mart)
     }
 
+    /// Closes the file, and says whether all of it could be written.
+    fn detach(self) -> Result<(), DuckdbSinkError> {
+        self.execute(&format!("DETACH DATABASE {CATALOG}"))
+    }
+
     /// Runs statements; errors are told about the file.
     pub(crate) fn execute(&self, sql: &str) -> Result<(), DuckdbSinkError> {
         self.duck.execute(sql).map_err(|error| DuckdbSinkError::duck(self.file, error))
@@ -221,6 +226,30 @@ impl Drop for Mart<'_> {
         let _ = self.duck.execute("ROLLBACK");
         let _ = self.duck.execute(&format!("DETACH DATABASE IF EXISTS {CATALOG}"));
     }
+}
+
+/// Makes an empty database in place of a file that is not there: under another name first, because a
+/// database that was being made when the disk was full, or the process died, is none.
+pub(crate) fn create(duck: &Duck, file: &Path) -> Result<(), DuckdbSinkError> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(file.file_name().unwrap_or_default());
+    name.push(".tidegate-new");
+    let unfinished = file.with_file_name(name);
+    let remove = || match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(DuckdbSinkError::io(&unfinished, "removed", &error))
+        }
+        _ => Ok(()),
+    };
+    remove()?;
+    let made = Mart::attach(duck, &unfinished, Access::ReadWrite).and_then(|mart| mart.detach());
+    if made.is_err() {
+        // It is in nobody's way, and the next attempt removes it too.
+        let _ = remove();
+    }
+    made?;
+    fs::rename(&unfinished, file).map_err(|error| DuckdbSinkError::io(file, "created", &error))?;
+    sync_folder(file)
 }
 
 /// Makes the folder of the file, and says whether the file is there.
