@@ -113,25 +113,23 @@ fn every_failpoint() {
                 &held
             }
         };
-        // The second pass is another place: the next view, the next sink, the next epoch.
-        for pass in [1, 2] {
-            let what = format!("failpoint {name}:{pass}");
-            let legs = legs(&history, mart);
-            let place = folder.path().join("disturbed");
-            let pipeline = PipelineFolder::create(&place, &legs[0].spec);
-            let mut deaths = 0;
-            for (index, leg) in legs.iter().enumerate() {
-                run_leg(&pipeline, leg, &format!("{what}, leg {index}"), |program| {
-                    let finished = program.variable(failpoint::VARIABLE, format!("{name}:{pass}")).run();
-                    deaths += u32::from(finished.aborted());
-                    Some(finished)
-                });
-            }
-            assert!(pass == 2 || deaths > 0, "{what} was never passed");
-            println!("{what}: {deaths} deaths");
-            check_end(&pipeline, expected, &what);
-            fs::remove_dir_all(place).unwrap();
+        let legs = legs(&history, mart);
+        let place = folder.path().join("disturbed");
+        let pipeline = PipelineFolder::create(&place, &legs[0].spec);
+        let mut deaths = 0;
+        for (index, leg) in legs.iter().enumerate() {
+            // In the leg with a rebuild and changes, the second pass is another place.
+            let pass = if index == 2 { 2 } else { 1 };
+            run_leg(&pipeline, leg, &format!("failpoint {name}:{pass}, leg {index}"), |program| {
+                let finished = program.variable(failpoint::VARIABLE, format!("{name}:{pass}")).run();
+                deaths += u32::from(finished.aborted());
+                Some(finished)
+            });
         }
+        assert!(deaths > 0, "failpoint {name} was never passed");
+        println!("failpoint {name}: {deaths} deaths");
+        check_end(&pipeline, expected, &format!("failpoint {name}"));
+        fs::remove_dir_all(place).unwrap();
     }
 }
 
