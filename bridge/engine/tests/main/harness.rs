@@ -34,7 +34,6 @@ pub struct Harness {
     pub engine: Option<Engine>,
     pub tables: BTreeMap<TableName, TableContents>,
     pub views: Vec<(ViewName, String)>,
-    pub tolerances: BTreeMap<ViewName, Tolerance>,
     state: BTreeMap<ViewName, Multiset>,
     oracle: Oracle,
     folder: TempDir,
@@ -48,7 +47,6 @@ impl Harness {
             engine: Some(engine),
             tables: tables.iter().map(|table| (table.name.clone(), TableContents::new(table.clone()))).collect(),
             views: views.iter().map(|(name, sql)| (ViewName::from(*name), (*sql).to_owned())).collect(),
-            tolerances: BTreeMap::new(),
             state: BTreeMap::new(),
             oracle: Oracle::new().expect("DuckDB opens"),
             folder,
@@ -144,9 +142,8 @@ impl Harness {
             let info = &program.views().iter().find(|view| view.info.name == *name).expect("the view is planned").info;
             let field_type = |field: &arrow::datatypes::FieldRef| type_of(field).unwrap_or_default().to_owned();
             let columns = info.schema.fields().iter().map(|f| (f.name().clone(), field_type(f))).collect();
-            let tolerance = self.tolerances.get(name).cloned().unwrap_or_default();
             let from_state = ViewRows { columns, rows: self.rows(name) };
-            from_state.assert_equals(&expected, &tolerance, &format!("{what}: state of {name}"));
+            from_state.assert_equals(&expected, &Tolerance::exact(), &format!("{what}: state of {name}"));
             let from_deltas = self.state.entry(name.clone()).or_default().clone();
             from_deltas.assert_equals(&from_state.rows, &format!("{what}: deltas of {name}"));
             let stats = self.engine().stats();

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tidegate_core::{KeyedChanges, KeyedOp, TableEvent, TableSchema};
 use tidegate_engine::RebuildScope;
-use tidegate_testkit::{Tolerance, rows, seed};
+use tidegate_testkit::{rows, seed};
 
 use crate::harness::Harness;
 use crate::random::{VIEWS, customer, order, tables};
@@ -64,7 +64,6 @@ fn run(seed: u64) {
     let [orders, customers] = tables(Some(vec![0]));
     let workers = rng.random_range(1..3);
     let mut harness = Harness::new(&[orders.clone(), customers.clone()], VIEWS, workers);
-    harness.tolerances.insert("floats".into(), Tolerance::exact().with(1, u64::MAX / 4).with(2, u64::MAX / 4));
     let what = format!("seed {seed}");
     harness.rebuild(RebuildScope::All, &format!("{what}: initial load"));
     for epoch in 0..20 {
