@@ -45,18 +45,21 @@ pub struct Mix {
     pub schema: u32,
     /// Rollbacks.
     pub rollback: u32,
+    /// Whether files are rewritten while deletes of their rows are still inlined. A flush that comes
+    /// later then damages the snapshots in between: the lake itself can no longer tell what they held.
+    pub damage: bool,
 }
 
 impl Default for Mix {
     fn default() -> Self {
-        Mix { maintenance: 15, expire: 3, schema: 0, rollback: 4 }
+        Mix { maintenance: 15, expire: 3, schema: 0, rollback: 4, damage: true }
     }
 }
 
 impl Mix {
     /// Changes of rows alone.
     pub fn changes_only() -> Self {
-        Mix { maintenance: 0, expire: 0, schema: 0, rollback: 0 }
+        Mix { maintenance: 0, expire: 0, schema: 0, rollback: 0, damage: false }
     }
 }
 
@@ -148,7 +151,7 @@ impl Dml {
     /// The next step.
     pub fn step(&mut self) -> Step {
         let roll = self.rng.random_range(0..100);
-        let Mix { maintenance, expire, schema, rollback } = self.mix;
+        let Mix { maintenance, expire, schema, rollback, .. } = self.mix;
         if roll < maintenance {
             return Step::Maintenance(self.maintenance());
         }
@@ -223,7 +226,11 @@ impl Dml {
         let table = self.tables.choose(&mut self.rng).expect("there are tables").name;
         match self.rng.random_range(0..5) {
             0 => format!("CALL ducklake_merge_adjacent_files('{lake}')"),
-            1 => format!("CALL ducklake_rewrite_data_files('{lake}', '{table}', delete_threshold => 0.0)"),
+            1 => {
+                let flush = format!("CALL ducklake_flush_inlined_data('{lake}', table_name => '{table}'); ");
+                let rewrite = format!("CALL ducklake_rewrite_data_files('{lake}', '{table}', delete_threshold => 0.0)");
+                if self.mix.damage { rewrite } else { flush + &rewrite }
+            }
             2 => format!("CALL ducklake_flush_inlined_data('{lake}')"),
             3 => format!("CALL ducklake_flush_inlined_data('{lake}', table_name => '{table}')"),
             _ => format!("CALL ducklake_cleanup_old_files('{lake}', cleanup_all => true)"),

@@ -95,7 +95,6 @@ fn walk(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-#[ignore = "fails at one of the later failpoints, for a reason that is not known yet: see docs/roadmap.md"]
 fn every_failpoint() {
     let folder = tempfile::tempdir().unwrap();
     let history = History::create(&folder.path().join("lake"), seed("crash at failpoints"), 5);

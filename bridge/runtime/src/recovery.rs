@@ -82,7 +82,7 @@ impl Parts {
         }
         let workers = self.config.workers.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
         let state = StateFile::new(&self.config.name, workers);
-        let log = InputLog::open(&self.config.log, &dir, state.log_id)?;
+        let log = InputLog::open(&self.config.log, &dir, state.log_id)?.with_retention(self.config.log_retention);
         if !log.is_empty().await? {
             return Err(RuntimeError::LogForeign {
                 log: log.name(),
@@ -122,7 +122,7 @@ impl Parts {
             return Err(RuntimeError::Bug(format!("{} vanished while it was locked", dir.display())));
         };
         state.workers = self.config.workers.unwrap_or(state.workers);
-        let log = InputLog::open(&self.config.log, &dir, state.log_id)?;
+        let log = InputLog::open(&self.config.log, &dir, state.log_id)?.with_retention(self.config.log_retention);
         let found = Checkpoints::open(&dir.join("checkpoints"))?.list()?;
         if found.is_empty() {
             return self.begin_again(lock, state, log).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use tidegate_core::{Micros, ViewName, failpoint};
+use tidegate_core::{ViewName, failpoint};
 
 use crate::checkpoint::{CheckpointFile, KEPT};
 use crate::log::header::Link;
@@ -68,8 +68,7 @@ impl Pipeline {
     /// Drops log records that neither recovery nor retention keeps.
     pub(crate) async fn trim_log(&mut self) -> Result<(), RuntimeError> {
         let Some((oldest, _)) = self.saved.engine.last() else { return Ok(()) };
-        let retention = i64::try_from(self.config.log_retention.as_micros()).unwrap_or(i64::MAX);
-        let older_than = Micros(self.config.clock.now().0.saturating_sub(retention));
+        let older_than = self.config.clock.now().before(self.config.log_retention);
         if self.log.trim(*oldest, older_than).await? {
             failpoint::hit("log.trimmed");
         }

@@ -23,7 +23,7 @@ type Truth = BTreeMap<u64, Vec<Multiset>>;
 fn run(seed: u64, catalog: impl Fn(&Path) -> Catalog) {
     let mut rng = StdRng::seed_from_u64(seed);
     let dir = tempfile::tempdir().unwrap();
-    let mix = Mix { maintenance: 25, expire: 4, schema: 5, rollback: 4 };
+    let mix = Mix { maintenance: 25, expire: 4, schema: 5, rollback: 4, damage: true };
     let (lake, mut dml) = Lake::generated(dir.path(), catalog(dir.path()), seed, mix);
     let tables = dml.tables();
     let mut truth = Truth::new();

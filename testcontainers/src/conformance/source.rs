@@ -241,7 +241,8 @@ impl<C: Fn(&Lake) -> Box<dyn Source>> LakeFixture<C> {
     /// A lake with random content; `connect` makes the connector, whose name for the lake is
     /// [`Lake::name`].
     pub fn new(dir: &Path, catalog: Catalog, seed: u64, connect: C) -> Self {
-        let mix = Mix { expire: 0, schema: 0, ..Mix::default() };
+        // Any range of the history is read again, so none of it may be expired or damaged.
+        let mix = Mix { expire: 0, schema: 0, damage: false, ..Mix::default() };
         let (lake, mut dml) = Lake::generated(dir, catalog, seed, mix);
         lake.execute("CREATE TABLE lake.unwanted (n INTEGER)");
         for _ in 0..5 {

@@ -14,6 +14,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::ObjectStore;
 use tidegate_core::{Epoch, Micros, TableEvent, TableName, failpoint};
@@ -52,6 +53,7 @@ const SEGMENT_BYTES: u64 = 64 << 20;
 pub struct InputLog {
     place: Place,
     log_id: Uuid,
+    retention: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -97,7 +99,15 @@ impl InputLog {
                 Place::Objects(Objects::new(store.clone(), prefix.clone(), url.clone()))
             }
         };
-        Ok(InputLog { place, log_id })
+        Ok(InputLog { place, log_id, retention: None })
+    }
+
+    /// Begins a segment when the last one's first record is older than this, so that records can be
+    /// trimmed at most as long again after their time, however few they are.
+    #[must_use]
+    pub fn with_retention(mut self, retention: Duration) -> Self {
+        self.retention = Some(retention);
+        self
     }
 
     /// What messages call the log.
@@ -193,6 +203,7 @@ impl InputLog {
     /// events. Returns the bytes written.
     pub async fn append(&mut self, header: &RecordHeader, staged: Option<&mut Staged>) -> Result<u64, RuntimeError> {
         let epoch = header.header.epoch;
+        let oldest = self.retention.map(|retention| header.logged_at.before(retention));
         let header = serde_json::to_vec(header)
             .map_err(|error| RuntimeError::Bug(format!("the header of epoch {epoch} cannot be written: {error}")))?;
         let (mut empty, payload_len) = (std::io::empty(), staged.as_ref().map_or(0, |staged| staged.payload_len()));
@@ -204,6 +215,9 @@ impl InputLog {
                         Some(staged) => staged.reader()?,
                         None => Box::new(&mut empty),
                     };
+                    if let Some(oldest) = oldest {
+                        segments.end_if(|first| logged_before(first, oldest))?;
+                    }
                     let before = segments.bytes();
                     segments.append(epoch, &header, &mut payload, payload_len)?;
                     Ok(segments.bytes() - before)
@@ -225,9 +239,7 @@ impl InputLog {
     /// Removes records at or before `epoch` that were logged before `older_than`, as far as that
     /// can be done without touching later ones. The last record stays. Says whether any went.
     pub async fn trim(&mut self, epoch: Epoch, older_than: Micros) -> Result<bool, RuntimeError> {
-        let old = |header: &[u8]| {
-            serde_json::from_slice::<RecordHeader>(header).is_ok_and(|header| header.logged_at < older_than)
-        };
+        let old = |header: &[u8]| logged_before(header, older_than);
         match &mut self.place {
             Place::Local { segments, .. } => segments.trim(epoch, old),
             Place::Objects(objects) => {
@@ -245,6 +257,10 @@ impl InputLog {
             }
         }
     }
+}
+
+fn logged_before(header: &[u8], time: Micros) -> bool {
+    serde_json::from_slice::<RecordHeader>(header).is_ok_and(|header| header.logged_at < time)
 }
 
 impl Body {

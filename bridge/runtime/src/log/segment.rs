@@ -25,6 +25,8 @@ pub struct Segments {
     torn_failpoint: Option<&'static str>,
     segments: Vec<Segment>,
     tail: Option<File>,
+    /// Whether the next record begins a segment, whatever the last one's length.
+    ended: bool,
     broken: bool,
 }
 
@@ -96,7 +98,16 @@ impl Segments {
             segments.pop();
         }
         let dir = dir.to_owned();
-        Ok(Segments { dir, prefix, roll_bytes, torn_failpoint: None, segments, tail: None, broken: false })
+        Ok(Segments {
+            dir,
+            prefix,
+            roll_bytes,
+            torn_failpoint: None,
+            segments,
+            tail: None,
+            ended: false,
+            broken: false,
+        })
     }
 
     /// Names the failpoint that leaves half a record behind.
@@ -111,6 +122,15 @@ impl Segments {
         self.segments.iter().map(|segment| segment.len).sum()
     }
 
+    /// Ends the last segment if `may_end` agrees on the header of its first record.
+    pub fn end_if(&mut self, may_end: impl Fn(&[u8]) -> bool) -> Result<(), RuntimeError> {
+        if let Some(last) = self.segments.last() {
+            let mut scan = Scan { segments: [last.clone()].into(), file: None, offset: 0 };
+            self.ended = scan.next().transpose()?.is_some_and(|(header, _)| may_end(&header));
+        }
+        Ok(())
+    }
+
     /// Appends a record; durable when it returns. After an error nothing of the record is left,
     /// or it is cut off at the next start.
     pub fn append(
@@ -123,7 +143,7 @@ impl Segments {
         if self.broken {
             return Err(RuntimeError::Bug(format!("{} was written to after a failed append", self.dir.display())));
         }
-        if self.segments.last().is_none_or(|last| last.len >= self.roll_bytes) {
+        if self.segments.last().is_none_or(|last| self.ended || last.len >= self.roll_bytes) {
             self.roll(epoch)?;
         }
         let last = self.segments.last_mut().unwrap_or_else(|| unreachable!("a segment was just begun"));
@@ -167,7 +187,7 @@ impl Segments {
         let file =
             OpenOptions::new().append(true).create_new(true).open(&path).map_err(RuntimeError::io("create", &path))?;
         durable::sync_dir(&self.dir)?;
-        self.tail = Some(file);
+        (self.tail, self.ended) = (Some(file), false);
         self.segments.push(Segment { first, path: Arc::new(path), len: 0 });
         Ok(())
     }
@@ -363,6 +383,19 @@ mod tests {
         assert_eq!(epochs(&log, 1), [4], "the last segment stays");
         log.clear().unwrap();
         assert_eq!(epochs(&open(dir.path(), 1), 1), [] as [u64; 0]);
+    }
+
+    #[test]
+    fn a_segment_ends_when_its_first_record_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path(), 1 << 20);
+        for epoch in 1..=4 {
+            log.end_if(|first| first == b"1").unwrap();
+            append(&mut log, epoch, b"payload");
+        }
+        let firsts: Vec<_> = log.segments.iter().map(|segment| segment.first.0).collect();
+        assert_eq!(firsts, [1, 2]);
+        assert_eq!(epochs(&log, 1), [1, 2, 3, 4]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, MapBuilder, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -183,6 +184,24 @@ async fn old_objects_go() {
     assert!(!log.trim(Epoch(2), Micros(0)).await.unwrap());
     assert!(log.trim(Epoch(2), Micros(100)).await.unwrap());
     assert_eq!(log.records(Epoch(1)).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn few_old_records_go_too() {
+    let (dir, location) = locations().remove(0);
+    let retention = Duration::from_micros(5);
+    let mut log = InputLog::open(&location, dir.path(), LOG).unwrap().with_retention(retention);
+    let mut previous = Link::default();
+    for epoch in 1..=6 {
+        let mut events = staged(vec![(table("a"), rows(&[1], &[1]))], 1 << 20);
+        let mut record = record(epoch, &events, previous);
+        record.logged_at = Micros(3 * i64::try_from(epoch).unwrap());
+        previous = (&record.header).into();
+        log.append(&record, Some(&mut events)).await.unwrap();
+    }
+    // Logged at 3 to 18; a segment began when the one before it was more than 5 old: 1–2, 3–4, 5–6.
+    assert!(log.trim(Epoch(6), Micros(16)).await.unwrap());
+    assert_eq!(log.records(Epoch(1)).await.unwrap().len(), 2);
 }
 
 fn content(events: Vec<(TableName, TableEvent)>) -> ContentHash {
