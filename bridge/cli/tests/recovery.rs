@@ -8,11 +8,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tidegate_core::failpoint;
 use tidegate_duck::{Duck, Options};
 use tidegate_testkit::Catalog;
 use tidegate_testkit::dml::Mix;
 use tidegate_testkit::seed::seed;
-use tidegate_testkit::{Lake, Oracle};
+use tidegate_testkit::{Lake, Oracle, Program, S3};
 
 use crate::history::History;
 use crate::outputs::Outputs;
@@ -76,6 +77,38 @@ fn state_deleted_while_the_sinks_live_on() {
     scene.run(3);
     scene.check(3, &scene.spec, "after resync");
     assert_eq!(scene.run(3)["epochs"], 0);
+}
+
+/// The log and its checkpoints lie in S3: a machine without the state folder goes on where the other
+/// one was, also when that one died amid an epoch. An undisturbed run ends with the same outputs.
+#[test]
+fn state_deleted_with_the_log_in_s3() {
+    let s3 = S3::start();
+    let mut scene = Scene::new("state deleted, log in S3", 4);
+    let in_s3 = |program: Program| {
+        let set = |program: Program, (name, value): (&str, String)| program.variable(name, value);
+        s3.environment().into_iter().fold(program, set)
+    };
+    let run = |pipeline: &PipelineFolder, round: usize| in_s3(pipeline.run_until(scene.history.rounds[round]));
+    scene.spec.settings.push(format!("log = \"{}\"", s3.url("undisturbed")));
+    let undisturbed = PipelineFolder::create(&scene.folder.path().join("undisturbed"), &scene.spec);
+    for round in 0..=4 {
+        run(&undisturbed, round).run().expect(0);
+    }
+    scene.spec.settings.pop();
+    scene.spec.settings.push(format!("log = \"{}\"", s3.url("disturbed")));
+    scene.pipeline.rewrite(&scene.spec);
+    run(&scene.pipeline, 0).run().expect(0);
+    fs::remove_dir_all(scene.pipeline.state()).unwrap();
+    run(&scene.pipeline, 1).run().expect(0);
+    for (round, failpoint) in [(2, "log.appended"), (3, "sinks.committed"), (4, "checkpoint.published")] {
+        let died = run(&scene.pipeline, round).variable(failpoint::VARIABLE, failpoint).run();
+        assert!(died.aborted(), "{failpoint} was not passed");
+        fs::remove_dir_all(scene.pipeline.state()).unwrap();
+        run(&scene.pipeline, round).run().expect(0);
+    }
+    scene.check(4, &scene.spec, "in the end");
+    Outputs::read(&scene.pipeline).assert_equals(&Outputs::read(&undisturbed), "with the state folder lost four times");
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub mod failpoint;
 pub mod frontier;
 pub mod identity;
 pub mod name;
+pub mod near;
 pub mod position;
 pub mod schema;
 pub mod sink;

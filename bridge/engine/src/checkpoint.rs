@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 /// Version of everything that a saved circuit depends on besides its plan: row format, accumulator
 /// layout, operator names. A change of any of them is a new number, and old state is rebuilt.
-pub(crate) const STATE_FORMAT: u32 = 1;
+pub(crate) const STATE_FORMAT: u32 = 2;
 
 /// A saved engine, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

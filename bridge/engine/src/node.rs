@@ -14,7 +14,7 @@ use tidegate_engine_sql::{Input, PlanId, PlannedView};
 use uuid::Uuid;
 
 use crate::EngineError;
-use crate::circuit::{self, CircuitPlan, ErrorSlot, FlatRow, Handles, KeyedRow, LeafHandle, StateSnapshot};
+use crate::circuit::{self, CircuitPlan, Errors, FlatRow, Handles, LeafHandle, StateSnapshot};
 use crate::delta::view_delta;
 use crate::engine::EngineOptions;
 use crate::state::Weighted;
@@ -38,7 +38,7 @@ pub(crate) struct Node {
     plan: Arc<CircuitPlan>,
     dbsp: DBSPHandle,
     handles: Handles,
-    errors: ErrorSlot,
+    errors: Errors,
     state: Option<StateSnapshot>,
     pending: u64,
 }
@@ -94,7 +94,7 @@ impl Node {
             source: Some(source),
         })?;
         let plan = Arc::new(circuit::compile(view)?);
-        let errors = ErrorSlot::default();
+        let errors = Errors::new(view.info.name.clone());
         let (dbsp, handles) = circuit::build(&plan, &path, options, checkpoint, &errors)?;
         let fields: Vec<_> = view.info.schema.fields().iter().cloned().collect();
         Ok(Node {
@@ -139,11 +139,9 @@ impl Node {
                     handle.append(&mut rows);
                 }
                 LeafHandle::Keyed(handle) => {
-                    let mut rows: Vec<KeyedRow> = Vec::with_capacity(zset.len());
-                    leaf.pipe.keyed(zset, &mut rows)?;
+                    let mut rows = Vec::with_capacity(zset.len());
+                    leaf.pipe.keyed(zset, |key, value, weight| rows.push(Tup2(key, Tup2(value, weight))))?;
                     self.pending += rows.len() as u64;
-                    let mut rows =
-                        rows.into_iter().map(|Tup2(Tup2(key, value), weight)| Tup2(key, Tup2(value, weight))).collect();
                     handle.append(&mut rows);
                 }
             }
@@ -193,8 +191,7 @@ impl Node {
 
     fn transaction(&mut self) -> Result<(), EngineError> {
         let result = self.dbsp.transaction();
-        let error = self.errors.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(error) = error {
+        if let Some(error) = self.errors.take() {
             return Err(error);
         }
         result.map_err(|error| self.failed("stepping", error))?;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use arrow::datatypes::SchemaRef;
+use tidegate_core::near::did_you_mean;
 use tidegate_core::{Frontier, Position, RowIdentity, ViewName};
 use tidegate_engine::{Input, Program};
 
 use crate::error::chain;
-use crate::near::did_you_mean;
 use crate::state::StateFile;
 use crate::{Connectors, PipelineConfig, SinkSlot, planner};
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tidegate_core::{Epoch, EpochHeader, ViewName, failpoint};
 use uuid::Uuid;
@@ -89,12 +90,9 @@ impl Checkpoints {
         };
         let way_out = "restore the state folder from a backup";
         let sealed: Option<serde_json::Value> = durable::read_json(&path, way_out)?;
-        let Some(mut sealed) = sealed else { return Err(wrong("is gone".to_owned(), way_out)) };
-        let check = sealed.as_object_mut().and_then(|object| object.remove(CHECK));
-        if check != Some(check_of(&sealed)) {
-            return Err(wrong("does not match its hash".to_owned(), way_out));
-        }
-        let checkpoint: CheckpointFile = serde_json::from_value(sealed)
+        let Some(sealed) = sealed else { return Err(wrong("is gone".to_owned(), way_out)) };
+        let checked = unchanged(sealed).ok_or_else(|| wrong("does not match its hash".to_owned(), way_out))?;
+        let checkpoint: CheckpointFile = serde_json::from_value(checked)
             .map_err(|error| wrong(format!("is not what this version of Tidegate wrote ({error})"), way_out))?;
         if checkpoint.format != FORMAT {
             let fact = format!("has format {}, this version reads format {FORMAT}", checkpoint.format);
@@ -109,11 +107,7 @@ impl Checkpoints {
 
     /// Makes a checkpoint valid: durable when it returns.
     pub fn publish(&self, checkpoint: &CheckpointFile) -> Result<(), RuntimeError> {
-        let mut sealed = serde_json::to_value(checkpoint)
-            .map_err(|error| RuntimeError::Bug(format!("a checkpoint cannot be written as JSON: {error}")))?;
-        let check = check_of(&sealed);
-        sealed.as_object_mut().map(|object| object.insert(CHECK.to_owned(), check));
-        durable::write_json(&self.path(checkpoint.header.epoch), &sealed)?;
+        durable::write_json(&self.path(checkpoint.header.epoch), &seal(checkpoint)?)?;
         failpoint::hit("checkpoint.published");
         Ok(())
     }
@@ -130,6 +124,25 @@ impl Checkpoints {
 
 /// The last member of the file: a hash of the others.
 const CHECK: &str = "blake3";
+
+/// A document with a hash of itself.
+pub fn seal<T: Serialize>(document: &T) -> Result<serde_json::Value, RuntimeError> {
+    let mut sealed = serde_json::to_value(document)
+        .map_err(|error| RuntimeError::Bug(format!("a checkpoint cannot be written as JSON: {error}")))?;
+    let check = check_of(&sealed);
+    sealed.as_object_mut().map(|object| object.insert(CHECK.to_owned(), check));
+    Ok(sealed)
+}
+
+/// The document, if it is one and its hash is right.
+pub fn unseal<T: DeserializeOwned>(sealed: serde_json::Value) -> Option<T> {
+    serde_json::from_value(unchanged(sealed)?).ok()
+}
+
+fn unchanged(mut sealed: serde_json::Value) -> Option<serde_json::Value> {
+    let check = sealed.as_object_mut().and_then(|object| object.remove(CHECK));
+    (check == Some(check_of(&sealed))).then_some(sealed)
+}
 
 fn check_of(checkpoint: &serde_json::Value) -> serde_json::Value {
     blake3::hash(checkpoint.to_string().as_bytes()).to_hex().as_str().into()

@@ -1,7 +1,7 @@
 //! The loop: poll the sources, make their events durable, step the engine, commit to the sinks,
 //! checkpoint, recover.
 //!
-//! [`Pipeline::open`] recovers and [`Pipeline::run`] goes on; [`check`] looks at everything and
+//! [`Pipeline::open`] recovers and [`Pipeline::run`] goes on; [`check()`] looks at everything and
 //! writes nothing; [`resync`] brings a sink in line whatever it holds; [`read_status`] needs no
 //! process. An epoch exists from the moment its record is durable in the input log ([`log`]): it
 //! is replayed with the same boundaries and the same hash, and a sink that holds its number and
@@ -14,6 +14,7 @@ mod config;
 mod deliver;
 mod delivery;
 mod delta_log;
+mod depot;
 mod durable;
 mod epoch;
 mod epoch_time;
@@ -22,7 +23,6 @@ mod history;
 mod load;
 mod lock;
 pub mod log;
-mod near;
 mod observer;
 mod open_engine;
 mod pending;

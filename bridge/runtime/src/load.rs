@@ -210,7 +210,7 @@ impl Pipeline {
         self.pending.push(last.header.clone(), last.previous, deltas);
         self.last = Some(last.clone());
         self.history.insert(last.link());
-        self.save_checkpoint()?;
+        self.save_checkpoint().await?;
         failpoint::hit("rebuild.published");
         let record = self.record(&last, Vec::new());
         self.log.append(&record, None).await?;

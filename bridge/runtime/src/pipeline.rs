@@ -8,6 +8,7 @@ use tidegate_engine::{EngineCheckpoint, Program};
 
 use crate::checkpoint::Checkpoints;
 use crate::delivery::Driver;
+use crate::depot::Depot;
 use crate::history::History;
 use crate::lock::Lock;
 use crate::log::InputLog;
@@ -32,6 +33,8 @@ pub struct Pipeline {
     pub(crate) engine: OpenEngine,
     pub(crate) log: InputLog,
     pub(crate) checkpoints: Checkpoints,
+    /// The same on an object store, if the log is on one.
+    pub(crate) depot: Option<Depot>,
     pub(crate) pending: Pending,
     pub(crate) history: History,
     /// The last epoch; `None` before the initial load.

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tidegate_core::near::did_you_mean;
 use tidegate_core::{Binder, ConnectorError, Frontier, Source, SourceId, TableName, TableSchema, ViewName};
 use tidegate_engine::{Program, ViewDef, table_references};
 
 use crate::RuntimeError;
-use crate::near::did_you_mean;
 
 /// What planning found.
 #[derive(Debug)]

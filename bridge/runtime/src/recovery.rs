@@ -54,10 +54,17 @@ pub(crate) async fn open(
         resync: resync.map(str::to_owned),
         config,
     };
-    match StateFile::read(&parts.config.state_dir, &parts.config.name)? {
-        None => parts.begin().await,
-        Some(_) => parts.recover().await,
+    let (dir, name) = (&parts.config.state_dir, &parts.config.name);
+    if StateFile::read(dir, name)?.is_some() {
+        return parts.recover().await;
     }
+    if let Some(depot) = InputLog::depot(&parts.config.log)
+        && let Some(epoch) = depot.restore(dir, name).await?
+    {
+        tracing::warn!(%epoch, dir = %dir.display(), "made the state folder again from the checkpoint beside the log");
+        return parts.recover().await;
+    }
+    parts.begin().await
 }
 
 struct Parts {
@@ -200,6 +207,7 @@ impl Parts {
         let dir = &self.config.state_dir;
         Ok(Pipeline {
             checkpoints: Checkpoints::open(&dir.join("checkpoints"))?,
+            depot: InputLog::depot(&self.config.log),
             pending: Pending::open(&dir.join("delta_log"))?,
             feeds: self.sources.into_iter().map(Feed::new).collect(),
             drivers: self.drivers,

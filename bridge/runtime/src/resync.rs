@@ -41,7 +41,7 @@ pub async fn resync(
     let view_rows = done?;
     let last = pipeline.epoch();
     pipeline.deliver(|driver| !driver.is_current(last)).await?;
-    pipeline.save_checkpoint()?;
+    pipeline.save_checkpoint().await?;
     pipeline.write_status().await?;
     Ok(ResyncSummary { sink: sink.to_owned(), epoch: last, view_rows, elapsed_ms: started.elapsed() })
 }

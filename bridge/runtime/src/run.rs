@@ -214,7 +214,7 @@ impl Pipeline {
             self.deliver(|driver| driver.is_due() && !driver.is_current(last)).await?;
         }
         if self.checkpoint_is_due() {
-            self.save_checkpoint()?;
+            self.save_checkpoint().await?;
             self.trim_log().await?;
         }
         if self.status_at.is_none_or(|at| at.elapsed() >= LONGEST_SLEEP) && !goal.at_once {
@@ -272,7 +272,9 @@ impl Pipeline {
             }
         }
         if self.saved.epoch != Some(last) && self.last.is_some() {
-            self.save_checkpoint()?;
+            self.save_checkpoint().await?;
+        } else {
+            self.store_checkpoint().await?;
         }
         self.save_progress().await?;
         self.trim_log().await?;

@@ -14,14 +14,14 @@ use crate::{RuntimeError, blocking};
 impl Pipeline {
     /// Saves the state at the last epoch. Deltas that some sink lacks are made durable first: after
     /// this nobody can compute them again.
-    pub(crate) fn save_checkpoint(&mut self) -> Result<(), RuntimeError> {
+    pub(crate) async fn save_checkpoint(&mut self) -> Result<(), RuntimeError> {
         let started = Instant::now();
-        let saved = self.save_now();
+        let saved = self.save_now().await;
         self.summary.phases_ms.checkpoint += started.elapsed();
         saved
     }
 
-    fn save_now(&mut self) -> Result<(), RuntimeError> {
+    async fn save_now(&mut self) -> Result<(), RuntimeError> {
         let Some(last) = self.last.clone() else { return Ok(()) };
         let (engine, pending) = (&mut self.engine, &mut self.pending);
         let checkpoint = blocking(|| engine.checkpoint()).map_err(RuntimeError::engine("saving a checkpoint"))?;
@@ -54,8 +54,18 @@ impl Pipeline {
             checkpoints.retain_newest()?;
             engine.retain(&kept).map_err(RuntimeError::engine("removing old checkpoints"))
         })?;
+        self.store_checkpoint().await?;
         tracing::debug!(%epoch, "saved a checkpoint");
         Ok(())
+    }
+
+    /// Puts the newest checkpoint beside the log, unless it is there.
+    pub(crate) async fn store_checkpoint(&mut self) -> Result<(), RuntimeError> {
+        let (Some(depot), Some(epoch)) = (&mut self.depot, self.saved.epoch) else { return Ok(()) };
+        match depot.epochs().await?.last() {
+            Some(newest) if *newest >= epoch => Ok(()),
+            _ => depot.publish(&self.config.state_dir, &self.state, epoch).await,
+        }
     }
 
     /// Whether a checkpoint is due while the pipeline runs.
@@ -68,8 +78,14 @@ impl Pipeline {
     /// Drops log records that neither recovery nor retention keeps.
     pub(crate) async fn trim_log(&mut self) -> Result<(), RuntimeError> {
         let Some((oldest, _)) = self.saved.engine.last() else { return Ok(()) };
+        let mut oldest = *oldest;
+        if let Some(depot) = &self.depot {
+            // A state folder that is made again from there needs the records after it.
+            let Some(stored) = depot.epochs().await?.first().copied() else { return Ok(()) };
+            oldest = oldest.min(stored);
+        }
         let older_than = self.config.clock.now().before(self.config.log_retention);
-        if self.log.trim(*oldest, older_than).await? {
+        if self.log.trim(oldest, older_than).await? {
             failpoint::hit("log.trimmed");
         }
         Ok(())

@@ -74,7 +74,7 @@ async fn a_dropped_table_stops_until_the_views_fit() {
     h.source.drop_table(&name("t"));
     let error = h.once().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Stop);
-    assert!(error.to_string().contains("there is no table lake.t; did you mean lake.t2?"), "{error}");
+    assert!(error.to_string().contains("there is no table lake.t; did you mean `lake.t2`?"), "{error}");
     h.views[0] = view("a", "SELECT * FROM lake.t2");
     h.once().await.unwrap();
     assert_eq!(h.sinks[0].contents(&"b".into()).unwrap().len(), 1);

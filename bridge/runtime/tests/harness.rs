@@ -11,8 +11,8 @@ use tidegate_core::{
 };
 use tidegate_engine::ViewDef;
 use tidegate_runtime::{
-    CheckReport, Connectors, Pipeline, PipelineConfig, ResyncSummary, RunSummary, RuntimeError, Silent, SinkSlot,
-    SourceSlot,
+    CheckReport, Connectors, LogLocation, Pipeline, PipelineConfig, ResyncSummary, RunSummary, RuntimeError, Silent,
+    SinkSlot, SourceSlot,
 };
 use tidegate_testkit::{MemorySink, MemorySource, Multiset};
 
@@ -26,6 +26,7 @@ pub struct Harness {
     pub views: Vec<ViewDef>,
     pub workers: usize,
     pub tune: fn(&mut PipelineConfig),
+    pub log: LogLocation,
 }
 
 impl Harness {
@@ -40,6 +41,7 @@ impl Harness {
             views: vec![view("a", "SELECT * FROM lake.t"), view("b", "SELECT * FROM a")],
             workers: 1,
             tune: |_| {},
+            log: LogLocation::StateDir,
         }
     }
 
@@ -52,6 +54,7 @@ impl Harness {
         config.workers = Some(self.workers);
         config.retry_for = Duration::from_millis(300);
         config.epoch_interval = Duration::ZERO;
+        config.log = self.log.clone();
         (self.tune)(&mut config);
         config
     }

@@ -161,9 +161,12 @@ async fn check_shows_all_faults_and_writes_nothing() {
     assert!(report.program.is_none());
     assert!(report.views[&"a".into()].is_ok() && report.views[&"b".into()].is_ok());
     let fault = |view: &str| report.views[&view.into()].as_ref().unwrap_err().clone();
-    assert_eq!(fault("c"), "view c: there is no table lake.tt; did you mean lake.t?");
-    assert_eq!(fault("d"), "view d: lke.t names the source lke, which the pipeline does not have; did you mean lake?");
-    assert_eq!(fault("e"), "view e: there is no view bb, and tables are written source.table; did you mean b?");
+    assert_eq!(fault("c"), "view c: there is no table lake.tt; did you mean `lake.t`?");
+    assert_eq!(
+        fault("d"),
+        "view d: lke.t names the source lke, which the pipeline does not have; did you mean `lake`?"
+    );
+    assert_eq!(fault("e"), "view e: there is no view bb, and tables are written source.table; did you mean `b`?");
     let error = h.open().await.map(drop).unwrap_err();
     assert_eq!(error.kind(), tidegate_core::ErrorKind::Reconfigure);
     assert_eq!(error.to_string().lines().count(), 3, "{error}");

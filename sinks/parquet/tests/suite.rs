@@ -35,23 +35,12 @@ fn the_sink_conforms_in_an_object_store() {
 }
 
 #[test]
-#[ignore = "needs an S3 server: TIDEGATE_TEST_S3=http://localhost:9000/bucket, with credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"]
 fn the_sink_conforms_in_s3() {
-    let url = std::env::var("TIDEGATE_TEST_S3").expect("TIDEGATE_TEST_S3 says where the server is");
-    let (endpoint, bucket) = url.rsplit_once('/').expect("the URL ends with the bucket");
-    let store: Arc<dyn ObjectStore> = Arc::new(
-        object_store::aws::AmazonS3Builder::from_env()
-            .with_endpoint(endpoint)
-            .with_allow_http(true)
-            .with_bucket_name(bucket)
-            .with_region("us-east-1")
-            .build()
-            .unwrap(),
-    );
+    let s3 = tidegate_testkit::S3::start();
+    let store = s3.store();
     tidegate_testkit::conformance::sink(|folder| {
         let prefix = folder.file_name().unwrap().to_string_lossy().into_owned();
-        let url = format!("s3://{bucket}/{prefix}");
-        let location = Location::Store { store: store.clone(), prefix: prefix.as_str().into(), url };
+        let location = Location::Store { store: store.clone(), prefix: prefix.as_str().into(), url: s3.url(&prefix) };
         Box::new(ParquetSink::new("changes", location))
     });
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use tidegate_core::near::did_you_mean;
 use tidegate_core::{ErrorKind, schema};
 use tidegate_engine::PlannedView;
 
@@ -10,7 +11,6 @@ use crate::arguments::ExplainFormat;
 use crate::assembly::assemble;
 use crate::commands::check::{self, row_identity};
 use crate::failure::Failure;
-use crate::file::near_match;
 use crate::lineage::lineage;
 use crate::output;
 
@@ -19,7 +19,7 @@ pub async fn explain(path: &Path, name: &str, format: ExplainFormat) -> Result<(
     let mut assembly = assemble(path)?;
     let names = || assembly.views.iter().map(|view| view.def.name.as_str());
     let Some(name) = names().find(|known| known.eq_ignore_ascii_case(name)).map(str::to_owned) else {
-        return Err(Failure::usage(format!("there is no view `{name}`{}", near_match(name, names()))));
+        return Err(Failure::usage(format!("there is no view `{name}`{}", did_you_mean(name, names()))));
     };
     let report = tidegate_runtime::check(&assembly.config, &mut assembly.connectors).await;
     let view = report.program.as_ref().and_then(|program| program.views().iter().find(|view| view.info.name.0 == name));

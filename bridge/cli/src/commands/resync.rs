@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use crate::assembly::{assemble, located};
 use crate::failure::Failure;
-use crate::file::near_match;
 use crate::output::{self, Json};
 use crate::progress::Display;
+use tidegate_core::near::did_you_mean;
 
 /// Compares and writes.
 pub async fn resync(path: &Path, sink: &str, json: bool) -> Result<(), Failure> {
     let assembly = assemble(path)?;
     let sinks = || assembly.connectors.sinks.iter().map(|slot| slot.sink.name());
     if !sinks().any(|known| known == sink) {
-        return Err(Failure::usage(format!("there is no sink `{sink}`{}", near_match(sink, sinks()))));
+        return Err(Failure::usage(format!("there is no sink `{sink}`{}", did_you_mean(sink, sinks()))));
     }
     let summary = tidegate_runtime::resync(assembly.config, assembly.connectors, sink, Arc::new(Display::default()))
         .await

@@ -82,35 +82,6 @@ impl Document {
     }
 }
 
-/// `did you mean …?` for a name that is not there; empty when nothing is near.
-pub fn near_match<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
-    let name = name.to_lowercase();
-    let distances = candidates.into_iter().map(|candidate| (distance(&name, &candidate.to_lowercase()), candidate));
-    match distances.min().filter(|(distance, candidate)| *distance <= 1 + candidate.chars().count() / 4) {
-        Some((_, candidate)) => format!("; did you mean `{candidate}`?"),
-        None => String::new(),
-    }
-}
-
-/// Levenshtein distance, with the exchange of two neighbours as one step.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut least = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,14 +102,5 @@ mod tests {
         document.fault(0, "first");
         let lines: Vec<String> = document.into_faults().iter().map(Fault::to_string).collect();
         assert_eq!(lines, ["a.toml:1:1: first", "a.toml:2:1: second"]);
-    }
-
-    #[test]
-    fn near_matches() {
-        let keys = ["catalog", "data_path", "poll_interval"];
-        assert_eq!(near_match("pol_interval", keys), "; did you mean `poll_interval`?");
-        assert_eq!(near_match("Catalgo", keys), "; did you mean `catalog`?");
-        assert_eq!(near_match("colour", keys), "");
-        assert_eq!(near_match("x", []), "");
     }
 }

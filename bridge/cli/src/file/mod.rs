@@ -17,12 +17,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidegate_core::ViewName;
+use tidegate_core::near::did_you_mean;
 use tidegate_runtime::{SinkSlot, SourceSlot};
 
 use crate::failure::chain;
 use crate::place::{self, Place};
 use crate::registry::{self, Surroundings};
-pub use document::near_match;
 pub use document::{Document, Fault};
 pub use section::{Located, Reader, Section};
 pub use views::View;
@@ -163,7 +163,7 @@ fn connector<T>(
     let found = registered.iter().find(|(name, _)| *name == kind.value);
     if found.is_none() {
         let fact = if later.contains(&kind.value.as_str()) { "is not built yet" } else { "is not known" };
-        let near = near_match(&kind.value, names());
+        let near = did_you_mean(&kind.value, names());
         document.fault(kind.offset, format!("the type `{}` {fact}; known here: {built}{near}", kind.value));
     }
     found
@@ -187,7 +187,7 @@ fn sink(
         let view = |chosen: Located<String>| {
             let found = views.get(&chosen.value.to_lowercase()).cloned();
             if found.is_none() {
-                let near = near_match(&chosen.value, views.values().map(ViewName::as_str));
+                let near = did_you_mean(&chosen.value, views.values().map(ViewName::as_str));
                 document.fault(chosen.offset, format!("there is no view `{}`{near}", chosen.value));
             }
             found

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use tidegate_core::ConnectorError;
+use tidegate_core::near::did_you_mean;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::document::{Document, near_match};
+use super::document::Document;
 use super::environment::substitute;
 use super::{fields, units};
 use crate::failure::chain;
@@ -200,7 +201,7 @@ impl<'d> Section<'d> {
 
     fn unknown(&self, key: &str, offset: usize, known: &[&'static str]) {
         let place = if self.title.is_empty() { "the pipeline file" } else { &self.title };
-        let near = near_match(key, known.iter().copied());
+        let near = did_you_mean(key, known.iter().copied());
         self.reader.document.fault(offset, format!("unknown key `{key}` in {place}{near}"));
     }
 

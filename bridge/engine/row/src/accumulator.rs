@@ -18,6 +18,7 @@ use rkyv::{Archive, Deserialize, Fallible, Serialize};
 use size_of::{Context, SizeOf};
 use smallvec::SmallVec;
 
+use crate::slots::Slots;
 use crate::{ArchivedRow, RowError, float_sum};
 
 /// The sums of a group, or of one row of it, or of a change to it.
@@ -26,8 +27,8 @@ use crate::{ArchivedRow, RowError, float_sum};
 /// slot must count them (`COUNT(*)`), whether the query asks for it or not.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Accumulator {
-    /// The low 64 bits of each slot's integer, as a signed number, without zeros at the end.
-    slots: SmallVec<[i64; 6]>,
+    /// The low 64 bits of each slot's integer, as a signed number.
+    slots: Slots,
     /// What few groups need.
     more: Option<Box<More>>,
 }
@@ -65,14 +66,15 @@ impl Accumulator {
     /// integers or floats, not both.
     #[inline]
     pub fn add_int(&mut self, slot: usize, value: i128) {
-        if self.slots.len() <= slot {
-            self.slots.resize(slot + 1, 0);
+        let old = self.slots.get(slot);
+        if let Some(sum) = i64::try_from(value).ok().and_then(|value| old.checked_add(value)) {
+            self.slots.set(slot, sum);
+            return;
         }
-        let sum = i128::from(self.slots[slot]) + i128::from(value as i64);
+        let sum = i128::from(old) + i128::from(value as i64);
         // The value is `value as i64` plus this multiple of 2^64.
         let high = (value >> 64) + i128::from((value as i64) < 0);
         self.set_slot(slot, sum, high);
-        self.trim();
     }
 
     /// Adds a float to a slot.
@@ -89,7 +91,7 @@ impl Accumulator {
     ///
     /// [`RowError::SumOverflow`] when it does not fit 128 bits.
     pub fn int(&self, slot: usize) -> Result<i128, RowError> {
-        let low = i128::from(self.slots.get(slot).copied().unwrap_or(0));
+        let low = i128::from(self.slots.get(slot));
         let Some(more) = &self.more else { return Ok(low) };
         let high = more.entries.iter().find(|(key, _)| *key == wide_key(slot)).map_or(0, |(_, high)| *high);
         let sum = high.checked_mul(1 << 64).and_then(|high| high.checked_add(low)).filter(|_| !more.lost);
@@ -125,20 +127,14 @@ impl Accumulator {
         Ok(float_sum::join(more.entries.iter().filter_map(of_slot)))
     }
 
-    /// Writes `sum + high * 2^64`, `sum` being the result of small sums, to a slot that exists.
+    /// Writes `sum + high * 2^64`, `sum` being the result of small sums, to a slot.
     #[inline]
     fn set_slot(&mut self, slot: usize, sum: i128, high: i128) {
         let low = sum as i64;
-        self.slots[slot] = low;
+        self.slots.set(slot, low);
         let carry = (sum - i128::from(low)) >> 64;
         if carry != 0 || high != 0 {
             self.add_entry(wide_key(slot), high.checked_add(carry));
-        }
-    }
-
-    fn trim(&mut self) {
-        while self.slots.last() == Some(&0) {
-            self.slots.pop();
         }
     }
 
@@ -169,8 +165,9 @@ impl Accumulator {
         if self.is_zero() {
             return words;
         }
-        words.push(self.slots.len() as u64);
-        words.extend(self.slots.iter().map(|slot| *slot as u64));
+        let slots = self.slots.as_slice();
+        words.push(slots.len() as u64);
+        words.extend(slots.iter().map(|slot| *slot as u64));
         if let Some(more) = &self.more {
             words.push(u64::from(more.lost));
             for (key, value) in &more.entries {
@@ -183,8 +180,8 @@ impl Accumulator {
     fn word_count(&self) -> usize {
         match &self.more {
             _ if self.is_zero() => 0,
-            None => 1 + self.slots.len(),
-            Some(more) => 2 + self.slots.len() + 3 * more.entries.len(),
+            None => 1 + self.slots.as_slice().len(),
+            Some(more) => 2 + self.slots.as_slice().len() + 3 * more.entries.len(),
         }
     }
 
@@ -202,16 +199,11 @@ impl Accumulator {
 
 impl AddAssignByRef for Accumulator {
     fn add_assign_by_ref(&mut self, other: &Self) {
-        if self.slots.len() < other.slots.len() {
-            self.slots.resize(other.slots.len(), 0);
-        }
-        for (slot, value) in other.slots.iter().enumerate() {
-            match self.slots[slot].checked_add(*value) {
-                Some(sum) => self.slots[slot] = sum,
-                None => self.set_slot(slot, i128::from(self.slots[slot]) + i128::from(*value), 0),
+        if !self.slots.add(&other.slots) {
+            for (slot, value) in other.slots.as_slice().iter().enumerate() {
+                self.set_slot(slot, i128::from(self.slots.get(slot)) + i128::from(*value), 0);
             }
         }
-        self.trim();
         if let Some(more) = &other.more {
             for (key, value) in &more.entries {
                 self.add_entry(*key, Some(*value));
@@ -240,11 +232,10 @@ impl MulByRef<ZWeight> for Accumulator {
             1 => return self.clone(),
             _ => {}
         }
-        let mut product = Accumulator { slots: SmallVec::from_elem(0, self.slots.len()), more: None };
-        for (slot, value) in self.slots.iter().enumerate() {
+        let mut product = Accumulator::default();
+        for (slot, value) in self.slots.as_slice().iter().enumerate() {
             product.set_slot(slot, i128::from(*value) * i128::from(*weight), 0);
         }
-        product.trim();
         if let Some(more) = &self.more {
             for (key, value) in &more.entries {
                 product.add_entry(*key, value.checked_mul(i128::from(*weight)));
@@ -260,7 +251,7 @@ impl MulByRef<ZWeight> for Accumulator {
 impl HasZero for Accumulator {
     #[inline]
     fn is_zero(&self) -> bool {
-        self.slots.is_empty() && self.more.is_none()
+        self.more.is_none() && self.slots.is_zero()
     }
 
     fn zero() -> Self {
@@ -271,7 +262,7 @@ impl HasZero for Accumulator {
 impl fmt::Debug for Accumulator {
     /// The number of slots only: values never reach a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Accumulator({} slots)", self.slots.len())
+        write!(f, "Accumulator({} slots)", self.slots.as_slice().len())
     }
 }
 
@@ -296,8 +287,8 @@ impl Hash for Accumulator {
 
 impl SizeOf for Accumulator {
     fn size_of_children(&self, context: &mut Context) {
-        if self.slots.spilled() {
-            context.add_vectorlike(self.slots.len(), self.slots.capacity(), size_of::<i64>());
+        if let Some((length, capacity)) = self.slots.heap() {
+            context.add_vectorlike(length, capacity, size_of::<i64>());
         }
         if let Some(more) = &self.more {
             context.add(size_of::<More>()).add_distinct_allocation();

@@ -9,13 +9,12 @@
 //! A bit of the bitmap is set where the column is NULL, the first column's bit being the highest:
 //! a row of one column sorts NULLs last, which is DuckDB's default.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef, IntervalUnit};
 
 use crate::nested::Nested;
-use crate::{Row, RowError, bytes, interval};
+use crate::{RowError, bytes, interval};
 
 /// How values that SQL calls equal and that differ in their bits are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,7 +72,7 @@ pub(crate) struct Part {
     pub(crate) is_fixed: bool,
 }
 
-/// Turns Arrow columns into [`Row`]s and back. Cheap to clone.
+/// Turns Arrow columns into [`Row`](crate::Row)s and back. Cheap to clone.
 ///
 /// Two rows of one codec compare column by column as SQL does, as long as the same columns are
 /// NULL in both; a row of one NOT NULL column therefore sorts exactly as `ORDER BY` sorts it:
@@ -124,7 +123,7 @@ impl RowCodec {
         Ok(RowCodec { parts: Arc::new([Part { mode, columns, bitmap_words, fixed_words, is_fixed }]) })
     }
 
-    /// The codec of rows made by [`Row::concat`] of rows of `codecs`, in that order: its columns
+    /// The codec of rows made by [`Row::concat`](crate::Row::concat) of rows of `codecs`, in that order: its columns
     /// are those of all parts, each part keeps its bitmap.
     pub fn concat(codecs: &[RowCodec]) -> Self {
         RowCodec { parts: codecs.iter().flat_map(|codec| codec.parts.iter().cloned()).collect() }
@@ -138,25 +137,6 @@ impl RowCodec {
     /// Words of every row, when that does not depend on the values.
     pub fn fixed_words(&self) -> Option<usize> {
         self.parts.iter().map(|part| part.is_fixed.then_some(part.fixed_words)).sum()
-    }
-
-    /// The words of part `part` within `row`; parts are counted over all nested concatenations.
-    ///
-    /// # Errors
-    ///
-    /// [`RowError::Malformed`] when the row is not of this codec.
-    ///
-    /// # Panics
-    ///
-    /// When the codec has no such part.
-    pub fn part(&self, row: &Row, part: usize) -> Result<Range<usize>, RowError> {
-        let words = row.as_words();
-        let mut start = 0;
-        for before in &self.parts[..part] {
-            start = before.end(words, start).ok_or_else(|| self.malformed())?;
-        }
-        let end = self.parts[part].end(words, start).filter(|end| *end <= words.len());
-        Ok(start..end.ok_or_else(|| self.malformed())?)
     }
 
     pub(crate) fn parts(&self) -> &[Part] {

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use dbsp::utils::{IsNone, SupportsRoaring};
 use rkyv::ser::{ScratchSpace, Serializer};
@@ -11,9 +12,17 @@ use rkyv::{Archive, Deserialize, Fallible, Serialize};
 use size_of::{Context, SizeOf};
 use smallvec::SmallVec;
 
-/// A row with up to `N` words inline. Rows are compared word by word, as numbers; a row that is a
-/// prefix of another is the smaller one.
-pub struct WordRow<const N: usize>(SmallVec<[u64; N]>);
+/// A row with up to `N` words inline, more of them on the heap, where copies share them. Rows are
+/// compared word by word, as numbers; a row that is a prefix of another is the smaller one.
+#[derive(Clone)]
+pub struct WordRow<const N: usize>(Words<N>);
+
+#[derive(Clone)]
+enum Words<const N: usize> {
+    /// Unused words are zero, so that words are compared first and lengths only when they are equal.
+    Inline(u8, [u64; N]),
+    Shared(Arc<[u64]>),
+}
 
 /// The row type of all circuits. ADR 0002 has the figures behind the number of inline words.
 pub type Row = WordRow<4>;
@@ -21,27 +30,35 @@ pub type Row = WordRow<4>;
 impl<const N: usize> WordRow<N> {
     /// The row without columns: the key of a global aggregate.
     pub fn empty() -> Self {
-        WordRow(SmallVec::new())
+        WordRow(Words::Inline(0, [0; N]))
     }
 
     /// A row of the given words.
     #[inline]
     pub fn from_words(words: &[u64]) -> Self {
-        WordRow(SmallVec::from_slice(words))
+        WordRow(if words.len() <= N {
+            let mut inline = [0; N];
+            inline[..words.len()].copy_from_slice(words);
+            Words::Inline(words.len() as u8, inline)
+        } else {
+            Words::Shared(Arc::from(words))
+        })
     }
 
     /// `left`'s words followed by `right`'s. A codec made by [`RowCodec::concat`](crate::RowCodec::concat) reads it.
     pub fn concat(left: &Self, right: &Self) -> Self {
-        let mut words = SmallVec::with_capacity(left.0.len() + right.0.len());
-        words.extend_from_slice(&left.0);
-        words.extend_from_slice(&right.0);
-        WordRow(words)
+        let mut words = SmallVec::<[u64; 16]>::from_slice(left.as_words());
+        words.extend_from_slice(right.as_words());
+        Self::from_words(&words)
     }
 
     /// The words.
     #[inline]
     pub fn as_words(&self) -> &[u64] {
-        &self.0
+        match &self.0 {
+            Words::Inline(length, words) => &words[..usize::from(*length)],
+            Words::Shared(words) => words,
+        }
     }
 }
 
@@ -61,25 +78,21 @@ impl<const N: usize> Default for WordRow<N> {
     }
 }
 
-impl<const N: usize> Clone for WordRow<N> {
-    #[inline]
-    fn clone(&self) -> Self {
-        // `SmallVec::clone` pushes one by one; this copies.
-        Self::from_words(&self.0)
-    }
-}
-
 impl<const N: usize> fmt::Debug for WordRow<N> {
     /// The number of words only: row values never reach a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Row({} words)", self.0.len())
+        write!(f, "Row({} words)", self.as_words().len())
     }
 }
 
 impl<const N: usize> PartialEq for WordRow<N> {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        self.0[..] == other.0[..]
+        match (&self.0, &other.0) {
+            (Words::Inline(left, a), Words::Inline(right, b)) => left == right && a == b,
+            (Words::Shared(a), Words::Shared(b)) => Arc::ptr_eq(a, b) || a == b,
+            _ => false,
+        }
     }
 }
 
@@ -88,7 +101,10 @@ impl<const N: usize> Eq for WordRow<N> {}
 impl<const N: usize> Ord for WordRow<N> {
     #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
-        compare(&self.0, &other.0)
+        match (&self.0, &other.0) {
+            (Words::Inline(left, a), Words::Inline(right, b)) => compare(a, b).then(left.cmp(right)),
+            _ => compare(self.as_words(), other.as_words()),
+        }
     }
 }
 
@@ -102,14 +118,16 @@ impl<const N: usize> PartialOrd for WordRow<N> {
 impl<const N: usize> Hash for WordRow<N> {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        u64::hash_slice(&self.0, state);
+        u64::hash_slice(self.as_words(), state);
     }
 }
 
 impl<const N: usize> SizeOf for WordRow<N> {
     fn size_of_children(&self, context: &mut Context) {
-        if self.0.spilled() {
-            context.add_vectorlike(self.0.len(), self.0.capacity(), size_of::<u64>());
+        // Copies share their words; each counts its part of them, so that the sum is right.
+        if let Words::Shared(words) = &self.0 {
+            let bytes = size_of_val(&words[..]) + 2 * size_of::<usize>();
+            context.add(bytes / Arc::strong_count(words)).add_distinct_allocation();
         }
     }
 }
@@ -189,13 +207,13 @@ impl<const N: usize> Archive for WordRow<N> {
     unsafe fn resolve(&self, pos: usize, resolver: VecResolver, out: *mut ArchivedRow) {
         // SAFETY: `ArchivedRow` is transparent over the vector that the caller's place was
         // resolved for.
-        unsafe { ArchivedVec::resolve_from_slice(&self.0, pos, resolver, out.cast::<ArchivedVec<u64>>()) }
+        unsafe { ArchivedVec::resolve_from_slice(self.as_words(), pos, resolver, out.cast::<ArchivedVec<u64>>()) }
     }
 }
 
 impl<S: Serializer + ScratchSpace + ?Sized, const N: usize> Serialize<S> for WordRow<N> {
     fn serialize(&self, serializer: &mut S) -> Result<VecResolver, S::Error> {
-        ArchivedVec::<u64>::serialize_from_slice(&self.0, serializer)
+        ArchivedVec::<u64>::serialize_from_slice(self.as_words(), serializer)
     }
 }
 

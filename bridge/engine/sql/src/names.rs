@@ -10,6 +10,7 @@ use datafusion_common::TableReference;
 use datafusion_expr::{TableSource, TableType};
 use datafusion_sql::sqlparser::tokenizer::Span;
 use serde::{Deserialize, Serialize};
+use tidegate_core::near::near_matches;
 use tidegate_core::{RowIdentity, TableName, TableSchema, ViewInfo, ViewName};
 
 use crate::error::Refusal;
@@ -191,35 +192,16 @@ fn means(parts: &[String], input: &Input) -> bool {
 /// `: did you mean a or b?` with the names nearest to `name`, or all of them when none is near
 /// and there are few.
 pub(crate) fn did_you_mean<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> String {
-    let wanted = name.to_ascii_lowercase();
-    let mut ranked: Vec<(usize, &str)> = candidates.map(|c| (distance(&wanted, &c.to_ascii_lowercase()), c)).collect();
-    ranked.sort();
-    ranked.dedup();
-    let near: Vec<&str> =
-        ranked.iter().filter(|(d, _)| *d <= 1 + wanted.chars().count() / 3).map(|(_, c)| *c).take(3).collect();
-    if !near.is_empty() {
-        return format!(": did you mean {}?", near.join(" or "));
-    }
-    match ranked.len() {
-        0 => ": there is none".to_owned(),
-        1..=8 => format!(": there is {}", ranked.iter().map(|(_, c)| *c).collect::<Vec<_>>().join(", ")),
+    let mut all: Vec<&str> = candidates.collect();
+    all.sort_unstable();
+    all.dedup();
+    let near = near_matches(name, all.iter().copied());
+    match (near.len(), all.len()) {
+        (1.., _) => format!(": did you mean {}?", near[..near.len().min(3)].join(" or ")),
+        (0, 0) => ": there is none".to_owned(),
+        (0, 1..=8) => format!(": there is {}", all.join(", ")),
         _ => ": check its spelling".to_owned(),
     }
-}
-
-/// Levenshtein distance in characters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -228,8 +210,7 @@ mod tests {
 
     #[test]
     fn near_names_come_first() {
-        assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(did_you_mean("amout", ["amount", "id", "at"].into_iter()), ": did you mean amount?");
-        assert_eq!(did_you_mean("zzz", ["amount", "id"].into_iter()), ": there is id, amount");
+        assert_eq!(did_you_mean("zzz", ["amount", "id"].into_iter()), ": there is amount, id");
     }
 }

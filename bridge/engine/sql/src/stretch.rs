@@ -126,6 +126,15 @@ impl Stretch {
         self.steps.is_empty()
     }
 
+    /// Where each answered column stands among those read, if choosing columns is all that happens.
+    pub fn positions(&self) -> Option<Vec<usize>> {
+        let all = (0..self.input.fields().len()).collect();
+        self.steps.iter().try_fold(all, |positions: Vec<usize>, step| match step {
+            Step::Pick(picked, _) => Some(picked.iter().map(|index| positions[*index]).collect()),
+            Step::Filter(_) | Step::Project(..) => None,
+        })
+    }
+
     /// Adds a filter over rows with the columns of `schema`, which are those answered so far.
     pub fn then_filter(mut self, predicate: &Expr, schema: &DFSchema) -> Result<Stretch, StretchError> {
         let conditions = split_conjunction(predicate).into_iter().map(|e| physical(e, schema));

@@ -1,7 +1,11 @@
 //! Expressions of a plan as text: for people, and in the canonical form that plan ids hash.
 
+use arrow::datatypes::DataType;
+use arrow::util::display::array_value_to_string;
+use datafusion_common::ScalarValue;
 use datafusion_expr::{Expr, Operator};
 
+use crate::explain::type_name;
 use crate::semantics::aggregate_call;
 
 /// The text of an expression. The canonical form has qualified columns, typed calls and literals;
@@ -15,7 +19,7 @@ pub(crate) fn expression(expr: &Expr, canonical: bool) -> String {
         Expr::Column(column) if canonical => format!("{:?}.{:?}", column.relation, column.name),
         Expr::Column(column) => column.name.trim_start_matches('#').to_owned(),
         Expr::Literal(value, _) if canonical => format!("{value:?}"),
-        Expr::Literal(value, _) => value.to_string(),
+        Expr::Literal(value, _) => literal(value),
         Expr::BinaryExpr(binary) => format!("({} {} {})", text(&binary.left), symbol(binary.op), text(&binary.right)),
         Expr::Not(e) => format!("NOT {}", text(e)),
         Expr::IsNull(e) => format!("{} IS NULL", text(e)),
@@ -59,6 +63,39 @@ pub(crate) fn expression(expr: &Expr, canonical: bool) -> String {
     }
 }
 
+/// A constant as SQL writes it.
+fn literal(value: &ScalarValue) -> String {
+    if value.is_null() {
+        return "NULL".to_owned();
+    }
+    let shown = value.to_array().ok().and_then(|array| array_value_to_string(&array, 0).ok());
+    let shown = shown.unwrap_or_else(|| value.to_string());
+    match value.data_type() {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => format!("'{}'", shown.replace('\'', "''")),
+        data_type if data_type.is_temporal() => format!("{} '{shown}'", type_name(&data_type)),
+        _ => shown,
+    }
+}
+
 fn symbol(op: Operator) -> String {
     op.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constants_are_written_as_in_sql() {
+        for (value, text) in [
+            (ScalarValue::Decimal128(Some(12_000_000), 38, 2), "120000.00"),
+            (ScalarValue::from("it's"), "'it''s'"),
+            (ScalarValue::Date32(Some(19782)), "DATE '2024-02-29'"),
+            (ScalarValue::TimestampMicrosecond(Some(1), None), "TIMESTAMP '1970-01-01T00:00:00.000001'"),
+            (ScalarValue::from(7i64), "7"),
+            (ScalarValue::Int64(None), "NULL"),
+        ] {
+            assert_eq!(expression(&Expr::Literal(value, None), false), text);
+        }
+    }
 }

@@ -2,13 +2,11 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use dbsp::circuit::{CircuitConfig, CircuitStorageConfig, Mode};
-use dbsp::dynamic::DowncastTrait;
 use dbsp::operator::{Fold, Max, Min};
 use dbsp::storage::backend::StorageError;
-use dbsp::trace::{BatchReader, Cursor};
 use dbsp::typed_batch::SpineSnapshot;
 use dbsp::utils::Tup2;
 use dbsp::{
@@ -16,13 +14,13 @@ use dbsp::{
     algebra::UnimplementedSemigroup,
 };
 use feldera_types::config::{StorageCacheConfig, StorageConfig, StorageOptions};
-use tidegate_core::ZSet;
 use tidegate_engine_row::Row;
 use uuid::Uuid;
 
-use super::group::{Extreme, GroupPlan, Part, SEED_TAG, Slots};
-use super::pipe::{Decoder, FlatRow, KeyedRow, Pipe};
+use super::group::{Extreme, GroupOutputs, GroupPlan, Part, SEED_TAG, Slots};
+use super::pipe::{Direct, Pipe};
 use super::plan::{CircuitPlan, Edge, Operator, OperatorKind};
+use super::way::{Errors, Way};
 use crate::EngineError;
 use crate::engine::EngineOptions;
 
@@ -31,12 +29,6 @@ type Keyed = Stream<RootCircuit, OrdIndexedZSet<Row, Row>>;
 
 /// A view's integral as DBSP holds it at some moment; cheap to clone, valid while the circuit goes on.
 pub(crate) type StateSnapshot = SpineSnapshot<OrdZSet<Row>>;
-
-/// Rows that are decoded, projected and encoded at a time.
-const CHUNK_ROWS: usize = 8192;
-
-/// The first error of a pipe inside the circuit, where closures cannot return one.
-pub(crate) type ErrorSlot = Arc<Mutex<Option<EngineError>>>;
 
 /// Where rows of a leaf go in.
 pub(crate) enum LeafHandle {
@@ -59,7 +51,7 @@ pub(crate) fn build(
     dir: &Path,
     options: &EngineOptions,
     checkpoint: Option<Uuid>,
-    errors: &ErrorSlot,
+    errors: &Errors,
 ) -> Result<(DBSPHandle, Handles), EngineError> {
     let failed = |source: dbsp::Error| EngineError::Circuit {
         view: plan.view.clone(),
@@ -67,7 +59,7 @@ pub(crate) fn build(
         source: Box::new(source),
     };
     let config = config(dir, options, checkpoint).map_err(|error| failed(dbsp::Error::Storage(error)))?;
-    let (plan, errors) = (Arc::clone(plan), Arc::clone(errors));
+    let (plan, errors) = (Arc::clone(plan), errors.clone());
     Runtime::init_circuit(config, move |circuit: &mut RootCircuit| Ok(Builder::new(circuit, &plan, &errors).build()))
         .map_err(failed)
 }
@@ -96,7 +88,7 @@ pub(crate) fn config(
 struct Builder<'a> {
     circuit: &'a RootCircuit,
     plan: &'a CircuitPlan,
-    errors: &'a ErrorSlot,
+    errors: &'a Errors,
     leaves: Vec<LeafHandle>,
     flat_leaves: HashMap<usize, Flat>,
     keyed_leaves: HashMap<usize, Keyed>,
@@ -107,10 +99,12 @@ struct Builder<'a> {
 enum OperatorStream {
     Flat(Flat),
     Keyed(Keyed),
+    /// Both sides of a join whose only consumer takes its rows straight from them.
+    Join(Keyed, Keyed),
 }
 
 impl<'a> Builder<'a> {
-    fn new(circuit: &'a RootCircuit, plan: &'a CircuitPlan, errors: &'a ErrorSlot) -> Self {
+    fn new(circuit: &'a RootCircuit, plan: &'a CircuitPlan, errors: &'a Errors) -> Self {
         Builder {
             circuit,
             plan,
@@ -137,7 +131,7 @@ impl<'a> Builder<'a> {
             }
         }
         for (index, operator) in self.plan.operators.iter().enumerate() {
-            let output = self.operator(&format!("op{index}"), operator);
+            let output = self.operator(index, operator);
             self.outputs.push(output);
         }
         let view = self.flat("view", &self.plan.output).shard().set_persistent_id(Some("view.shard"));
@@ -151,11 +145,18 @@ impl<'a> Builder<'a> {
         Handles { leaves: self.leaves, seeds: self.seeds, delta, state }
     }
 
-    fn operator(&mut self, id: &str, operator: &Operator) -> OperatorStream {
+    fn operator(&mut self, index: usize, operator: &Operator) -> OperatorStream {
+        let id = &format!("op{index}");
         match &operator.kind {
             OperatorKind::Join { left, right } => {
                 let left = self.keyed(&format!("{id}.left"), left);
                 let right = self.keyed(&format!("{id}.right"), right);
+                let pipes: Vec<_> = self.plan.pipes_from(index).collect();
+                if let [pipe] = pipes[..]
+                    && pipe.direct().is_some()
+                {
+                    return OperatorStream::Join(left, right);
+                }
                 let joined = left.join(&right, |key, left, right| Row::concat(&Row::concat(key, left), right));
                 OperatorStream::Flat(joined.set_persistent_id(Some(id)))
             }
@@ -175,17 +176,18 @@ impl<'a> Builder<'a> {
 
     fn group(&mut self, id: &str, group: &GroupPlan) -> Keyed {
         let mut results: Vec<Keyed> = Vec::new();
+        let alone = (!group.is_tagged()).then_some(&group.outputs);
         for (index, part) in group.parts.iter().enumerate() {
             let id = format!("{id}.part{index}");
             let result = match part {
                 Part::Linear { input, slots } => {
                     let input = self.keyed(&format!("{id}.in"), input);
-                    self.sums(&id, &input, slots)
+                    self.sums(&id, &input, slots, alone)
                 }
                 Part::Distinct { input, slots } => {
                     let input = self.keyed(&format!("{id}.in"), input).distinct();
                     let input = input.set_persistent_id(Some(&format!("{id}.distinct")));
-                    self.sums(&id, &input, slots)
+                    self.sums(&id, &input, slots, alone)
                 }
                 Part::Extreme { input, which } => {
                     let input = self.keyed(&format!("{id}.in"), input);
@@ -215,77 +217,83 @@ impl<'a> Builder<'a> {
             return first.clone();
         }
         let all = first.sum(rest).set_persistent_id(Some(&format!("{id}.parts")));
-        let fold = Fold::<Row, Row, UnimplementedSemigroup<Row>, _, _>::new(
+        let outputs = Arc::clone(&group.outputs);
+        let errors = self.errors.clone();
+        let fold = Fold::<Row, Row, UnimplementedSemigroup<Row>, _, _>::with_output(
             Row::empty(),
             |sections: &mut Row, section: &Row, _weight: i64| *sections = Row::concat(sections, section),
+            move |sections: Row| errors.told(outputs.of_tagged(&sections)).unwrap_or_else(|| outputs.nothing()),
         );
         all.aggregate_persistent(Some(id), fold).set_persistent_id(Some(&format!("{id}.out")))
     }
 
-    fn sums(&self, id: &str, input: &Keyed, slots: &Slots) -> Keyed {
-        let (weigh, finish, errors, view) =
-            (slots.clone(), slots.clone(), Arc::clone(self.errors), self.plan.view.clone());
+    fn sums(&self, id: &str, input: &Keyed, slots: &Slots, outputs: Option<&Arc<GroupOutputs>>) -> Keyed {
+        let (weigh, slots, outputs, errors) = (slots.clone(), slots.clone(), outputs.cloned(), self.errors.clone());
         input.aggregate_linear_postprocess_persistent(
             Some(id),
             move |value: &Row| weigh.weigh(value),
             move |sums| {
-                finish.result(&sums).unwrap_or_else(|_| {
-                    keep_error(&errors, Err(EngineError::SumOverflow { view: view.clone() }));
-                    finish.zero()
-                })
+                let sums = errors.told(slots.result(&sums)).unwrap_or_else(|| slots.zero());
+                match &outputs {
+                    Some(outputs) => errors.told(outputs.of_one(&sums)).unwrap_or_else(|| outputs.nothing()),
+                    None => Row::from_words(&sums),
+                }
             },
         )
     }
 
     fn flat(&self, id: &str, edge: &Edge) -> Flat {
-        match edge {
-            Edge::Leaf(leaf) => self.flat_leaves[leaf].clone(),
-            Edge::Operator { operator, pipe } => {
-                let decoder = Arc::clone(&self.plan.operators[*operator].decoder);
-                let (pipe, errors) = (Arc::clone(pipe), Arc::clone(self.errors));
-                let piped = match &self.outputs[*operator] {
-                    OperatorStream::Flat(stream) => stream.apply(move |batch| {
-                        let mut rows: Vec<FlatRow> = Vec::new();
-                        let result = decode_flat(batch, &decoder, &mut |zset| pipe.flat(&zset, &mut rows));
-                        keep_error(&errors, result);
-                        OrdZSet::from_keys((), rows)
-                    }),
-                    OperatorStream::Keyed(stream) => stream.apply(move |batch| {
-                        let mut rows: Vec<FlatRow> = Vec::new();
-                        let result = decode_groups(batch, &decoder, &mut |zset| pipe.flat(&zset, &mut rows));
-                        keep_error(&errors, result);
-                        OrdZSet::from_keys((), rows)
-                    }),
-                };
-                piped.set_persistent_id(Some(id))
+        let (origin, way) = match edge {
+            Edge::Leaf(leaf) => return self.flat_leaves[leaf].clone(),
+            Edge::Whole(_) => unreachable!("only joins read the rows of groups as they are"),
+            Edge::Operator { operator, pipe } => self.way(*operator, pipe),
+        };
+        let piped = match origin {
+            OperatorStream::Flat(stream) => stream.apply(move |batch| OrdZSet::from_keys((), way.rows(batch))),
+            OperatorStream::Keyed(stream) => stream.apply(move |batch| OrdZSet::from_keys((), way.rows(batch))),
+            OperatorStream::Join(left, right) => {
+                let (direct, errors) = sides(way);
+                left.join(right, move |key, left, right| {
+                    errors.told(direct.flat(&[key.as_words(), left.as_words(), right.as_words()])).unwrap_or_default()
+                })
             }
-        }
+        };
+        piped.set_persistent_id(Some(id))
     }
 
     fn keyed(&self, id: &str, edge: &Edge) -> Keyed {
-        match edge {
-            Edge::Leaf(leaf) => self.keyed_leaves[leaf].clone(),
-            Edge::Operator { operator, pipe } => {
-                let decoder = Arc::clone(&self.plan.operators[*operator].decoder);
-                let (pipe, errors): (Arc<Pipe>, ErrorSlot) = (Arc::clone(pipe), Arc::clone(self.errors));
-                let piped = match &self.outputs[*operator] {
-                    OperatorStream::Flat(stream) => stream.apply(move |batch| {
-                        let mut rows: Vec<KeyedRow> = Vec::new();
-                        let result = decode_flat(batch, &decoder, &mut |zset| pipe.keyed(&zset, &mut rows));
-                        keep_error(&errors, result);
-                        OrdIndexedZSet::from_tuples((), rows)
-                    }),
-                    OperatorStream::Keyed(stream) => stream.apply(move |batch| {
-                        let mut rows: Vec<KeyedRow> = Vec::new();
-                        let result = decode_groups(batch, &decoder, &mut |zset| pipe.keyed(&zset, &mut rows));
-                        keep_error(&errors, result);
-                        OrdIndexedZSet::from_tuples((), rows)
-                    }),
-                };
-                piped.set_persistent_id(Some(id))
+        let (origin, way) = match edge {
+            Edge::Leaf(leaf) => return self.keyed_leaves[leaf].clone(),
+            Edge::Whole(operator) => match &self.outputs[*operator] {
+                OperatorStream::Keyed(stream) => return stream.clone(),
+                _ => unreachable!("only keyed streams are read as they are"),
+            },
+            Edge::Operator { operator, pipe } => self.way(*operator, pipe),
+        };
+        let piped = match origin {
+            OperatorStream::Flat(stream) => stream.apply(move |batch| OrdIndexedZSet::from_tuples((), way.rows(batch))),
+            OperatorStream::Keyed(stream) => {
+                stream.apply(move |batch| OrdIndexedZSet::from_tuples((), way.rows(batch)))
             }
-        }
+            OperatorStream::Join(left, right) => {
+                let (direct, errors) = sides(way);
+                left.join_index(right, move |key, left, right| {
+                    errors.told(direct.keyed(&[key.as_words(), left.as_words(), right.as_words()])).flatten()
+                })
+            }
+        };
+        piped.set_persistent_id(Some(id))
     }
+
+    fn way(&self, operator: usize, pipe: &Arc<Pipe>) -> (&OperatorStream, Way) {
+        let decoder = Arc::clone(&self.plan.operators[operator].decoder);
+        (&self.outputs[operator], Way { decoder, pipe: Arc::clone(pipe), errors: self.errors.clone() })
+    }
+}
+
+/// What a consumer does with both sides of a join.
+fn sides(way: Way) -> (Direct, Errors) {
+    (way.pipe.direct().expect("a join is left to direct consumers only").clone(), way.errors)
 }
 
 /// The row that keeps a global aggregate alive.
@@ -299,57 +307,4 @@ fn tagged(tag: u64, value: &Row) -> Row {
     tagged.extend([tag, words.len() as u64]);
     tagged.extend_from_slice(words);
     Row::from_words(&tagged)
-}
-
-fn keep_error(errors: &ErrorSlot, result: Result<(), EngineError>) {
-    if let Err(error) = result {
-        let mut slot = errors.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        slot.get_or_insert(error);
-    }
-}
-
-type Consumer<'a> = dyn FnMut(ZSet) -> Result<(), EngineError> + 'a;
-
-fn decode_flat(batch: &OrdZSet<Row>, decoder: &Decoder, consume: &mut Consumer) -> Result<(), EngineError> {
-    let mut cursor = batch.cursor();
-    let (mut rows, mut weights) = (Vec::new(), Vec::new());
-    while cursor.key_valid() {
-        // SAFETY: the batch was built with `Row` keys and integer weights.
-        rows.push(unsafe { cursor.key().downcast::<Row>() }.clone());
-        weights.push(**cursor.weight());
-        cursor.step_key();
-        if rows.len() == CHUNK_ROWS || !cursor.key_valid() {
-            let batch = decoder.flat(rows.iter())?;
-            consume(ZSet::new(batch, std::mem::take(&mut weights).into()))?;
-            rows.clear();
-        }
-    }
-    Ok(())
-}
-
-fn decode_groups(
-    batch: &OrdIndexedZSet<Row, Row>,
-    decoder: &Decoder,
-    consume: &mut Consumer,
-) -> Result<(), EngineError> {
-    let Decoder::Group(decoder) = decoder else { unreachable!("keyed operators have group decoders") };
-    let mut cursor = batch.cursor();
-    let (mut keys, mut values, mut weights) = (Vec::new(), Vec::new(), Vec::new());
-    while cursor.key_valid() {
-        while cursor.val_valid() {
-            // SAFETY: the batch was built with `Row` keys, `Row` values and integer weights.
-            keys.push(unsafe { cursor.key().downcast::<Row>() }.clone());
-            values.push(unsafe { cursor.val().downcast::<Row>() }.clone());
-            weights.push(**cursor.weight());
-            cursor.step_val();
-        }
-        cursor.step_key();
-        if keys.len() >= CHUNK_ROWS || !cursor.key_valid() {
-            let batch = decoder.decode(&keys, &values)?;
-            consume(ZSet::new(batch, std::mem::take(&mut weights).into()))?;
-            keys.clear();
-            values.clear();
-        }
-    }
-    Ok(())
 }

@@ -10,12 +10,12 @@ use datafusion_common::{DFSchemaRef, NullEquality};
 use datafusion_expr::logical_plan::Distinct;
 use datafusion_expr::{Aggregate, Expr, ExprSchemable, Join, JoinType, LogicalPlan, lit, when};
 use tidegate_core::ViewName;
-use tidegate_engine_row::{KeyMode, RowCodec};
+use tidegate_engine_row::{KeyMode, RowCodec, has_canonical_form};
 use tidegate_engine_sql::{
     AggregateCall, AggregateKind, Input, PlannedView, Relation as Source, Stretch, aggregate_call,
 };
 
-use super::group::{Extreme, GroupDecoder, GroupPlan, Output, Part, Slot, SlotEncoder, Slots, Width};
+use super::group::{Extreme, GroupOutputs, GroupPlan, Output, Part, Slot, SlotEncoder, Slots, Width};
 use super::pipe::{Decoder, Encoder, KeyedEncoder, Pipe, ValueEncoder};
 use super::plan::{CircuitPlan, Edge, Leaf, Operator, OperatorKind};
 use crate::EngineError;
@@ -102,13 +102,15 @@ impl Compiler<'_> {
 
     /// Ends a relation in a pipe with this stretch and encoding.
     fn edge(&mut self, relation: &Relation, stretch: Stretch, encoder: Encoder) -> Edge {
-        let pipe = Arc::new(Pipe::new(relation.residual.clone(), stretch, encoder));
+        let pipe = |origin: Option<&Decoder>| Arc::new(Pipe::new(relation.residual.clone(), stretch, encoder, origin));
         match &relation.origin {
             Origin::Scan(input) => {
-                self.leaves.push(Leaf { input: input.clone(), pipe });
+                self.leaves.push(Leaf { input: input.clone(), pipe: pipe(None) });
                 Edge::Leaf(self.leaves.len() - 1)
             }
-            Origin::Operator(operator) => Edge::Operator { operator: *operator, pipe },
+            Origin::Operator(operator) => {
+                Edge::Operator { operator: *operator, pipe: pipe(Some(&self.operators[*operator].decoder)) }
+            }
         }
     }
 
@@ -133,26 +135,74 @@ impl Compiler<'_> {
         if join.join_type != JoinType::Inner || join.on.is_empty() {
             return Err(self.unsupported(format!("{} join", join.join_type)));
         }
-        let (left_keys, right_keys): (Vec<Expr>, Vec<Expr>) = join.on.iter().cloned().unzip();
         let left = self.relation(&join.left)?;
-        let left = self.join_side(&left, &left_keys, join.null_equality)?;
         let right = self.relation(&join.right)?;
-        let right = self.join_side(&right, &right_keys, join.null_equality)?;
+        let mut on = join.on.clone();
+        let (left, right) = if let Some(left) = self.group_as_side(&left, &mut on, |(left, _)| left) {
+            let keys: Vec<Expr> = on.into_iter().map(|(_, right)| right).collect();
+            (left, self.join_side(&right, &keys, join.null_equality, true)?)
+        } else if let Some(right) = self.group_as_side(&right, &mut on, |(_, right)| right) {
+            let keys: Vec<Expr> = on.into_iter().map(|(left, _)| left).collect();
+            (self.join_side(&left, &keys, join.null_equality, true)?, right)
+        } else {
+            let (left_keys, right_keys): (Vec<Expr>, Vec<Expr>) = on.into_iter().unzip();
+            let left = self.join_side(&left, &left_keys, join.null_equality, false)?;
+            (left, self.join_side(&right, &right_keys, join.null_equality, false)?)
+        };
         let codec = RowCodec::concat(&[left.key_codec.clone(), left.value_codec.clone(), right.value_codec.clone()]);
         let keys = join.on.len();
         let columns = left.columns(keys).chain(right.columns(keys + left.values)).collect();
-        let decoder = Decoder::Row { codec, columns, schema: nullable(join.schema.inner()) };
+        let decoder = Decoder { codec, keyed: None, columns, schema: nullable(join.schema.inner()) };
         Ok(self.operator(OperatorKind::Join { left: left.edge, right: right.edge }, decoder))
     }
 
-    /// One side of a join: keys first, then the columns that cannot be read back from the key.
-    fn join_side(&mut self, relation: &Relation, keys: &[Expr], nulls: NullEquality) -> Result<JoinSide, EngineError> {
+    /// The groups of an aggregate as one side of a join on exactly their keys, if that is what the
+    /// side is; `on` is brought into the order of the keys. The join reads the groups' own rows then.
+    /// A group may have a NULL key, so that the other side must do without if NULL equals nothing.
+    fn group_as_side(
+        &self,
+        relation: &Relation,
+        on: &mut Vec<(Expr, Expr)>,
+        side: impl Fn(&(Expr, Expr)) -> &Expr,
+    ) -> Option<JoinSide> {
+        let Origin::Operator(operator) = relation.origin else { return None };
+        let (key_codec, value_codec) = self.operators[operator].decoder.keyed.clone()?;
+        let picked = relation.stretch.positions().filter(|_| relation.residual.is_none())?;
+        let keys = key_codec.fields().count();
+        let position = |pair: &(Expr, Expr)| match side(pair) {
+            Expr::Column(column) => relation.schema.index_of_column(column).ok().map(|index| picked[index]),
+            _ => None,
+        };
+        let mut ordered = Vec::with_capacity(keys);
+        for key in 0..keys {
+            ordered.push(on.iter().find(|pair| position(pair) == Some(key))?.clone());
+        }
+        if on.len() != keys {
+            return None;
+        }
+        *on = ordered;
+        let place = |column: usize| if column < keys { Place::Key(column) } else { Place::Value(column - keys) };
+        let places = picked.into_iter().map(place).collect();
+        let values = value_codec.fields().count();
+        Some(JoinSide { edge: Edge::Whole(operator), key_codec, value_codec, places, values })
+    }
+
+    /// One side of a join: keys first, then the columns that cannot be read back from the key. Rows
+    /// with a NULL key are left out where they match nothing; `nullable` keys have a place for it
+    /// even so.
+    fn join_side(
+        &mut self,
+        relation: &Relation,
+        keys: &[Expr],
+        nulls: NullEquality,
+        nullable: bool,
+    ) -> Result<JoinSide, EngineError> {
         let schema = &relation.schema;
         let mut places = Vec::with_capacity(schema.fields().len());
         let mut exprs = keys.to_vec();
         for (index, column) in schema.columns().into_iter().enumerate() {
             let in_key = keys.iter().position(|key| matches!(key, Expr::Column(c) if *c == column));
-            match in_key.filter(|_| survives_canonical_form(schema.field(index).data_type())) {
+            match in_key.filter(|_| !has_canonical_form(schema.field(index).data_type())) {
                 Some(key) => places.push(Place::Key(key)),
                 None => {
                     places.push(Place::Value(exprs.len() - keys.len()));
@@ -162,9 +212,8 @@ impl Compiler<'_> {
         }
         let (stretch, projected) = self.project(relation, &exprs)?;
         let (key_fields, value_fields) = projected.split_at(keys.len());
-        // Rows with a NULL key are left out, so the key needs no validity; where NULL equals NULL it does.
         let drop_nulls = nulls == NullEquality::NullEqualsNothing;
-        let key_fields = if drop_nulls { non_null(key_fields) } else { key_fields.to_vec() };
+        let key_fields = if drop_nulls && !nullable { non_null(key_fields) } else { key_fields.to_vec() };
         let key_codec = RowCodec::new(&key_fields, KeyMode::Canonical)?;
         let value_codec = RowCodec::new(value_fields, KeyMode::Exact)?;
         let encoder = Encoder::Keyed(KeyedEncoder {
@@ -215,11 +264,6 @@ impl JoinSide {
     }
 }
 
-/// Whether a value of this type comes back unchanged from a canonical key.
-fn survives_canonical_form(data_type: &DataType) -> bool {
-    !data_type.is_floating() && !data_type.is_nested() && !matches!(data_type, DataType::Interval(_))
-}
-
 fn fields(schema: &SchemaRef) -> Vec<FieldRef> {
     schema.fields().iter().cloned().collect()
 }
@@ -230,8 +274,9 @@ fn nullable(schema: &SchemaRef) -> SchemaRef {
 }
 
 fn row_decoder(schema: &SchemaRef, mode: KeyMode) -> Result<Decoder, EngineError> {
-    Ok(Decoder::Row {
+    Ok(Decoder {
         codec: RowCodec::new(&fields(schema), mode)?,
+        keyed: None,
         columns: (0..schema.fields().len()).collect(),
         schema: Arc::clone(schema),
     })
@@ -279,8 +324,8 @@ impl GroupBuilder<'_, '_> {
         let data_type = argument.get_type(self.input.schema.as_ref());
         let data_type = data_type.map_err(|error| self.compiler.unsupported(error.strip_backtrace()))?;
         match (kind, distinct) {
-            (AggregateKind::Min, _) => Ok(self.extreme(argument, Extreme::Min)),
-            (AggregateKind::Max, _) => Ok(self.extreme(argument, Extreme::Max)),
+            (AggregateKind::Min, _) => Ok(self.extreme(argument, data_type, Extreme::Min)),
+            (AggregateKind::Max, _) => Ok(self.extreme(argument, data_type, Extreme::Max)),
             (AggregateKind::Count, false) => Ok(Output::Count { part: 0, slot: self.count_slot(argument) }),
             (AggregateKind::Count, true) => {
                 let part = self.distinct(argument, Slots(vec![Slot::Rows]));
@@ -334,7 +379,7 @@ impl GroupBuilder<'_, '_> {
         self.parts.len() - 1
     }
 
-    fn extreme(&mut self, argument: Expr, which: Extreme) -> Output {
+    fn extreme(&mut self, argument: Expr, data_type: DataType, which: Extreme) -> Output {
         let known = self.parts.iter().position(
             |part| matches!(part, PartDraft::Extreme { argument: a, which: w } if *a == argument && *w == which),
         );
@@ -342,7 +387,7 @@ impl GroupBuilder<'_, '_> {
             self.parts.push(PartDraft::Extreme { argument, which });
             self.parts.len() - 1
         });
-        Output::Extreme { part }
+        Output::Extreme { part, data_type }
     }
 
     /// The edge of one part: group columns as key, then the part's arguments.
@@ -368,15 +413,15 @@ impl GroupBuilder<'_, '_> {
     fn finish(mut self, outputs: Vec<Output>, aggregate: &Aggregate) -> Result<Origin, EngineError> {
         let linear_slots = Slots(std::mem::take(&mut self.linear_slots));
         let arguments = std::mem::take(&mut self.linear).0;
-        let (mut parts, mut slots, mut extremes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut parts, mut slots) = (Vec::new(), Vec::new());
         let mut keys = None;
         for draft in std::mem::take(&mut self.parts) {
-            let (part, part_slots, extreme) = match draft {
+            let (part, part_slots) = match draft {
                 PartDraft::Linear => {
                     let encoder = SlotEncoder { slots: linear_slots.clone() };
                     let (input, key) = self.part_edge(&arguments, |_| Ok(ValueEncoder::Slots(encoder)), false)?;
                     keys = Some(key);
-                    (Part::Linear { input, slots: linear_slots.clone() }, linear_slots.clone(), None)
+                    (Part::Linear { input, slots: linear_slots.clone() }, linear_slots.clone())
                 }
                 PartDraft::Distinct { argument, slots } => {
                     let counts_only = slots.0 == [Slot::Rows];
@@ -389,34 +434,37 @@ impl GroupBuilder<'_, '_> {
                         })
                     };
                     let (input, _) = self.part_edge(&[argument], value, true)?;
-                    (Part::Distinct { input, slots: slots.clone() }, slots, None)
+                    (Part::Distinct { input, slots: slots.clone() }, slots)
                 }
                 PartDraft::Extreme { argument, which } => {
-                    let mut codec = None;
-                    let value = |fields: &[FieldRef]| {
-                        let value = RowCodec::new(&non_null(fields), KeyMode::Exact)?;
-                        codec = Some(value.clone());
-                        Ok(ValueEncoder::Row(value))
-                    };
+                    let value =
+                        |fields: &[FieldRef]| Ok(ValueEncoder::Row(RowCodec::new(&non_null(fields), KeyMode::Exact)?));
                     let (input, _) = self.part_edge(&[argument], value, true)?;
-                    (Part::Extreme { input, which }, Slots(Vec::new()), codec)
+                    (Part::Extreme { input, which }, Slots(Vec::new()))
                 }
             };
             parts.push(part);
             slots.push(part_slots);
-            extremes.push(extreme);
         }
-        let plan = GroupPlan { parts, seeded: self.groups.is_empty() };
-        let decoder = Decoder::Group(GroupDecoder {
-            view: self.compiler.view.clone(),
-            keys: keys.expect("part 0 is linear"),
-            slots,
-            extremes,
-            tagged: plan.is_tagged(),
-            outputs,
-            schema: nullable(aggregate.schema.inner()),
-        });
-        let kind = OperatorKind::Group(Arc::new(plan));
+        let schema = nullable(aggregate.schema.inner());
+        let keys = keys.expect("part 0 is linear");
+        let aggregates = &schema.fields()[self.groups.len()..];
+        let fields: Vec<FieldRef> = outputs.iter().zip(aggregates).map(|(output, field)| output.field(field)).collect();
+        if let Some((found, planned)) =
+            fields.iter().zip(aggregates).find(|(found, planned)| found.data_type() != planned.data_type())
+        {
+            let construct = format!("{} of type {} as {}", planned.name(), found.data_type(), planned.data_type());
+            return Err(self.compiler.unsupported(construct));
+        }
+        let values = RowCodec::new(&fields, KeyMode::Exact)?;
+        let decoder = Decoder {
+            codec: RowCodec::concat(&[keys.clone(), values.clone()]),
+            keyed: Some((keys, values.clone())),
+            columns: (0..schema.fields().len()).collect(),
+            schema,
+        };
+        let outputs = Arc::new(GroupOutputs { slots, outputs, codec: values });
+        let kind = OperatorKind::Group(GroupPlan { parts, seeded: self.groups.is_empty(), outputs });
         Ok(self.compiler.operator(kind, decoder))
     }
 }
@@ -436,7 +484,7 @@ fn sum_output(kind: AggregateKind, data_type: &DataType, part: usize, slot: usiz
         _ => Width::Wide,
     };
     match (kind == AggregateKind::Sum, data_type.is_floating()) {
-        (true, false) => Output::Sum { part, slot, count },
+        (true, false) => Output::Sum { part, slot, count, scale },
         (true, true) => Output::FloatSum { part, slot, count },
         (false, false) => Output::Average { part, slot, count, scale, width },
         (false, true) => Output::FloatAverage { part, slot, count },

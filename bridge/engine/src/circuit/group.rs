@@ -1,5 +1,5 @@
 //! Grouped aggregates: which parts an aggregate node is made of, how arguments become the value
-//! rows of those parts, and how the results become columns.
+//! rows of those parts, and how the results become the group's row.
 //!
 //! A group's aggregates are computed in parts. Part 0 is linear: COUNT and SUM as sums that DBSP
 //! keeps per group, always with the number of rows, so that a group is there exactly as long as it
@@ -7,18 +7,16 @@
 //! is every DISTINCT argument. With several parts each part's result is tagged, and a small fold
 //! brings the parts of a group together.
 
-use std::ops::Range;
+use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanBufferBuilder, Decimal128Array, Float64Array, Int64Array, RecordBatch,
-};
-use arrow::buffer::NullBuffer;
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Int64Array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, SchemaRef, UInt64Type};
-use tidegate_core::ViewName;
-use tidegate_engine_row::{Accumulator, Row, RowCodec, RowError, average_double, average_narrow, average_wide};
+use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Float64Type, Int64Type, UInt64Type};
+use smallvec::SmallVec;
+use tidegate_engine_row::{
+    Accumulator, ColumnReader, Row, RowCodec, RowError, average_double, average_narrow, average_wide,
+};
 
-use super::pipe::batch;
 use super::plan::Edge;
 use crate::EngineError;
 
@@ -28,6 +26,7 @@ pub(crate) struct GroupPlan {
     /// An aggregate without GROUP BY has one row even when its input has none: a row that never
     /// goes away enters here, at the first step of the circuit.
     pub seeded: bool,
+    pub outputs: Arc<GroupOutputs>,
 }
 
 impl GroupPlan {
@@ -47,6 +46,14 @@ pub(crate) enum Part {
     Distinct { input: Edge, slots: Slots },
     /// The least or greatest value.
     Extreme { input: Edge, which: Extreme },
+}
+
+impl Part {
+    pub fn input(&self) -> &Edge {
+        match self {
+            Part::Linear { input, .. } | Part::Distinct { input, .. } | Part::Extreme { input, .. } => input,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,16 +78,16 @@ pub(crate) enum Slot {
 }
 
 impl Slot {
-    /// Words of the slot in a value row.
+    /// Words of the slot in a value row; what is counted takes a flag there.
     fn value_words(self) -> usize {
         match self {
-            Slot::Rows => 0,
-            Slot::Count { .. } | Slot::Narrow { .. } | Slot::Float { .. } => 1,
+            Slot::Rows | Slot::Count { .. } => 0,
+            Slot::Narrow { .. } | Slot::Float { .. } => 1,
             Slot::Wide { .. } => 2,
         }
     }
 
-    /// Words of the slot in a result row.
+    /// Words of the slot in a result.
     fn result_words(self) -> usize {
         match self {
             Slot::Rows | Slot::Count { .. } | Slot::Float { .. } => 1,
@@ -89,7 +96,11 @@ impl Slot {
     }
 }
 
-/// The slots of a part.
+/// The words of a part's result.
+pub(crate) type Words = SmallVec<[u64; 16]>;
+
+/// The slots of a part. A value row has a flag for each slot that counts, 64 a word, and then the
+/// words of the numbers.
 #[derive(Debug, Clone)]
 pub(crate) struct Slots(pub Vec<Slot>);
 
@@ -98,11 +109,15 @@ impl Slots {
     pub fn weigh(&self, value: &Row) -> Accumulator {
         let words = value.as_words();
         let mut sums = Accumulator::new();
-        let mut word = 0;
+        let (mut flag, mut word) = (0, self.flag_words());
         for (index, slot) in self.0.iter().enumerate() {
             match slot {
                 Slot::Rows => sums.add_int(index, 1),
-                Slot::Count { .. } | Slot::Narrow { .. } => sums.add_int(index, i128::from(words[word] as i64)),
+                Slot::Count { .. } => {
+                    sums.add_int(index, i128::from(words[flag / 64] >> (flag % 64) & 1));
+                    flag += 1;
+                }
+                Slot::Narrow { .. } => sums.add_int(index, i128::from(words[word] as i64)),
                 Slot::Wide { .. } => sums.add_int(index, wide(words[word], words[word + 1])),
                 Slot::Float { .. } => sums.add_float(index, f64::from_bits(words[word])),
             }
@@ -111,9 +126,13 @@ impl Slots {
         sums
     }
 
-    /// The sums of a group as a result row.
-    pub fn result(&self, sums: &Accumulator) -> Result<Row, RowError> {
-        let mut words = Vec::with_capacity(self.0.iter().map(|slot| slot.result_words()).sum());
+    fn flag_words(&self) -> usize {
+        self.0.iter().filter(|slot| matches!(slot, Slot::Count { .. })).count().div_ceil(64)
+    }
+
+    /// The sums of a group.
+    pub fn result(&self, sums: &Accumulator) -> Result<Words, RowError> {
+        let mut words = Words::new();
         for (index, slot) in self.0.iter().enumerate() {
             match slot {
                 Slot::Float { .. } => words.push(sums.float(index)?.to_bits()),
@@ -124,16 +143,60 @@ impl Slots {
                 }
             }
         }
-        Ok(Row::from_words(&words))
+        Ok(words)
     }
 
-    /// A result row of zeros, for a group whose sums cannot be told; the step fails.
-    pub fn zero(&self) -> Row {
-        Row::from_words(&vec![0; self.0.iter().map(|slot| slot.result_words()).sum()])
+    /// A result of zeros, for a group whose sums cannot be told; the step fails.
+    pub fn zero(&self) -> Words {
+        SmallVec::from_elem(0, self.0.iter().map(|slot| slot.result_words()).sum())
     }
 
     fn offset(&self, slot: usize) -> usize {
         self.0[..slot].iter().map(|slot| slot.result_words()).sum()
+    }
+
+    /// Reads value rows from rows of another kind, given a reader for each argument.
+    pub fn reader(&self, argument: impl Fn(usize) -> ColumnReader) -> SlotReader {
+        let column = |slot: &Slot| match slot {
+            Slot::Rows => None,
+            Slot::Count { argument: index }
+            | Slot::Narrow { argument: index }
+            | Slot::Wide { argument: index }
+            | Slot::Float { argument: index } => Some((*slot, argument(*index))),
+        };
+        SlotReader { flag_words: self.flag_words(), slots: self.0.iter().filter_map(column).collect() }
+    }
+}
+
+/// Makes value rows from the words of other rows.
+#[derive(Debug, Clone)]
+pub(crate) struct SlotReader {
+    flag_words: usize,
+    slots: Vec<(Slot, ColumnReader)>,
+}
+
+impl SlotReader {
+    /// The value row for a row, given by the words of its parts.
+    #[inline]
+    pub fn row(&self, parts: &[&[u64]]) -> Result<Row, RowError> {
+        let mut words = Words::from_elem(0, self.flag_words);
+        let mut flag = 0;
+        for (slot, column) in &self.slots {
+            match slot {
+                Slot::Rows => unreachable!("a row count has no argument"),
+                Slot::Count { .. } => {
+                    words[flag / 64] |= u64::from(!column.is_null(parts)?) << (flag % 64);
+                    flag += 1;
+                }
+                Slot::Narrow { .. } => words.push(column.int(parts)?.unwrap_or(0) as u64),
+                Slot::Wide { .. } => {
+                    let value = column.int(parts)?.unwrap_or(0);
+                    words.extend([(value >> 64) as u64, value as u64]);
+                }
+                Slot::Float { .. } => words.push(column.float(parts)?.unwrap_or(0.0).to_bits()),
+            }
+        }
+        Ok(Row::from_words(&words))
     }
 }
 
@@ -147,7 +210,6 @@ pub(crate) struct SlotEncoder {
 }
 
 enum SlotColumn {
-    Validity(Option<NullBuffer>),
     Narrow(Int64Array),
     Decimal(Decimal128Array),
     Float(Float64Array),
@@ -156,23 +218,29 @@ enum SlotColumn {
 impl SlotEncoder {
     /// One value row for each of `rows`; `arguments` are the columns that the slots count from 0.
     pub fn encode(&self, arguments: &[ArrayRef], rows: usize) -> Result<Vec<Row>, EngineError> {
-        let columns: Vec<(Slot, SlotColumn)> = self
-            .slots
-            .0
-            .iter()
-            .filter(|slot| slot.value_words() > 0)
-            .map(|slot| Ok((*slot, slot_column(*slot, arguments)?)))
-            .collect::<Result<_, EngineError>>()?;
-        let width = self.slots.0.iter().map(|slot| slot.value_words()).sum();
-        let mut words = Vec::with_capacity(width);
+        let (mut flags, mut numbers) = (Vec::new(), Vec::new());
+        for slot in &self.slots.0 {
+            match slot {
+                Slot::Rows => {}
+                Slot::Count { argument } => flags.push(arguments[*argument].logical_nulls()),
+                Slot::Narrow { argument } | Slot::Wide { argument } | Slot::Float { argument } => {
+                    numbers.push((*slot, slot_column(*slot, &arguments[*argument])?));
+                }
+            }
+        }
+        let all_valid = flags.iter().all(Option::is_none);
+        let flag_words = self.slots.flag_words();
+        let mut words = Words::new();
         let mut encoded = Vec::with_capacity(rows);
         for row in 0..rows {
             words.clear();
-            for (slot, column) in &columns {
+            words.resize(flag_words, 0);
+            for (flag, nulls) in flags.iter().enumerate() {
+                let valid = all_valid || nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+                words[flag / 64] |= u64::from(valid) << (flag % 64);
+            }
+            for (slot, column) in &numbers {
                 match column {
-                    SlotColumn::Validity(nulls) => {
-                        words.push(u64::from(nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row))));
-                    }
                     SlotColumn::Narrow(values) => {
                         words.push(if values.is_valid(row) { values.value(row) as u64 } else { 0 })
                     }
@@ -194,24 +262,17 @@ impl SlotEncoder {
     }
 }
 
-fn slot_column(slot: Slot, arguments: &[ArrayRef]) -> Result<SlotColumn, EngineError> {
-    Ok(match slot {
-        Slot::Rows => unreachable!("a row count has no argument"),
-        Slot::Count { argument } => SlotColumn::Validity(arguments[argument].logical_nulls()),
-        Slot::Narrow { argument } | Slot::Wide { argument } => match arguments[argument].data_type() {
-            DataType::Decimal128(_, _) => {
-                SlotColumn::Decimal(arguments[argument].as_primitive::<Decimal128Type>().clone())
-            }
-            DataType::UInt64 => {
-                let values = arguments[argument].as_primitive::<UInt64Type>();
-                let wide: Decimal128Array = values.iter().map(|value| value.map(i128::from)).collect();
-                SlotColumn::Decimal(wide)
-            }
-            _ => SlotColumn::Narrow(cast(&arguments[argument], &DataType::Int64)?.as_primitive::<Int64Type>().clone()),
-        },
-        Slot::Float { argument } => {
-            SlotColumn::Float(cast(&arguments[argument], &DataType::Float64)?.as_primitive::<Float64Type>().clone())
+fn slot_column(slot: Slot, argument: &ArrayRef) -> Result<SlotColumn, EngineError> {
+    Ok(match (slot, argument.data_type()) {
+        (Slot::Float { .. }, _) => {
+            SlotColumn::Float(cast(argument, &DataType::Float64)?.as_primitive::<Float64Type>().clone())
         }
+        (_, DataType::Decimal128(_, _)) => SlotColumn::Decimal(argument.as_primitive::<Decimal128Type>().clone()),
+        (_, DataType::UInt64) => {
+            let values = argument.as_primitive::<UInt64Type>();
+            SlotColumn::Decimal(values.iter().map(|value| value.map(i128::from)).collect())
+        }
+        _ => SlotColumn::Narrow(cast(argument, &DataType::Int64)?.as_primitive::<Int64Type>().clone()),
     })
 }
 
@@ -221,7 +282,7 @@ pub(crate) enum Output {
     /// A number of rows.
     Count { part: usize, slot: usize },
     /// A sum of exact numbers; NULL when nothing was counted.
-    Sum { part: usize, slot: usize, count: usize },
+    Sum { part: usize, slot: usize, count: usize, scale: u8 },
     /// A sum of floats; NULL when nothing was counted.
     FloatSum { part: usize, slot: usize, count: usize },
     /// An average of exact numbers with this scale.
@@ -229,7 +290,20 @@ pub(crate) enum Output {
     /// An average of floats.
     FloatAverage { part: usize, slot: usize, count: usize },
     /// The least or greatest value.
-    Extreme { part: usize },
+    Extreme { part: usize, data_type: DataType },
+}
+
+impl Output {
+    /// The column, under its planned name.
+    pub fn field(&self, planned: &Field) -> FieldRef {
+        let (data_type, nullable) = match self {
+            Output::Count { .. } => (DataType::Int64, false),
+            Output::Sum { scale, .. } => (DataType::Decimal128(38, *scale as i8), true),
+            Output::FloatSum { .. } | Output::Average { .. } | Output::FloatAverage { .. } => (DataType::Float64, true),
+            Output::Extreme { data_type, .. } => (data_type.clone(), true),
+        };
+        Arc::new(Field::new(planned.name(), data_type, nullable))
+    }
 }
 
 /// DuckDB averages numbers of up to 64 bits and wider ones in different ways.
@@ -239,149 +313,87 @@ pub(crate) enum Width {
     Wide,
 }
 
-/// Decodes groups: the keys, then the aggregates.
-pub(crate) struct GroupDecoder {
-    pub view: ViewName,
-    pub keys: RowCodec,
+/// From the results of a group's parts to the row of its aggregates.
+pub(crate) struct GroupOutputs {
     /// The slots of each part; empty for an extreme.
     pub slots: Vec<Slots>,
-    /// The codec of each extreme's value.
-    pub extremes: Vec<Option<RowCodec>>,
-    pub tagged: bool,
     pub outputs: Vec<Output>,
-    pub schema: SchemaRef,
+    /// Of the aggregates, without the keys.
+    pub codec: RowCodec,
 }
 
-impl GroupDecoder {
-    pub fn decode(&self, keys: &[Row], values: &[Row]) -> Result<RecordBatch, EngineError> {
-        let mut columns = self.keys.decode(keys.iter())?;
-        let sections: Vec<Vec<Option<Range<usize>>>> = values.iter().map(|value| self.sections(value)).collect();
+/// The result of each part; `None` where a group has no such part (all arguments NULL, or no rows
+/// at all).
+type Sections<'a> = SmallVec<[Option<&'a [u64]>; 8]>;
+
+/// Sums of this magnitude are no HUGEINT and no decimal.
+const SUM_LIMIT: u128 = 10u128.pow(38);
+
+impl GroupOutputs {
+    /// The row of a group whose only part has this result.
+    pub fn of_one(&self, result: &[u64]) -> Result<Row, RowError> {
+        self.row(&[Some(result)])
+    }
+
+    /// The row of a group from tagged results, end to end.
+    pub fn of_tagged(&self, results: &Row) -> Result<Row, RowError> {
+        let mut sections = Sections::from_elem(None, self.slots.len());
+        let mut rest = results.as_words();
+        while let [tag, length, words @ ..] = rest {
+            let (section, others) = words.split_at(*length as usize);
+            if *tag != SEED_TAG {
+                sections[*tag as usize] = Some(section);
+            }
+            rest = others;
+        }
+        self.row(&sections)
+    }
+
+    fn row(&self, sections: &[Option<&[u64]>]) -> Result<Row, RowError> {
+        let words = |part: usize, slot: usize| sections[part].map(|words| &words[self.slots[part].offset(slot)..]);
+        let count = |part: usize, slot: usize| words(part, slot).map_or(0, |words| words[0] as i64);
+        let sum = |part: usize, slot: usize| words(part, slot).map_or(0, |words| wide(words[0], words[1]));
+        let float = |part: usize, slot: usize| words(part, slot).map_or(0.0, |words| f64::from_bits(words[0]));
+        let mut writer = self.codec.writer();
         for output in &self.outputs {
-            let field = self.schema.field(columns.len());
-            let column = self.column(output, values, &sections)?;
-            columns.push(if column.data_type() == field.data_type() {
-                column
-            } else {
-                cast(&column, field.data_type())?
-            });
-        }
-        batch(&self.schema, columns, keys.len())
-    }
-
-    /// Where each part's words stand in a value; `None` where the group has no such part (all
-    /// arguments NULL, or no rows at all).
-    fn sections(&self, value: &Row) -> Vec<Option<Range<usize>>> {
-        let words = value.as_words();
-        if !self.tagged {
-            return vec![Some(0..words.len())];
-        }
-        let mut sections = vec![None; self.slots.len()];
-        let mut at = 0;
-        while at < words.len() {
-            let (tag, len) = (words[at], words[at + 1] as usize);
-            if tag != SEED_TAG {
-                sections[tag as usize] = Some(at + 2..at + 2 + len);
-            }
-            at += 2 + len;
-        }
-        sections
-    }
-
-    fn column(
-        &self,
-        output: &Output,
-        values: &[Row],
-        sections: &[Vec<Option<Range<usize>>>],
-    ) -> Result<ArrayRef, EngineError> {
-        let word = |row: usize, part: usize, slot: usize, at: usize| -> Option<u64> {
-            let section = sections[row][part].as_ref()?;
-            Some(values[row].as_words()[section.start + self.slots[part].offset(slot) + at])
-        };
-        let count = |row: usize, part: usize, slot: usize| word(row, part, slot, 0).map_or(0, |n| n as i64);
-        let sum = |row: usize, part: usize, slot: usize| -> i128 {
-            match (word(row, part, slot, 0), word(row, part, slot, 1)) {
-                (Some(high), Some(low)) => wide(high, low),
-                _ => 0,
-            }
-        };
-        let rows = 0..values.len();
-        Ok(match *output {
-            Output::Count { part, slot } => {
-                std::sync::Arc::new(Int64Array::from_iter_values(rows.map(|row| count(row, part, slot))))
-            }
-            Output::Sum { part, slot, count: counted } => {
-                let sums: Decimal128Array =
-                    rows.map(|row| (count(row, part, counted) > 0).then(|| sum(row, part, slot))).collect();
-                if sums.iter().flatten().any(|sum| sum.unsigned_abs() >= 10u128.pow(38)) {
-                    return Err(EngineError::SumOverflow { view: self.view.clone() });
+            match *output {
+                Output::Count { part, slot } => writer.put_int(count(part, slot)),
+                Output::Sum { part, slot, count: counted, .. } => {
+                    let sum = (count(part, counted) > 0).then(|| sum(part, slot));
+                    if sum.is_some_and(|sum| sum.unsigned_abs() >= SUM_LIMIT) {
+                        return Err(RowError::SumOverflow);
+                    }
+                    writer.put_wide(sum)
                 }
-                let scale = match self.schema.field(self.output_column(output)).data_type() {
-                    DataType::Decimal128(_, scale) => *scale,
-                    _ => 0,
-                };
-                std::sync::Arc::new(sums.with_precision_and_scale(38, scale)?)
-            }
-            Output::FloatSum { part, slot, count: counted } => std::sync::Arc::new(
-                rows.map(|row| {
-                    (count(row, part, counted) > 0).then(|| word(row, part, slot, 0).map(f64::from_bits)).flatten()
-                })
-                .collect::<Float64Array>(),
-            ),
-            Output::Average { part, slot, count: counted, scale, width } => std::sync::Arc::new(
-                rows.map(|row| {
-                    let n = count(row, part, counted);
-                    (n > 0).then(|| match width {
-                        Width::Narrow => average_narrow(sum(row, part, slot) as i64, n as u64, scale),
-                        Width::Wide => average_wide(sum(row, part, slot), n as u64, scale),
-                    })
-                })
-                .collect::<Float64Array>(),
-            ),
-            Output::FloatAverage { part, slot, count: counted } => std::sync::Arc::new(
-                rows.map(|row| {
-                    let n = count(row, part, counted);
-                    word(row, part, slot, 0).filter(|_| n > 0).map(|sum| average_double(f64::from_bits(sum), n as u64))
-                })
-                .collect::<Float64Array>(),
-            ),
-            Output::Extreme { part } => self.extreme(part, values, sections)?,
-        })
+                Output::FloatSum { part, slot, count: counted } => {
+                    writer.put_float((count(part, counted) > 0).then(|| float(part, slot)))
+                }
+                Output::Average { part, slot, count: counted, scale, width } => {
+                    let n = count(part, counted);
+                    writer.put_float((n > 0).then(|| match width {
+                        Width::Narrow => average_narrow(sum(part, slot) as i64, n as u64, scale),
+                        Width::Wide => average_wide(sum(part, slot), n as u64, scale),
+                    }))
+                }
+                Output::FloatAverage { part, slot, count: counted } => {
+                    let n = count(part, counted);
+                    writer.put_float((n > 0).then(|| average_double(float(part, slot), n as u64)))
+                }
+                Output::Extreme { part, .. } => writer.put(sections[part]),
+            };
+        }
+        Ok(writer.finish())
     }
 
-    fn output_column(&self, output: &Output) -> usize {
-        let index = self.outputs.iter().position(|o| std::ptr::eq(o, output)).expect("the output is one of ours");
-        self.schema.fields().len() - self.outputs.len() + index
-    }
-
-    fn extreme(
-        &self,
-        part: usize,
-        values: &[Row],
-        sections: &[Vec<Option<Range<usize>>>],
-    ) -> Result<ArrayRef, EngineError> {
-        let codec = self.extremes[part].as_ref().expect("an extreme has a codec");
-        let mut present = BooleanBufferBuilder::new(values.len());
-        let mut rows = Vec::with_capacity(values.len());
-        for (value, sections) in values.iter().zip(sections) {
-            present.append(sections[part].is_some());
-            if let Some(section) = &sections[part] {
-                rows.push(Row::from_words(&value.as_words()[section.clone()]));
-            }
+    /// A row of nothing, for a group whose aggregates cannot be told; the step fails.
+    pub fn nothing(&self) -> Row {
+        let mut writer = self.codec.writer();
+        for output in &self.outputs {
+            match output {
+                Output::Count { .. } => writer.put_int(0),
+                _ => writer.put(None),
+            };
         }
-        let found = codec.decode(rows.iter())?.swap_remove(0);
-        if rows.len() == values.len() {
-            return Ok(found);
-        }
-        let present = present.finish();
-        let mut next = 0u64;
-        let indices: arrow::array::UInt64Array = (0..values.len())
-            .map(|row| {
-                present.value(row).then(|| {
-                    next += 1;
-                    next - 1
-                })
-            })
-            .collect();
-        Ok(arrow::compute::take(&found, &indices, None)?)
+        writer.finish()
     }
 }

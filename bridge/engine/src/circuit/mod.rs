@@ -5,8 +5,10 @@ mod compile;
 mod group;
 mod pipe;
 mod plan;
+mod way;
 
-pub(crate) use build::{ErrorSlot, Handles, LeafHandle, StateSnapshot, build, config, seed};
+pub(crate) use build::{Handles, LeafHandle, StateSnapshot, build, config, seed};
 pub(crate) use compile::compile;
-pub(crate) use pipe::{FlatRow, KeyedRow, batch, encode};
+pub(crate) use pipe::{FlatRow, batch, encode};
 pub(crate) use plan::CircuitPlan;
+pub(crate) use way::Errors;

@@ -7,14 +7,13 @@ use arrow::datatypes::SchemaRef;
 use dbsp::ZWeight;
 use dbsp::utils::Tup2;
 use tidegate_core::ZSet;
-use tidegate_engine_row::{Row, RowCodec};
+use tidegate_engine_row::{ColumnReader, Gather, Row, RowCodec, RowError};
 use tidegate_engine_sql::Stretch;
 
-use super::group::{GroupDecoder, SlotEncoder};
+use super::group::{SlotEncoder, SlotReader};
 use crate::EngineError;
 
-/// Rows as the operators take them, with weights: keyed, or flat with the unit as value.
-pub(crate) type KeyedRow = Tup2<Tup2<Row, Row>, ZWeight>;
+/// A row as flat operators take it, with its weight.
 pub(crate) type FlatRow = Tup2<Row, ZWeight>;
 
 /// Filters and projections, then the encoding that the consumer wants.
@@ -22,6 +21,7 @@ pub(crate) struct Pipe {
     residual: Option<Stretch>,
     stretch: Stretch,
     encoder: Encoder,
+    direct: Option<Direct>,
 }
 
 /// How a consumer wants its rows.
@@ -48,9 +48,20 @@ pub(crate) enum ValueEncoder {
 }
 
 impl Pipe {
-    /// `residual` comes before `stretch`.
-    pub fn new(residual: Option<Stretch>, stretch: Stretch, encoder: Encoder) -> Self {
-        Pipe { residual, stretch, encoder }
+    /// `residual` comes before `stretch`; `origin` decodes the operator that the rows come from, if
+    /// they come from one.
+    pub fn new(residual: Option<Stretch>, stretch: Stretch, encoder: Encoder, origin: Option<&Decoder>) -> Self {
+        let picked = stretch.positions().filter(|_| residual.is_none());
+        let direct = origin.zip(picked).and_then(|(origin, picked)| {
+            let columns: Vec<_> = picked.into_iter().map(|column| origin.columns[column]).collect();
+            Direct::new(&origin.codec, &columns, &encoder)
+        });
+        Pipe { residual, stretch, encoder, direct }
+    }
+
+    /// The short way from row to row, if there is one.
+    pub fn direct(&self) -> Option<&Direct> {
+        self.direct.as_ref()
     }
 
     fn apply(&self, zset: &ZSet) -> Result<ZSet, EngineError> {
@@ -76,7 +87,7 @@ impl Pipe {
     ///
     /// # Panics
     /// When the consumer is flat: the compiler pairs them.
-    pub fn keyed(&self, zset: &ZSet, out: &mut Vec<KeyedRow>) -> Result<(), EngineError> {
+    pub fn keyed(&self, zset: &ZSet, mut take: impl FnMut(Row, Row, ZWeight)) -> Result<(), EngineError> {
         let Encoder::Keyed(encoder) = &self.encoder else { unreachable!("a keyed edge has a keyed encoder") };
         let zset = encoder.drop_nulls(self.apply(zset)?)?;
         let (keys, values) = zset.rows().columns().split_at(encoder.keys);
@@ -85,8 +96,9 @@ impl Pipe {
             ValueEncoder::Row(codec) => encode(codec, values, zset.len())?,
             ValueEncoder::Slots(slots) => slots.encode(values, zset.len())?,
         };
-        let rows = keys.into_iter().zip(values).zip(zset.weights().values());
-        out.extend(rows.map(|((key, value), weight)| Tup2(Tup2(key, value), *weight)));
+        for ((key, value), weight) in keys.into_iter().zip(values).zip(zset.weights().values()) {
+            take(key, value, *weight);
+        }
         Ok(())
     }
 
@@ -113,21 +125,105 @@ impl KeyedEncoder {
     }
 }
 
+/// From an operator's rows to its consumer's, where no expression is to be computed: words are
+/// moved, and there is no Arrow in between.
+#[derive(Clone)]
+pub(crate) enum Direct {
+    Flat(Gather),
+    Keyed {
+        /// Rows with a NULL in one of these are left out, as are those that a codec has no place for.
+        required: Vec<ColumnReader>,
+        key: Gather,
+        value: DirectValue,
+    },
+}
+
+#[derive(Clone)]
+pub(crate) enum DirectValue {
+    Row(Gather),
+    Slots(SlotReader),
+}
+
+impl Direct {
+    fn new(source: &RowCodec, columns: &[usize], encoder: &Encoder) -> Option<Direct> {
+        let encoder = match encoder {
+            Encoder::Flat(codec) => return Gather::new(source, columns, codec).map(Direct::Flat),
+            Encoder::Keyed(encoder) => encoder,
+        };
+        let (keys, values) = columns.split_at(encoder.keys);
+        let (value, value_codec) = match &encoder.value {
+            ValueEncoder::Row(codec) => (DirectValue::Row(Gather::new(source, values, codec)?), Some(codec)),
+            ValueEncoder::Slots(slots) => {
+                (DirectValue::Slots(slots.slots.reader(|argument| source.reader(values[argument]))), None)
+            }
+        };
+        let targets = encoder.key.fields().chain(value_codec.into_iter().flat_map(RowCodec::fields));
+        let takes_null: Vec<bool> = targets.map(|field| field.is_nullable()).collect();
+        let required = encoder.required.iter().filter(|column| takes_null.get(**column).copied().unwrap_or(true));
+        let required = required.map(|column| source.reader(columns[*column])).collect();
+        Some(Direct::Keyed { required, key: Gather::new(source, keys, &encoder.key)?, value })
+    }
+
+    /// The row for a flat consumer.
+    ///
+    /// # Panics
+    /// When the consumer is keyed: the compiler pairs them.
+    pub fn flat(&self, parts: &[&[u64]]) -> Result<Row, RowError> {
+        let Direct::Flat(gather) = self else { unreachable!("a flat edge has a flat encoder") };
+        gather.row(parts).map(|row| row.expect("flat rows take NULL everywhere"))
+    }
+
+    /// Key and value for a keyed consumer; `None` where a NULL keeps the row out.
+    ///
+    /// # Panics
+    /// When the consumer is flat: the compiler pairs them.
+    #[inline]
+    pub fn keyed(&self, parts: &[&[u64]]) -> Result<Option<(Row, Row)>, RowError> {
+        let Direct::Keyed { required, key, value } = self else { unreachable!("a keyed edge has a keyed encoder") };
+        for column in required {
+            if column.is_null(parts)? {
+                return Ok(None);
+            }
+        }
+        let Some(key) = key.row(parts)? else { return Ok(None) };
+        let value = match value {
+            DirectValue::Row(gather) => gather.row(parts)?,
+            DirectValue::Slots(slots) => Some(slots.row(parts)?),
+        };
+        Ok(value.map(|value| (key, value)))
+    }
+}
+
 /// How an operator's output becomes Arrow.
-pub(crate) enum Decoder {
-    /// Rows of a codec. `columns[i]` is where output column `i` stands among the codec's.
-    Row { codec: RowCodec, columns: Vec<usize>, schema: SchemaRef },
-    /// Groups with their aggregates.
-    Group(GroupDecoder),
+pub(crate) struct Decoder {
+    /// The rows, key and value end to end where the operator's stream is keyed.
+    pub codec: RowCodec,
+    /// Key and value apart, where it is.
+    pub keyed: Option<(RowCodec, RowCodec)>,
+    /// Where each output column stands among the codec's.
+    pub columns: Vec<usize>,
+    pub schema: SchemaRef,
 }
 
 impl Decoder {
     /// Decodes flat rows.
-    pub fn flat<'a>(&self, rows: impl ExactSizeIterator<Item = &'a Row>) -> Result<RecordBatch, EngineError> {
-        let Decoder::Row { codec, columns, schema } = self else { unreachable!("groups are decoded with their keys") };
-        let len = rows.len();
-        let arrays = codec.decode(rows)?;
-        batch(schema, columns.iter().map(|column| arrays[*column].clone()).collect(), len)
+    pub fn flat(&self, rows: &[Row]) -> Result<RecordBatch, EngineError> {
+        self.batch(&self.codec.decode(rows)?, rows.len())
+    }
+
+    /// Decodes keyed rows.
+    ///
+    /// # Panics
+    /// When the operator's stream is flat: the compiler pairs them.
+    pub fn keyed(&self, keys: &[Row], values: &[Row]) -> Result<RecordBatch, EngineError> {
+        let (key, value) = self.keyed.as_ref().expect("a keyed stream has two codecs");
+        let mut arrays = key.decode(keys)?;
+        arrays.extend(value.decode(values)?);
+        self.batch(&arrays, keys.len())
+    }
+
+    fn batch(&self, arrays: &[ArrayRef], rows: usize) -> Result<RecordBatch, EngineError> {
+        batch(&self.schema, self.columns.iter().map(|column| Arc::clone(&arrays[*column])).collect(), rows)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tidegate_core::ViewName;
 use tidegate_engine_sql::Input;
 
-use super::group::GroupPlan;
+use super::group::{GroupPlan, Part};
 use super::pipe::{Decoder, Pipe};
 
 /// The circuit of one view.
@@ -43,6 +43,9 @@ pub(crate) enum Edge {
         /// From that operator's rows to this one's.
         pipe: Arc<Pipe>,
     },
+    /// The own rows of an operator whose stream is keyed, as they are: what the operator keeps is
+    /// what the consumer needs, and is kept once.
+    Whole(usize),
 }
 
 /// A stateful operator, and how its output rows become Arrow again.
@@ -51,12 +54,34 @@ pub(crate) struct Operator {
     pub decoder: Arc<Decoder>,
 }
 
+impl CircuitPlan {
+    /// Every pipe out of an operator.
+    pub fn pipes_from(&self, operator: usize) -> impl Iterator<Item = &Pipe> {
+        let edges = self.operators.iter().flat_map(|operator| operator.kind.inputs()).chain([&self.output]);
+        edges.filter_map(move |edge| match edge {
+            Edge::Operator { operator: origin, pipe } if *origin == operator => Some(&**pipe),
+            Edge::Operator { .. } | Edge::Whole(_) | Edge::Leaf(_) => None,
+        })
+    }
+}
+
+impl OperatorKind {
+    fn inputs(&self) -> Vec<&Edge> {
+        match self {
+            OperatorKind::Join { left, right } => vec![left, right],
+            OperatorKind::Group(group) => group.parts.iter().map(Part::input).collect(),
+            OperatorKind::Distinct { input } => vec![input],
+            OperatorKind::Union { inputs } => inputs.iter().collect(),
+        }
+    }
+}
+
 pub(crate) enum OperatorKind {
     /// Inner equi-join of two keyed edges. Its rows are key, left value and right value, in this
     /// order, end to end. State: both sides, by key.
     Join { left: Edge, right: Edge },
     /// Grouped aggregates over keyed edges.
-    Group(Arc<GroupPlan>),
+    Group(GroupPlan),
     /// The distinct rows of a flat edge. State: a count for each row.
     Distinct { input: Edge },
     /// All rows of several flat edges. No state.

@@ -55,6 +55,31 @@ pub const VIEWS: &[(&str, &str)] = &[
         "floats",
         "SELECT customer, sum(price) AS total, avg(price) AS mean, min(price) AS least FROM lake.orders GROUP BY customer",
     ),
+    (
+        "groups_and_rows",
+        "SELECT o.id, t.n, t.total FROM (SELECT customer, note, count(*) AS n, sum(amount) AS total FROM lake.orders \
+         GROUP BY customer, note) t JOIN lake.orders o ON o.note = t.note AND t.customer = o.customer",
+    ),
+    (
+        "groups_and_groups",
+        "SELECT a.customer, a.n, b.most FROM (SELECT customer, count(*) AS n FROM lake.orders GROUP BY customer) a \
+         JOIN (SELECT customer, max(amount) AS most FROM lake.orders GROUP BY customer) b ON b.customer = a.customer",
+    ),
+    (
+        "groups_by_a_float",
+        "SELECT t.price, t.n, o.id FROM lake.orders o JOIN (SELECT price, count(*) AS n FROM lake.orders \
+         GROUP BY price) t ON o.price = t.price",
+    ),
+    (
+        "join_with_many_parts",
+        "SELECT c.region, min(o.amount) AS least, sum(o.amount) AS total, count(DISTINCT o.note) AS notes, \
+         avg(o.price) AS mean FROM lake.orders o JOIN lake.customers c ON c.id = o.customer GROUP BY c.region",
+    ),
+    (
+        "groups_of_groups",
+        "SELECT total, count(*) AS n, sum(customer) AS customers FROM \
+         (SELECT customer, sum(amount) AS total FROM lake.orders GROUP BY customer) t GROUP BY total",
+    ),
     ("by_expression", "SELECT id % 3 AS r, count(*) AS n FROM lake.orders GROUP BY id % 3"),
 ];
 

@@ -26,6 +26,7 @@ use self::section::Section;
 use self::segment::{Segments, Stored};
 use self::staging::Staged;
 use crate::RuntimeError;
+use crate::depot::Depot;
 
 /// Where the input log lies.
 #[derive(Debug, Clone, Default)]
@@ -108,6 +109,14 @@ impl InputLog {
     pub fn with_retention(mut self, retention: Duration) -> Self {
         self.retention = Some(retention);
         self
+    }
+
+    /// Where checkpoints go beside the log: nowhere but the state folder when the log is on a disk.
+    pub fn depot(location: &LogLocation) -> Option<Depot> {
+        match location {
+            LogLocation::ObjectStore { store, prefix, url } => Some(Depot::new(Arc::clone(store), prefix, url)),
+            LogLocation::StateDir | LogLocation::Local(_) => None,
+        }
     }
 
     /// What messages call the log.

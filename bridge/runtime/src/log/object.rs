@@ -135,18 +135,23 @@ impl Objects {
     }
 
     fn failed(&self, action: &'static str, path: &Path, source: object_store::Error) -> RuntimeError {
-        use object_store::Error as E;
-        let kind = match source {
-            E::PermissionDenied { .. }
-            | E::Unauthenticated { .. }
-            | E::NotSupported { .. }
-            | E::NotImplemented { .. }
-            | E::UnknownConfigurationKey { .. }
-            | E::InvalidPath { .. } => ErrorKind::Reconfigure,
-            _ => ErrorKind::Retry,
-        };
-        RuntimeError::ObjectStore { action, url: self.name(path), kind, source }
+        failed(action, self.name(path), source)
     }
+}
+
+/// What a store refused to do with the object at `url`.
+pub(crate) fn failed(action: &'static str, url: String, source: object_store::Error) -> RuntimeError {
+    use object_store::Error as E;
+    let kind = match source {
+        E::PermissionDenied { .. }
+        | E::Unauthenticated { .. }
+        | E::NotSupported { .. }
+        | E::NotImplemented { .. }
+        | E::UnknownConfigurationKey { .. }
+        | E::InvalidPath { .. } => ErrorKind::Reconfigure,
+        _ => ErrorKind::Retry,
+    };
+    RuntimeError::ObjectStore { action, url, kind, source }
 }
 
 impl Fetched {

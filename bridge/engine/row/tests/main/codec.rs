@@ -9,7 +9,7 @@ use arrow::compute::concat;
 use arrow::datatypes::*;
 use rand::Rng;
 use rand::rngs::StdRng;
-use tidegate_engine_row::{KeyMode, Row, RowCodec, RowError};
+use tidegate_engine_row::{Gather, KeyMode, Row, RowCodec, RowError, has_canonical_form};
 
 use crate::arrays;
 use crate::for_each_seed;
@@ -117,8 +117,81 @@ fn concatenated_rows_decode_with_a_concatenated_codec() {
         }
         for (index, rows) in parts.iter().enumerate() {
             for (row, part) in whole.iter().zip(rows) {
-                assert_eq!(&row.as_words()[codec.part(row, index).unwrap()], part.as_words());
+                assert_eq!(codec.split(row).unwrap()[index], part.as_words());
             }
+        }
+    });
+}
+
+#[test]
+fn gathered_rows_are_those_that_arrow_would_give() {
+    for_each_seed(60, |rng| {
+        let (mut codecs, mut all, mut fields) = (Vec::new(), Vec::new(), Vec::new());
+        let mut whole = vec![Row::empty(); 30];
+        for _ in 0..rng.random_range(1..4) {
+            let count = rng.random_range(1..5);
+            let (these, columns) = random_columns(rng, count, 30);
+            let mode = if rng.random() { KeyMode::Exact } else { KeyMode::Canonical };
+            let codec = RowCodec::new(&these, mode).unwrap();
+            let rows = codec.encode(&columns).unwrap();
+            whole = whole.iter().zip(&rows).map(|(left, right)| Row::concat(left, right)).collect();
+            all.extend(codec.decode(&rows).unwrap());
+            fields.extend(these);
+            codecs.push(codec);
+        }
+        let source = RowCodec::concat(&codecs);
+        let picked: Vec<usize> = (0..rng.random_range(1..6)).map(|_| rng.random_range(0..all.len())).collect();
+        let mode = if rng.random() { KeyMode::Exact } else { KeyMode::Canonical };
+        // Some columns are NOT NULL in the target whatever they were in the source.
+        let targets: Vec<FieldRef> = picked
+            .iter()
+            .map(|column| Arc::new(fields[*column].as_ref().clone().with_nullable(rng.random_ratio(3, 4))))
+            .collect();
+        let target = RowCodec::new(&targets, mode).unwrap();
+        let Some(gather) = Gather::new(&source, &picked, &target) else {
+            assert!(picked.iter().any(|column| has_canonical_form(fields[*column].data_type())));
+            return;
+        };
+        for (index, row) in whole.iter().enumerate() {
+            let columns: Vec<ArrayRef> = picked.iter().map(|column| all[*column].slice(index, 1)).collect();
+            let is_out = columns.iter().zip(&targets).any(|(c, t)| c.logical_null_count() > 0 && !t.is_nullable());
+            let expected = if is_out { None } else { Some(target.encode(&columns).unwrap().remove(0)) };
+            assert_eq!(gather.row(&source.split(row).unwrap()).unwrap(), expected);
+        }
+    });
+}
+
+#[test]
+fn readers_and_writers_agree_with_arrow() {
+    for_each_seed(20, |rng| {
+        let fields: Vec<FieldRef> = [
+            ("text", DataType::Utf8),
+            ("count", DataType::Int64),
+            ("sum", DataType::Decimal128(38, 0)),
+            ("mean", DataType::Float64),
+        ]
+        .into_iter()
+        .map(|(name, data_type)| Arc::new(Field::new(name, data_type, true)))
+        .collect();
+        let codec = RowCodec::new(&fields, KeyMode::Exact).unwrap();
+        let columns: Vec<ArrayRef> =
+            fields.iter().map(|field| arrays::array(rng, field.data_type(), 30, field.name() != "count")).collect();
+        let rows = codec.encode(&columns).unwrap();
+        let [text, count, sum, mean] = [0, 1, 2, 3].map(|column| codec.reader(column));
+        for (index, row) in rows.iter().enumerate() {
+            let parts = &codec.split(row).unwrap()[..];
+            let number = count.int(parts).unwrap().unwrap();
+            assert_eq!(number, i128::from(columns[1].as_primitive::<Int64Type>().value(index)));
+            let sums = columns[2].as_primitive::<Decimal128Type>();
+            assert_eq!(sum.int(parts).unwrap(), sums.is_valid(index).then(|| sums.value(index)));
+            assert_eq!(mean.is_null(parts).unwrap(), columns[3].is_null(index));
+            assert!(text.int(parts).is_err() || columns[0].is_null(index));
+            let mut writer = codec.writer();
+            assert!(writer.put(text.words(parts).unwrap()));
+            assert!(writer.put_int(i64::try_from(number).unwrap()));
+            assert!(writer.put_wide(sum.int(parts).unwrap()));
+            assert!(writer.put_float(mean.float(parts).unwrap()));
+            assert_eq!(&writer.finish(), row);
         }
     });
 }
@@ -295,19 +368,20 @@ fn readers_find_numbers_behind_strings_and_nulls() {
         ]);
         let reader = codec.reader(count);
         for (index, row) in codec.encode(&columns).unwrap().iter().enumerate() {
-            assert_eq!(reader.is_null(row).unwrap(), column.is_null(index));
+            let parts = &codec.split(row).unwrap()[..];
+            assert_eq!(reader.is_null(parts).unwrap(), column.is_null(index));
             if *data_type == DataType::Float64 {
                 let expected = column.is_valid(index).then(|| column.as_primitive::<Float64Type>().value(index));
-                let found = reader.float(row).unwrap();
+                let found = reader.float(parts).unwrap();
                 assert!(found == expected || found.unwrap().is_nan() && expected.unwrap().is_nan());
-                assert!(reader.int(row).is_err() || column.is_null(index));
+                assert!(reader.int(parts).is_err() || column.is_null(index));
             } else {
                 let expected = column.is_valid(index).then(|| match data_type {
                     DataType::Int64 => i128::from(column.as_primitive::<Int64Type>().value(index)),
                     DataType::UInt64 => i128::from(column.as_primitive::<UInt64Type>().value(index)),
                     _ => column.as_primitive::<Decimal128Type>().value(index),
                 });
-                assert_eq!(reader.int(row).unwrap(), expected);
+                assert_eq!(reader.int(parts).unwrap(), expected);
             }
         }
     });

@@ -1,0 +1,344 @@
+//! Checkpoints beside an object-store log, from which a lost state folder is made again.
+//!
+//! `checkpoints/<epoch, 20 digits>.json` names the files of the state folder that the checkpoint
+//! consists of, and for each the object that holds its content: `checkpoints/files/<BLAKE3 of the
+//! content>`. Files that an earlier checkpoint had are there already and are not put again, so
+//! that what is put follows what changed. The document is put last: there is a whole checkpoint or
+//! none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
+use serde::{Deserialize, Serialize};
+use tidegate_core::{Epoch, ErrorKind};
+
+use crate::checkpoint::{KEPT, seal, unseal};
+use crate::error::chain;
+use crate::lock::Lock;
+use crate::log::object::failed;
+use crate::state::StateFile;
+use crate::{RuntimeError, blocking, durable};
+
+const FORMAT: u32 = 1;
+
+/// Files up to this size are put in one piece, larger ones in parts of it.
+const PART_BYTES: usize = 8 << 20;
+
+/// Parts under way at a time.
+const PARTS: usize = 4;
+
+/// The checkpoints under the prefix of a log.
+#[derive(Debug)]
+pub struct Depot {
+    store: Arc<dyn ObjectStore>,
+    prefix: ObjectPath,
+    url: String,
+    /// Objects that hold contents; `None` until they have been listed.
+    held: Option<BTreeSet<String>>,
+    /// Files of the state folder whose content is known.
+    known: BTreeMap<String, (u64, SystemTime, String)>,
+}
+
+/// What a checkpoint consists of.
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    format: u32,
+    epoch: Epoch,
+    state: StateFile,
+    files: Vec<Entry>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Entry {
+    /// Within the state folder, with `/` between names.
+    path: String,
+    bytes: u64,
+    /// Hexadecimal.
+    blake3: String,
+}
+
+impl Depot {
+    /// The depot of a log under `prefix`; `url` is what messages call that.
+    pub fn new(store: Arc<dyn ObjectStore>, prefix: &ObjectPath, url: &str) -> Depot {
+        Depot {
+            store,
+            prefix: prefix.clone().join("checkpoints"),
+            url: format!("{}/checkpoints", url.trim_end_matches('/')),
+            held: None,
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// Puts the checkpoint of `epoch`, which has just been published in the state folder, and removes
+    /// what only older ones need.
+    pub async fn publish(&mut self, dir: &Path, state: &StateFile, epoch: Epoch) -> Result<(), RuntimeError> {
+        if self.held.is_none() {
+            self.held = Some(self.list("files").await?.into_iter().collect());
+        }
+        let mut paths = blocking(|| files_below(dir, "engine"))?;
+        paths.push(format!("checkpoints/{}.json", epoch.digits()));
+        let mut files = Vec::new();
+        for path in paths {
+            files.extend(self.put_file(dir, path).await?);
+        }
+        self.known.retain(|path, _| files.iter().any(|entry| entry.path == *path));
+        let manifest = Manifest { format: FORMAT, epoch, state: state.clone(), files };
+        let document = serde_json::to_vec_pretty(&seal(&manifest)?)
+            .map_err(|error| RuntimeError::Bug(format!("a list of files cannot be written as JSON: {error}")))?;
+        let path = self.document(epoch);
+        self.store.put(&path, document.into()).await.map_err(|error| self.failed("write", &path, error))?;
+        self.retain_newest(&manifest).await
+    }
+
+    /// Makes the state folder of a pipeline again, if there is none and a checkpoint is here.
+    /// `state.json` is written last: a folder that was not made completely is made once more.
+    pub async fn restore(&self, dir: &Path, pipeline: &str) -> Result<Option<Epoch>, RuntimeError> {
+        let epochs = self.epochs().await?;
+        if epochs.is_empty() {
+            return Ok(None);
+        }
+        durable::create_dir(dir)?;
+        let _lock = Lock::acquire(dir)?;
+        if StateFile::read(dir, pipeline)?.is_some() {
+            return Ok(None);
+        }
+        let mut first = None;
+        for epoch in epochs.into_iter().rev() {
+            match self.fetch(dir, pipeline, epoch).await {
+                Ok(manifest) => {
+                    manifest.state.write(dir)?;
+                    return Ok(Some(epoch));
+                }
+                Err(error) if error.kind() == ErrorKind::Stop => {
+                    tracing::warn!(error = %chain(&error), "a checkpoint cannot be used, trying the one before it");
+                    first.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        first.map_or(Ok(None), Err)
+    }
+
+    async fn fetch(&self, dir: &Path, pipeline: &str, epoch: Epoch) -> Result<Manifest, RuntimeError> {
+        let manifest = self.manifest(epoch).await?;
+        if manifest.state.pipeline != pipeline {
+            return Err(RuntimeError::State {
+                path: self.url.clone().into(),
+                fact: format!("belongs to pipeline \"{}\", not to \"{pipeline}\"", manifest.state.pipeline),
+                way_out: "give this pipeline its own log and state_dir, or change its name back",
+                kind: ErrorKind::Reconfigure,
+            });
+        }
+        for name in ["engine", "checkpoints"] {
+            match fs::remove_dir_all(dir.join(name)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(RuntimeError::io("remove", &dir.join(name))(error));
+                }
+                _ => {}
+            }
+        }
+        for entry in &manifest.files {
+            self.get_file(dir, entry).await?;
+        }
+        Ok(manifest)
+    }
+
+    async fn manifest(&self, epoch: Epoch) -> Result<Manifest, RuntimeError> {
+        let path = self.document(epoch);
+        let read = async { self.store.get(&path).await?.bytes().await };
+        let document = read.await.map_err(|error| self.failed("read", &path, error))?;
+        let manifest: Option<Manifest> = serde_json::from_slice(&document).ok().and_then(unseal);
+        let manifest = manifest.ok_or_else(|| self.damaged(&path, "is not what Tidegate wrote".to_owned()))?;
+        if manifest.format != FORMAT {
+            let fact = format!("has format {}, this version reads format {FORMAT}", manifest.format);
+            return Err(self.damaged(&path, fact));
+        }
+        Ok(manifest)
+    }
+
+    /// Puts a file unless its content is there; `None` when it is gone by now, which only files can
+    /// be that no checkpoint names.
+    async fn put_file(&mut self, dir: &Path, path: String) -> Result<Option<Entry>, RuntimeError> {
+        let on_disk = dir.join(&path);
+        let known = self.known.get(&path).cloned();
+        let looked = blocking(|| -> std::io::Result<_> {
+            let found = fs::metadata(&on_disk)?;
+            let (bytes, modified) = (found.len(), found.modified()?);
+            if let Some((known_bytes, known_modified, hash)) = known
+                && (known_bytes, known_modified) == (bytes, modified)
+            {
+                return Ok((bytes, modified, hash));
+            }
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader(File::open(&on_disk)?)?;
+            Ok((bytes, modified, hasher.finalize().to_hex().to_string()))
+        });
+        let (bytes, modified, hash) = match looked {
+            Ok(looked) => looked,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(RuntimeError::io("read", &on_disk)(error)),
+        };
+        if !self.held.as_ref().is_some_and(|held| held.contains(&hash)) {
+            self.put_content(&on_disk, &self.content(&hash)).await?;
+            self.held.get_or_insert_default().insert(hash.clone());
+        }
+        self.known.insert(path.clone(), (bytes, modified, hash.clone()));
+        Ok(Some(Entry { path, bytes, blake3: hash }))
+    }
+
+    async fn put_content(&self, from: &Path, to: &ObjectPath) -> Result<(), RuntimeError> {
+        let unreadable = |error| RuntimeError::io("read", from)(error);
+        let mut file = blocking(|| File::open(from)).map_err(unreadable)?;
+        let mut next = || {
+            blocking(|| {
+                let mut part = Vec::new();
+                (&mut file).take(PART_BYTES as u64).read_to_end(&mut part).map(|_| Bytes::from(part))
+            })
+            .map_err(|error| RuntimeError::io("read", from)(error))
+        };
+        let first = next()?;
+        if first.len() < PART_BYTES {
+            return self.store.put(to, first.into()).await.map(|_| ()).map_err(|error| self.failed("write", to, error));
+        }
+        let upload = self.store.put_multipart(to).await.map_err(|error| self.failed("write", to, error))?;
+        let mut writer = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
+        let mut part = first;
+        while !part.is_empty() {
+            writer.wait_for_capacity(PARTS).await.map_err(|error| self.failed("write", to, error))?;
+            writer.put(part);
+            part = next()?;
+        }
+        writer.finish().await.map(|_| ()).map_err(|error| self.failed("write", to, error))
+    }
+
+    async fn get_file(&self, dir: &Path, entry: &Entry) -> Result<(), RuntimeError> {
+        let (from, to) = (self.content(&entry.blake3), dir.join(&entry.path));
+        let is_inside = Path::new(&entry.path).components().all(|part| matches!(part, std::path::Component::Normal(_)));
+        if !is_inside {
+            return Err(self.damaged(&from, "would be put outside the state folder".to_owned()));
+        }
+        if let Some(parent) = to.parent() {
+            durable::create_dir(parent)?;
+        }
+        let got = self.store.get(&from).await.map_err(|error| match error {
+            object_store::Error::NotFound { .. } => self.damaged(&from, "is missing".to_owned()),
+            error => self.failed("read", &from, error),
+        })?;
+        let mut parts = got.into_stream();
+        let mut file = File::create(&to).map_err(RuntimeError::io("create", &to))?;
+        let mut hasher = blake3::Hasher::new();
+        while let Some(part) = parts.try_next().await.map_err(|error| self.failed("read", &from, error))? {
+            hasher.update(&part);
+            blocking(|| file.write_all(&part)).map_err(RuntimeError::io("write", &to))?;
+        }
+        blocking(|| file.sync_all()).map_err(RuntimeError::io("flush", &to))?;
+        if hasher.finalize().to_hex().as_str() != entry.blake3 {
+            return Err(self.damaged(&from, "does not match its hash".to_owned()));
+        }
+        durable::sync_dir(to.parent().unwrap_or(dir))
+    }
+
+    /// Removes all checkpoints but the newest ones, and the contents that none of them names.
+    async fn retain_newest(&mut self, newest: &Manifest) -> Result<(), RuntimeError> {
+        let mut named: BTreeSet<String> = newest.files.iter().map(|entry| entry.blake3.clone()).collect();
+        let mut kept = 1;
+        for epoch in self.epochs().await?.into_iter().rev().filter(|epoch| *epoch < newest.epoch) {
+            if kept == KEPT {
+                self.remove(&self.document(epoch)).await?;
+                continue;
+            }
+            match self.manifest(epoch).await {
+                Ok(manifest) => {
+                    named.extend(manifest.files.into_iter().map(|entry| entry.blake3));
+                    kept += 1;
+                }
+                Err(error) if error.kind() == ErrorKind::Stop => {
+                    tracing::warn!(error = %chain(&error), "a checkpoint cannot be used any more");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let held = self.held.take().unwrap_or_default();
+        for hash in held.difference(&named) {
+            self.remove(&self.content(hash)).await?;
+        }
+        self.held = Some(held.intersection(&named).cloned().collect());
+        Ok(())
+    }
+
+    /// The epochs of the checkpoints, ascending.
+    pub async fn epochs(&self) -> Result<Vec<Epoch>, RuntimeError> {
+        let names = self.list("").await?;
+        let mut epochs: Vec<_> =
+            names.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok().map(Epoch)).collect();
+        epochs.sort();
+        Ok(epochs)
+    }
+
+    /// The names of the objects in a folder.
+    async fn list(&self, folder: &str) -> Result<Vec<String>, RuntimeError> {
+        let path = if folder.is_empty() { self.prefix.clone() } else { self.prefix.clone().join(folder) };
+        let listed = self.store.list_with_delimiter(Some(&path)).await;
+        let listed = listed.map_err(|error| self.failed("list", &path, error))?;
+        Ok(listed.objects.iter().filter_map(|object| object.location.filename().map(str::to_owned)).collect())
+    }
+
+    async fn remove(&self, path: &ObjectPath) -> Result<(), RuntimeError> {
+        match self.store.delete(path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.failed("remove", path, error)),
+        }
+    }
+
+    fn document(&self, epoch: Epoch) -> ObjectPath {
+        self.prefix.clone().join(format!("{}.json", epoch.digits()))
+    }
+
+    fn content(&self, hash: &str) -> ObjectPath {
+        self.prefix.clone().join("files").join(hash)
+    }
+
+    fn name(&self, path: &ObjectPath) -> String {
+        let below: Vec<_> = path.prefix_match(&self.prefix).into_iter().flatten().collect();
+        below.iter().fold(self.url.clone(), |name, part| format!("{name}/{}", part.as_ref()))
+    }
+
+    fn failed(&self, action: &'static str, path: &ObjectPath, source: object_store::Error) -> RuntimeError {
+        failed(action, self.name(path), source)
+    }
+
+    fn damaged(&self, path: &ObjectPath, fact: String) -> RuntimeError {
+        RuntimeError::State {
+            path: PathBuf::from(self.name(path)),
+            fact,
+            way_out: "restore it from a backup; or move the log and its checkpoints away, run again, and bring each sink \
+                      in line with 'tidegate resync PIPELINE SINK'",
+            kind: ErrorKind::Stop,
+        }
+    }
+}
+
+/// The files below a folder of `dir`, by their paths within `dir`.
+fn files_below(dir: &Path, folder: &str) -> Result<Vec<String>, RuntimeError> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let on_disk = dir.join(&folder);
+        for entry in fs::read_dir(&on_disk).map_err(RuntimeError::io("list", &on_disk))? {
+            let entry = entry.map_err(RuntimeError::io("list", &on_disk))?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let is_dir = entry.file_type().map_err(RuntimeError::io("list", &on_disk))?.is_dir();
+            (if is_dir { &mut folders } else { &mut files }).push(format!("{folder}/{name}"));
+        }
+    }
+    files.sort();
+    Ok(files)
+}

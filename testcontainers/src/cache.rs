@@ -1,0 +1,15 @@
+//! The cache folder that `cargo xtask setup` fills.
+
+use std::path::{Path, PathBuf};
+
+/// A place in the cache folder, which is there when `file` below it is.
+///
+/// # Panics
+/// When it is not there.
+pub fn place(name: &str, file: &Path) -> PathBuf {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let caches = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+    let place = caches.expect("XDG_CACHE_HOME or HOME is set").join("tidegate").join(name);
+    assert!(place.join(file).is_file(), "there is no {}: run 'cargo xtask setup'", place.display());
+    place
+}
