@@ -4,17 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
-use dbsp::DBSPHandle;
 use dbsp::dynamic::DowncastTrait;
 use dbsp::trace::{BatchReader, Cursor};
 use dbsp::utils::Tup2;
+use dbsp::{DBSPHandle, IndexedZSetHandle};
 use tidegate_core::{ViewDelta, ViewInfo, ZSet};
 use tidegate_engine_row::{KeyMode, Row, RowCodec};
 use tidegate_engine_sql::{Input, PlanId, PlannedView};
 use uuid::Uuid;
 
 use crate::EngineError;
-use crate::circuit::{self, CircuitPlan, Errors, FlatRow, Handles, LeafHandle, StateSnapshot};
+use crate::circuit::{self, CircuitPlan, Errors, FlatRow, Handles, Key, KeyedHandle, LeafHandle, Pipe, StateSnapshot};
 use crate::delta::view_delta;
 use crate::engine::EngineOptions;
 use crate::state::Weighted;
@@ -53,7 +53,7 @@ impl Node {
     ) -> Result<Node, EngineError> {
         let mut node = Node::start(view, root, folder, options, None)?;
         for seed in &node.handles.seeds {
-            seed.append(&mut vec![circuit::seed()]);
+            seed.seed();
             node.pending += 1;
         }
         let one_row = circuit::batch(&Arc::new(Schema::empty()), Vec::new(), 1)?;
@@ -138,12 +138,8 @@ impl Node {
                     self.pending += rows.len() as u64;
                     handle.append(&mut rows);
                 }
-                LeafHandle::Keyed(handle) => {
-                    let mut rows = Vec::with_capacity(zset.len());
-                    leaf.pipe.keyed(zset, |key, value, weight| rows.push(Tup2(key, Tup2(value, weight))))?;
-                    self.pending += rows.len() as u64;
-                    handle.append(&mut rows);
-                }
+                LeafHandle::Keyed(KeyedHandle::Short(handle)) => self.pending += feed_keyed(handle, &leaf.pipe, zset)?,
+                LeafHandle::Keyed(KeyedHandle::Row(handle)) => self.pending += feed_keyed(handle, &leaf.pipe, zset)?,
             }
         }
         Ok(())
@@ -252,6 +248,15 @@ impl Node {
     fn failed(&self, during: &'static str, error: dbsp::Error) -> EngineError {
         EngineError::Circuit { view: self.info.name.clone(), during, source: Box::new(error) }
     }
+}
+
+/// Feeds a keyed leaf and answers how many rows there were.
+fn feed_keyed<K: Key>(handle: &IndexedZSetHandle<K, Row>, pipe: &Pipe, zset: &ZSet) -> Result<u64, EngineError> {
+    let mut rows = Vec::with_capacity(zset.len());
+    pipe.keyed(zset, |key, value, weight| rows.push(Tup2(key, Tup2(value, weight))))?;
+    let fed = rows.len() as u64;
+    handle.append(&mut rows);
+    Ok(fed)
 }
 
 fn folder_bytes(folder: &Path) -> u64 {

@@ -246,6 +246,69 @@ impl RowWriter<'_> {
 pub struct Gather {
     columns: Vec<ColumnReader>,
     target: RowCodec,
+    /// The same as places, where every place is known.
+    moves: Option<Moves>,
+}
+
+/// Moves between fixed places.
+#[derive(Debug, Clone)]
+struct Moves {
+    columns: Vec<Move>,
+    /// Words of the target.
+    words: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Move {
+    part: usize,
+    from: usize,
+    to: usize,
+    words: usize,
+    /// The word and the bit that say NULL, in the part and in the target.
+    null: Option<(usize, u64)>,
+    target_null: Option<(usize, u64)>,
+}
+
+impl Moves {
+    fn new(columns: &[ColumnReader], target: &Part) -> Option<Moves> {
+        let place = |bit: usize| (bit / 64, null_mask(bit));
+        let mut to = target.bitmap_words;
+        let mut moves = Vec::with_capacity(columns.len());
+        for (reader, column) in columns.iter().zip(&target.columns) {
+            let from = &reader.part().columns[reader.column];
+            let words = column.words?;
+            moves.push(Move {
+                part: reader.part,
+                from: reader.start?,
+                to,
+                words,
+                null: from.null_bit.map(place),
+                target_null: column.null_bit.map(place),
+            });
+            to += words;
+        }
+        Some(Moves { columns: moves, words: to })
+    }
+
+    /// Writes the words of the target; `Some(false)` when a column is NULL that must not be, `None`
+    /// when the row is not of the source codec.
+    #[inline]
+    fn apply(&self, parts: &[&[u64]], words: &mut SmallVec<[u64; 16]>) -> Option<bool> {
+        words.resize(self.words, 0);
+        for column in &self.columns {
+            let part = *parts.get(column.part)?;
+            if let Some((word, mask)) = column.null
+                && part.get(word)? & mask != 0
+            {
+                let Some((word, mask)) = column.target_null else { return Some(false) };
+                words[word] |= mask;
+                continue;
+            }
+            let from = part.get(column.from..column.from + column.words)?;
+            words[column.to..].iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+        }
+        Some(true)
+    }
 }
 
 impl Gather {
@@ -262,7 +325,11 @@ impl Gather {
             let data_type = from.field.data_type();
             data_type.equals_datatype(to.field.data_type()) && (mode == part.mode || !has_canonical_form(data_type))
         };
-        columns.iter().zip(&part.columns).all(same).then(|| Gather { columns, target: target.clone() })
+        if !columns.iter().zip(&part.columns).all(same) {
+            return None;
+        }
+        let moves = Moves::new(&columns, part);
+        Some(Gather { columns, target: target.clone(), moves })
     }
 
     /// The row of the target codec; `None` when a column is NULL that must not be.
@@ -272,13 +339,31 @@ impl Gather {
     /// [`RowError::Malformed`] when the row is not of the source codec.
     #[inline]
     pub fn row(&self, parts: &[&[u64]]) -> Result<Option<Row>, RowError> {
+        self.with_words(parts, Row::from_words)
+    }
+
+    /// The same, answering what `take` makes of the row's words.
+    ///
+    /// # Errors
+    ///
+    /// As [`Gather::row`].
+    #[inline]
+    pub fn with_words<R>(&self, parts: &[&[u64]], take: impl FnOnce(&[u64]) -> R) -> Result<Option<R>, RowError> {
+        if let Some(moves) = &self.moves {
+            let mut words = SmallVec::new();
+            return match moves.apply(parts, &mut words) {
+                Some(true) => Ok(Some(take(&words))),
+                Some(false) => Ok(None),
+                None => Err(self.columns[0].codec.malformed()),
+            };
+        }
         let mut writer = self.target.writer();
         for column in &self.columns {
             if !writer.put(column.words(parts)?) {
                 return Ok(None);
             }
         }
-        Ok(Some(writer.finish()))
+        Ok(Some(take(&writer.words)))
     }
 }
 

@@ -17,7 +17,6 @@ mod float_sum;
 mod interval;
 mod nested;
 mod row;
-mod slots;
 mod word;
 
 pub use accumulator::{Accumulator, ArchivedAccumulator};

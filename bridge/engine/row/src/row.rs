@@ -20,8 +20,28 @@ pub struct WordRow<const N: usize>(Words<N>);
 #[derive(Clone)]
 enum Words<const N: usize> {
     /// Unused words are zero, so that words are compared first and lengths only when they are equal.
-    Inline(u8, [u64; N]),
+    Inline(Length, [u64; N]),
     Shared(Arc<[u64]>),
+}
+
+/// How many words are inline; as an enumeration it leaves room for the tag of [`Words`] beside it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+enum Length {
+    L0,
+    L1,
+    L2,
+    L3,
+    L4,
+    L5,
+    L6,
+    L7,
+    L8,
+}
+
+impl Length {
+    const ALL: [Length; 9] =
+        [Length::L0, Length::L1, Length::L2, Length::L3, Length::L4, Length::L5, Length::L6, Length::L7, Length::L8];
 }
 
 /// The row type of all circuits. ADR 0002 has the figures behind the number of inline words.
@@ -30,7 +50,7 @@ pub type Row = WordRow<4>;
 impl<const N: usize> WordRow<N> {
     /// The row without columns: the key of a global aggregate.
     pub fn empty() -> Self {
-        WordRow(Words::Inline(0, [0; N]))
+        WordRow(Words::Inline(Length::L0, [0; N]))
     }
 
     /// A row of the given words.
@@ -39,16 +59,17 @@ impl<const N: usize> WordRow<N> {
         WordRow(if words.len() <= N {
             let mut inline = [0; N];
             inline[..words.len()].copy_from_slice(words);
-            Words::Inline(words.len() as u8, inline)
+            Words::Inline(Length::ALL[words.len()], inline)
         } else {
             Words::Shared(Arc::from(words))
         })
     }
 
-    /// `left`'s words followed by `right`'s. A codec made by [`RowCodec::concat`](crate::RowCodec::concat) reads it.
-    pub fn concat(left: &Self, right: &Self) -> Self {
-        let mut words = SmallVec::<[u64; 16]>::from_slice(left.as_words());
-        words.extend_from_slice(right.as_words());
+    /// The words of several rows, end to end. A codec made by [`RowCodec::concat`](crate::RowCodec::concat)
+    /// reads them.
+    pub fn concat(rows: &[&[u64]]) -> Self {
+        let mut words = SmallVec::<[u64; 32]>::new();
+        rows.iter().for_each(|row| words.extend_from_slice(row));
         Self::from_words(&words)
     }
 
@@ -56,7 +77,7 @@ impl<const N: usize> WordRow<N> {
     #[inline]
     pub fn as_words(&self) -> &[u64] {
         match &self.0 {
-            Words::Inline(length, words) => &words[..usize::from(*length)],
+            Words::Inline(length, words) => &words[..*length as usize],
             Words::Shared(words) => words,
         }
     }

@@ -18,6 +18,7 @@ use tidegate_engine_row::Row;
 use uuid::Uuid;
 
 use super::group::{Extreme, GroupOutputs, GroupPlan, Part, SEED_TAG, Slots};
+use super::key::{Key, KeyShape, Keyed, KeyedHandle, KeyedStream, Short};
 use super::pipe::{Direct, Pipe};
 use super::plan::{CircuitPlan, Edge, Operator, OperatorKind};
 use super::way::{Errors, Way};
@@ -25,7 +26,6 @@ use crate::EngineError;
 use crate::engine::EngineOptions;
 
 type Flat = Stream<RootCircuit, OrdZSet<Row>>;
-type Keyed = Stream<RootCircuit, OrdIndexedZSet<Row, Row>>;
 
 /// A view's integral as DBSP holds it at some moment; cheap to clone, valid while the circuit goes on.
 pub(crate) type StateSnapshot = SpineSnapshot<OrdZSet<Row>>;
@@ -33,14 +33,14 @@ pub(crate) type StateSnapshot = SpineSnapshot<OrdZSet<Row>>;
 /// Where rows of a leaf go in.
 pub(crate) enum LeafHandle {
     Flat(ZSetHandle<Row>),
-    Keyed(IndexedZSetHandle<Row, Row>),
+    Keyed(KeyedHandle),
 }
 
 /// The ends of a circuit that stick out of it.
 pub(crate) struct Handles {
     pub leaves: Vec<LeafHandle>,
     /// One for each global aggregate.
-    pub seeds: Vec<IndexedZSetHandle<Row, Row>>,
+    pub seeds: Vec<KeyedHandle>,
     pub delta: OutputHandle<SpineSnapshot<OrdZSet<Row>>>,
     pub state: OutputHandle<StateSnapshot>,
 }
@@ -92,7 +92,7 @@ struct Builder<'a> {
     leaves: Vec<LeafHandle>,
     flat_leaves: HashMap<usize, Flat>,
     keyed_leaves: HashMap<usize, Keyed>,
-    seeds: Vec<IndexedZSetHandle<Row, Row>>,
+    seeds: Vec<KeyedHandle>,
     outputs: Vec<OperatorStream>,
 }
 
@@ -120,15 +120,16 @@ impl<'a> Builder<'a> {
     fn build(mut self) -> Handles {
         for (index, leaf) in self.plan.leaves.iter().enumerate() {
             let id = format!("leaf{index}");
-            if leaf.pipe.is_keyed() {
-                let (stream, handle) = self.circuit.add_input_indexed_zset::<Row, Row>();
-                self.keyed_leaves.insert(index, stream.set_persistent_id(Some(&id)));
-                self.leaves.push(LeafHandle::Keyed(handle));
-            } else {
-                let (stream, handle) = self.circuit.add_input_zset::<Row>();
-                self.flat_leaves.insert(index, stream.set_persistent_id(Some(&id)));
-                self.leaves.push(LeafHandle::Flat(handle));
-            }
+            let handle = match leaf.pipe.key_shape() {
+                Some(KeyShape::Short) => self.keyed_leaf::<Short>(index, &id),
+                Some(KeyShape::Row) => self.keyed_leaf::<Row>(index, &id),
+                None => {
+                    let (stream, handle) = self.circuit.add_input_zset::<Row>();
+                    self.flat_leaves.insert(index, stream.set_persistent_id(Some(&id)));
+                    LeafHandle::Flat(handle)
+                }
+            };
+            self.leaves.push(handle);
         }
         for (index, operator) in self.plan.operators.iter().enumerate() {
             let output = self.operator(index, operator);
@@ -145,22 +146,21 @@ impl<'a> Builder<'a> {
         Handles { leaves: self.leaves, seeds: self.seeds, delta, state }
     }
 
+    fn keyed_leaf<K: Key>(&mut self, index: usize, id: &str) -> LeafHandle {
+        let (stream, handle) = self.circuit.add_input_indexed_zset::<K, Row>();
+        self.keyed_leaves.insert(index, K::keyed(stream.set_persistent_id(Some(id))));
+        LeafHandle::Keyed(K::handle(handle))
+    }
+
     fn operator(&mut self, index: usize, operator: &Operator) -> OperatorStream {
         let id = &format!("op{index}");
         match &operator.kind {
-            OperatorKind::Join { left, right } => {
-                let left = self.keyed(&format!("{id}.left"), left);
-                let right = self.keyed(&format!("{id}.right"), right);
-                let pipes: Vec<_> = self.plan.pipes_from(index).collect();
-                if let [pipe] = pipes[..]
-                    && pipe.direct().is_some()
-                {
-                    return OperatorStream::Join(left, right);
-                }
-                let joined = left.join(&right, |key, left, right| Row::concat(&Row::concat(key, left), right));
-                OperatorStream::Flat(joined.set_persistent_id(Some(id)))
-            }
-            OperatorKind::Group(group) => OperatorStream::Keyed(self.group(id, group)),
+            OperatorKind::Join { left, right, key: KeyShape::Short } => self.join::<Short>(index, left, right),
+            OperatorKind::Join { left, right, key: KeyShape::Row } => self.join::<Row>(index, left, right),
+            OperatorKind::Group(group) => OperatorStream::Keyed(match group.key {
+                KeyShape::Short => Short::keyed(self.group(id, group)),
+                KeyShape::Row => Row::keyed(self.group(id, group)),
+            }),
             OperatorKind::Distinct { input } => {
                 let input = self.flat(&format!("{id}.in"), input);
                 OperatorStream::Flat(input.distinct().set_persistent_id(Some(id)))
@@ -174,23 +174,40 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn group(&mut self, id: &str, group: &GroupPlan) -> Keyed {
-        let mut results: Vec<Keyed> = Vec::new();
+    fn join<K: Key>(&self, index: usize, left: &Edge, right: &Edge) -> OperatorStream {
+        let id = format!("op{index}");
+        let left: KeyedStream<K> = self.keyed(&format!("{id}.left"), left);
+        let right: KeyedStream<K> = self.keyed(&format!("{id}.right"), right);
+        let pipes: Vec<_> = self.plan.pipes_from(index).collect();
+        if let [pipe] = pipes[..]
+            && pipe.direct().is_some()
+        {
+            return OperatorStream::Join(K::keyed(left), K::keyed(right));
+        }
+        let width = self.plan.operators[index].decoder.key_width;
+        let joined = left.join(&right, move |key, left, right| {
+            key.with_words(width, |key| Row::concat(&[key, left.as_words(), right.as_words()]))
+        });
+        OperatorStream::Flat(joined.set_persistent_id(Some(&id)))
+    }
+
+    fn group<K: Key>(&mut self, id: &str, group: &GroupPlan) -> KeyedStream<K> {
+        let mut results: Vec<KeyedStream<K>> = Vec::new();
         let alone = (!group.is_tagged()).then_some(&group.outputs);
         for (index, part) in group.parts.iter().enumerate() {
             let id = format!("{id}.part{index}");
             let result = match part {
                 Part::Linear { input, slots } => {
-                    let input = self.keyed(&format!("{id}.in"), input);
+                    let input: KeyedStream<K> = self.keyed(&format!("{id}.in"), input);
                     self.sums(&id, &input, slots, alone)
                 }
                 Part::Distinct { input, slots } => {
-                    let input = self.keyed(&format!("{id}.in"), input).distinct();
+                    let input: KeyedStream<K> = self.keyed(&format!("{id}.in"), input).distinct();
                     let input = input.set_persistent_id(Some(&format!("{id}.distinct")));
                     self.sums(&id, &input, slots, alone)
                 }
                 Part::Extreme { input, which } => {
-                    let input = self.keyed(&format!("{id}.in"), input);
+                    let input: KeyedStream<K> = self.keyed(&format!("{id}.in"), input);
                     match which {
                         Extreme::Min => input.aggregate_persistent(Some(&id), Min),
                         Extreme::Max => input.aggregate_persistent(Some(&id), Max),
@@ -208,8 +225,8 @@ impl<'a> Builder<'a> {
             });
         }
         if group.seeded {
-            let (seed, handle) = self.circuit.add_input_indexed_zset::<Row, Row>();
-            self.seeds.push(handle);
+            let (seed, handle) = self.circuit.add_input_indexed_zset::<K, Row>();
+            self.seeds.push(K::handle(handle));
             results.push(seed.set_persistent_id(Some(&format!("{id}.seed"))));
         }
         let (first, rest) = results.split_first().expect("a group has a linear part");
@@ -221,13 +238,21 @@ impl<'a> Builder<'a> {
         let errors = self.errors.clone();
         let fold = Fold::<Row, Row, UnimplementedSemigroup<Row>, _, _>::with_output(
             Row::empty(),
-            |sections: &mut Row, section: &Row, _weight: i64| *sections = Row::concat(sections, section),
+            |sections: &mut Row, section: &Row, _weight: i64| {
+                *sections = Row::concat(&[sections.as_words(), section.as_words()]);
+            },
             move |sections: Row| errors.told(outputs.of_tagged(&sections)).unwrap_or_else(|| outputs.nothing()),
         );
         all.aggregate_persistent(Some(id), fold).set_persistent_id(Some(&format!("{id}.out")))
     }
 
-    fn sums(&self, id: &str, input: &Keyed, slots: &Slots, outputs: Option<&Arc<GroupOutputs>>) -> Keyed {
+    fn sums<K: Key>(
+        &self,
+        id: &str,
+        input: &KeyedStream<K>,
+        slots: &Slots,
+        outputs: Option<&Arc<GroupOutputs>>,
+    ) -> KeyedStream<K> {
         let (weigh, slots, outputs, errors) = (slots.clone(), slots.clone(), outputs.cloned(), self.errors.clone());
         input.aggregate_linear_postprocess_persistent(
             Some(id),
@@ -250,37 +275,37 @@ impl<'a> Builder<'a> {
         };
         let piped = match origin {
             OperatorStream::Flat(stream) => stream.apply(move |batch| OrdZSet::from_keys((), way.rows(batch))),
-            OperatorStream::Keyed(stream) => stream.apply(move |batch| OrdZSet::from_keys((), way.rows(batch))),
-            OperatorStream::Join(left, right) => {
-                let (direct, errors) = sides(way);
-                left.join(right, move |key, left, right| {
-                    errors.told(direct.flat(&[key.as_words(), left.as_words(), right.as_words()])).unwrap_or_default()
-                })
+            OperatorStream::Keyed(Keyed::Short(stream)) => {
+                stream.apply(move |batch| OrdZSet::from_keys((), way.rows(batch)))
             }
+            OperatorStream::Keyed(Keyed::Row(stream)) => {
+                stream.apply(move |batch| OrdZSet::from_keys((), way.rows(batch)))
+            }
+            OperatorStream::Join(Keyed::Short(left), right) => flat_join(left, &Short::stream(right), way),
+            OperatorStream::Join(Keyed::Row(left), right) => flat_join(left, &Row::stream(right), way),
         };
         piped.set_persistent_id(Some(id))
     }
 
-    fn keyed(&self, id: &str, edge: &Edge) -> Keyed {
+    fn keyed<K: Key>(&self, id: &str, edge: &Edge) -> KeyedStream<K> {
         let (origin, way) = match edge {
-            Edge::Leaf(leaf) => return self.keyed_leaves[leaf].clone(),
+            Edge::Leaf(leaf) => return K::stream(&self.keyed_leaves[leaf]),
             Edge::Whole(operator) => match &self.outputs[*operator] {
-                OperatorStream::Keyed(stream) => return stream.clone(),
+                OperatorStream::Keyed(keyed) => return K::stream(keyed),
                 _ => unreachable!("only keyed streams are read as they are"),
             },
             Edge::Operator { operator, pipe } => self.way(*operator, pipe),
         };
         let piped = match origin {
             OperatorStream::Flat(stream) => stream.apply(move |batch| OrdIndexedZSet::from_tuples((), way.rows(batch))),
-            OperatorStream::Keyed(stream) => {
+            OperatorStream::Keyed(Keyed::Short(stream)) => {
                 stream.apply(move |batch| OrdIndexedZSet::from_tuples((), way.rows(batch)))
             }
-            OperatorStream::Join(left, right) => {
-                let (direct, errors) = sides(way);
-                left.join_index(right, move |key, left, right| {
-                    errors.told(direct.keyed(&[key.as_words(), left.as_words(), right.as_words()])).flatten()
-                })
+            OperatorStream::Keyed(Keyed::Row(stream)) => {
+                stream.apply(move |batch| OrdIndexedZSet::from_tuples((), way.rows(batch)))
             }
+            OperatorStream::Join(Keyed::Short(left), right) => keyed_join(left, &Short::stream(right), way),
+            OperatorStream::Join(Keyed::Row(left), right) => keyed_join(left, &Row::stream(right), way),
         };
         piped.set_persistent_id(Some(id))
     }
@@ -291,14 +316,42 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// What a consumer does with both sides of a join.
-fn sides(way: Way) -> (Direct, Errors) {
-    (way.pipe.direct().expect("a join is left to direct consumers only").clone(), way.errors)
+/// A join whose rows go straight to a flat consumer.
+fn flat_join<K: Key>(left: &KeyedStream<K>, right: &KeyedStream<K>, way: Way) -> Flat {
+    let (direct, errors, width) = sides(way);
+    left.join(right, move |key, left, right| {
+        key.with_words(width, |key| {
+            errors.told(direct.flat(&[key, left.as_words(), right.as_words()])).unwrap_or_default()
+        })
+    })
 }
 
-/// The row that keeps a global aggregate alive.
-pub(crate) fn seed() -> Tup2<Row, Tup2<Row, i64>> {
-    Tup2(Row::empty(), Tup2(tagged(SEED_TAG, &Row::empty()), 1))
+/// A join whose rows go straight to a keyed consumer.
+fn keyed_join<K: Key, T: Key>(left: &KeyedStream<K>, right: &KeyedStream<K>, way: Way) -> KeyedStream<T> {
+    let (direct, errors, width) = sides(way);
+    left.join_index(right, move |key, left, right| {
+        key.with_words(width, |key| errors.told(direct.keyed(&[key, left.as_words(), right.as_words()])).flatten())
+    })
+}
+
+/// What a consumer does with both sides of a join, and the words of the key.
+fn sides(way: Way) -> (Direct, Errors, usize) {
+    let direct = way.pipe.direct().expect("a join is left to direct consumers only").clone();
+    (direct, way.errors, way.decoder.key_width)
+}
+
+impl KeyedHandle {
+    /// Feeds the row that keeps a global aggregate alive.
+    pub fn seed(&self) {
+        fn feed<K: Key>(handle: &IndexedZSetHandle<K, Row>) {
+            let seed = tagged(SEED_TAG, &Row::empty());
+            handle.append(&mut vec![Tup2(K::from_words(&[]), Tup2(seed, 1))]);
+        }
+        match self {
+            KeyedHandle::Short(handle) => feed(handle),
+            KeyedHandle::Row(handle) => feed(handle),
+        }
+    }
 }
 
 fn tagged(tag: u64, value: &Row) -> Row {

@@ -16,6 +16,7 @@ use tidegate_engine_sql::{
 };
 
 use super::group::{Extreme, GroupOutputs, GroupPlan, Output, Part, Slot, SlotEncoder, Slots, Width};
+use super::key::KeyShape;
 use super::pipe::{Decoder, Encoder, KeyedEncoder, Pipe, ValueEncoder};
 use super::plan::{CircuitPlan, Edge, Leaf, Operator, OperatorKind};
 use crate::EngineError;
@@ -152,8 +153,10 @@ impl Compiler<'_> {
         let codec = RowCodec::concat(&[left.key_codec.clone(), left.value_codec.clone(), right.value_codec.clone()]);
         let keys = join.on.len();
         let columns = left.columns(keys).chain(right.columns(keys + left.values)).collect();
-        let decoder = Decoder { codec, keyed: None, columns, schema: nullable(join.schema.inner()) };
-        Ok(self.operator(OperatorKind::Join { left: left.edge, right: right.edge }, decoder))
+        let key = KeyShape::of(&left.key_codec);
+        let key_width = left.key_codec.fixed_words().unwrap_or(0);
+        let decoder = Decoder { codec, keyed: None, key_width, columns, schema: nullable(join.schema.inner()) };
+        Ok(self.operator(OperatorKind::Join { left: left.edge, right: right.edge, key }, decoder))
     }
 
     /// The groups of an aggregate as one side of a join on exactly their keys, if that is what the
@@ -277,6 +280,7 @@ fn row_decoder(schema: &SchemaRef, mode: KeyMode) -> Result<Decoder, EngineError
     Ok(Decoder {
         codec: RowCodec::new(&fields(schema), mode)?,
         keyed: None,
+        key_width: 0,
         columns: (0..schema.fields().len()).collect(),
         schema: Arc::clone(schema),
     })
@@ -328,7 +332,7 @@ impl GroupBuilder<'_, '_> {
             (AggregateKind::Max, _) => Ok(self.extreme(argument, data_type, Extreme::Max)),
             (AggregateKind::Count, false) => Ok(Output::Count { part: 0, slot: self.count_slot(argument) }),
             (AggregateKind::Count, true) => {
-                let part = self.distinct(argument, Slots(vec![Slot::Rows]));
+                let part = self.distinct(argument, Slots::new(vec![Slot::Rows]));
                 Ok(Output::Count { part, slot: 0 })
             }
             (AggregateKind::Sum | AggregateKind::Avg, false) => {
@@ -339,7 +343,7 @@ impl GroupBuilder<'_, '_> {
                 Ok(sum_output(kind, &data_type, 0, slot, count))
             }
             (AggregateKind::Sum | AggregateKind::Avg, true) => {
-                let slots = Slots(vec![Slot::Rows, self.sum_slot(&data_type, 0)?]);
+                let slots = Slots::new(vec![Slot::Rows, self.sum_slot(&data_type, 0)?]);
                 let part = self.distinct(argument, slots);
                 Ok(sum_output(kind, &data_type, part, 1, 0))
             }
@@ -411,7 +415,7 @@ impl GroupBuilder<'_, '_> {
     }
 
     fn finish(mut self, outputs: Vec<Output>, aggregate: &Aggregate) -> Result<Origin, EngineError> {
-        let linear_slots = Slots(std::mem::take(&mut self.linear_slots));
+        let linear_slots = Slots::new(std::mem::take(&mut self.linear_slots));
         let arguments = std::mem::take(&mut self.linear).0;
         let (mut parts, mut slots) = (Vec::new(), Vec::new());
         let mut keys = None;
@@ -424,7 +428,7 @@ impl GroupBuilder<'_, '_> {
                     (Part::Linear { input, slots: linear_slots.clone() }, linear_slots.clone())
                 }
                 PartDraft::Distinct { argument, slots } => {
-                    let counts_only = slots.0 == [Slot::Rows];
+                    let counts_only = slots.are_rows();
                     let for_value = slots.clone();
                     let value = |fields: &[FieldRef]| {
                         Ok(if counts_only {
@@ -440,7 +444,7 @@ impl GroupBuilder<'_, '_> {
                     let value =
                         |fields: &[FieldRef]| Ok(ValueEncoder::Row(RowCodec::new(&non_null(fields), KeyMode::Exact)?));
                     let (input, _) = self.part_edge(&[argument], value, true)?;
-                    (Part::Extreme { input, which }, Slots(Vec::new()))
+                    (Part::Extreme { input, which }, Slots::new(Vec::new()))
                 }
             };
             parts.push(part);
@@ -457,14 +461,16 @@ impl GroupBuilder<'_, '_> {
             return Err(self.compiler.unsupported(construct));
         }
         let values = RowCodec::new(&fields, KeyMode::Exact)?;
+        let key = KeyShape::of(&keys);
         let decoder = Decoder {
             codec: RowCodec::concat(&[keys.clone(), values.clone()]),
+            key_width: keys.fixed_words().unwrap_or(0),
             keyed: Some((keys, values.clone())),
             columns: (0..schema.fields().len()).collect(),
             schema,
         };
         let outputs = Arc::new(GroupOutputs { slots, outputs, codec: values });
-        let kind = OperatorKind::Group(GroupPlan { parts, seeded: self.groups.is_empty(), outputs });
+        let kind = OperatorKind::Group(GroupPlan { parts, seeded: self.groups.is_empty(), key, outputs });
         Ok(self.compiler.operator(kind, decoder))
     }
 }

@@ -17,6 +17,7 @@ use tidegate_engine_row::{
     Accumulator, ColumnReader, Row, RowCodec, RowError, average_double, average_narrow, average_wide,
 };
 
+use super::key::KeyShape;
 use super::plan::Edge;
 use crate::EngineError;
 
@@ -26,6 +27,7 @@ pub(crate) struct GroupPlan {
     /// An aggregate without GROUP BY has one row even when its input has none: a row that never
     /// goes away enters here, at the first step of the circuit.
     pub seeded: bool,
+    pub key: KeyShape,
     pub outputs: Arc<GroupOutputs>,
 }
 
@@ -99,27 +101,53 @@ impl Slot {
 /// The words of a part's result.
 pub(crate) type Words = SmallVec<[u64; 16]>;
 
-/// The slots of a part. A value row has a flag for each slot that counts, 64 a word, and then the
-/// words of the numbers.
+/// The slots of a part, the first of which counts its rows. A value row has a flag for each slot that
+/// counts, 64 a word, and then the words of the numbers.
 #[derive(Debug, Clone)]
-pub(crate) struct Slots(pub Vec<Slot>);
+pub(crate) struct Slots {
+    slots: Vec<Slot>,
+    /// Where each slot stands in an accumulator. Those that count come last and hold the number of
+    /// NULLs, which is zero for most groups and then takes no room.
+    places: Vec<usize>,
+    /// Where each slot's words begin in a result.
+    offsets: Vec<usize>,
+}
 
 impl Slots {
+    pub fn new(slots: Vec<Slot>) -> Self {
+        debug_assert!(slots.is_empty() || slots[0] == Slot::Rows, "the first slot counts the rows");
+        let counts = |slot: &Slot| matches!(slot, Slot::Count { .. });
+        let mut order: Vec<usize> = (0..slots.len()).collect();
+        order.sort_by_key(|slot| counts(&slots[*slot]));
+        let mut places = vec![0; slots.len()];
+        order.iter().enumerate().for_each(|(place, slot)| places[*slot] = place);
+        let ends = slots.iter().scan(0, |end, slot| Some(std::mem::replace(end, *end + slot.result_words())));
+        let offsets = ends.collect();
+        Slots { slots, places, offsets }
+    }
+
+    /// Whether rows are counted and nothing else.
+    pub fn are_rows(&self) -> bool {
+        self.slots == [Slot::Rows]
+    }
+
     /// What one value row adds to its group.
     pub fn weigh(&self, value: &Row) -> Accumulator {
         let words = value.as_words();
         let mut sums = Accumulator::new();
         let (mut flag, mut word) = (0, self.flag_words());
-        for (index, slot) in self.0.iter().enumerate() {
+        for (slot, place) in self.slots.iter().zip(&self.places) {
             match slot {
-                Slot::Rows => sums.add_int(index, 1),
+                Slot::Rows => sums.add_int(*place, 1),
                 Slot::Count { .. } => {
-                    sums.add_int(index, i128::from(words[flag / 64] >> (flag % 64) & 1));
+                    if words[flag / 64] >> (flag % 64) & 1 == 0 {
+                        sums.add_int(*place, 1);
+                    }
                     flag += 1;
                 }
-                Slot::Narrow { .. } => sums.add_int(index, i128::from(words[word] as i64)),
-                Slot::Wide { .. } => sums.add_int(index, wide(words[word], words[word + 1])),
-                Slot::Float { .. } => sums.add_float(index, f64::from_bits(words[word])),
+                Slot::Narrow { .. } => sums.add_int(*place, i128::from(words[word] as i64)),
+                Slot::Wide { .. } => sums.add_int(*place, wide(words[word], words[word + 1])),
+                Slot::Float { .. } => sums.add_float(*place, f64::from_bits(words[word])),
             }
             word += slot.value_words();
         }
@@ -127,18 +155,19 @@ impl Slots {
     }
 
     fn flag_words(&self) -> usize {
-        self.0.iter().filter(|slot| matches!(slot, Slot::Count { .. })).count().div_ceil(64)
+        self.slots.iter().filter(|slot| matches!(slot, Slot::Count { .. })).count().div_ceil(64)
     }
 
     /// The sums of a group.
     pub fn result(&self, sums: &Accumulator) -> Result<Words, RowError> {
         let mut words = Words::new();
-        for (index, slot) in self.0.iter().enumerate() {
+        for (slot, place) in self.slots.iter().zip(&self.places) {
             match slot {
-                Slot::Float { .. } => words.push(sums.float(index)?.to_bits()),
-                Slot::Rows | Slot::Count { .. } => words.push(sums.count(index)? as u64),
+                Slot::Float { .. } => words.push(sums.float(*place)?.to_bits()),
+                Slot::Rows => words.push(sums.count(*place)? as u64),
+                Slot::Count { .. } => words.push((sums.count(0)? - sums.count(*place)?) as u64),
                 Slot::Narrow { .. } | Slot::Wide { .. } => {
-                    let sum = sums.int(index)?;
+                    let sum = sums.int(*place)?;
                     words.extend([(sum >> 64) as u64, sum as u64]);
                 }
             }
@@ -148,11 +177,7 @@ impl Slots {
 
     /// A result of zeros, for a group whose sums cannot be told; the step fails.
     pub fn zero(&self) -> Words {
-        SmallVec::from_elem(0, self.0.iter().map(|slot| slot.result_words()).sum())
-    }
-
-    fn offset(&self, slot: usize) -> usize {
-        self.0[..slot].iter().map(|slot| slot.result_words()).sum()
+        SmallVec::from_elem(0, self.slots.iter().map(|slot| slot.result_words()).sum())
     }
 
     /// Reads value rows from rows of another kind, given a reader for each argument.
@@ -164,7 +189,7 @@ impl Slots {
             | Slot::Wide { argument: index }
             | Slot::Float { argument: index } => Some((*slot, argument(*index))),
         };
-        SlotReader { flag_words: self.flag_words(), slots: self.0.iter().filter_map(column).collect() }
+        SlotReader { flag_words: self.flag_words(), slots: self.slots.iter().filter_map(column).collect() }
     }
 }
 
@@ -219,7 +244,7 @@ impl SlotEncoder {
     /// One value row for each of `rows`; `arguments` are the columns that the slots count from 0.
     pub fn encode(&self, arguments: &[ArrayRef], rows: usize) -> Result<Vec<Row>, EngineError> {
         let (mut flags, mut numbers) = (Vec::new(), Vec::new());
-        for slot in &self.slots.0 {
+        for slot in &self.slots.slots {
             match slot {
                 Slot::Rows => {}
                 Slot::Count { argument } => flags.push(arguments[*argument].logical_nulls()),
@@ -350,7 +375,7 @@ impl GroupOutputs {
     }
 
     fn row(&self, sections: &[Option<&[u64]>]) -> Result<Row, RowError> {
-        let words = |part: usize, slot: usize| sections[part].map(|words| &words[self.slots[part].offset(slot)..]);
+        let words = |part: usize, slot: usize| sections[part].map(|words| &words[self.slots[part].offsets[slot]..]);
         let count = |part: usize, slot: usize| words(part, slot).map_or(0, |words| words[0] as i64);
         let sum = |part: usize, slot: usize| words(part, slot).map_or(0, |words| wide(words[0], words[1]));
         let float = |part: usize, slot: usize| words(part, slot).map_or(0.0, |words| f64::from_bits(words[0]));

@@ -3,12 +3,14 @@
 mod build;
 mod compile;
 mod group;
+mod key;
 mod pipe;
 mod plan;
 mod way;
 
-pub(crate) use build::{Handles, LeafHandle, StateSnapshot, build, config, seed};
+pub(crate) use build::{Handles, LeafHandle, StateSnapshot, build, config};
 pub(crate) use compile::compile;
-pub(crate) use pipe::{FlatRow, batch, encode};
+pub(crate) use key::{Key, KeyedHandle};
+pub(crate) use pipe::{FlatRow, Pipe, batch, encode};
 pub(crate) use plan::CircuitPlan;
 pub(crate) use way::Errors;

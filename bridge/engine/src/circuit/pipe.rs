@@ -11,6 +11,7 @@ use tidegate_engine_row::{ColumnReader, Gather, Row, RowCodec, RowError};
 use tidegate_engine_sql::Stretch;
 
 use super::group::{SlotEncoder, SlotReader};
+use super::key::{Key, KeyShape};
 use crate::EngineError;
 
 /// A row as flat operators take it, with its weight.
@@ -87,11 +88,11 @@ impl Pipe {
     ///
     /// # Panics
     /// When the consumer is flat: the compiler pairs them.
-    pub fn keyed(&self, zset: &ZSet, mut take: impl FnMut(Row, Row, ZWeight)) -> Result<(), EngineError> {
+    pub fn keyed<K: Key>(&self, zset: &ZSet, mut take: impl FnMut(K, Row, ZWeight)) -> Result<(), EngineError> {
         let Encoder::Keyed(encoder) = &self.encoder else { unreachable!("a keyed edge has a keyed encoder") };
         let zset = encoder.drop_nulls(self.apply(zset)?)?;
         let (keys, values) = zset.rows().columns().split_at(encoder.keys);
-        let keys = encode(&encoder.key, keys, zset.len())?;
+        let keys: Vec<K> = encode_keys(&encoder.key, keys, zset.len())?;
         let values = match &encoder.value {
             ValueEncoder::Row(codec) => encode(codec, values, zset.len())?,
             ValueEncoder::Slots(slots) => slots.encode(values, zset.len())?,
@@ -102,9 +103,12 @@ impl Pipe {
         Ok(())
     }
 
-    /// Whether the consumer is keyed.
-    pub fn is_keyed(&self) -> bool {
-        matches!(self.encoder, Encoder::Keyed(_))
+    /// How the consumer keeps keys, if it is keyed.
+    pub fn key_shape(&self) -> Option<KeyShape> {
+        match &self.encoder {
+            Encoder::Flat(_) => None,
+            Encoder::Keyed(encoder) => Some(KeyShape::of(&encoder.key)),
+        }
     }
 }
 
@@ -178,14 +182,14 @@ impl Direct {
     /// # Panics
     /// When the consumer is flat: the compiler pairs them.
     #[inline]
-    pub fn keyed(&self, parts: &[&[u64]]) -> Result<Option<(Row, Row)>, RowError> {
+    pub fn keyed<K: Key>(&self, parts: &[&[u64]]) -> Result<Option<(K, Row)>, RowError> {
         let Direct::Keyed { required, key, value } = self else { unreachable!("a keyed edge has a keyed encoder") };
         for column in required {
             if column.is_null(parts)? {
                 return Ok(None);
             }
         }
-        let Some(key) = key.row(parts)? else { return Ok(None) };
+        let Some(key) = key.with_words(parts, K::from_words)? else { return Ok(None) };
         let value = match value {
             DirectValue::Row(gather) => gather.row(parts)?,
             DirectValue::Slots(slots) => Some(slots.row(parts)?),
@@ -200,6 +204,8 @@ pub(crate) struct Decoder {
     pub codec: RowCodec,
     /// Key and value apart, where it is.
     pub keyed: Option<(RowCodec, RowCodec)>,
+    /// Words of the key that the rows begin with, if they do and its codec says how many.
+    pub key_width: usize,
     /// Where each output column stands among the codec's.
     pub columns: Vec<usize>,
     pub schema: SchemaRef,
@@ -215,11 +221,15 @@ impl Decoder {
     ///
     /// # Panics
     /// When the operator's stream is flat: the compiler pairs them.
-    pub fn keyed(&self, keys: &[Row], values: &[Row]) -> Result<RecordBatch, EngineError> {
+    pub fn keyed<'a>(
+        &self,
+        keys: impl IntoIterator<Item = &'a [u64]>,
+        values: &[Row],
+    ) -> Result<RecordBatch, EngineError> {
         let (key, value) = self.keyed.as_ref().expect("a keyed stream has two codecs");
-        let mut arrays = key.decode(keys)?;
+        let mut arrays = key.decode_words(keys)?;
         arrays.extend(value.decode(values)?);
-        self.batch(&arrays, keys.len())
+        self.batch(&arrays, values.len())
     }
 
     fn batch(&self, arrays: &[ArrayRef], rows: usize) -> Result<RecordBatch, EngineError> {
@@ -231,6 +241,15 @@ impl Decoder {
 pub(crate) fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, EngineError> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+}
+
+fn encode_keys<K: Key>(codec: &RowCodec, columns: &[ArrayRef], rows: usize) -> Result<Vec<K>, EngineError> {
+    if columns.is_empty() {
+        return Ok(vec![K::from_words(&[]); rows]);
+    }
+    let mut keys = Vec::with_capacity(rows);
+    codec.encode_each(columns, |words| keys.push(K::from_words(words)))?;
+    Ok(keys)
 }
 
 /// Encodes columns, of which there may be none.

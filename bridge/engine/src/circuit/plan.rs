@@ -7,6 +7,7 @@ use tidegate_core::ViewName;
 use tidegate_engine_sql::Input;
 
 use super::group::{GroupPlan, Part};
+use super::key::KeyShape;
 use super::pipe::{Decoder, Pipe};
 
 /// The circuit of one view.
@@ -68,7 +69,7 @@ impl CircuitPlan {
 impl OperatorKind {
     fn inputs(&self) -> Vec<&Edge> {
         match self {
-            OperatorKind::Join { left, right } => vec![left, right],
+            OperatorKind::Join { left, right, .. } => vec![left, right],
             OperatorKind::Group(group) => group.parts.iter().map(Part::input).collect(),
             OperatorKind::Distinct { input } => vec![input],
             OperatorKind::Union { inputs } => inputs.iter().collect(),
@@ -79,7 +80,7 @@ impl OperatorKind {
 pub(crate) enum OperatorKind {
     /// Inner equi-join of two keyed edges. Its rows are key, left value and right value, in this
     /// order, end to end. State: both sides, by key.
-    Join { left: Edge, right: Edge },
+    Join { left: Edge, right: Edge, key: KeyShape },
     /// Grouped aggregates over keyed edges.
     Group(GroupPlan),
     /// The distinct rows of a flat edge. State: a count for each row.

@@ -9,8 +9,9 @@ use dbsp::trace::{BatchReader, Cursor};
 use dbsp::utils::Tup2;
 use dbsp::{OrdIndexedZSet, OrdZSet, ZWeight};
 use tidegate_core::{ViewName, ZSet};
-use tidegate_engine_row::{Row, RowCodec, RowError};
+use tidegate_engine_row::{Row, RowError};
 
+use super::key::Key;
 use super::pipe::{Decoder, Direct, Pipe};
 use crate::EngineError;
 
@@ -66,7 +67,7 @@ impl Way {
     pub fn rows<R: Consumed>(&self, batch: &impl Produced) -> Vec<Tup2<R, ZWeight>> {
         let mut rows = Vec::with_capacity(batch.entries());
         if let Some(direct) = self.pipe.direct() {
-            batch.each(&self.decoder.codec, &mut |parts, weight| {
+            batch.each(&self.decoder, &mut |parts, weight| {
                 let row = self.errors.told(parts.and_then(|parts| R::direct(direct, parts))).flatten();
                 rows.extend(row.map(|row| Tup2(row, weight)));
             });
@@ -105,7 +106,7 @@ impl Consumed for Row {
     }
 }
 
-impl Consumed for Tup2<Row, Row> {
+impl<K: Key> Consumed for Tup2<K, Row> {
     fn direct(direct: &Direct, parts: &[&[u64]]) -> Result<Option<Self>, RowError> {
         Ok(direct.keyed(parts)?.map(|(key, value)| Tup2(key, value)))
     }
@@ -126,7 +127,7 @@ pub(crate) trait Produced {
     fn entries(&self) -> usize;
 
     /// Every row, as the words of the codec's parts.
-    fn each(&self, codec: &RowCodec, take: &mut TakeParts);
+    fn each(&self, decoder: &Decoder, take: &mut TakeParts);
 
     /// Every row, in Arrow.
     fn decoded(&self, decoder: &Decoder, take: &mut TakeChunk) -> Result<(), EngineError>;
@@ -142,13 +143,13 @@ fn each_flat(batch: &OrdZSet<Row>, mut take: impl FnMut(&Row, ZWeight)) {
     }
 }
 
-fn each_keyed(batch: &OrdIndexedZSet<Row, Row>, mut take: impl FnMut(&Row, &Row, ZWeight)) {
+fn each_keyed<K: Key>(batch: &OrdIndexedZSet<K, Row>, mut take: impl FnMut(&K, &Row, ZWeight)) {
     let mut cursor = batch.cursor();
     while cursor.key_valid() {
         while cursor.val_valid() {
             let weight = **cursor.weight();
-            // SAFETY: the batch was built with `Row` keys, `Row` values and integer weights.
-            let (key, value) = unsafe { (cursor.key().downcast::<Row>(), cursor.val().downcast::<Row>()) };
+            // SAFETY: the batch was built with keys of this type, `Row` values and integer weights.
+            let (key, value) = unsafe { (cursor.key().downcast::<K>(), cursor.val().downcast::<Row>()) };
             take(key, value, weight);
             cursor.step_val();
         }
@@ -161,8 +162,8 @@ impl Produced for OrdZSet<Row> {
         self.len()
     }
 
-    fn each(&self, codec: &RowCodec, take: &mut TakeParts) {
-        each_flat(self, |row, weight| match codec.split(row) {
+    fn each(&self, decoder: &Decoder, take: &mut TakeParts) {
+        each_flat(self, |row, weight| match decoder.codec.split(row) {
             Ok(parts) => take(Ok(&parts), weight),
             Err(error) => take(Err(error), weight),
         });
@@ -181,25 +182,27 @@ impl Produced for OrdZSet<Row> {
     }
 }
 
-impl Produced for OrdIndexedZSet<Row, Row> {
+impl<K: Key> Produced for OrdIndexedZSet<K, Row> {
     fn entries(&self) -> usize {
         self.len()
     }
 
-    fn each(&self, _: &RowCodec, take: &mut TakeParts) {
-        each_keyed(self, |key, value, weight| take(Ok(&[key.as_words(), value.as_words()]), weight));
+    fn each(&self, decoder: &Decoder, take: &mut TakeParts) {
+        each_keyed(self, |key, value, weight| {
+            key.with_words(decoder.key_width, |key| take(Ok(&[key, value.as_words()]), weight));
+        });
     }
 
     fn decoded(&self, decoder: &Decoder, take: &mut TakeChunk) -> Result<(), EngineError> {
         let (mut keys, mut values, mut weights) = (Vec::new(), Vec::new(), Vec::new());
         each_keyed(self, |key, value, weight| {
-            keys.push(key.clone());
+            key.with_words(decoder.key_width, |words| keys.push(Row::from_words(words)));
             values.push(value.clone());
             weights.push(weight);
         });
         let chunks = keys.chunks(CHUNK_ROWS).zip(values.chunks(CHUNK_ROWS)).zip(weights.chunks(CHUNK_ROWS));
         for ((keys, values), weights) in chunks {
-            take(decoder.keyed(keys, values)?, weights)?;
+            take(decoder.keyed(keys.iter().map(Row::as_words), values)?, weights)?;
         }
         Ok(())
     }

@@ -62,7 +62,7 @@ impl<const N: usize> Format for WordRow<N> {
     }
 
     fn concat(left: &Self, right: &Self) -> Self {
-        WordRow::concat(left, right)
+        WordRow::concat(&[left.as_words(), right.as_words()])
     }
 
     fn amount(&self, bitmap: usize) -> i128 {

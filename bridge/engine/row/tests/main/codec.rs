@@ -105,7 +105,11 @@ fn concatenated_rows_decode_with_a_concatenated_codec() {
             let mode = if rng.random() { KeyMode::Exact } else { KeyMode::Canonical };
             let codec = RowCodec::new(&fields, mode).unwrap();
             let rows = if count == 0 { vec![Row::empty(); 30] } else { codec.encode(&columns).unwrap() };
-            whole = whole.iter().zip(&rows).map(|(left, right)| Row::concat(left, right)).collect();
+            whole = whole
+                .iter()
+                .zip(&rows)
+                .map(|(left, right)| Row::concat(&[left.as_words(), right.as_words()]))
+                .collect();
             all.extend(if count == 0 { vec![] } else { codec.decode(&rows).unwrap() });
             codecs.push(codec);
             parts.push(rows);
@@ -134,7 +138,11 @@ fn gathered_rows_are_those_that_arrow_would_give() {
             let mode = if rng.random() { KeyMode::Exact } else { KeyMode::Canonical };
             let codec = RowCodec::new(&these, mode).unwrap();
             let rows = codec.encode(&columns).unwrap();
-            whole = whole.iter().zip(&rows).map(|(left, right)| Row::concat(left, right)).collect();
+            whole = whole
+                .iter()
+                .zip(&rows)
+                .map(|(left, right)| Row::concat(&[left.as_words(), right.as_words()]))
+                .collect();
             all.extend(codec.decode(&rows).unwrap());
             fields.extend(these);
             codecs.push(codec);
