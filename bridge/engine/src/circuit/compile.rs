@@ -5,17 +5,14 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use datafusion_common::{DFSchemaRef, NullEquality};
 use datafusion_expr::logical_plan::Distinct;
-use datafusion_expr::{Aggregate, Expr, ExprSchemable, Join, JoinType, LogicalPlan, lit, when};
+use datafusion_expr::{Expr, ExprSchemable, Join, JoinType, LogicalPlan};
 use tidegate_core::ViewName;
 use tidegate_engine_row::{KeyMode, RowCodec, has_canonical_form};
-use tidegate_engine_sql::{
-    AggregateCall, AggregateKind, Input, PlannedView, Relation as Source, Stretch, aggregate_call,
-};
+use tidegate_engine_sql::{Input, PlannedView, Relation as Source, Stretch};
 
-use super::group::{Extreme, GroupOutputs, GroupPlan, Output, Part, Slot, SlotEncoder, Slots, Width};
 use super::key::KeyShape;
 use super::pipe::{Decoder, Encoder, KeyedEncoder, Pipe, ValueEncoder};
 use super::plan::{CircuitPlan, Edge, Leaf, Operator, OperatorKind};
@@ -29,30 +26,30 @@ pub(crate) fn compile(view: &PlannedView) -> Result<CircuitPlan, EngineError> {
     Ok(CircuitPlan { view: view.info.name.clone(), leaves: compiler.leaves, operators: compiler.operators, output })
 }
 
-struct Compiler<'a> {
-    view: &'a ViewName,
+pub(super) struct Compiler<'a> {
+    pub view: &'a ViewName,
     leaves: Vec<Leaf>,
     operators: Vec<Operator>,
 }
 
 /// A relation on the way up: where its rows come from and what is still to be done to them.
-struct Relation {
-    origin: Origin,
+pub(super) struct Relation {
+    pub origin: Origin,
     /// What the origin's own rows must pass first: the residual condition of a join.
-    residual: Option<Stretch>,
-    stretch: Stretch,
-    schema: DFSchemaRef,
+    pub residual: Option<Stretch>,
+    pub stretch: Stretch,
+    pub schema: DFSchemaRef,
 }
 
 #[derive(Clone)]
-enum Origin {
+pub(super) enum Origin {
     /// Rows of an input; `None` is the one row without columns of a query without FROM.
     Scan(Option<Input>),
     Operator(usize),
 }
 
 impl Compiler<'_> {
-    fn relation(&mut self, plan: &LogicalPlan) -> Result<Relation, EngineError> {
+    pub fn relation(&mut self, plan: &LogicalPlan) -> Result<Relation, EngineError> {
         let (stretch, below) = Stretch::compile(plan)?;
         let (origin, residual) = self.origin(below)?;
         Ok(Relation { origin, residual, stretch, schema: Arc::clone(plan.schema()) })
@@ -92,17 +89,17 @@ impl Compiler<'_> {
         Ok((operator, None))
     }
 
-    fn unsupported(&self, construct: impl Into<String>) -> EngineError {
+    pub fn unsupported(&self, construct: impl Into<String>) -> EngineError {
         EngineError::Unsupported { view: self.view.clone(), construct: construct.into() }
     }
 
-    fn operator(&mut self, kind: OperatorKind, decoder: Decoder) -> Origin {
+    pub fn operator(&mut self, kind: OperatorKind, decoder: Decoder) -> Origin {
         self.operators.push(Operator { kind, decoder: Arc::new(decoder) });
         Origin::Operator(self.operators.len() - 1)
     }
 
     /// Ends a relation in a pipe with this stretch and encoding.
-    fn edge(&mut self, relation: &Relation, stretch: Stretch, encoder: Encoder) -> Edge {
+    pub fn edge(&mut self, relation: &Relation, stretch: Stretch, encoder: Encoder) -> Edge {
         let pipe = |origin: Option<&Decoder>| Arc::new(Pipe::new(relation.residual.clone(), stretch, encoder, origin));
         match &relation.origin {
             Origin::Scan(input) => {
@@ -121,7 +118,7 @@ impl Compiler<'_> {
     }
 
     /// The relation's stretch with a projection at its end, and the projected columns.
-    fn project(&self, relation: &Relation, exprs: &[Expr]) -> Result<(Stretch, Vec<FieldRef>), EngineError> {
+    pub fn project(&self, relation: &Relation, exprs: &[Expr]) -> Result<(Stretch, Vec<FieldRef>), EngineError> {
         let mut projected = Vec::with_capacity(exprs.len());
         for (index, expr) in exprs.iter().enumerate() {
             let data_type = expr.get_type(relation.schema.as_ref());
@@ -228,20 +225,6 @@ impl Compiler<'_> {
         let edge = self.edge(relation, stretch, encoder);
         Ok(JoinSide { edge, key_codec, value_codec, places, values: value_fields.len() })
     }
-
-    fn aggregate(&mut self, aggregate: &Aggregate) -> Result<Origin, EngineError> {
-        let input = self.relation(&aggregate.input)?;
-        let mut builder = GroupBuilder {
-            compiler: self,
-            input: &input,
-            groups: &aggregate.group_expr,
-            linear: Arguments::default(),
-            linear_slots: vec![Slot::Rows],
-            parts: vec![PartDraft::Linear],
-        };
-        let outputs = aggregate.aggr_expr.iter().map(|expr| builder.output(expr)).collect::<Result<Vec<_>, _>>()?;
-        builder.finish(outputs, aggregate)
-    }
 }
 
 struct JoinSide {
@@ -272,7 +255,7 @@ fn fields(schema: &SchemaRef) -> Vec<FieldRef> {
 }
 
 /// The columns with NULL allowed in each: what is NOT NULL is not tracked between operators.
-fn nullable(schema: &SchemaRef) -> SchemaRef {
+pub(super) fn nullable(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>()))
 }
 
@@ -286,213 +269,6 @@ fn row_decoder(schema: &SchemaRef, mode: KeyMode) -> Result<Decoder, EngineError
     })
 }
 
-/// Distinct argument expressions of a part.
-#[derive(Default)]
-struct Arguments(Vec<Expr>);
-
-impl Arguments {
-    fn index(&mut self, expr: Expr) -> usize {
-        self.0.iter().position(|known| *known == expr).unwrap_or_else(|| {
-            self.0.push(expr);
-            self.0.len() - 1
-        })
-    }
-}
-
-enum PartDraft {
-    Linear,
-    Distinct { argument: Expr, slots: Slots },
-    Extreme { argument: Expr, which: Extreme },
-}
-
-struct GroupBuilder<'a, 'b> {
-    compiler: &'a mut Compiler<'b>,
-    input: &'a Relation,
-    groups: &'a [Expr],
-    linear: Arguments,
-    linear_slots: Vec<Slot>,
-    parts: Vec<PartDraft>,
-}
-
-impl GroupBuilder<'_, '_> {
-    fn output(&mut self, expr: &Expr) -> Result<Output, EngineError> {
-        let call = aggregate_call(expr);
-        let AggregateCall { kind, argument, distinct, filter, .. } =
-            call.ok_or_else(|| self.compiler.unsupported(format!("aggregate expression {expr}")))?;
-        let argument = match (argument, filter) {
-            (None, None) => return Ok(Output::Count { part: 0, slot: 0 }),
-            (None, Some(filter)) => self.filtered(lit(1i64), filter)?,
-            (Some(argument), None) => argument.clone(),
-            (Some(argument), Some(filter)) => self.filtered(argument.clone(), filter)?,
-        };
-        let data_type = argument.get_type(self.input.schema.as_ref());
-        let data_type = data_type.map_err(|error| self.compiler.unsupported(error.strip_backtrace()))?;
-        match (kind, distinct) {
-            (AggregateKind::Min, _) => Ok(self.extreme(argument, data_type, Extreme::Min)),
-            (AggregateKind::Max, _) => Ok(self.extreme(argument, data_type, Extreme::Max)),
-            (AggregateKind::Count, false) => Ok(Output::Count { part: 0, slot: self.count_slot(argument) }),
-            (AggregateKind::Count, true) => {
-                let part = self.distinct(argument, Slots::new(vec![Slot::Rows]));
-                Ok(Output::Count { part, slot: 0 })
-            }
-            (AggregateKind::Sum | AggregateKind::Avg, false) => {
-                let count = self.count_slot(argument.clone());
-                let index = self.linear.index(argument);
-                let slot = self.sum_slot(&data_type, index)?;
-                let slot = self.linear_slot(slot);
-                Ok(sum_output(kind, &data_type, 0, slot, count))
-            }
-            (AggregateKind::Sum | AggregateKind::Avg, true) => {
-                let slots = Slots::new(vec![Slot::Rows, self.sum_slot(&data_type, 0)?]);
-                let part = self.distinct(argument, slots);
-                Ok(sum_output(kind, &data_type, part, 1, 0))
-            }
-        }
-    }
-
-    fn filtered(&self, argument: Expr, filter: &Expr) -> Result<Expr, EngineError> {
-        let case = when(filter.clone(), argument).end();
-        case.map_err(|error| self.compiler.unsupported(error.strip_backtrace()))
-    }
-
-    fn linear_slot(&mut self, slot: Slot) -> usize {
-        self.linear_slots.iter().position(|known| *known == slot).unwrap_or_else(|| {
-            self.linear_slots.push(slot);
-            self.linear_slots.len() - 1
-        })
-    }
-
-    fn count_slot(&mut self, argument: Expr) -> usize {
-        let argument = self.linear.index(argument);
-        self.linear_slot(Slot::Count { argument })
-    }
-
-    fn sum_slot(&self, data_type: &DataType, argument: usize) -> Result<Slot, EngineError> {
-        match data_type {
-            DataType::Decimal128(precision, _) if *precision > 18 => Ok(Slot::Wide { argument }),
-            DataType::UInt64 => Ok(Slot::Wide { argument }),
-            DataType::Decimal128(_, _) => Ok(Slot::Narrow { argument }),
-            data_type if data_type.is_integer() => Ok(Slot::Narrow { argument }),
-            data_type if data_type.is_floating() => Ok(Slot::Float { argument }),
-            other => Err(self.compiler.unsupported(format!("a sum of {other}"))),
-        }
-    }
-
-    fn distinct(&mut self, argument: Expr, slots: Slots) -> usize {
-        self.parts.push(PartDraft::Distinct { argument, slots });
-        self.parts.len() - 1
-    }
-
-    fn extreme(&mut self, argument: Expr, data_type: DataType, which: Extreme) -> Output {
-        let known = self.parts.iter().position(
-            |part| matches!(part, PartDraft::Extreme { argument: a, which: w } if *a == argument && *w == which),
-        );
-        let part = known.unwrap_or_else(|| {
-            self.parts.push(PartDraft::Extreme { argument, which });
-            self.parts.len() - 1
-        });
-        Output::Extreme { part, data_type }
-    }
-
-    /// The edge of one part: group columns as key, then the part's arguments.
-    fn part_edge(
-        &mut self,
-        arguments: &[Expr],
-        value: impl FnOnce(&[FieldRef]) -> Result<ValueEncoder, EngineError>,
-        required: bool,
-    ) -> Result<(Edge, RowCodec), EngineError> {
-        let exprs: Vec<Expr> = self.groups.iter().chain(arguments).cloned().collect();
-        let (stretch, projected) = self.compiler.project(self.input, &exprs)?;
-        let (key_fields, value_fields) = projected.split_at(self.groups.len());
-        let key = RowCodec::new(key_fields, KeyMode::Canonical)?;
-        let encoder = Encoder::Keyed(KeyedEncoder {
-            keys: key_fields.len(),
-            key: key.clone(),
-            value: value(value_fields)?,
-            required: if required { (key_fields.len()..projected.len()).collect() } else { Vec::new() },
-        });
-        Ok((self.compiler.edge(self.input, stretch, encoder), key))
-    }
-
-    fn finish(mut self, outputs: Vec<Output>, aggregate: &Aggregate) -> Result<Origin, EngineError> {
-        let linear_slots = Slots::new(std::mem::take(&mut self.linear_slots));
-        let arguments = std::mem::take(&mut self.linear).0;
-        let (mut parts, mut slots) = (Vec::new(), Vec::new());
-        let mut keys = None;
-        for draft in std::mem::take(&mut self.parts) {
-            let (part, part_slots) = match draft {
-                PartDraft::Linear => {
-                    let encoder = SlotEncoder { slots: linear_slots.clone() };
-                    let (input, key) = self.part_edge(&arguments, |_| Ok(ValueEncoder::Slots(encoder)), false)?;
-                    keys = Some(key);
-                    (Part::Linear { input, slots: linear_slots.clone() }, linear_slots.clone())
-                }
-                PartDraft::Distinct { argument, slots } => {
-                    let counts_only = slots.are_rows();
-                    let for_value = slots.clone();
-                    let value = |fields: &[FieldRef]| {
-                        Ok(if counts_only {
-                            ValueEncoder::Row(RowCodec::new(&non_null(fields), KeyMode::Canonical)?)
-                        } else {
-                            ValueEncoder::Slots(SlotEncoder { slots: for_value })
-                        })
-                    };
-                    let (input, _) = self.part_edge(&[argument], value, true)?;
-                    (Part::Distinct { input, slots: slots.clone() }, slots)
-                }
-                PartDraft::Extreme { argument, which } => {
-                    let value =
-                        |fields: &[FieldRef]| Ok(ValueEncoder::Row(RowCodec::new(&non_null(fields), KeyMode::Exact)?));
-                    let (input, _) = self.part_edge(&[argument], value, true)?;
-                    (Part::Extreme { input, which }, Slots::new(Vec::new()))
-                }
-            };
-            parts.push(part);
-            slots.push(part_slots);
-        }
-        let schema = nullable(aggregate.schema.inner());
-        let keys = keys.expect("part 0 is linear");
-        let aggregates = &schema.fields()[self.groups.len()..];
-        let fields: Vec<FieldRef> = outputs.iter().zip(aggregates).map(|(output, field)| output.field(field)).collect();
-        if let Some((found, planned)) =
-            fields.iter().zip(aggregates).find(|(found, planned)| found.data_type() != planned.data_type())
-        {
-            let construct = format!("{} of type {} as {}", planned.name(), found.data_type(), planned.data_type());
-            return Err(self.compiler.unsupported(construct));
-        }
-        let values = RowCodec::new(&fields, KeyMode::Exact)?;
-        let key = KeyShape::of(&keys);
-        let decoder = Decoder {
-            codec: RowCodec::concat(&[keys.clone(), values.clone()]),
-            key_width: keys.fixed_words().unwrap_or(0),
-            keyed: Some((keys, values.clone())),
-            columns: (0..schema.fields().len()).collect(),
-            schema,
-        };
-        let outputs = Arc::new(GroupOutputs { slots, outputs, codec: values });
-        let kind = OperatorKind::Group(GroupPlan { parts, seeded: self.groups.is_empty(), key, outputs });
-        Ok(self.compiler.operator(kind, decoder))
-    }
-}
-
-fn non_null(fields: &[FieldRef]) -> Vec<FieldRef> {
+pub(super) fn non_null(fields: &[FieldRef]) -> Vec<FieldRef> {
     fields.iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(false))).collect()
-}
-
-fn sum_output(kind: AggregateKind, data_type: &DataType, part: usize, slot: usize, count: usize) -> Output {
-    let scale = match data_type {
-        DataType::Decimal128(_, scale) => scale.unsigned_abs(),
-        _ => 0,
-    };
-    let width = match data_type {
-        DataType::Int8 | DataType::Int16 | DataType::UInt8 => Width::Narrow,
-        DataType::Decimal128(precision, _) if *precision <= 4 => Width::Narrow,
-        _ => Width::Wide,
-    };
-    match (kind == AggregateKind::Sum, data_type.is_floating()) {
-        (true, false) => Output::Sum { part, slot, count, scale },
-        (true, true) => Output::FloatSum { part, slot, count },
-        (false, false) => Output::Average { part, slot, count, scale, width },
-        (false, true) => Output::FloatAverage { part, slot, count },
-    }
 }

@@ -1,5 +1,6 @@
 //! Circuits: one for each view, compiled from its logical plan, run by DBSP.
 
+mod aggregate;
 mod build;
 mod compile;
 mod group;
