@@ -56,6 +56,7 @@ impl<const N: usize> WordRow<N> {
     /// A row of the given words.
     #[inline]
     pub fn from_words(words: &[u64]) -> Self {
+        const { assert!(N < Length::ALL.len(), "there is a length for every number of inline words") };
         WordRow(if words.len() <= N {
             let mut inline = [0; N];
             inline[..words.len()].copy_from_slice(words);
