@@ -303,7 +303,11 @@ mod tests {
         assert_eq!(ended.stdout, "out\n");
         assert!(sh("kill -ABRT $$").run().aborted());
         assert_eq!(sh("sleep 60").start().kill().signal(), Some(9));
-        assert_eq!(sh("trap 'exit 7' TERM; while :; do sleep 0.01; done").start().terminate().code(), Some(7));
+        let asked = sh("trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done").start();
+        while asked.read("stdout").is_empty() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(asked.terminate().code(), Some(7));
     }
 
     #[test]
