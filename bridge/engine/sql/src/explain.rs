@@ -73,7 +73,7 @@ fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {
         }
         LogicalPlan::Projection(node) => {
             let named = node.expr.iter().zip(node.schema.fields()).map(|(expr, field)| {
-                let text = expression(expr, false);
+                let text = with_calls(expression(expr, false), &node.input);
                 if text == *field.name() || field.name().starts_with('#') {
                     text
                 } else {
@@ -82,7 +82,7 @@ fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {
             });
             ("Project", named.collect::<Vec<_>>().join(", "), none())
         }
-        LogicalPlan::Filter(node) => ("Filter", expression(&node.predicate, false), none()),
+        LogicalPlan::Filter(node) => ("Filter", with_calls(expression(&node.predicate, false), &node.input), none()),
         LogicalPlan::Join(node) => {
             let on = node.on.iter().map(|(l, r)| format!("{} = {}", expression(l, false), expression(r, false)));
             let filter = node.filter.iter().map(|f| expression(f, false));
@@ -98,6 +98,22 @@ fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {
         LogicalPlan::Union(_) => ("Union", "ALL".to_owned(), none()),
         LogicalPlan::EmptyRelation(_) => ("OneRow", String::new(), none()),
         other => ("Other", other.display().to_string(), none()),
+    }
+}
+
+/// A text over the rows of `input`, with aggregates as they are written where the planner has names
+/// of its own for them.
+fn with_calls(text: String, input: &LogicalPlan) -> String {
+    match input {
+        LogicalPlan::SubqueryAlias(alias) => with_calls(text, &alias.input),
+        LogicalPlan::Filter(filter) => with_calls(text, &filter.input),
+        LogicalPlan::Aggregate(node) => {
+            let fields = node.schema.fields().iter().skip(node.group_expr.len());
+            fields
+                .zip(&node.aggr_expr)
+                .fold(text, |text, (field, call)| text.replace(field.name().as_str(), &expression(call, false)))
+        }
+        _ => text,
     }
 }
 

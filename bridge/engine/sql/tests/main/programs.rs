@@ -198,13 +198,15 @@ fn stretches_follow_weights_and_report_errors() {
 fn explanations_show_identity_and_state() {
     let world = World::new();
     let sql = "SELECT c.region, count(*) AS n, sum(o.amount) AS s, max(o.placed) AS last FROM lake.orders o \
-               JOIN app.customers c ON c.id = o.customer WHERE o.note = 'x' GROUP BY c.region";
+               JOIN app.customers c ON c.id = o.customer WHERE o.note = 'x' GROUP BY c.region HAVING count(*) > 2";
     let program = world.plan(sql).unwrap();
     let text = program.views()[0].explain_text();
     for part in [
         "Scan lake.main.Orders",
         "Scan app.public.customers (id, region)",
-        "Filter",
+        "note = 'x'",
+        "Filter (count(*) > 2)",
+        "Project region, count(*) AS n, sum(amount) AS s, max(placed) AS last",
         "Join",
         "both sides",
         "Aggregate",
