@@ -180,7 +180,7 @@ impl TableState {
                     values[column] = Arc::clone(&before[column]);
                 }
             }
-            let row = encode(&self.row_codec, &values, 1)?.swap_remove(0);
+            let row: Row = encode(&self.row_codec, &values, 1)?.swap_remove(0);
             earlier.insert(&keys[original], row.clone());
             rows.push(row);
         }

@@ -92,7 +92,7 @@ impl Pipe {
         let Encoder::Keyed(encoder) = &self.encoder else { unreachable!("a keyed edge has a keyed encoder") };
         let zset = encoder.drop_nulls(self.apply(zset)?)?;
         let (keys, values) = zset.rows().columns().split_at(encoder.keys);
-        let keys: Vec<K> = encode_keys(&encoder.key, keys, zset.len())?;
+        let keys: Vec<K> = encode(&encoder.key, keys, zset.len())?;
         let values = match &encoder.value {
             ValueEncoder::Row(codec) => encode(codec, values, zset.len())?,
             ValueEncoder::Slots(slots) => slots.encode(values, zset.len())?,
@@ -243,16 +243,12 @@ pub(crate) fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> 
     Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
 }
 
-fn encode_keys<K: Key>(codec: &RowCodec, columns: &[ArrayRef], rows: usize) -> Result<Vec<K>, EngineError> {
+/// Encodes columns, of which there may be none, as keys or as rows.
+pub(crate) fn encode<K: Key>(codec: &RowCodec, columns: &[ArrayRef], rows: usize) -> Result<Vec<K>, EngineError> {
     if columns.is_empty() {
         return Ok(vec![K::from_words(&[]); rows]);
     }
-    let mut keys = Vec::with_capacity(rows);
-    codec.encode_each(columns, |words| keys.push(K::from_words(words)))?;
-    Ok(keys)
-}
-
-/// Encodes columns, of which there may be none.
-pub(crate) fn encode(codec: &RowCodec, columns: &[ArrayRef], rows: usize) -> Result<Vec<Row>, EngineError> {
-    if columns.is_empty() { Ok(vec![Row::empty(); rows]) } else { Ok(codec.encode(columns)?) }
+    let mut encoded = Vec::with_capacity(rows);
+    codec.encode_each(columns, |words| encoded.push(K::from_words(words)))?;
+    Ok(encoded)
 }
