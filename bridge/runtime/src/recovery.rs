@@ -58,7 +58,7 @@ pub(crate) async fn open(
     if StateFile::read(dir, name)?.is_some() {
         return parts.recover().await;
     }
-    if let Some(depot) = InputLog::depot(&parts.config.log)
+    if let Some(depot) = parts.config.log.depot()
         && let Some(epoch) = depot.restore(dir, name).await?
     {
         tracing::warn!(%epoch, dir = %dir.display(), "made the state folder again from the checkpoint beside the log");
@@ -207,7 +207,7 @@ impl Parts {
         let dir = &self.config.state_dir;
         Ok(Pipeline {
             checkpoints: Checkpoints::open(&dir.join("checkpoints"))?,
-            depot: InputLog::depot(&self.config.log),
+            depot: self.config.log.depot(),
             pending: Pending::open(&dir.join("delta_log"))?,
             feeds: self.sources.into_iter().map(Feed::new).collect(),
             drivers: self.drivers,

@@ -47,6 +47,16 @@ pub enum LogLocation {
     },
 }
 
+impl LogLocation {
+    /// Where checkpoints go beside the log: nowhere but the state folder when the log is on a disk.
+    pub(crate) fn depot(&self) -> Option<Depot> {
+        match self {
+            LogLocation::ObjectStore { store, prefix, url } => Some(Depot::new(Arc::clone(store), prefix, url)),
+            LogLocation::StateDir | LogLocation::Local(_) => None,
+        }
+    }
+}
+
 const SEGMENT_BYTES: u64 = 64 << 20;
 
 /// The input log of one pipeline.
@@ -109,14 +119,6 @@ impl InputLog {
     pub fn with_retention(mut self, retention: Duration) -> Self {
         self.retention = Some(retention);
         self
-    }
-
-    /// Where checkpoints go beside the log: nowhere but the state folder when the log is on a disk.
-    pub fn depot(location: &LogLocation) -> Option<Depot> {
-        match location {
-            LogLocation::ObjectStore { store, prefix, url } => Some(Depot::new(Arc::clone(store), prefix, url)),
-            LogLocation::StateDir | LogLocation::Local(_) => None,
-        }
     }
 
     /// What messages call the log.

@@ -27,6 +27,8 @@ pub struct Segments {
     tail: Option<File>,
     /// Whether the next record begins a segment, whatever the last one's length.
     ended: bool,
+    /// The header of the last segment's first record, once it is known.
+    first_header: Option<Vec<u8>>,
     broken: bool,
 }
 
@@ -106,6 +108,7 @@ impl Segments {
             segments,
             tail: None,
             ended: false,
+            first_header: None,
             broken: false,
         })
     }
@@ -124,10 +127,12 @@ impl Segments {
 
     /// Ends the last segment if `may_end` agrees on the header of its first record.
     pub fn end_if(&mut self, may_end: impl Fn(&[u8]) -> bool) -> Result<(), RuntimeError> {
-        if let Some(last) = self.segments.last() {
+        let Some(last) = self.segments.last() else { return Ok(()) };
+        if self.first_header.is_none() {
             let mut scan = Scan { segments: [last.clone()].into(), file: None, offset: 0 };
-            self.ended = scan.next().transpose()?.is_some_and(|(header, _)| may_end(&header));
+            self.first_header = scan.next().transpose()?.map(|(header, _)| header);
         }
+        self.ended = self.first_header.as_deref().is_some_and(may_end);
         Ok(())
     }
 
@@ -187,7 +192,7 @@ impl Segments {
         let file =
             OpenOptions::new().append(true).create_new(true).open(&path).map_err(RuntimeError::io("create", &path))?;
         durable::sync_dir(&self.dir)?;
-        (self.tail, self.ended) = (Some(file), false);
+        (self.tail, self.ended, self.first_header) = (Some(file), false, None);
         self.segments.push(Segment { first, path: Arc::new(path), len: 0 });
         Ok(())
     }
@@ -203,7 +208,7 @@ impl Segments {
     pub fn cut(&mut self, at: &Stored) -> Result<(), RuntimeError> {
         let keep = self.segments.iter().position(|segment| segment.path == at.path);
         let keep = keep.ok_or_else(|| RuntimeError::Bug("a record of another folder was to be cut off".to_owned()))?;
-        self.tail = None;
+        (self.tail, self.first_header) = (None, None);
         for segment in self.segments.drain(keep + 1..).rev() {
             durable::remove(&segment.path)?;
         }
@@ -242,7 +247,7 @@ impl Segments {
 
     /// Removes all segments.
     pub fn clear(&mut self) -> Result<(), RuntimeError> {
-        self.tail = None;
+        (self.tail, self.first_header) = (None, None);
         if self.segments.is_empty() {
             return Ok(());
         }
