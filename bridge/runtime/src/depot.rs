@@ -41,6 +41,8 @@ pub struct Depot {
     store: Arc<dyn ObjectStore>,
     prefix: ObjectPath,
     url: String,
+    /// The epochs of the checkpoints, ascending; `None` until they have been listed.
+    epochs: Option<Vec<Epoch>>,
     /// Objects that hold contents; `None` until they have been listed.
     held: Option<BTreeSet<String>>,
     /// Files of the state folder whose content is known.
@@ -72,6 +74,7 @@ impl Depot {
             store,
             prefix: prefix.clone().join("checkpoints"),
             url: format!("{}/checkpoints", url.trim_end_matches('/')),
+            epochs: None,
             held: None,
             known: BTreeMap::new(),
         }
@@ -101,7 +104,7 @@ impl Depot {
     /// Makes the state folder of a pipeline again, if there is none and a checkpoint is here.
     /// `state.json` is written last: a folder that was not made completely is made once more.
     pub async fn restore(&self, dir: &Path, pipeline: &str) -> Result<Option<Epoch>, RuntimeError> {
-        let epochs = self.epochs().await?;
+        let epochs = self.list_epochs().await?;
         if epochs.is_empty() {
             return Ok(None);
         }
@@ -250,11 +253,13 @@ impl Depot {
     async fn retain_newest(&mut self, newest: &Manifest) -> Result<(), RuntimeError> {
         let mut named: BTreeSet<String> = newest.files.iter().map(|entry| entry.blake3.clone()).collect();
         let mut kept = 1;
+        let mut left = vec![newest.epoch];
         for epoch in self.epochs().await?.into_iter().rev().filter(|epoch| *epoch < newest.epoch) {
             if kept == KEPT {
                 self.remove(&self.document(epoch)).await?;
                 continue;
             }
+            left.push(epoch);
             match self.manifest(epoch).await {
                 Ok(manifest) => {
                     named.extend(manifest.files.into_iter().map(|entry| entry.blake3));
@@ -266,6 +271,8 @@ impl Depot {
                 Err(error) => return Err(error),
             }
         }
+        left.reverse();
+        self.epochs = Some(left);
         let held = self.held.take().unwrap_or_default();
         for hash in held.difference(&named) {
             self.remove(&self.content(hash)).await?;
@@ -274,8 +281,15 @@ impl Depot {
         Ok(())
     }
 
-    /// The epochs of the checkpoints, ascending.
-    pub async fn epochs(&self) -> Result<Vec<Epoch>, RuntimeError> {
+    /// The epochs of the checkpoints, ascending. They are listed once: nobody else puts any.
+    pub async fn epochs(&mut self) -> Result<Vec<Epoch>, RuntimeError> {
+        if self.epochs.is_none() {
+            self.epochs = Some(self.list_epochs().await?);
+        }
+        Ok(self.epochs.clone().unwrap_or_default())
+    }
+
+    async fn list_epochs(&self) -> Result<Vec<Epoch>, RuntimeError> {
         let names = self.list("").await?;
         let mut epochs: Vec<_> =
             names.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok().map(Epoch)).collect();

@@ -79,7 +79,7 @@ impl Pipeline {
     pub(crate) async fn trim_log(&mut self) -> Result<(), RuntimeError> {
         let Some((oldest, _)) = self.saved.engine.last() else { return Ok(()) };
         let mut oldest = *oldest;
-        if let Some(depot) = &self.depot {
+        if let Some(depot) = &mut self.depot {
             // A state folder that is made again from there needs the records after it.
             let Some(stored) = depot.epochs().await?.first().copied() else { return Ok(()) };
             oldest = oldest.min(stored);
