@@ -97,14 +97,19 @@ impl TableContents {
     /// Applies one event.
     ///
     /// # Panics
-    /// When the event does not fit the table's identity, or says that a value is unchanged under
-    /// a key that the table does not hold.
+    /// When the event does not fit the table's identity, or says that a value is unchanged in a row
+    /// that the table does not hold.
     pub fn apply(&mut self, event: &TableEvent) {
         match (&mut self.rows, event) {
             (Rows::Whole(store), TableEvent::Rows(zset)) => {
                 store.apply(zset.rows(), |row| zset.weights().value(row));
             }
             (Rows::Keyed(rows), TableEvent::Keyed(changes)) => apply_keyed(&self.schema, rows, changes),
+            (Rows::Keyed(rows), TableEvent::Rows(zset)) => {
+                assert!(zset.weights().values().iter().all(|weight| *weight == 1), "rows of a keyed table exist");
+                let (ops, unchanged) = (vec![KeyedOp::Upsert; zset.len()], vec![None; zset.rows().num_columns()]);
+                apply_keyed(&self.schema, rows, &KeyedChanges { ops, rows: zset.rows().clone(), unchanged });
+            }
             (_, TableEvent::Truncate | TableEvent::Replace) => *self = Self::new(self.schema.clone()),
             (_, event) => panic!("{} has identity {:?} and got {event:?}", self.schema.name, self.schema.identity),
         }
@@ -147,23 +152,66 @@ impl TableContents {
 
 fn apply_keyed(schema: &TableSchema, held: &mut BTreeMap<Row, RecordBatch>, changes: &KeyedChanges) {
     let RowIdentity::Key(key) = &schema.identity else { unreachable!("keyed rows are made for keyed tables") };
+    let mut removed: Option<RecordBatch> = None;
     for (index, op) in changes.ops.iter().enumerate() {
         let columns = key.iter().map(|column| changes.rows.column(*column).clone()).collect::<Vec<_>>();
         let key = row_of(&columns, index);
-        if *op == KeyedOp::Delete {
-            held.remove(&key);
-            continue;
-        }
+        let removed_before = removed.take();
+        let before = match op {
+            KeyedOp::Delete => {
+                removed = held.remove(&key);
+                continue;
+            }
+            KeyedOp::Upsert => held.get(&key).cloned(),
+            KeyedOp::Rekeyed => removed_before,
+        };
         let sent = changes.rows.slice(index, 1);
         let columns = sent.columns().iter().zip(&changes.unchanged).enumerate().map(|(column, (value, unchanged))| {
             let is_unchanged = unchanged.as_ref().is_some_and(|marks| marks.is_valid(index) && marks.value(index));
             if !is_unchanged {
                 return value.clone();
             }
-            let before = held.get(&key).unwrap_or_else(|| panic!("{}: unchanged value of an unknown key", schema.name));
+            let before = before.as_ref();
+            let before = before.unwrap_or_else(|| panic!("{}: unchanged value of an unknown row", schema.name));
             before.column(column).clone()
         });
         let row = RecordBatch::try_new(schema.columns.clone(), columns.collect()).expect("the table's columns");
         held.insert(key, row);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{BooleanArray, Int64Array, StringArray};
+    use std::sync::Arc;
+    use tidegate_core::{Integral, TableName, schema};
+
+    #[test]
+    fn a_row_that_gets_another_key_keeps_what_is_unchanged() {
+        let schema = TableSchema {
+            name: TableName::new("m", "main", "t"),
+            incarnation: 1,
+            columns: schema::columns([("id", "BIGINT", false), ("note", "VARCHAR", true)]).unwrap(),
+            identity: RowIdentity::Key(vec![0]),
+            integral: Integral::Engine,
+        };
+        let event = |rows: &[(KeyedOp, i64, &str, bool)]| {
+            let ids: Int64Array = rows.iter().map(|row| Some(row.1)).collect();
+            let notes: StringArray = rows.iter().map(|row| Some(row.2)).collect();
+            let marks: BooleanArray = rows.iter().map(|row| Some(row.3)).collect();
+            TableEvent::Keyed(KeyedChanges {
+                ops: rows.iter().map(|row| row.0).collect(),
+                rows: RecordBatch::try_new(schema.columns.clone(), vec![Arc::new(ids), Arc::new(notes)]).unwrap(),
+                unchanged: vec![None, Some(marks)],
+            })
+        };
+        let (upsert, rekeyed, delete) = (KeyedOp::Upsert, KeyedOp::Rekeyed, KeyedOp::Delete);
+        let mut contents = TableContents::new(schema.clone());
+        contents.apply(&event(&[(upsert, 1, "one", false), (upsert, 2, "two", false)]));
+        contents.apply(&event(&[(delete, 1, "", false), (rekeyed, 3, "", true), (upsert, 2, "", true)]));
+        let mut expected = TableContents::new(schema.clone());
+        expected.apply(&event(&[(upsert, 3, "one", false), (upsert, 2, "two", false)]));
+        contents.multiset().assert_equals(&expected.multiset(), "the table");
     }
 }

@@ -1,5 +1,6 @@
 //! What all tests share: a source and a sink in memory, exact multisets, the oracle, conformance
-//! suites that every connector calls in one line, random lakes, and a local PostgreSQL.
+//! suites that every connector calls in one line, random lakes, local servers, and a network
+//! between them that fails on demand.
 //!
 //! Everything here fails loudly: what cannot run panics with the reason, nothing passes by
 //! skipping.
@@ -14,8 +15,10 @@ pub mod memory_sink;
 pub mod memory_source;
 pub mod multiset;
 pub mod oracle;
+pub mod pgdml;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod rows;
 pub mod s3;
 pub mod seed;
@@ -27,7 +30,9 @@ pub use memory_sink::{MemorySink, SinkFault};
 pub use memory_source::{MemorySource, SourceFault};
 pub use multiset::{Multiset, Tolerance};
 pub use oracle::{Oracle, ViewRows};
-pub use postgres::Postgres;
+pub use pgdml::{PgDml, PgTable};
+pub use postgres::{PgClient, Postgres, PostgresVersion, Shutdown};
 pub use process::{Finished, Limit, Program, Running, SmallDisk};
+pub use proxy::FaultProxy;
 pub use s3::S3;
 pub use value::Value;

@@ -4,7 +4,7 @@
 use arrow::array::RecordBatch;
 use tidegate_core::schema::duckdb_type;
 use tidegate_core::{TableSchema, ViewName};
-use tidegate_duck::{Duck, DuckError, quote_ident, quote_name};
+use tidegate_duck::{Duck, DuckError, Extension, quote_ident, quote_literal, quote_name};
 
 use crate::contents::TableContents;
 use crate::lake::{Lake, attach};
@@ -61,6 +61,16 @@ impl Oracle {
         options.extend(snapshot.map(|id| format!("SNAPSHOT_VERSION {id}")));
         attach(&self.duck, lake.catalog(), lake.name(), &options)?;
         self.attached.push(lake.name().to_owned());
+        Ok(())
+    }
+
+    /// Attaches a PostgreSQL database under a name, read by DuckDB's own extension, until [`Oracle::detach`].
+    /// `connection` is libpq's.
+    pub fn attach_postgres(&mut self, connection: &str, name: &str) -> Result<(), DuckError> {
+        self.duck.load(Extension::PostgresScanner)?;
+        let (connection, quoted) = (quote_literal(connection), quote_ident(name));
+        self.duck.execute(&format!("ATTACH {connection} AS {quoted} (TYPE postgres, READ_ONLY)"))?;
+        self.attached.push(name.to_owned());
         Ok(())
     }
 
@@ -151,6 +161,7 @@ mod tests {
             incarnation: 1,
             columns: schema::columns([("k", "INTEGER", true), ("v", "DECIMAL(5,2)", true)]).unwrap(),
             identity: RowIdentity::WholeRow,
+            integral: tidegate_core::Integral::Source,
         };
         let mut contents = TableContents::new(table.clone());
         contents.apply(&rows::inserted(&table.columns, "(1, 1.5), (1, 1.5), (NULL, 2)"));

@@ -61,7 +61,8 @@ pub fn fetch_python(set: &PythonSet, checkout: &Path, cache: &Path) -> Result<()
     put_in_place(&installed, &cache.join(set.place))
 }
 
-fn put_in_place(from: &Path, place: &Path) -> Result<()> {
+/// Gives what is complete its name.
+pub fn put_in_place(from: &Path, place: &Path) -> Result<()> {
     fs::create_dir_all(place.parent().context("a package has a place below the cache folder")?)?;
     match fs::rename(from, place) {
         // Another process was faster; what has its name is complete.
@@ -129,10 +130,10 @@ fn complete_postgres(package: &Path, native: &Path) -> Result<()> {
 }
 
 /// A folder in the cache (so that a rename out of it stays on one file system) that is removed at the end.
-struct Scratch(PathBuf);
+pub struct Scratch(pub PathBuf);
 
 impl Scratch {
-    fn create(cache: &Path) -> Result<Self> {
+    pub fn create(cache: &Path) -> Result<Self> {
         let folder = cache.join(format!(".fetch-{}", std::process::id()));
         if folder.exists() {
             fs::remove_dir_all(&folder)?;

@@ -1,17 +1,19 @@
-//! `cargo xtask`: everything that would otherwise be a shell script. It calls cargo, npm and pip
-//! as child processes and needs nothing but the standard library beside them.
+//! `cargo xtask`: everything that would otherwise be a shell script. It calls cargo, npm, pip
+//! and apt-get as child processes and needs nothing but the standard library beside them.
 
 mod bench;
 mod cache;
+mod debian;
 mod packages;
 mod process;
+mod runtime;
 mod setup;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
 use process::{cargo, child};
@@ -34,9 +36,12 @@ enum Verb {
         #[arg(allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Sets up what is missing, builds, and runs the demo; further arguments go to the demo
+    /// Sets up what is missing, builds, and runs a demo; further arguments go to the demo
     #[command(trailing_var_arg = true)]
     Demo {
+        /// The demo
+        #[arg(value_enum, default_value = "quickstart")]
+        name: Demo,
         #[arg(allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -51,6 +56,30 @@ enum Verb {
         #[arg(allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Puts DuckDB's library and extensions into a folder, for a container image
+    Runtime {
+        /// The folder
+        folder: PathBuf,
+    },
+}
+
+/// The demos, named like their folders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Demo {
+    /// A DuckLake that changes round by round
+    Quickstart,
+    /// Orders in PostgreSQL and shipments in a DuckLake that change all the time
+    Orders,
+}
+
+impl Demo {
+    /// The demo's program.
+    fn program(self) -> &'static str {
+        match self {
+            Demo::Quickstart => "tidegate-demo-quickstart",
+            Demo::Orders => "orders-demo",
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -78,16 +107,17 @@ fn run(verb: Verb, line: &[String]) -> Result<()> {
             setup::run()?;
             test(as_written(line, &arguments))
         }
-        Verb::Demo { arguments } => {
+        Verb::Demo { name, arguments } => {
             setup::run()?;
-            let programs = build(&["tidegate", "tidegate-demo-quickstart"])?;
-            child(programs.join("tidegate-demo-quickstart")).args(arguments).run()
+            let programs = build(&["tidegate", name.program()])?;
+            child(programs.join(name.program())).args(arguments).run()
         }
         Verb::Lint => lint(),
         Verb::Bench { name, arguments } => {
             setup::run()?;
             bench::run(&name, &arguments)
         }
+        Verb::Runtime { folder } => runtime::run(&folder),
     }
 }
 

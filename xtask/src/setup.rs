@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::cache;
+use crate::debian;
 use crate::packages::{DUCKDB, PACKAGES, Package, Registry, S3_SERVER};
 use crate::process::{checkout, child};
 
@@ -21,7 +22,7 @@ pub fn run() -> Result<()> {
     let cache = cache::folder()?;
     let missing: Vec<&Package> = PACKAGES.iter().filter(|package| !cache.join(package.place).exists()).collect();
     let s3_is_missing = !cache.join(S3_SERVER.place).exists();
-    check_programs(&missing, s3_is_missing)?;
+    check_programs(&missing, s3_is_missing, provide_postgres(&cache))?;
     for package in missing {
         eprintln!("fetching {} {} ({})", package.name, package.version, package.purpose);
         cache::fetch(package, &cache)?;
@@ -33,8 +34,22 @@ pub fn run() -> Result<()> {
     link_duckdb(&cache)
 }
 
+/// Whether PostgreSQL 15 is there or could be fetched, which comes first: where it cannot, a person
+/// has to install it, as the other programs that are missing.
+fn provide_postgres(cache: &Path) -> bool {
+    if debian::has_postgres(cache) {
+        return true;
+    }
+    eprintln!("fetching PostgreSQL 15 (Debian's, for the tests)");
+    let fetched = debian::fetch_postgres(cache);
+    if let Err(error) = &fetched {
+        eprintln!("it could not be fetched: {error:#}");
+    }
+    fetched.is_ok()
+}
+
 /// One message names every program that is missing, and what installs it.
-fn check_programs(missing: &[&Package], python_set: bool) -> Result<()> {
+fn check_programs(missing: &[&Package], python_set: bool, postgres: bool) -> Result<()> {
     let npm = missing.iter().any(|package| package.registry == Registry::Npm);
     let pypi = python_set || missing.iter().any(|package| package.registry == Registry::PyPi);
     let needs = [
@@ -42,6 +57,7 @@ fn check_programs(missing: &[&Package], python_set: bool) -> Result<()> {
         (npm, "npm", "npm", !npm || child("npm").args(["--version"]).succeeds()),
         (pypi, "python3", "python3", !pypi || child("python3").args(["--version"]).succeeds()),
         (pypi, "pip", "python3-pip", !pypi || cache::pip().is_some()),
+        (true, "PostgreSQL 15 (Debian 12 and apt.postgresql.org have it)", "postgresql-15", postgres),
     ];
     let absent: Vec<_> = needs.iter().filter(|(needed, _, _, present)| *needed && !present).collect();
     if absent.is_empty() {

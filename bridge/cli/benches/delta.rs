@@ -59,7 +59,7 @@ fn pipeline(runtime: &Runtime, lake: &Lake, dir: &Path, view: (&str, &str)) -> P
     let mart = DuckdbConfig { path: dir.join(format!("{}.duckdb", view.0)) };
     let sink = DuckdbSink::new("mart", mart, Arc::new(|| Micros(0)));
     let connectors = Connectors {
-        sources: vec![SourceSlot { poll_interval: source.poll_interval(), source: Box::new(source) }],
+        sources: vec![SourceSlot { poll_interval: source.poll_interval(), source: Box::new(source), wake: None }],
         sinks: vec![SinkSlot { sink: Box::new(sink), views: None, commit_interval: None }],
         binder: Arc::new(DuckBinder),
     };

@@ -7,7 +7,7 @@ use tidegate_core::{Epoch, Frontier};
 
 use crate::log::LogFormat;
 
-/// Keeps SQL views over lakes exactly up to date, and hands on their changes
+/// Keeps SQL views over lakes and databases exactly up to date, and hands on their changes
 #[derive(Parser)]
 #[command(name = "tidegate", version)]
 pub struct Arguments {
@@ -62,6 +62,25 @@ pub enum Command {
     Status {
         /// The pipeline file
         pipeline: PathBuf,
+        /// Answer with JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Looks at servers, slots, publications and lakes; says what is wrong with them and what to do
+    Doctor {
+        /// The pipeline file
+        pipeline: PathBuf,
+        /// Answer with JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copies a source's tables again; downstream sees only real differences
+    Resnapshot {
+        /// The pipeline file
+        pipeline: PathBuf,
+        /// A source, or one of its tables
+        #[arg(value_name = "SOURCE[.TABLE]")]
+        source: String,
         /// Answer with JSON
         #[arg(long)]
         json: bool,
@@ -126,6 +145,6 @@ mod tests {
     fn help_shows_what_is_built_and_nothing_else() {
         let command = Arguments::command();
         let names: Vec<_> = command.get_subcommands().map(|command| command.get_name()).collect();
-        assert_eq!(names, ["init", "check", "explain", "run", "status", "resync"]);
+        assert_eq!(names, ["init", "check", "explain", "run", "status", "doctor", "resnapshot", "resync"]);
     }
 }

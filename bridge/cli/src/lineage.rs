@@ -61,6 +61,7 @@ mod tests {
             incarnation: 1,
             columns: columns(of.iter().copied()).unwrap(),
             identity: RowIdentity::WholeRow,
+            integral: tidegate_core::Integral::Source,
         }
     }
 

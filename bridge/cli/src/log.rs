@@ -20,8 +20,9 @@ pub enum LogFormat {
 /// Begins logging: our own crates from INFO on, the libraries' warnings.
 pub fn begin(format: LogFormat) {
     let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| {
-        // A prefix covers all crates of ours. DBSP warns of open-file limits that are high enough for it.
-        EnvFilter::new("warn,dbsp=error,tidegate=info")
+        // A prefix covers all crates of ours. DBSP warns of open-file limits that are high enough for it; how a
+        // replication session ended is told by the source.
+        EnvFilter::new("warn,dbsp=error,pgwire_replication=off,tidegate=info")
     });
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {

@@ -17,6 +17,8 @@ pub struct Surroundings<'a> {
     pub folder: &'a Path,
     /// The connector's name in the pipeline file.
     pub name: &'a str,
+    /// The state folder, which may not exist yet.
+    pub state: &'a Path,
 }
 
 /// Reads a section and makes the connector; `None` only with a fault.
@@ -26,6 +28,8 @@ pub type Make<Connector> = fn(&Surroundings<'_>, Section<'_>) -> Option<Connecto
 pub const SOURCES: &[(&str, Make<SourceSlot>)] = &[
     #[cfg(feature = "ducklake")]
     ("ducklake", ducklake),
+    #[cfg(feature = "postgres")]
+    ("postgres", postgres),
 ];
 
 /// The sinks by `type`.
@@ -37,7 +41,7 @@ pub const SINKS: &[(&str, Make<Box<dyn Sink>>)] = &[
 ];
 
 /// Types of the public interface that a later version has.
-pub const SOURCES_NOT_BUILT: &[&str] = &["postgres"];
+pub const SOURCES_NOT_BUILT: &[&str] = &[];
 /// Types of the public interface that a later version has.
 pub const SINKS_NOT_BUILT: &[&str] = &["delta", "ducklake", "postgres"];
 
@@ -46,7 +50,18 @@ fn ducklake(around: &Surroundings<'_>, mut section: Section<'_>) -> Option<Sourc
     section.not_built("keep_input");
     section.configured(|config: tidegate_source_ducklake::Config| {
         let source = tidegate_source_ducklake::DucklakeSource::new(around.name, &config, around.folder)?;
-        Ok(SourceSlot { poll_interval: source.poll_interval(), source: Box::new(source) })
+        Ok(SourceSlot { poll_interval: source.poll_interval(), source: Box::new(source), wake: None })
+    })
+}
+
+#[cfg(feature = "postgres")]
+fn postgres(around: &Surroundings<'_>, section: Section<'_>) -> Option<SourceSlot> {
+    use tidegate_source_postgres::{Config, PostgresSource};
+    section.configured(|config: Config| {
+        let folder = around.state.join("sources");
+        let source = PostgresSource::new(around.name, &config, around.pipeline, around.folder, &folder)?;
+        let (poll_interval, wake) = (source.poll_interval(), Some(source.wake()));
+        Ok(SourceSlot { source: Box::new(source), poll_interval, wake })
     })
 }
 

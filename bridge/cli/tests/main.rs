@@ -2,6 +2,8 @@
 
 mod bad_input;
 mod crash;
+mod database_faults;
+mod databases;
 mod history;
 mod limits;
 mod outputs;

@@ -188,7 +188,7 @@ impl Subject {
         let lake = toml::Table::from_iter([("catalog".to_owned(), self.lake.uri().into())]);
         let lake = DucklakeSource::new("lake", &lake.try_into().unwrap(), Path::new("/")).unwrap();
         let connectors = Connectors {
-            sources: vec![SourceSlot { source: Box::new(lake), poll_interval: Duration::from_millis(20) }],
+            sources: vec![SourceSlot { source: Box::new(lake), poll_interval: Duration::from_millis(20), wake: None }],
             sinks: vec![SinkSlot { sink: Box::new(self.sink.clone()), views: None, commit_interval: None }],
             binder: Arc::new(DuckBinder),
         };

@@ -25,11 +25,14 @@ pub enum TableEvent {
 pub enum KeyedOp {
     /// The row with this key is now this one, whether or not there was one before.
     Upsert,
+    /// An upsert of the row that the `Delete` right before it removed: it got this key. Columns marked
+    /// as unchanged are as they were in that row.
+    Rekeyed,
     /// There is no row with this key any more. Only the key columns of the row are meaningful.
     Delete,
 }
 
-/// Upserts and deletes by key. A change of a key is a delete of the old and an upsert of the new.
+/// Upserts and deletes by key. A change of a key is a delete of the old and a [`Rekeyed`](KeyedOp::Rekeyed) of the new.
 #[derive(Debug, Clone)]
 pub struct KeyedChanges {
     /// One operation a row.

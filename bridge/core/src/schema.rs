@@ -44,6 +44,22 @@ pub struct TableSchema {
     /// `Key` when the source sends [`Keyed`](crate::TableEvent::Keyed) events by these columns,
     /// else `WholeRow`.
     pub identity: RowIdentity,
+    /// Who can say what the table holds now.
+    #[serde(default)]
+    pub integral: Integral,
+}
+
+/// Who can say what a table without a key holds: the one who keeps its integral. Of a table with a key
+/// the engine always keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Integral {
+    /// The source, at any position: the engine keeps no copy, and takes weighted rows alone.
+    #[default]
+    Source,
+    /// The engine: the source tells only what changes, and the engine's copy serves TRUNCATE, replaced
+    /// contents and new views.
+    Engine,
 }
 
 /// A schema with the given columns: name, DuckDB type, nullable.
@@ -130,6 +146,7 @@ mod tests {
             ])
             .unwrap(),
             identity: RowIdentity::Key(vec![0]),
+            integral: Integral::Source,
         };
         let json = serde_json::to_string(&schema).unwrap();
         assert!(json.contains(r#"{"name":"id","type":"BIGINT","nullable":false}"#), "{json}");

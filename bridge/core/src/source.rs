@@ -66,6 +66,39 @@ pub enum OnExpired {
     Stop,
 }
 
+/// Something about a source that a person should know or mend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether it keeps the pipeline from running.
+    pub severity: Severity,
+    /// The object and the fact: "the server has wal_level = replica, logical decoding needs logical".
+    pub fact: String,
+    /// What to do, where a command or SQL does it: "ALTER SYSTEM SET wal_level = 'logical'".
+    pub fix: Option<String>,
+}
+
+/// How bad a [`Finding`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// As it should be; told when somebody asks for everything.
+    Good,
+    /// It works, but something may come of it.
+    Warning,
+    /// The pipeline cannot run so.
+    Fault,
+}
+
+/// At which positions a source can read whole tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Snapshots {
+    /// At any position that has not expired: a lake.
+    AnyPosition,
+    /// Only as they are now: a database. The position of a [`Snapshot`] is then one that the source
+    /// chose, at or after every position that it named before; tables that are not in the snapshot are brought to it by polling
+    /// until there.
+    PresentOnly,
+}
+
 /// A source of table changes.
 ///
 /// The caller is one task; calls do not overlap. The order is: [`tables`](Source::tables) once at
@@ -82,6 +115,11 @@ pub trait Source: Send {
     /// What to do when [`Polled::Expired`] is answered.
     fn on_expired(&self) -> OnExpired;
 
+    /// Where whole tables can be read.
+    fn snapshots(&self) -> Snapshots {
+        Snapshots::AnyPosition
+    }
+
     /// The present end of the source: everything up to it is committed and visible.
     async fn head(&mut self) -> Result<Position, ConnectorError>;
 
@@ -94,7 +132,14 @@ pub trait Source: Send {
     async fn tables(&mut self, wanted: &[TableName], at: Option<&Position>)
     -> Result<Vec<TableSchema>, ConnectorError>;
 
-    /// The whole content of `tables` at `at` (`None`: now), columns as in the schema given.
+    /// Whether everything at the source is as reading `tables` needs it: settings, privileges, space.
+    /// Reads only; called before anything is written, and when a person asks.
+    async fn check(&mut self, _tables: &[TableSchema]) -> Result<Vec<Finding>, ConnectorError> {
+        Ok(Vec::new())
+    }
+
+    /// The whole content of `tables` at `at` (`None`: now), columns as in the schema given. A source
+    /// that reads [the present only](Snapshots::PresentOnly) disregards `at`.
     async fn snapshot(&mut self, tables: &[TableSchema], at: Option<&Position>) -> Result<Snapshot, ConnectorError>;
 
     /// What happened to `tables` after `from`, no further than `until` if that is given. A poll

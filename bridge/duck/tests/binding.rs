@@ -10,6 +10,7 @@ fn table(source: &str, schema: &str, name: &str, of: &[(&str, &str, bool)]) -> T
         incarnation: 1,
         columns: columns(of.iter().copied()).unwrap(),
         identity: RowIdentity::WholeRow,
+        integral: tidegate_core::Integral::Source,
     }
 }
 

@@ -95,6 +95,7 @@ fn schema(name: &str, columns: &[&str]) -> TableSchema {
         incarnation: 1,
         columns: Arc::new(Schema::new(fields)),
         identity: RowIdentity::WholeRow,
+        integral: tidegate_core::Integral::Source,
     }
 }
 

@@ -1,10 +1,9 @@
 //! From changed rows to a view delta: labels, pairs of update images, copies before.
 
-use std::collections::HashMap;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
-use arrow::array::{Int64Array, UInt64Array};
-use arrow::compute::take_record_batch;
+use arrow::array::Int64Array;
 use tidegate_core::{ChangeType, DeltaBatch, DeltaKind, RowIdentity, ViewDelta, ViewInfo};
 use tidegate_engine_row::{KeyMode, Row, RowCodec};
 
@@ -15,51 +14,138 @@ use crate::state::{self, Weighted};
 /// Entries of one delta batch.
 const BATCH_ENTRIES: usize = 65_536;
 
-/// Turns the consolidated changes of one epoch, in ascending order, into a delta. `before` is the
-/// view's state before the epoch.
-pub(crate) fn view_delta(
+/// Turns the consolidated changes of one epoch, in ascending order, into a delta, if there are any.
+/// `changes` may be asked for them twice. `before` is the view's state before the epoch.
+pub(crate) fn view_delta<I: Iterator<Item = Weighted>>(
     info: &ViewInfo,
     codec: &RowCodec,
-    changes: &[Weighted],
+    changes: impl Fn() -> I,
     before: Option<&StateSnapshot>,
-) -> Result<ViewDelta, EngineError> {
-    let copies = state::copies(before, changes.iter().map(|(row, _)| row));
-    if changes.iter().zip(&copies).any(|((_, weight), copies)| copies + weight < 0) {
-        return Err(inconsistent(info, "a row would be removed more often than it is there"));
-    }
-    let arrays = codec.decode(changes.iter().map(|(row, _)| row))?;
-    let rows = batch(&info.schema, arrays, changes.len())?;
-    let (order, labels) = match &info.identity {
+) -> Result<Option<ViewDelta>, EngineError> {
+    let maker = DeltaMaker { info, codec, before };
+    let batches = match &info.identity {
         RowIdentity::Key(columns) => {
-            let codec = RowCodec::new(
-                &columns.iter().map(|column| Arc::clone(&info.schema.fields()[*column])).collect::<Vec<_>>(),
-                KeyMode::Canonical,
-            )?;
-            let keys: Vec<_> = columns.iter().map(|column| rows.column(*column).clone()).collect();
-            pair_by_key(info, &encode(&codec, &keys, changes.len())?, changes)?
+            let fields: Vec<_> = columns.iter().map(|column| Arc::clone(&info.schema.fields()[*column])).collect();
+            let key = Key { columns, codec: RowCodec::new(&fields, KeyMode::Canonical)? };
+            match maker.by_ascending_key(&key, changes())? {
+                Some(batches) => batches,
+                None => maker.by_key(&key, &changes().collect::<Vec<_>>())?,
+            }
         }
-        RowIdentity::Rowid | RowIdentity::WholeRow => {
-            ((0..changes.len()).collect(), changes.iter().map(|(_, weight)| plain_label(*weight)).collect())
-        }
+        RowIdentity::Rowid | RowIdentity::WholeRow => maker.by_row(changes())?,
     };
-    let mut batches = Vec::new();
-    let mut start = 0;
-    while start < order.len() {
-        let mut end = order.len().min(start + BATCH_ENTRIES);
-        if end < order.len() && labels[end] == ChangeType::UpdatePostimage {
-            end -= 1;
+    let delta = ViewDelta { view: info.name.clone(), kind: DeltaKind::Changes, batches };
+    Ok((!delta.batches.is_empty()).then_some(delta))
+}
+
+/// The key of a view.
+struct Key<'a> {
+    columns: &'a [usize],
+    codec: RowCodec,
+}
+
+struct DeltaMaker<'a> {
+    info: &'a ViewInfo,
+    codec: &'a RowCodec,
+    before: Option<&'a StateSnapshot>,
+}
+
+impl DeltaMaker<'_> {
+    fn by_row(&self, changes: impl Iterator<Item = Weighted>) -> Result<Vec<DeltaBatch>, EngineError> {
+        let mut changes = changes.peekable();
+        let mut batches = Vec::new();
+        while changes.peek().is_some() {
+            let part: Vec<Weighted> = changes.by_ref().take(BATCH_ENTRIES).collect();
+            let copies = self.copies_before(&part)?;
+            let labels = part.iter().map(|(_, weight)| plain_label(*weight)).collect();
+            batches.push(self.batch(&part.iter().zip(copies).collect::<Vec<_>>(), labels)?);
         }
-        let part = &order[start..end];
-        let indices: UInt64Array = part.iter().map(|index| *index as u64).collect();
-        batches.push(DeltaBatch {
-            rows: take_record_batch(&rows, &indices)?,
-            weights: part.iter().map(|index| changes[*index].1).collect::<Int64Array>(),
-            change: labels[start..end].to_vec(),
-            copies_before: part.iter().map(|index| copies[*index]).collect::<Int64Array>(),
-        });
-        start = end;
+        Ok(batches)
     }
-    Ok(ViewDelta { view: info.name.clone(), kind: DeltaKind::Changes, batches })
+
+    /// Where rows begin with their key, both images of a key are neighbours, and not all changes need
+    /// to be in memory at once. `None` when it turns out that they are not.
+    fn by_ascending_key(
+        &self,
+        key: &Key<'_>,
+        mut changes: impl Iterator<Item = Weighted>,
+    ) -> Result<Option<Vec<DeltaBatch>>, EngineError> {
+        let mut batches = Vec::new();
+        let mut rest: Vec<Weighted> = Vec::new();
+        let mut last: Option<Row> = None;
+        loop {
+            let mut part = rest;
+            part.extend(changes.by_ref().take(BATCH_ENTRIES + 1 - part.len()));
+            if part.is_empty() {
+                return Ok(Some(batches));
+            }
+            let keys = self.keys(key, &part)?;
+            if !keys.is_sorted() || last.is_some_and(|last| last >= keys[0]) {
+                return Ok(None);
+            }
+            let mut end = part.len().min(BATCH_ENTRIES);
+            if end < part.len() && keys[end - 1] == keys[end] {
+                end -= 1;
+            }
+            rest = part.split_off(end);
+            batches.extend(self.pairs(&keys[..end], &part)?);
+            last = keys.into_iter().nth(end - 1);
+        }
+    }
+
+    fn by_key(&self, key: &Key<'_>, changes: &[Weighted]) -> Result<Vec<DeltaBatch>, EngineError> {
+        let mut keys = Vec::with_capacity(changes.len());
+        for part in changes.chunks(BATCH_ENTRIES) {
+            keys.extend(self.keys(key, part)?);
+        }
+        self.pairs(&keys, changes)
+    }
+
+    /// Batches of changes among which both images of every key are.
+    fn pairs(&self, keys: &[Row], changes: &[Weighted]) -> Result<Vec<DeltaBatch>, EngineError> {
+        let copies = self.copies_before(changes)?;
+        let (order, labels) = pair_by_key(self.info, keys, changes)?;
+        let mut batches = Vec::new();
+        let mut start = 0;
+        while start < order.len() {
+            let mut end = order.len().min(start + BATCH_ENTRIES);
+            if end < order.len() && labels[end] == ChangeType::UpdatePostimage {
+                end -= 1;
+            }
+            let part = order[start..end].iter().map(|index| *index as usize);
+            let entries: Vec<(&Weighted, i64)> = part.map(|index| (&changes[index], copies[index])).collect();
+            batches.push(self.batch(&entries, labels[start..end].to_vec())?);
+            start = end;
+        }
+        Ok(batches)
+    }
+
+    /// How many copies of each row the view held; none goes that was not there.
+    fn copies_before(&self, changes: &[Weighted]) -> Result<Vec<i64>, EngineError> {
+        let copies = state::copies(self.before, changes.iter().map(|(row, _)| row));
+        if changes.iter().zip(&copies).any(|((_, weight), copies)| copies + weight < 0) {
+            return Err(inconsistent(self.info, "a row would be removed more often than it is there"));
+        }
+        Ok(copies)
+    }
+
+    /// One batch of changes with their copies before.
+    fn batch(&self, entries: &[(&Weighted, i64)], change: Vec<ChangeType>) -> Result<DeltaBatch, EngineError> {
+        let arrays = self.codec.decode(entries.iter().map(|((row, _), _)| row))?;
+        Ok(DeltaBatch {
+            rows: batch(&self.info.schema, arrays, entries.len())?,
+            weights: entries.iter().map(|((_, weight), _)| *weight).collect::<Int64Array>(),
+            change,
+            copies_before: entries.iter().map(|(_, copies)| *copies).collect::<Int64Array>(),
+        })
+    }
+
+    /// The key of each changed row.
+    fn keys(&self, key: &Key<'_>, changes: &[Weighted]) -> Result<Vec<Row>, EngineError> {
+        let arrays = self.codec.decode(changes.iter().map(|(row, _)| row))?;
+        let arrays: Vec<_> = key.columns.iter().map(|column| arrays[*column].clone()).collect();
+        encode(&key.codec, &arrays, changes.len())
+    }
 }
 
 fn plain_label(weight: i64) -> ChangeType {
@@ -75,35 +161,38 @@ fn pair_by_key(
     info: &ViewInfo,
     keys: &[Row],
     changes: &[Weighted],
-) -> Result<(Vec<usize>, Vec<ChangeType>), EngineError> {
-    #[derive(Default)]
-    struct Images {
-        old: Option<usize>,
-        new: Option<usize>,
-    }
-    let mut by_key: HashMap<&Row, Images> = HashMap::with_capacity(keys.len());
-    for (index, (key, (_, weight))) in keys.iter().zip(changes).enumerate() {
-        let images = by_key.entry(key).or_default();
-        let image = if *weight > 0 { &mut images.new } else { &mut images.old };
-        if weight.abs() != 1 || image.replace(index).is_some() {
-            return Err(inconsistent(info, "two rows would have the same key"));
+) -> Result<(Vec<u32>, Vec<ChangeType>), EngineError> {
+    let count = u32::try_from(keys.len()).map_err(|_| inconsistent(info, "more than 2^32 rows change in one epoch"))?;
+    let mut by_key: Vec<u32> = (0..count).collect();
+    // Mostly the rows begin with their key, and this finds them in order.
+    by_key.sort_by(|a, b| keys[*a as usize].cmp(&keys[*b as usize]));
+    // For each change the other image of its key, or itself.
+    let mut others: Vec<u32> = (0..count).collect();
+    for images in by_key.chunk_by(|a, b| keys[*a as usize] == keys[*b as usize]) {
+        let weight = |image: u32| changes[image as usize].1;
+        match *images {
+            [one] if weight(one).abs() == 1 => {}
+            [a, b] if weight(a).abs() == 1 && weight(a) + weight(b) == 0 => {
+                (others[a as usize], others[b as usize]) = (b, a);
+            }
+            _ => return Err(inconsistent(info, "two rows would have the same key")),
         }
     }
+    drop(by_key);
     let mut order = Vec::with_capacity(changes.len());
     let mut labels = Vec::with_capacity(changes.len());
-    for (index, key) in keys.iter().enumerate() {
-        let images = &by_key[key];
-        match (images.old, images.new) {
-            (Some(old), Some(new)) => {
-                if index == old.min(new) {
-                    order.extend([old, new]);
-                    labels.extend([ChangeType::UpdatePreimage, ChangeType::UpdatePostimage]);
-                }
-            }
-            _ => {
+    for (index, other) in (0u32..).zip(&others) {
+        let weight = changes[index as usize].1;
+        match index.cmp(other) {
+            Ordering::Equal => {
                 order.push(index);
-                labels.push(plain_label(changes[index].1));
+                labels.push(plain_label(weight));
             }
+            Ordering::Less => {
+                order.extend(if weight < 0 { [index, *other] } else { [*other, index] });
+                labels.extend([ChangeType::UpdatePreimage, ChangeType::UpdatePostimage]);
+            }
+            Ordering::Greater => {}
         }
     }
     Ok((order, labels))

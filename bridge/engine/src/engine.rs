@@ -11,11 +11,14 @@ use crate::checkpoint::{EngineCheckpoint, NodeCheckpoint, STATE_FORMAT, TableChe
 use crate::circuit::{StateSnapshot, batch};
 use crate::node::Node;
 use crate::rebuild::Rebuild;
-use crate::table::TableState;
+use crate::table::{Part, TableState};
 use crate::{EngineError, state};
 
 /// Rows of a chunk that [`Engine::rows`] answers.
 const CHUNK_ROWS: usize = 65_536;
+
+/// Rows that come together before they are applied, unless [`Engine::set_part_rows`] says otherwise.
+const PART_ROWS: u64 = 500_000;
 
 /// Resources of new circuits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,10 +59,11 @@ impl Deltas {
 pub struct Engine {
     pub(crate) dir: PathBuf,
     pub(crate) options: EngineOptions,
+    pub(crate) part_rows: u64,
     pub(crate) program: Option<Program>,
     /// By view; iterate in the program's order.
     pub(crate) nodes: BTreeMap<ViewName, Node>,
-    /// The states of the keyed tables.
+    /// The states of the tables whose sources tell only what changes.
     pub(crate) tables: BTreeMap<TableName, TableState>,
     pub(crate) rebuild: Option<Rebuild>,
     poisoned: bool,
@@ -76,6 +80,7 @@ impl Engine {
         let engine = Engine {
             dir: dir.to_owned(),
             options,
+            part_rows: PART_ROWS,
             program: None,
             nodes: BTreeMap::new(),
             tables: BTreeMap::new(),
@@ -120,6 +125,7 @@ impl Engine {
         let engine = Engine {
             dir: dir.to_owned(),
             options,
+            part_rows: PART_ROWS,
             program: Some(program),
             nodes,
             tables,
@@ -135,18 +141,23 @@ impl Engine {
         self.program.as_ref()
     }
 
+    /// How many rows come together before they are applied: loads and epochs with more are applied in
+    /// parts, so that memory does not grow with them. An epoch in parts answers the same deltas, taken
+    /// from the view states before and after it.
+    pub fn set_part_rows(&mut self, rows: u64) {
+        self.part_rows = rows.max(1);
+    }
+
     /// Buffers an event of the coming epoch for every view that reads the table.
     pub fn feed(&mut self, table: &TableName, event: TableEvent) -> Result<(), EngineError> {
         self.check()?;
-        self.unless_failed(|engine| match engine.tables.get_mut(table) {
-            Some(state) => state.feed(event),
-            None => engine.feed_views(table, &weighted_rows(table, event)?),
+        self.unless_failed(|engine| {
+            let mut readers = Readers::of(table, engine.nodes.values_mut(), engine.part_rows);
+            match engine.tables.get_mut(table) {
+                Some(state) => state.feed(event, engine.part_rows, &mut |part| readers.feed_part(&part)),
+                None => readers.feed(&weighted_rows(table, event)?),
+            }
         })
-    }
-
-    fn feed_views(&mut self, table: &TableName, zset: &ZSet) -> Result<(), EngineError> {
-        let input = Input::Table(table.clone());
-        self.nodes.values_mut().filter(|node| node.reads(&input)).try_for_each(|node| node.feed(&input, zset))
     }
 
     /// Applies what was fed: one epoch. Circuits without input do not run; views without changes
@@ -156,12 +167,9 @@ impl Engine {
         let program = self.program.clone();
         let mut deltas = Deltas::default();
         self.unless_failed(|engine| {
-            let names: Vec<TableName> = engine.tables.keys().cloned().collect();
-            for table in names {
-                let Some(state) = engine.tables.get_mut(&table) else { continue };
-                if let Some(zset) = state.step()? {
-                    engine.feed_views(&table, &zset)?;
-                }
+            for (table, state) in &mut engine.tables {
+                let mut readers = Readers::of(table, engine.nodes.values_mut(), engine.part_rows);
+                state.step(&mut |part| readers.feed_part(&part))?;
             }
             for view in program.iter().flat_map(Program::views) {
                 engine.step_view(view, &mut deltas)?;
@@ -177,10 +185,10 @@ impl Engine {
         for input in &view.inputs {
             let Input::View(upstream) = input else { continue };
             for batch in deltas.changes_of(upstream) {
-                node.feed(input, &ZSet::new(batch.rows.clone(), batch.weights.clone()))?;
+                node.feed(input, &ZSet::new(batch.rows.clone(), batch.weights.clone()), self.part_rows)?;
             }
         }
-        if node.pending() > 0
+        if node.is_fed()
             && let Some(delta) = node.step()?
         {
             deltas.in_order.push(delta);
@@ -219,7 +227,7 @@ impl Engine {
             .filter_map(|view| self.nodes.get(&view.info.name))
             .map(|node| ViewStats {
                 view: node.info.name.clone(),
-                rows: node.rows,
+                rows: node.rows(),
                 steps: node.steps,
                 state_bytes: node.disk_bytes(),
             })
@@ -240,7 +248,7 @@ impl Engine {
                 checkpoint: node.checkpoint()?,
                 folder: node.folder.clone(),
                 workers: node.workers,
-                rows: node.rows,
+                rows: node.rows(),
                 steps: node.steps,
             });
         }
@@ -304,13 +312,41 @@ impl Drop for Engine {
     }
 }
 
-/// The rows of an event of a table without declared key.
+/// The views that read a table.
+pub(crate) struct Readers<'a> {
+    input: Input,
+    nodes: Vec<&'a mut Node>,
+    part_rows: u64,
+}
+
+impl<'a> Readers<'a> {
+    /// Those of `nodes` that read `table`.
+    pub fn of(table: &TableName, nodes: impl Iterator<Item = &'a mut Node>, part_rows: u64) -> Self {
+        let input = Input::Table(table.clone());
+        let nodes = nodes.filter(|node| node.reads(&input)).collect();
+        Readers { input, nodes, part_rows }
+    }
+
+    pub fn feed(&mut self, zset: &ZSet) -> Result<(), EngineError> {
+        self.nodes.iter_mut().try_for_each(|node| node.feed(&self.input, zset, self.part_rows))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    pub fn feed_part(&mut self, part: &Part<'_>) -> Result<(), EngineError> {
+        if self.is_empty() { Ok(()) } else { self.feed(&part.zset()?) }
+    }
+}
+
+/// The rows of an event of a table whose content its source keeps.
 pub(crate) fn weighted_rows(table: &TableName, event: TableEvent) -> Result<ZSet, EngineError> {
     match event {
         TableEvent::Rows(zset) => Ok(zset),
         TableEvent::Keyed(_) | TableEvent::Truncate | TableEvent::Replace => Err(EngineError::Event {
             table: table.clone(),
-            fact: "keyed events need a table state, which tables without a key do not have",
+            fact: "only rows with weights are taken where the source keeps the content of the table",
         }),
     }
 }

@@ -80,6 +80,14 @@ pub enum EngineError {
         /// The contradiction.
         fact: &'static str,
     },
+    /// Events that contradict the table state: the source's events are not consistent.
+    #[error("table {table}: {fact}; the source's changes contradict what it sent before")]
+    InconsistentTable {
+        /// The table.
+        table: TableName,
+        /// The contradiction.
+        fact: &'static str,
+    },
     /// A step failed before; the state in memory is void.
     #[error("the engine stopped after an error and must be opened again from its last checkpoint")]
     Poisoned,
@@ -97,6 +105,7 @@ impl EngineError {
             EngineError::Expression(_)
             | EngineError::SumOverflow { .. }
             | EngineError::Inconsistent { .. }
+            | EngineError::InconsistentTable { .. }
             | EngineError::IncompatibleFormat { .. } => ErrorKind::Stop,
             EngineError::Row(_)
             | EngineError::Arrow(_)

@@ -4,8 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
-use dbsp::dynamic::DowncastTrait;
-use dbsp::trace::{BatchReader, Cursor};
 use dbsp::utils::Tup2;
 use dbsp::{DBSPHandle, IndexedZSetHandle};
 use tidegate_core::{ViewDelta, ViewInfo, ZSet};
@@ -17,7 +15,7 @@ use crate::EngineError;
 use crate::circuit::{self, CircuitPlan, Errors, FlatRow, Handles, Key, KeyedHandle, LeafHandle, Pipe, StateSnapshot};
 use crate::delta::view_delta;
 use crate::engine::EngineOptions;
-use crate::state::Weighted;
+use crate::state;
 
 /// A view's circuit.
 pub(crate) struct Node {
@@ -26,8 +24,6 @@ pub(crate) struct Node {
     /// The circuit's folder below the engine's.
     pub folder: String,
     pub workers: usize,
-    /// Rows of the view, counting copies.
-    pub rows: u64,
     /// Steps since the circuit was made.
     pub steps: u64,
     /// The newest checkpoint, if nothing happened since.
@@ -40,7 +36,16 @@ pub(crate) struct Node {
     handles: Handles,
     errors: Errors,
     state: Option<StateSnapshot>,
+    /// Rows of the view, counting copies. Between two parts of an epoch they may be less than none.
+    rows: i64,
     pending: u64,
+    /// An epoch that is applied in parts.
+    parts: Option<Parts>,
+}
+
+/// What the view was before the first part of an epoch.
+struct Parts {
+    before: Option<StateSnapshot>,
 }
 
 impl Node {
@@ -74,8 +79,8 @@ impl Node {
         let mut node = Node::start(view, root, folder, options, Some(checkpoint))?;
         // A step without input makes the integral visible.
         node.transaction()?;
-        node.take_delta();
-        (node.rows, node.steps) = (rows, steps);
+        drop(node.handles.delta.concat());
+        (node.rows, node.steps) = (rows as i64, steps);
         node.clean_checkpoint = Some(checkpoint);
         Ok(node)
     }
@@ -102,7 +107,6 @@ impl Node {
             plan_id: view.plan_id,
             folder,
             workers: options.workers,
-            rows: 0,
             steps: 0,
             clean_checkpoint: None,
             codec: RowCodec::new(&fields, KeyMode::Exact)?,
@@ -112,7 +116,9 @@ impl Node {
             handles,
             errors,
             state: None,
+            rows: 0,
             pending: 0,
+            parts: None,
         })
     }
 
@@ -121,9 +127,16 @@ impl Node {
         self.plan.leaves.iter().any(|leaf| leaf.input.as_ref() == Some(input))
     }
 
-    /// Buffers rows of an input until the next step.
-    pub fn feed(&mut self, input: &Input, zset: &ZSet) -> Result<(), EngineError> {
-        self.feed_leaves(Some(input), zset)
+    /// Buffers rows of an input until the next step. When `rows_max` have come together they are
+    /// applied at once.
+    pub fn feed(&mut self, input: &Input, zset: &ZSet, rows_max: u64) -> Result<(), EngineError> {
+        self.feed_leaves(Some(input), zset)?;
+        if self.pending < rows_max {
+            return Ok(());
+        }
+        let before = self.state.clone();
+        self.parts.get_or_insert(Parts { before });
+        self.apply().map(|_| ())
     }
 
     fn feed_leaves(&mut self, input: Option<&Input>, zset: &ZSet) -> Result<(), EngineError> {
@@ -145,44 +158,56 @@ impl Node {
         Ok(())
     }
 
-    /// Rows that wait for the next step.
-    pub fn pending(&self) -> u64 {
-        self.pending
+    /// Whether something was fed since the last step.
+    pub fn is_fed(&self) -> bool {
+        self.pending > 0 || self.parts.is_some()
+    }
+
+    /// Rows of the view after the last step, counting copies.
+    pub fn rows(&self) -> u64 {
+        u64::try_from(self.rows).unwrap_or_default()
     }
 
     /// Applies what was fed and answers what changed in the view, if anything did.
     pub fn step(&mut self) -> Result<Option<ViewDelta>, EngineError> {
-        let before = self.state.clone();
-        let changes = self.apply()?;
-        if changes.is_empty() {
-            return Ok(None);
+        let Some(Parts { before }) = self.parts.take() else {
+            let before = self.state.clone();
+            let delta = self.apply()?;
+            self.check_rows()?;
+            return view_delta(&self.info, &self.codec, || state::rows(Some(&delta)), before.as_ref());
+        };
+        if self.pending > 0 {
+            self.apply()?;
         }
-        view_delta(&self.info, &self.codec, &changes, before.as_ref()).map(Some)
-    }
-
-    /// Feeds rows while the view is loaded and applies them when enough have come together.
-    pub fn load_chunk(&mut self, input: &Input, zset: &ZSet, step_rows: u64) -> Result<(), EngineError> {
-        self.feed(input, zset)?;
-        if self.pending >= step_rows { self.load() } else { Ok(()) }
+        self.check_rows()?;
+        let changes = || state::difference(before.as_ref(), self.state.as_ref());
+        view_delta(&self.info, &self.codec, changes, before.as_ref())
     }
 
     /// Applies what was fed while the view is loaded; nobody needs the delta.
     pub fn load(&mut self) -> Result<(), EngineError> {
-        self.apply().map(|_| ())
+        self.parts = None;
+        self.apply()?;
+        self.check_rows()
     }
 
-    fn apply(&mut self) -> Result<Vec<Weighted>, EngineError> {
+    /// Runs the circuit and answers what it changed, consolidated.
+    fn apply(&mut self) -> Result<StateSnapshot, EngineError> {
         self.transaction()?;
         self.clean_checkpoint = None;
         self.steps += 1;
         self.pending = 0;
-        let changes = self.take_delta();
-        let rows = changes.iter().fold(self.rows as i64, |rows, (_, weight)| rows + weight);
-        self.rows = u64::try_from(rows).map_err(|_| EngineError::Inconsistent {
-            view: self.info.name.clone(),
-            fact: "the view would have a negative number of rows",
-        })?;
-        Ok(changes)
+        let delta = self.handles.delta.concat();
+        self.rows += state::count(&delta);
+        Ok(delta)
+    }
+
+    fn check_rows(&self) -> Result<(), EngineError> {
+        if self.rows >= 0 {
+            return Ok(());
+        }
+        let fact = "the view would have a negative number of rows";
+        Err(EngineError::Inconsistent { view: self.info.name.clone(), fact })
     }
 
     fn transaction(&mut self) -> Result<(), EngineError> {
@@ -194,22 +219,6 @@ impl Node {
         let state = self.handles.state.concat();
         self.state = Some(state);
         Ok(())
-    }
-
-    /// The consolidated delta of the last transaction, in ascending order.
-    fn take_delta(&mut self) -> Vec<Weighted> {
-        let delta = self.handles.delta.concat();
-        let mut cursor = delta.cursor();
-        let mut changes = Vec::new();
-        while cursor.key_valid() {
-            let weight = **cursor.weight();
-            if weight != 0 {
-                // SAFETY: the view's stream has `Row` keys.
-                changes.push((unsafe { cursor.key().downcast::<Row>() }.clone(), weight));
-            }
-            cursor.step_key();
-        }
-        changes
     }
 
     /// The view's rows after the last step.

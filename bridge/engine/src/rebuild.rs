@@ -1,32 +1,42 @@
-//! Rebuilds: views get fresh circuits, loaded from a snapshot, and what goes downstream is the
-//! difference to what the views held before.
+//! Rebuilds: views get fresh circuits, and tables fresh states, loaded from a snapshot; what goes
+//! downstream is the difference to what the views held before.
 //!
 //! One mechanism for the initial load, new and changed views, another number of workers, expired
-//! snapshots and changed tables. The old circuits go on until the end, so an aborted rebuild
-//! leaves everything as it was.
+//! snapshots, changed tables and tables that are read anew. The old circuits and states go on until the
+//! end, so an aborted rebuild leaves everything as it was.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidegate_core::{DeltaKind, RowIdentity, TableEvent, TableName, ViewDelta, ViewName};
+use tidegate_core::{DeltaKind, TableEvent, TableName, TableSchema, ViewDelta, ViewName};
 use tidegate_engine_sql::{Input, PlannedView, Program};
 
 use crate::EngineError;
 use crate::delta::view_delta;
-use crate::engine::{Deltas, Engine, weighted_rows};
+use crate::engine::{Deltas, Engine, Readers, weighted_rows};
 use crate::node::Node;
 use crate::state;
-use crate::table::TableState;
+use crate::table::{TableState, unread};
 
-/// Rows that are loaded in one step.
-const LOAD_STEP_ROWS: u64 = 500_000;
-
-/// Which views get fresh circuits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is built or read anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RebuildScope {
-    /// New ones, and those whose plan or number of workers is another.
+    /// New views, and those whose plan, number of workers or table is another.
     Changed,
-    /// All of them.
+    /// All views, from tables that are read anew.
     All,
+    /// Like [`Changed`](RebuildScope::Changed), and these tables are read anew. Where the engine keeps their
+    /// content, their views only get the difference; other views of theirs are built anew.
+    Tables(BTreeSet<TableName>),
+}
+
+impl RebuildScope {
+    fn reads_anew(&self, table: &TableName) -> bool {
+        match self {
+            RebuildScope::Changed => false,
+            RebuildScope::All => true,
+            RebuildScope::Tables(tables) => tables.contains(table),
+        }
+    }
 }
 
 /// A rebuild under way.
@@ -34,10 +44,10 @@ pub(crate) struct Rebuild {
     program: Program,
     /// The circuits that are being loaded.
     fresh: BTreeMap<ViewName, Node>,
-    /// States of keyed tables that are being loaded from nothing.
+    /// States of tables that are being loaded from nothing.
     tables: BTreeMap<TableName, TableState>,
-    /// Known keyed tables whose content is being replaced.
-    reloaded: BTreeSet<TableName>,
+    /// Tables whose states go on; events may take them to the positions of the rebuild.
+    kept: BTreeSet<TableName>,
 }
 
 impl Rebuild {
@@ -52,14 +62,34 @@ impl Engine {
     /// The views that `program` would rebuild under [`RebuildScope::Changed`]; views that it drops
     /// are not among them.
     pub fn would_rebuild(&self, program: &Program) -> Vec<ViewName> {
-        let changed = program.views().iter().filter(|view| self.is_changed(view));
-        changed.map(|view| view.info.name.clone()).collect()
+        self.changed_views(program, &RebuildScope::Changed).map(|view| view.info.name.clone()).collect()
+    }
+
+    fn changed_views<'a>(
+        &'a self,
+        program: &'a Program,
+        scope: &RebuildScope,
+    ) -> impl Iterator<Item = &'a PlannedView> + 'a {
+        // Of these tables it cannot be told what is different.
+        let is_incomparable = |table: &&TableSchema| {
+            !self.has_state(table) && (TableState::is_kept(table) || scope.reads_anew(&table.name))
+        };
+        let tables = program.tables().iter().filter(is_incomparable);
+        let incomparable: BTreeSet<Input> = tables.map(|table| Input::Table(table.name.clone())).collect();
+        let all = *scope == RebuildScope::All;
+        program.views().iter().filter(move |view| {
+            all || self.is_changed(view) || view.inputs.iter().any(|input| incomparable.contains(input))
+        })
     }
 
     fn is_changed(&self, view: &PlannedView) -> bool {
         self.nodes
             .get(&view.info.name)
             .is_none_or(|node| node.plan_id != view.plan_id || node.workers != self.options.workers)
+    }
+
+    fn has_state(&self, table: &TableSchema) -> bool {
+        self.tables.get(&table.name).is_some_and(|state| state.schema == *table)
     }
 
     /// Starts a rebuild and answers which tables must be loaded whole. Feeding and stepping the
@@ -71,41 +101,28 @@ impl Engine {
             program: program.clone(),
             fresh: BTreeMap::new(),
             tables: BTreeMap::new(),
-            reloaded: BTreeSet::new(),
+            kept: BTreeSet::new(),
         };
-        let mut wanted: Vec<TableName> = Vec::new();
-        for view in program.views().iter().filter(|view| scope == RebuildScope::All || self.is_changed(view)) {
+        for view in self.changed_views(&program, &scope) {
             let folder = self.free_folder(view.info.name.as_str(), &rebuild);
             let node = Node::create(view, &self.dir, folder, &self.options)?;
             rebuild.fresh.insert(view.info.name.clone(), node);
-            for input in &view.inputs {
-                let Input::Table(name) = input else { continue };
-                if wanted.contains(name) {
-                    continue;
-                }
-                let schema = program.tables().iter().find(|table| table.name == *name);
-                let schema =
-                    schema.ok_or(EngineError::Misuse("a view reads a table that its program does not list"))?;
-                if matches!(schema.identity, RowIdentity::Key(_)) {
-                    match self.tables.get(name).filter(|state| state.schema == *schema) {
-                        Some(_) if scope == RebuildScope::Changed => continue,
-                        Some(_) => {
-                            rebuild.reloaded.insert(name.clone());
-                        }
-                        None => {
-                            let folder = self.free_folder(&name.table, &rebuild);
-                            let state = TableState::open(schema.clone(), &self.dir, folder, &self.options, None)?;
-                            rebuild.tables.insert(name.clone(), state);
-                        }
-                    }
-                }
-                wanted.push(name.clone());
-            }
         }
-        for name in &rebuild.reloaded {
-            if let Some(state) = self.tables.get_mut(name) {
-                state.feed(TableEvent::Replace)?;
+        let mut wanted: Vec<TableName> = Vec::new();
+        for table in program.tables() {
+            if self.has_state(table) && !scope.reads_anew(&table.name) {
+                rebuild.kept.insert(table.name.clone());
+                continue;
             }
+            let input = Input::Table(table.name.clone());
+            if TableState::is_kept(table) {
+                let folder = self.free_folder(&table.name.table, &rebuild);
+                let state = TableState::open(table.clone(), &self.dir, folder, &self.options, None)?;
+                rebuild.tables.insert(table.name.clone(), state);
+            } else if !rebuild.fresh.values().any(|node| node.reads(&input)) {
+                continue;
+            }
+            wanted.push(table.name.clone());
         }
         self.rebuild = Some(rebuild);
         Ok(wanted)
@@ -119,64 +136,73 @@ impl Engine {
         (1u64..).map(|number| format!("{stem}-{number}")).find(|name| !taken(name)).expect("numbers do not run out")
     }
 
-    /// Feeds rows of a table to what is being loaded.
+    /// Feeds the content of a table that is loaded, or an event that takes the state of another one from
+    /// its present position to that of the rebuild.
     pub fn load(&mut self, table: &TableName, event: TableEvent) -> Result<(), EngineError> {
+        let part_rows = self.part_rows;
         let rebuild = self.rebuild.as_mut().ok_or(EngineError::Misuse("no rebuild has begun"))?;
         if let Some(state) = rebuild.tables.get_mut(table) {
-            state.feed(event)?;
-            if state.pending() >= LOAD_STEP_ROWS {
-                state.step()?;
-            }
-            return Ok(());
+            return state.feed(event, part_rows, &mut unread);
         }
-        if rebuild.reloaded.contains(table) {
-            let state = self.tables.get_mut(table).ok_or(EngineError::Misuse("a reloaded table has a state"))?;
-            return state.feed(event);
+        if rebuild.kept.contains(table) {
+            let state = self.tables.get_mut(table).ok_or(EngineError::Misuse("a kept table has a state"))?;
+            // Nothing is applied before the end, so that it can be discarded.
+            return state.feed(event, u64::MAX, &mut unread);
         }
-        let zset = weighted_rows(table, event)?;
-        let input = Input::Table(table.clone());
-        for node in rebuild.fresh.values_mut().filter(|node| node.reads(&input)) {
-            node.load_chunk(&input, &zset, LOAD_STEP_ROWS)?;
-        }
-        Ok(())
+        Readers::of(table, rebuild.fresh.values_mut(), part_rows).feed(&weighted_rows(table, event)?)
     }
 
-    /// Puts the fresh circuits in the place of the old ones. New views and views with other
-    /// columns are answered as [`DeltaKind::Replace`] without batches; rebuilt views with the same
-    /// columns and everything downstream of them as changes.
+    /// Puts the fresh circuits and states in the place of the old ones, and the kept states where they
+    /// were taken to. New views and views with other columns are answered as [`DeltaKind::Replace`]
+    /// without batches; rebuilt views with the same columns, readers of tables that changed meanwhile and
+    /// everything downstream of them as changes.
     pub fn finish_rebuild(&mut self) -> Result<Vec<ViewDelta>, EngineError> {
         self.check()?;
-        let Rebuild { program, mut fresh, tables, reloaded } =
+        let Rebuild { program, mut fresh, tables, kept } =
             self.rebuild.take().ok_or(EngineError::Misuse("no rebuild has begun"))?;
         let mut deltas = Deltas::default();
         self.unless_failed(|engine| {
+            let part_rows = engine.part_rows;
+            let goes_on = |view: &ViewName| program.view(view).is_some() && !fresh.contains_key(view);
+            let mut nodes: Vec<&mut Node> = engine.nodes.values_mut().filter(|node| goes_on(&node.info.name)).collect();
             for (name, mut state) in tables {
-                state.step()?;
-                if let Some(old) = engine.tables.insert(name, state) {
+                state.step(&mut unread)?;
+                let mut readers = Readers::of(&name, nodes.iter_mut().map(|node| &mut **node), part_rows);
+                if let Some(old) = engine.tables.remove(&name) {
+                    if old.schema == state.schema && !readers.is_empty() {
+                        old.difference(&state, &mut |part| readers.feed_part(&part))?;
+                    }
                     old.stop();
                 }
+                engine.tables.insert(name, state);
             }
-            for name in &reloaded {
+            for name in &kept {
+                let mut readers = Readers::of(name, nodes.iter_mut().map(|node| &mut **node), part_rows);
                 if let Some(state) = engine.tables.get_mut(name) {
-                    state.step()?;
+                    state.step(&mut |part| readers.feed_part(&part))?;
                 }
             }
+            engine.drop_all_but(&program);
             for view in program.views() {
                 match fresh.remove(&view.info.name) {
                     Some(node) => engine.put_in_place(view, node, &mut deltas)?,
                     None => engine.step_view(view, &mut deltas)?,
                 }
             }
-            let known = |name: &ViewName| program.views().iter().any(|view| view.info.name == *name);
-            let dropped: Vec<ViewName> = engine.nodes.keys().filter(|name| !known(name)).cloned().collect();
-            dropped.iter().filter_map(|name| engine.nodes.remove(name)).for_each(Node::stop);
-            let used = |name: &TableName| program.tables().iter().any(|table| table.name == *name);
-            let unused: Vec<TableName> = engine.tables.keys().filter(|name| !used(name)).cloned().collect();
-            unused.iter().filter_map(|name| engine.tables.remove(name)).for_each(TableState::stop);
             Ok(())
         })?;
         self.program = Some(program);
         Ok(deltas.in_order)
+    }
+
+    /// Stops what a program does not use.
+    fn drop_all_but(&mut self, program: &Program) {
+        let dropped: Vec<ViewName> = self.nodes.keys().filter(|name| program.view(name).is_none()).cloned().collect();
+        dropped.iter().filter_map(|name| self.nodes.remove(name)).for_each(Node::stop);
+        let used =
+            |name: &TableName| program.tables().iter().any(|table| table.name == *name && TableState::is_kept(table));
+        let unused: Vec<TableName> = self.tables.keys().filter(|name| !used(name)).cloned().collect();
+        unused.iter().filter_map(|name| self.tables.remove(name)).for_each(TableState::stop);
     }
 
     /// Completes a fresh circuit whose tables are loaded and whose upstream views are up to date.
@@ -185,13 +211,13 @@ impl Engine {
             match input {
                 Input::View(upstream) => {
                     for chunk in self.rows(upstream)? {
-                        node.load_chunk(input, &chunk?, LOAD_STEP_ROWS)?;
+                        node.feed(input, &chunk?, self.part_rows)?;
                     }
                 }
                 Input::Table(table) => {
                     let Some(state) = self.tables.get(table) else { continue };
                     for chunk in state.chunks() {
-                        node.load_chunk(input, &chunk?, LOAD_STEP_ROWS)?;
+                        node.feed(input, &chunk?, self.part_rows)?;
                     }
                 }
             }
@@ -209,7 +235,7 @@ impl Engine {
         let Some(rebuild) = self.rebuild.take() else { return };
         rebuild.fresh.into_values().for_each(Node::stop);
         rebuild.tables.into_values().for_each(TableState::stop);
-        for name in &rebuild.reloaded {
+        for name in &rebuild.kept {
             if let Some(state) = self.tables.get_mut(name) {
                 state.discard();
             }
@@ -223,12 +249,5 @@ fn replaced(old: Option<&Node>, new: &Node) -> Result<Option<ViewDelta>, EngineE
     let Some(old) = old.filter(|old| old.info.schema == new.info.schema) else {
         return Ok(Some(ViewDelta { view, kind: DeltaKind::Replace, batches: Vec::new() }));
     };
-    let (Some(before), Some(after)) = (old.state(), new.state()) else {
-        return Err(EngineError::Misuse("a circuit without a step has no state"));
-    };
-    let changes = state::difference(before, after);
-    if changes.is_empty() {
-        return Ok(None);
-    }
-    view_delta(&new.info, &new.codec, &changes, Some(before)).map(Some)
+    view_delta(&new.info, &new.codec, || state::difference(old.state(), new.state()), old.state())
 }

@@ -49,34 +49,55 @@ pub(crate) fn copies<'a>(state: Option<&StateSnapshot>, rows: impl Iterator<Item
     .collect()
 }
 
-/// What must be added to `old` to get `new`, in ascending order.
-pub(crate) fn difference(old: &StateSnapshot, new: &StateSnapshot) -> Vec<Weighted> {
-    let mut old = old.cursor();
-    let mut new = new.cursor();
-    let mut changes = Vec::new();
-    while old.key_valid() || new.key_valid() {
-        // SAFETY: both streams have `Row` keys.
-        let order = match (old.key_valid(), new.key_valid()) {
-            (true, true) => unsafe { old.key().downcast::<Row>().cmp(new.key().downcast::<Row>()) },
-            (true, false) => Ordering::Less,
-            _ => Ordering::Greater,
-        };
-        let key = match order {
-            Ordering::Greater => unsafe { new.key().downcast::<Row>() }.clone(),
-            _ => unsafe { old.key().downcast::<Row>() }.clone(),
-        };
-        let mut weight = 0;
-        if order.is_le() {
-            weight -= **old.weight();
-            old.step_key();
+/// Every row, in ascending order.
+pub(crate) fn rows(state: Option<&StateSnapshot>) -> impl Iterator<Item = Weighted> + '_ {
+    let mut cursor = state.map(|state| state.cursor());
+    std::iter::from_fn(move || {
+        let cursor = cursor.as_mut()?;
+        while cursor.key_valid() {
+            // SAFETY: the view's stream has `Row` keys.
+            let row = (unsafe { cursor.key().downcast::<Row>() }.clone(), **cursor.weight());
+            cursor.step_key();
+            if row.1 != 0 {
+                return Some(row);
+            }
         }
-        if order.is_ge() {
-            weight += **new.weight();
-            new.step_key();
-        }
-        if weight != 0 {
-            changes.push((key, weight));
-        }
+        None
+    })
+}
+
+/// The number of all rows, counting copies.
+pub(crate) fn count(state: &StateSnapshot) -> i64 {
+    let mut cursor = state.cursor();
+    let mut count = 0;
+    while cursor.key_valid() {
+        count += **cursor.weight();
+        cursor.step_key();
     }
-    changes
+    count
+}
+
+/// What must be added to `old` to get `new`, in ascending order.
+pub(crate) fn difference<'a>(
+    old: Option<&'a StateSnapshot>,
+    new: Option<&'a StateSnapshot>,
+) -> impl Iterator<Item = Weighted> + 'a {
+    let (mut old, mut new) = (rows(old).peekable(), rows(new).peekable());
+    std::iter::from_fn(move || {
+        loop {
+            let order = match (old.peek(), new.peek()) {
+                (Some((old, _)), Some((new, _))) => old.cmp(new),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => return None,
+            };
+            let removed = old.next_if(|_| order.is_le());
+            let added = new.next_if(|_| order.is_ge());
+            let copies = |row: &Option<Weighted>| row.as_ref().map_or(0, |(_, copies)| *copies);
+            let weight = copies(&added) - copies(&removed);
+            if let Some((row, _)) = added.or(removed).filter(|_| weight != 0) {
+                return Some((row, weight));
+            }
+        }
+    })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidegate_core::{Binder, Epoch, Frontier, Sink, Source, ViewName};
 use tidegate_engine::ViewDef;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::{Clock, LogLocation};
 
@@ -76,6 +76,9 @@ pub struct SourceSlot {
     pub source: Box<dyn Source>,
     /// The time between two polls that find nothing.
     pub poll_interval: Duration,
+    /// Whoever knows that something has arrived notifies this (`notify_one`), and the source is polled
+    /// at once. `None`: it is only asked from time to time.
+    pub wake: Option<Arc<Notify>>,
 }
 
 /// A sink, which views it takes, and how often it commits.

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use tidegate_core::{
-    DeltaKind, Epoch, EpochHeader, ErrorKind, Frontier, Micros, SourceId, ViewDelta, ViewName, failpoint,
-};
+use tidegate_core::{DeltaKind, Epoch, EpochHeader, Frontier, Micros, SourceId, ViewDelta, ViewName, failpoint};
 
 use crate::epoch_time::epoch_time;
 use crate::log::hash::{ContentHash, epoch_hash};
@@ -121,18 +119,12 @@ impl Pipeline {
         Ok(changed)
     }
 
-    /// Tells the sources what is durable here. One that cannot be told now is told next time.
+    /// Tells the sources what is durable here, where they do not know it yet.
     pub(crate) async fn acknowledge(&mut self) -> Result<(), RuntimeError> {
         for feed in &mut self.feeds {
-            let id = feed.id().clone();
-            let Some(position) = self.positions.get(&id) else { continue };
-            match feed.slot.source.acknowledge(position).await {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::Retry => {
-                    tracing::warn!(source = %id, error = %crate::error::chain(&error), "the source could not be told its position");
-                }
-                Err(error) => return Err(RuntimeError::source(&id)(error)),
-            }
+            let Some(position) = self.positions.get(feed.id()) else { continue };
+            let told = feed.tell(position).await;
+            told.map_err(RuntimeError::source(feed.id()))?;
         }
         Ok(())
     }

@@ -120,15 +120,16 @@ pub enum RuntimeError {
     Bind(#[source] BindError),
     /// The changes after a position are gone and the source's policy is to stop.
     #[error(
-        "source {source_id}: {reason}, so the changes after it cannot be known; set on_expired_snapshot = \"fallback\" \
-         for this source to rebuild the views from its present content (downstream sees only real differences), and \
-         run again"
+        "source {source_id}: {reason}, so the changes after it cannot be known; {way_out} (downstream sees only real \
+         differences), and run again"
     )]
     Expired {
         /// The source.
         source_id: SourceId,
         /// What is gone.
         reason: String,
+        /// What to do.
+        way_out: String,
     },
     /// A source failed.
     #[error("source {source_id}")]
@@ -176,6 +177,14 @@ pub enum RuntimeError {
         sink: String,
         /// The view.
         view: ViewName,
+    },
+    /// A name that is not a source of the pipeline, or not a table that its views read.
+    #[error("there is no {name}: {known}")]
+    UnknownSource {
+        /// What was asked for: "source app".
+        name: String,
+        /// What there is, as a clause.
+        known: String,
     },
     /// A name that is not a sink of the pipeline.
     #[error("there is no sink {name}: the sinks of this pipeline are {known}")]
@@ -259,6 +268,7 @@ impl RuntimeError {
             RuntimeError::OtherPipeline { .. }
             | RuntimeError::Plan(_)
             | RuntimeError::Bind(_)
+            | RuntimeError::UnknownSource { .. }
             | RuntimeError::UnknownSink { .. } => ErrorKind::Reconfigure,
             RuntimeError::ObjectStore { kind, .. } | RuntimeError::State { kind, .. } => *kind,
             RuntimeError::LogDamaged { .. }

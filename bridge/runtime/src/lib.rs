@@ -7,6 +7,7 @@
 //! is replayed with the same boundaries and the same hash, and a sink that holds its number and
 //! its hash has it already. Loads and rebuilds exist from the moment their checkpoint is published.
 
+mod barrier;
 mod blocking;
 mod check;
 mod checkpoint;
@@ -19,7 +20,10 @@ mod durable;
 mod epoch;
 mod epoch_time;
 mod error;
+mod feed;
+mod findings;
 mod history;
+mod kept;
 mod load;
 mod lock;
 pub mod log;
@@ -30,6 +34,7 @@ mod pipeline;
 mod planner;
 mod recovery;
 mod replay;
+mod resnapshot;
 mod resync;
 mod retry;
 mod round;
@@ -38,12 +43,14 @@ mod save;
 mod state;
 mod status;
 mod summary;
+mod tail;
 
 pub(crate) use blocking::blocking;
 pub use check::{CheckReport, CheckedView, check};
 pub use config::{Connectors, PipelineConfig, RunUntil, SinkSlot, SourceSlot, StopSignal};
 pub use epoch_time::{Clock, epoch_time};
 pub use error::{RuntimeError, SinkBehind};
+pub use findings::findings;
 pub use log::LogLocation;
 pub use observer::{Observer, Progress, Silent};
 pub use pipeline::Pipeline;

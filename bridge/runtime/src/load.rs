@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use tidegate_core::{
-    ConnectorError, ErrorKind, Frontier, Micros, OnExpired, Polled, Position, SourceId, TableName, TableSchema,
-    ViewDelta, failpoint,
+    ErrorKind, EventStream, Frontier, Micros, OnExpired, Polled, Position, SourceId, TableName, TableSchema, ViewDelta,
+    failpoint,
 };
 use tidegate_engine::{Program, RebuildScope};
 
+use crate::barrier::without;
+use crate::kept::Unloaded;
 use crate::log::hash::ContentHash;
 use crate::log::header::{LoadedTable, Origin, RecordKind};
 use crate::observer::Progress;
@@ -17,9 +19,14 @@ use crate::pipeline::Pipeline;
 use crate::retry::Backoff;
 use crate::{RuntimeError, StopSignal, blocking, planner};
 
+/// How often a rebuild is planned anew because a schema has moved on, before all tables of that source
+/// are copied.
+const MOVES_FOLLOWED: u32 = 2;
+
 impl Pipeline {
-    /// Builds the views in `scope` at the given positions and makes that one epoch. Where a
-    /// position can no longer be read, the source's policy decides.
+    /// Builds the views in `scope` at the given positions and makes that one epoch. A source that can
+    /// read its present only is read there instead. Where a position can no longer be read, the
+    /// source's policy decides. With a source's error of kind `Retry` nothing has happened.
     pub(crate) async fn rebuild(
         &mut self,
         mut program: Program,
@@ -29,20 +36,33 @@ impl Pipeline {
         stop: &StopSignal,
     ) -> Result<(), RuntimeError> {
         let mut backoff: Option<Backoff> = None;
+        let mut moves = 0;
         loop {
             let mut reached = positions.clone();
-            match self.load_views(&program, scope, &mut reached, Some(stop)).await {
+            let error = match self.load_views(&program, scope.clone(), &mut reached, Some(stop)).await {
                 Ok((deltas, commit_times)) => {
                     return self.publish(&program, kind, reached, commit_times, deltas).await;
                 }
-                Err(RuntimeError::Expired { source_id, reason }) if self.rebuilds_when_expired(&source_id) => {
+                Err(error) => error,
+            };
+            match error {
+                Unloaded::Failed(RuntimeError::Expired { source_id, reason, .. })
+                    if self.rebuilds_when_expired(&source_id) =>
+                {
                     tracing::warn!(source = %source_id, reason, "loading the present content instead");
-                    let others = positions.iter().filter(|(id, _)| **id != source_id);
-                    let others = others.map(|(id, position)| (id.clone(), *position)).collect();
-                    (program, positions) = self.plan_at(&others).await.into_result()?;
-                    scope = RebuildScope::All;
+                    (program, positions) = self.plan_at(&without(&positions, &source_id), stop).await?.into_result()?;
+                    scope = self.source_anew(&program, &source_id, scope);
                 }
-                Err(error @ RuntimeError::Source { .. }) if error.kind() == ErrorKind::Retry => {
+                Unloaded::Moved { source_id, reason } => {
+                    tracing::info!(source = %source_id, reason, "the views are planned anew while they are built");
+                    (program, positions) = self.plan_at(&positions, stop).await?.into_result()?;
+                    moves += 1;
+                    if moves > MOVES_FOLLOWED {
+                        // Perhaps a table was changed to and fro, and the plan cannot know.
+                        scope = self.source_anew(&program, &source_id, scope);
+                    }
+                }
+                Unloaded::Failed(error @ RuntimeError::Source { .. }) if error.kind() == ErrorKind::Retry => {
                     let next = backoff.map_or_else(Backoff::first, Backoff::next);
                     if next.failing_for() > self.config.retry_for {
                         return Err(error);
@@ -53,20 +73,36 @@ impl Pipeline {
                         () = stop.stopped() => return Err(RuntimeError::StoppedWhileLoading),
                     }
                     backoff = Some(next);
+                    if self.reads_present_only(&program).is_some() {
+                        // What failed may be that a schema has moved on.
+                        match self.plan_at(&positions, stop).await?.into_result() {
+                            Ok(planned) => (program, positions) = planned,
+                            Err(error) if error.kind() == ErrorKind::Retry => {}
+                            Err(error) => return Err(error),
+                        }
+                    }
                 }
-                Err(error) => return Err(error),
+                Unloaded::Failed(error) => return Err(error),
             }
         }
     }
 
     fn rebuilds_when_expired(&self, source: &SourceId) -> bool {
-        self.feeds.iter().any(|feed| feed.id() == source && feed.slot.source.on_expired() == OnExpired::Rebuild)
+        self.feeds.iter().any(|feed| feed.id() == source && feed.on_expired == OnExpired::Rebuild)
     }
 
-    /// Plans the wanted views.
-    pub(crate) async fn plan_at(&mut self, at: &Frontier) -> planner::Planned {
-        let mut sources: Vec<_> = self.feeds.iter_mut().map(|feed| &mut feed.slot.source).collect();
-        planner::plan(&mut sources, &self.config.views, &*self.binder, at).await
+    /// Plans the wanted views, unless it is told to stop while a source takes its time.
+    pub(crate) async fn plan_at(&mut self, at: &Frontier, stop: &StopSignal) -> Result<planner::Planned, RuntimeError> {
+        self.cancel_polls().await;
+        let mut sources = Vec::new();
+        for feed in &mut self.feeds {
+            sources.push(feed.source().await);
+        }
+        let mut sources: Vec<_> = sources.iter_mut().map(|source| &mut **source).collect();
+        tokio::select! {
+            planned = planner::plan(&mut sources, &self.config.views, &*self.binder, at) => Ok(planned),
+            () = stop.stopped() => Err(RuntimeError::StoppedWhileLoading),
+        }
     }
 
     /// Loads what `scope` needs and finishes the rebuild in the engine. `frontier` becomes the
@@ -77,12 +113,22 @@ impl Pipeline {
         scope: RebuildScope,
         frontier: &mut Frontier,
         stop: Option<&StopSignal>,
-    ) -> Result<(Vec<ViewDelta>, BTreeMap<SourceId, Micros>), RuntimeError> {
+    ) -> Result<(Vec<ViewDelta>, BTreeMap<SourceId, Micros>), Unloaded> {
+        self.cancel_polls().await;
         let engine = &mut self.engine;
         let wanted = blocking(|| engine.begin_rebuild(program.clone(), scope))
             .map_err(RuntimeError::engine("beginning to build the views"))?;
         self.observer.notify(Progress::LoadStarted { rows_estimate: None });
-        let loaded = self.load_tables(program, &wanted, frontier, stop).await;
+        let stopped = async {
+            match stop {
+                Some(stop) => stop.stopped().await,
+                None => std::future::pending().await,
+            }
+        };
+        let loaded = tokio::select! {
+            loaded = self.load_tables(program, &wanted, frontier) => loaded,
+            () = stopped => Err(RuntimeError::StoppedWhileLoading.into()),
+        };
         let commit_times = match loaded {
             Ok(commit_times) => commit_times,
             Err(error) => {
@@ -108,29 +154,27 @@ impl Pipeline {
         program: &Program,
         wanted: &[TableName],
         frontier: &mut Frontier,
-        stop: Option<&StopSignal>,
-    ) -> Result<BTreeMap<SourceId, Micros>, RuntimeError> {
+    ) -> Result<BTreeMap<SourceId, Micros>, Unloaded> {
         let mut commit_times = BTreeMap::new();
         for index in 0..self.feeds.len() {
             let id = self.feeds[index].id().clone();
-            let tables: Vec<TableSchema> =
-                Self::tables_of(program, &id).into_iter().filter(|table| wanted.contains(&table.name)).collect();
-            if tables.is_empty() {
+            let used = Self::tables_of(program, &id);
+            let (fresh, kept): (Vec<_>, Vec<_>) = used.into_iter().partition(|table| wanted.contains(&table.name));
+            let here = self.positions.get(&id).copied().filter(|_| self.feeds[index].is_present_only());
+            if fresh.is_empty() {
+                // Nothing is read, and what is kept stays where it is.
+                here.into_iter().for_each(|here| frontier.set(id.clone(), here));
                 continue;
             }
             let at = frontier.get(&id).copied();
-            let stopped = async {
-                match stop {
-                    Some(stop) => stop.stopped().await,
-                    None => std::future::pending().await,
-                }
-            };
-            let (position, time) = tokio::select! {
-                loaded = self.load_source(index, &tables, at.as_ref()) => loaded?,
-                () = stopped => return Err(RuntimeError::StoppedWhileLoading),
-            };
-            frontier.set(id.clone(), position);
-            commit_times.extend(time.map(|time| (id, time)));
+            let (position, time) = self.load_source(index, &fresh, at.as_ref()).await?;
+            commit_times.extend(time.map(|time| (id.clone(), time)));
+            if let Some(here) = here {
+                let time = self.bring(index, &kept, here, position).await?;
+                let latest = time.max(commit_times.get(&id).copied());
+                commit_times.extend(latest.map(|time| (id.clone(), time)));
+            }
+            frontier.set(id, position);
         }
         Ok(commit_times)
     }
@@ -142,19 +186,36 @@ impl Pipeline {
         at: Option<&Position>,
     ) -> Result<(Position, Option<Micros>), RuntimeError> {
         let id = self.feeds[index].id().clone();
-        let mut read = Duration::ZERO;
-        let mut fed = Duration::ZERO;
-        let mut clock = Instant::now();
-        let snapshot = match self.feeds[index].slot.source.snapshot(tables, at).await {
+        let started = Instant::now();
+        let mut source = self.feeds[index].source().await;
+        let snapshot = match source.snapshot(tables, at).await {
             Ok(snapshot) => snapshot,
-            Err(error) => return Err(self.why_unreadable(index, tables, at, error).await),
+            Err(error) => {
+                // A snapshot that cannot be read may have expired; polling from it tells.
+                if let Some(at) = at.filter(|_| error.kind() != ErrorKind::Retry)
+                    && !self.feeds[index].is_present_only()
+                    && let Ok(Polled::Expired { reason }) = source.poll(tables, at, None, 1).await
+                {
+                    return Err(self.feeds[index].expired(reason));
+                }
+                return Err(RuntimeError::Source { source_id: id, error });
+            }
         };
+        self.summary.phases_ms.read += started.elapsed();
         if snapshot.rows_estimate.is_some() {
             self.observer.notify(Progress::LoadStarted { rows_estimate: snapshot.rows_estimate });
         }
-        let mut events = snapshot.events;
+        self.load_events(&id, snapshot.events).await?;
+        Ok((snapshot.position, snapshot.commit_time))
+    }
+
+    /// Feeds events to what is being built.
+    pub(crate) async fn load_events(&mut self, source: &SourceId, mut events: EventStream) -> Result<(), RuntimeError> {
+        let mut read = Duration::ZERO;
+        let mut fed = Duration::ZERO;
+        let mut clock = Instant::now();
         while let Some(event) = events.next().await {
-            let (table, event) = event.map_err(RuntimeError::source(&id))?;
+            let (table, event) = event.map_err(RuntimeError::source(source))?;
             read += clock.elapsed();
             clock = Instant::now();
             let rows = event.rows() as u64;
@@ -167,24 +228,7 @@ impl Pipeline {
         }
         self.summary.phases_ms.read += read + clock.elapsed();
         self.summary.phases_ms.step += fed;
-        Ok((snapshot.position, snapshot.commit_time))
-    }
-
-    /// A snapshot that cannot be read may have expired; polling from it tells.
-    async fn why_unreadable(
-        &mut self,
-        index: usize,
-        tables: &[TableSchema],
-        at: Option<&Position>,
-        error: ConnectorError,
-    ) -> RuntimeError {
-        let source_id = self.feeds[index].id().clone();
-        if let Some(at) = at.filter(|_| error.kind() != ErrorKind::Retry)
-            && let Ok(Polled::Expired { reason }) = self.feeds[index].slot.source.poll(tables, at, None, 1).await
-        {
-            return RuntimeError::Expired { source_id, reason };
-        }
-        RuntimeError::Source { source_id, error }
+        Ok(())
     }
 
     /// Makes a rebuild an epoch: its checkpoint is what publishes it, the log record follows.

@@ -9,6 +9,7 @@ use tidegate_engine::{EngineCheckpoint, Program};
 use crate::checkpoint::Checkpoints;
 use crate::delivery::Driver;
 use crate::depot::Depot;
+use crate::feed::Feed;
 use crate::history::History;
 use crate::lock::Lock;
 use crate::log::InputLog;
@@ -16,10 +17,9 @@ use crate::log::header::{Link, Origin};
 use crate::observer::Observer;
 use crate::open_engine::OpenEngine;
 use crate::pending::Pending;
-use crate::retry::Backoff;
 use crate::state::{ProgressFile, StateFile};
 use crate::summary::RunSummary;
-use crate::{Connectors, PipelineConfig, RuntimeError, SourceSlot};
+use crate::{Connectors, PipelineConfig, RuntimeError};
 
 /// An open pipeline. Dropping it at any moment is safe: the next [`open`](Pipeline::open) goes on
 /// from the logs, as after a crash.
@@ -52,28 +52,6 @@ pub struct Pipeline {
     pub(crate) resync: Option<String>,
     /// Held until everything else is gone.
     pub(crate) _lock: Lock,
-}
-
-/// A source and how it fares.
-pub(crate) struct Feed {
-    pub slot: SourceSlot,
-    pub trouble: Option<Backoff>,
-    /// When it last answered that nothing happened.
-    pub idle_since: Option<Instant>,
-    /// Whether it was polled in this run.
-    pub asked: bool,
-    /// Its end, as far as it was seen.
-    pub head: Option<tidegate_core::Position>,
-}
-
-impl Feed {
-    pub fn new(slot: SourceSlot) -> Feed {
-        Feed { slot, trouble: None, idle_since: None, asked: false, head: None }
-    }
-
-    pub fn id(&self) -> &SourceId {
-        self.slot.source.id()
-    }
 }
 
 /// The last epoch and what made it.

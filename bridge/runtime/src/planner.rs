@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_core::near::did_you_mean;
-use tidegate_core::{Binder, ConnectorError, Frontier, Source, SourceId, TableName, TableSchema, ViewName};
+use tidegate_core::{
+    Binder, ConnectorError, Finding, Frontier, Snapshots, Source, SourceId, TableName, TableSchema, ViewName,
+};
 use tidegate_engine::{Program, ViewDef, table_references};
 
-use crate::RuntimeError;
+use crate::{RuntimeError, findings};
 
 /// What planning found.
 #[derive(Debug)]
@@ -19,13 +21,16 @@ pub struct Planned {
     pub frontier: Frontier,
     /// Every fault of a view.
     pub faults: BTreeMap<ViewName, Vec<String>>,
-    /// Sources that could not be asked.
+    /// Sources that could not be asked, or that cannot be read as they are.
     pub unreachable: Vec<(SourceId, ConnectorError)>,
+    /// What each source that is used says of itself.
+    pub findings: BTreeMap<SourceId, Vec<Finding>>,
 }
 
 impl Planned {
     /// The program and the frontier, or all faults as one error.
     pub fn into_result(self) -> Result<(Program, Frontier), RuntimeError> {
+        findings::warn(&self.findings);
         if let Some((source_id, error)) = self.unreachable.into_iter().next() {
             return Err(RuntimeError::Source { source_id, error });
         }
@@ -41,8 +46,8 @@ impl Planned {
     }
 }
 
-/// Plans the views over the tables as they are at `at`; sources that `at` does not name are looked
-/// at where they stand. Reads only.
+/// Plans the views over the tables as they are at `at`; sources that `at` does not name, or that know
+/// their present only, are looked at where they stand. Reads only.
 pub async fn plan(
     sources: &mut [&mut Box<dyn Source>],
     views: &[ViewDef],
@@ -55,6 +60,7 @@ pub async fn plan(
         frontier: Frontier::new(),
         faults: BTreeMap::new(),
         unreachable: Vec::new(),
+        findings: BTreeMap::new(),
     };
     check_names(views, &mut planned);
     let references = references(views);
@@ -127,8 +133,8 @@ async fn look_at(source: &mut Box<dyn Source>, at: &Frontier, catalog: &mut Cata
     let id = source.id().clone();
     let looked = async {
         let position = match at.get(&id) {
-            Some(position) => *position,
-            None => source.head().await?,
+            Some(position) if source.snapshots() == Snapshots::AnyPosition => *position,
+            _ => source.head().await?,
         };
         let tables = source.list(Some(&position)).await?;
         Ok((position, tables))
@@ -158,8 +164,17 @@ async fn schemas(
         if of_source.is_empty() {
             continue;
         }
-        match source.tables(&of_source, Some(&position)).await {
-            Ok(found) => schemas.extend(found),
+        let looked = async {
+            let found = source.tables(&of_source, Some(&position)).await?;
+            let findings = source.check(&found).await?;
+            Ok((found, findings))
+        };
+        match looked.await {
+            Ok((found, findings)) => {
+                planned.unreachable.extend(findings::faults(&id, &findings).map(|error| (id.clone(), error)));
+                planned.findings.insert(id, findings);
+                schemas.extend(found);
+            }
             Err(error) => planned.unreachable.push((id, error)),
         }
     }

@@ -12,16 +12,17 @@ use crate::check::unknown_view;
 use crate::checkpoint::{CheckpointFile, Checkpoints, Listed};
 use crate::delivery::Driver;
 use crate::error::chain;
+use crate::feed::Feed;
 use crate::history::History;
 use crate::lock::Lock;
-use crate::log::header::Link;
-use crate::log::{InputLog, LogRecord};
+use crate::log::InputLog;
 use crate::observer::Observer;
 use crate::open_engine::OpenEngine;
 use crate::pending::Pending;
-use crate::pipeline::{Change, Feed, LastEpoch, Pipeline, Saved};
+use crate::pipeline::{Change, LastEpoch, Pipeline, Saved};
 use crate::state::{ProgressFile, StateFile};
 use crate::summary::RunSummary;
+use crate::tail::Tail;
 use crate::{Connectors, PipelineConfig, RuntimeError, SourceSlot, blocking, durable, planner};
 
 /// Opens a pipeline. `resync` names a sink that may hold anything; then other sinks that do not
@@ -137,6 +138,7 @@ impl Parts {
         let mut candidates = readable(found)?;
         let progress = ProgressFile::read(&dir)?;
         let mut tail = Tail::read(&candidates[0], &log).await?;
+        tail.check_repeatable(&self.sources, &log)?;
         let here = progress.after(tail.frontier(&candidates[0]));
         let mut change = self.plan_change(&candidates[0], &here).await?;
         let engine = loop {
@@ -153,6 +155,7 @@ impl Parts {
                     tracing::warn!(error = %chain(&error), "the newest checkpoint cannot be used, trying the one before it");
                     candidates.remove(0);
                     tail = Tail::read(&candidates[0], &log).await?;
+                    tail.check_repeatable(&self.sources, &log)?;
                 }
                 Err(error) => return Err(error),
             }
@@ -333,45 +336,5 @@ fn readable(found: Vec<Listed>) -> Result<Vec<CheckpointFile>, RuntimeError> {
     match (good.is_empty(), bad) {
         (true, Some(error)) => Err(error),
         _ => Ok(good),
-    }
-}
-
-/// The log from a checkpoint on.
-pub(crate) struct Tail {
-    /// The records that continue it.
-    pub records: Vec<LogRecord>,
-    /// Whether the checkpoint's own epoch, or a later one, is in the log.
-    pub knows_checkpoint: bool,
-}
-
-impl Tail {
-    async fn read(checkpoint: &CheckpointFile, log: &InputLog) -> Result<Tail, RuntimeError> {
-        let here = Link::from(&checkpoint.header);
-        let mut records = log.records(here.epoch).await?;
-        let knows_checkpoint = !records.is_empty();
-        let differs = |fact: String| RuntimeError::LogForeign {
-            log: log.name(),
-            fact,
-            way_out: "the log and the state folder are from different times: restore both from the same backup, or \
-                      move both away, run again, and bring each sink in line with 'tidegate resync PIPELINE SINK'",
-        };
-        if records.first().is_some_and(|record| record.header.header.epoch == here.epoch) {
-            let same = records.remove(0);
-            if same.header.header.hash != here.hash {
-                return Err(differs(format!("has another epoch {} than the newest checkpoint", here.epoch)));
-            }
-        }
-        match records.first() {
-            Some(next) if next.header.previous != here => {
-                let (epoch, here) = (next.header.header.epoch, here.epoch);
-                Err(differs(format!("has epoch {epoch} next, which does not continue the checkpoint of epoch {here}")))
-            }
-            _ => Ok(Tail { records, knows_checkpoint }),
-        }
-    }
-
-    /// Where it ends.
-    fn frontier(&self, checkpoint: &CheckpointFile) -> Frontier {
-        self.records.last().map_or(&checkpoint.header, |record| &record.header.header).frontier.clone()
     }
 }

@@ -4,11 +4,12 @@ use tidegate_core::{ErrorKind, ViewDelta};
 use tidegate_engine::{Program, RebuildScope};
 
 use crate::checkpoint::CheckpointFile;
+use crate::kept::Unloaded;
 use crate::log::LogRecord;
 use crate::log::header::{Link, RecordKind};
 use crate::observer::Progress;
 use crate::pipeline::{Change, LastEpoch, Pipeline};
-use crate::recovery::Tail;
+use crate::tail::{LOST_CHECKPOINTS, Tail};
 use crate::{RuntimeError, blocking};
 
 impl Pipeline {
@@ -131,14 +132,11 @@ impl Pipeline {
         }
     }
 
-    /// A rebuild whose checkpoint cannot be read any more, from the same snapshot.
+    /// A rebuild whose checkpoint cannot be read any more, from the same snapshot, which there is:
+    /// [`Tail::check_repeatable`].
     async fn rebuild_again(&mut self, record: &LogRecord) -> Result<Vec<ViewDelta>, RuntimeError> {
-        let unreadable = |fact: String| RuntimeError::LogForeign {
-            log: self.log.name(),
-            fact,
-            way_out: "restore the folder checkpoints from a backup, or move the state folder and the log away, run \
-                      again, and bring each sink in line with 'tidegate resync PIPELINE SINK'",
-        };
+        let unreadable =
+            |fact: String| RuntimeError::LogForeign { log: self.log.name(), fact, way_out: LOST_CHECKPOINTS };
         let (epoch, origin) = (record.header.header.epoch, &record.header.origin);
         let definition =
             origin.definition.clone().ok_or_else(|| unreadable(format!("has no program in epoch {epoch}")))?;
@@ -147,8 +145,8 @@ impl Pipeline {
         let program = Program::from_definition(definition)
             .map_err(|_| unreadable(format!("has a program in epoch {epoch} that cannot be planned any more")))?;
         let mut frontier = record.header.header.frontier.clone();
-        let (deltas, _) = self.load_views(&program, RebuildScope::All, &mut frontier, None).await?;
-        Ok(deltas)
+        let loaded = self.load_views(&program, RebuildScope::All, &mut frontier, None).await;
+        loaded.map(|(deltas, _)| deltas).map_err(Unloaded::into_error)
     }
 
     /// Opens every sink with the present program's views and compares it with our history; with

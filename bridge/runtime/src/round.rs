@@ -1,18 +1,26 @@
-//! One round: every source that is due is polled once, and what they offer becomes one epoch.
+//! Rounds: sources that are due are asked at the same time, and what they offered becomes one
+//! epoch. A poll that takes long lives on over rounds, and only its own source waits for it.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use tidegate_core::{ConnectorError, ErrorKind, Frontier, Micros, OnExpired, Polled, Position, SourceId, TableSchema};
-use tidegate_engine::RebuildScope;
+use tidegate_core::{ConnectorError, ErrorKind, Frontier, Micros, Polled, Position, SourceId};
+use tidegate_engine::Program;
 
-use crate::log::header::RecordKind;
+use crate::barrier::Barrier;
+use crate::feed::{Answer, Feed};
 use crate::log::staging::Staging;
 use crate::observer::Progress;
-use crate::pipeline::{Change, Pipeline};
+use crate::pipeline::Pipeline;
 use crate::retry::Backoff;
 use crate::{RuntimeError, StopSignal};
+
+/// How long the loop sleeps at most, so that it looks at checkpoints and status now and then.
+pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// How far a run goes, and how patient it is.
 pub(crate) struct Goal {
@@ -20,7 +28,8 @@ pub(crate) struct Goal {
     pub bounds: Frontier,
     /// How long a source may answer `Retry`; `None`: for ever.
     pub retry_for: Option<Duration>,
-    /// Whether sources are asked again at once, without their poll interval.
+    /// Whether sources are asked again at once, without their poll interval, and all of them are
+    /// waited for.
     pub at_once: bool,
 }
 
@@ -31,93 +40,160 @@ enum Found {
     Barrier(Barrier),
 }
 
-/// What ends a round, because it needs a rebuild.
-enum Barrier {
-    Schema { at: Position, reason: String },
-    Expired { reason: String },
+impl Goal {
+    /// How long until a source is to be polled; `None` when the run wants nothing more of it.
+    fn due_in(&self, feed: &mut Feed, from: &Position) -> Option<Duration> {
+        let reached = self.bounds.get(feed.id()).is_some_and(|bound| bound.compare(from).is_some_and(|o| o.is_le()));
+        match feed.asked && (reached || (self.at_once && feed.idle_since.is_some())) {
+            true => None,
+            false => Some(feed.due_in()),
+        }
+    }
+
+    /// A bound behind us is a source that was set back; the poll says what that means.
+    fn bound(&self, source: &SourceId, from: &Position) -> Option<Position> {
+        self.bounds.get(source).map(|bound| match bound.compare(from) {
+            Some(Ordering::Less) => *from,
+            _ => *bound,
+        })
+    }
 }
 
 impl Pipeline {
-    /// Polls, and makes an epoch if there are events. Says whether anything moved.
-    pub(crate) async fn round(&mut self, goal: &Goal, stop: &StopSignal) -> Result<bool, RuntimeError> {
+    /// Polls what is due, waits until there is something to do, and makes an epoch if there are
+    /// events.
+    pub(crate) async fn round(&mut self, goal: &Goal, stop: &StopSignal) -> Result<(), RuntimeError> {
+        let next_due = self.ask_due(goal);
+        self.rest(next_due, goal, stop).await;
+        match stop.is_stopped() {
+            true => Ok(()),
+            false => self.take(goal, stop).await,
+        }
+    }
+
+    /// Begins the polls that are due. Says how long until another one is.
+    fn ask_due(&mut self, goal: &Goal) -> Duration {
+        let (program, rows_max) = (self.engine.program(), self.config.epoch_rows_max);
+        let mut next_due = LONGEST_SLEEP;
+        for feed in self.feeds.iter_mut().filter(|feed| !feed.is_asking()) {
+            let Some(from) = self.positions.get(feed.id()).copied() else { continue };
+            let Some(due_in) = goal.due_in(feed, &from) else { continue };
+            let tables = program.map(|program| Self::tables_of(program, feed.id())).unwrap_or_default();
+            if due_in.is_zero() && !tables.is_empty() {
+                feed.ask(tables, from, goal.bound(feed.id(), &from), rows_max);
+            } else if !tables.is_empty() {
+                next_due = next_due.min(due_in);
+            }
+        }
+        next_due
+    }
+
+    /// Waits for the first answer, the first source that calls, the next thing that is due, or the
+    /// end of the run. A run that reads only what is there waits for every answer instead.
+    async fn rest(&mut self, next_due: Duration, goal: &Goal, stop: &StopSignal) {
+        let asking = self.feeds.iter().any(Feed::is_asking);
+        let last = self.epoch();
+        let sinks = self.drivers.iter().filter(|driver| !driver.is_current(last)).map(|driver| driver.due_in());
+        let pause = match (goal.at_once, asking) {
+            (true, true) => None,
+            (true, false) => Some(next_due),
+            (false, _) => Some(sinks.chain([next_due]).min().unwrap_or(next_due)),
+        };
+        let feeds = &mut self.feeds;
+        let news = poll_fn(|cx| {
+            let (mut arrived, mut awaited, mut called) = (false, false, false);
+            for feed in feeds.iter_mut() {
+                match feed.is_asking() {
+                    true if feed.poll_answer(cx).is_ready() => arrived = true,
+                    true => awaited = true,
+                    false => called |= !goal.at_once && feed.poll_wake(cx).is_ready(),
+                }
+            }
+            match if goal.at_once { arrived && !awaited } else { arrived || called } {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        });
+        let pause = async {
+            match pause {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stop.stopped() => {}
+            () = news => {}
+            () = pause => {}
+        }
+    }
+
+    /// Makes an epoch of the answers that are there.
+    async fn take(&mut self, goal: &Goal, stop: &StopSignal) -> Result<(), RuntimeError> {
         let mut staging = Staging::new(&self.config.state_dir, self.config.staging_bytes_max);
         let mut positions = self.positions.clone();
         let mut commit_times = BTreeMap::new();
         let mut barrier = None;
         for index in 0..self.feeds.len() {
-            let Some(tables) = self.tables_due(index, &positions, goal) else { continue };
+            let Some(answer) = self.feeds[index].take_answer() else { continue };
             let id = self.feeds[index].id().clone();
+            if positions.get(&id) != Some(&answer.from) {
+                // It is not about where we stand.
+                continue;
+            }
             let mark = staging.mark();
-            let polled = tokio::select! {
-                polled = self.poll(index, &tables, &positions, goal, &mut staging, &mut commit_times) => polled,
-                () = stop.stopped() => return Ok(false),
+            let read = tokio::select! {
+                read = self.read(&id, answer, &mut staging, &mut commit_times) => read,
+                () = stop.stopped() => return Ok(()),
             };
-            match polled {
+            match read {
                 Ok(found) => {
-                    self.feeds[index].trouble = None;
-                    self.feeds[index].asked = true;
-                    self.feeds[index].idle_since = matches!(found, Found::Nothing).then(Instant::now);
+                    let feed = &mut self.feeds[index];
+                    if !matches!(found, Found::Barrier(_)) {
+                        feed.trouble = None;
+                    }
+                    feed.asked = true;
+                    feed.idle_since = matches!(found, Found::Nothing).then(Instant::now);
                     match found {
                         Found::Nothing => {}
                         Found::Reached(to) => positions.set(id, to),
                         Found::Barrier(found) => {
-                            barrier = Some((id, found));
+                            barrier = Some((index, found));
                             break;
                         }
                     }
                 }
-                Err(error) => {
+                Err(PollError::Ours(error)) => return Err(error),
+                Err(PollError::Source(error)) => {
                     staging.rollback(mark)?;
                     commit_times.remove(&id);
-                    self.source_failed(index, error, goal)?;
+                    self.source_failed(index, RuntimeError::source(&id)(error), goal)?;
                 }
             }
         }
-        let moved = positions != self.positions || barrier.is_some();
-        if !staging.is_empty() {
-            self.make_epoch(staging.finish(), positions, commit_times).await?;
-        } else {
+        if staging.is_empty() {
             self.positions = positions;
+        } else {
+            self.make_epoch(staging.finish(), positions, commit_times).await?;
         }
-        if let Some((source, barrier)) = barrier {
-            self.pass(source, barrier, stop).await?;
+        match barrier {
+            Some((index, barrier)) => self.pass(index, barrier, goal, stop).await,
+            None => Ok(()),
         }
-        Ok(moved)
     }
 
-    /// The tables of a source that is to be polled now.
-    fn tables_due(&self, index: usize, positions: &Frontier, goal: &Goal) -> Option<Vec<TableSchema>> {
-        let feed = &self.feeds[index];
-        let tables = Self::tables_of(self.engine.program()?, feed.id());
-        if tables.is_empty() || feed.trouble.is_some_and(|trouble| !trouble.is_due()) {
-            return None;
-        }
-        let from = positions.get(feed.id())?;
-        let reached = goal.bounds.get(feed.id()).is_some_and(|bound| bound.compare(from).is_some_and(|o| o.is_le()));
-        let asked = feed.asked && (reached || (goal.at_once && feed.idle_since.is_some()));
-        let waits = !goal.at_once && feed.idle_since.is_some_and(|since| since.elapsed() < feed.slot.poll_interval);
-        (!asked && !waits).then_some(tables)
-    }
-
-    async fn poll(
+    /// Takes what a poll offers to the staging.
+    async fn read(
         &mut self,
-        index: usize,
-        tables: &[TableSchema],
-        positions: &Frontier,
-        goal: &Goal,
+        id: &SourceId,
+        answer: Answer,
         staging: &mut Staging,
         commit_times: &mut BTreeMap<SourceId, Micros>,
     ) -> Result<Found, PollError> {
-        let feed = &mut self.feeds[index];
-        let id = feed.id().clone();
-        let Some(from) = positions.get(&id).copied() else { return Ok(Found::Nothing) };
-        // A bound behind us is a source that was set back; the poll says what that means.
-        let bound = goal.bounds.get(&id).map(|bound| match bound.compare(&from) {
-            Some(std::cmp::Ordering::Less) => from,
-            _ => *bound,
-        });
+        let Answer { from, polled, took } = answer;
+        self.summary.phases_ms.read += took;
         let started = Instant::now();
-        let polled = feed.slot.source.poll(tables, &from, bound.as_ref(), self.config.epoch_rows_max).await;
+        let mut logging = Duration::ZERO;
         let (to, found) = match polled? {
             Polled::Idle => (from, Found::Nothing),
             Polled::Advanced { to } if to == from => (from, Found::Nothing),
@@ -129,14 +205,14 @@ impl Pipeline {
                     let (table, event) = event?;
                     let since = Instant::now();
                     staging.push(table, event)?;
-                    self.summary.phases_ms.log += since.elapsed();
-                    self.summary.phases_ms.read = self.summary.phases_ms.read.saturating_sub(since.elapsed());
+                    logging += since.elapsed();
                 }
                 commit_times.extend(commit_time.map(|time| (id.clone(), time)));
                 (to, Found::Reached(to))
             }
         };
-        self.summary.phases_ms.read += started.elapsed();
+        self.summary.phases_ms.log += logging;
+        self.summary.phases_ms.read += started.elapsed().saturating_sub(logging);
         if to.compare(&from).is_none_or(|order| order.is_lt()) {
             let bug = format!("source {id} went from {from} back to {to}");
             return Err(PollError::Ours(RuntimeError::Bug(bug)));
@@ -144,54 +220,35 @@ impl Pipeline {
         Ok(found)
     }
 
-    fn source_failed(&mut self, index: usize, error: PollError, goal: &Goal) -> Result<(), RuntimeError> {
+    /// Leaves a source alone for a while, if trying again may help: it failed, or what it asks for needs
+    /// another one that failed.
+    pub(crate) fn source_failed(&mut self, index: usize, error: RuntimeError, goal: &Goal) -> Result<(), RuntimeError> {
         let feed = &mut self.feeds[index];
-        let source_id = feed.id().clone();
-        let error = match error {
-            PollError::Ours(error) => return Err(error),
-            PollError::Source(error) => error,
-        };
         let backoff = feed.trouble.map_or_else(Backoff::first, Backoff::next);
         let patient = goal.retry_for.is_none_or(|limit| backoff.failing_for() < limit);
         if error.kind() != ErrorKind::Retry || !patient {
-            return Err(RuntimeError::Source { source_id, error });
+            return Err(error);
         }
-        let text = crate::error::chain(&error);
-        tracing::warn!(source = %source_id, error = %text, "the source failed and is tried again");
-        self.observer.notify(Progress::SourceRetry { source: &source_id, error: &text });
         feed.trouble = Some(backoff);
+        if let RuntimeError::Source { source_id, error } = &error {
+            let text = crate::error::chain(error);
+            tracing::warn!(source = %source_id, error = %text, "the source failed and is tried again");
+            self.observer.notify(Progress::SourceRetry { source: source_id, error: &text });
+        }
         Ok(())
     }
 
-    /// Rebuilds what a change of schema or an expired snapshot asks for.
-    async fn pass(&mut self, source: SourceId, barrier: Barrier, stop: &StopSignal) -> Result<(), RuntimeError> {
-        let (at, reason) = match barrier {
-            Barrier::Schema { at, reason } => {
-                tracing::info!(%source, %reason, position = %at, "the views are planned anew");
-                (self.positions.clone().with(source, at), reason)
-            }
-            Barrier::Expired { reason } => {
-                let feed = self.feeds.iter().find(|feed| *feed.id() == source);
-                if feed.is_none_or(|feed| feed.slot.source.on_expired() == OnExpired::Stop) {
-                    return Err(RuntimeError::Expired { source_id: source, reason });
-                }
-                tracing::warn!(%source, %reason, "the views are built anew from the present content");
-                let others = self.positions.iter().filter(|(id, _)| **id != source);
-                (others.map(|(id, position)| (id.clone(), *position)).collect(), reason)
-            }
-        };
-        let mut planned = self.plan_at(&at).await;
-        if planned.program.is_none() && planned.unreachable.is_empty() {
-            // Perhaps the schema has moved on to one that the views fit.
-            let faults = planned.fault_lines();
-            planned = self.plan_at(&Frontier::new()).await;
-            if planned.program.is_none() && planned.unreachable.is_empty() {
-                return Err(RuntimeError::NoLongerBinds { reason, faults });
-            }
+    /// Ends every call to a source that is under way.
+    pub(crate) async fn cancel_polls(&mut self) {
+        for feed in &mut self.feeds {
+            feed.cancel().await;
         }
-        let (program, positions) = planned.into_result()?;
-        self.change = Change::None;
-        self.rebuild(program, RebuildScope::All, RecordKind::Rebuild, positions, stop).await
+    }
+
+    /// The sources of a program that can only read whole tables as they are now.
+    pub(crate) fn reads_present_only(&self, program: &Program) -> Option<&SourceId> {
+        let used = |feed: &&Feed| !Self::tables_of(program, feed.id()).is_empty();
+        self.feeds.iter().filter(|feed| feed.is_present_only()).find(used).map(Feed::id)
     }
 }
 

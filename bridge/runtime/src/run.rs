@@ -10,12 +10,9 @@ use crate::error::SinkBehind;
 use crate::log::header::RecordKind;
 use crate::pipeline::{Change, Pipeline};
 use crate::recovery::views_json;
-use crate::round::Goal;
+use crate::round::{Goal, LONGEST_SLEEP};
 use crate::summary::RunSummary;
 use crate::{RunUntil, RuntimeError, StopSignal};
-
-/// How long the loop sleeps at most, so that it looks at checkpoints and status now and then.
-const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 impl Pipeline {
     /// Catches up with the sources' present positions, commits to every sink, and saves.
@@ -29,6 +26,7 @@ impl Pipeline {
         let started = Instant::now();
         self.summary = RunSummary::default();
         let result = self.run_until(&until, &stop).await;
+        self.cancel_polls().await;
         if result.is_ok() || self.last.is_some() {
             // The status is for people; an error of the run is more important than one of this.
             let written = self.write_status().await;
@@ -49,12 +47,14 @@ impl Pipeline {
     }
 
     async fn run_until(&mut self, until: &RunUntil, stop: &StopSignal) -> Result<(), RuntimeError> {
+        // An earlier run may have been dropped in the middle of something.
+        self.cancel_polls().await;
         for feed in &mut self.feeds {
             feed.asked = false;
             feed.idle_since = None;
         }
         if let RunUntil::Frontier(frontier) = until {
-            self.load_no_further(frontier).await?;
+            self.load_no_further(frontier, stop).await?;
         }
         self.apply_change(stop).await?;
         self.deliver_replacements().await?;
@@ -64,10 +64,10 @@ impl Pipeline {
             if !goal.at_once
                 && let Some(at) = last_epoch_at
             {
-                self.rest(self.config.epoch_interval.saturating_sub(at.elapsed()), stop).await;
+                sleep(self.config.epoch_interval.saturating_sub(at.elapsed()), stop).await;
             }
             let before = self.epoch();
-            let moved = self.round(&goal, stop).await?;
+            self.round(&goal, stop).await?;
             if self.epoch() > before {
                 last_epoch_at = Some(Instant::now());
             }
@@ -75,15 +75,13 @@ impl Pipeline {
                 self.plan_later(stop).await?;
             }
             self.keep_house(&goal).await?;
-            if !moved && !self.is_reached(until, &goal) {
-                self.rest(self.next_due(&goal), stop).await;
-            }
         }
+        self.cancel_polls().await;
         self.finish(until, stop).await
     }
 
     /// An initial load, which was planned at the sources' ends, must not go beyond the goal.
-    async fn load_no_further(&mut self, goal: &Frontier) -> Result<(), RuntimeError> {
+    async fn load_no_further(&mut self, goal: &Frontier, stop: &StopSignal) -> Result<(), RuntimeError> {
         let Change::Load(_, planned) = &self.change else { return Ok(()) };
         let beyond = |id: &SourceId, at: &Position| {
             goal.get(id).is_some_and(|bound| at.compare(bound).is_some_and(Ordering::is_gt))
@@ -95,7 +93,7 @@ impl Pipeline {
             let bound = goal.get(id).filter(|_| beyond(id, at)).unwrap_or(at);
             (id.clone(), *bound)
         });
-        let (program, positions) = self.plan_at(&bounded.collect()).await.into_result()?;
+        let (program, positions) = self.plan_at(&bounded.collect(), stop).await?.into_result()?;
         self.change = Change::Load(Box::new(program), positions);
         Ok(())
     }
@@ -132,7 +130,7 @@ impl Pipeline {
     /// The present views have caught up, so the wanted ones can take their place.
     async fn plan_later(&mut self, stop: &StopSignal) -> Result<(), RuntimeError> {
         let here = self.positions.clone();
-        let (program, positions) = self.plan_at(&here).await.into_result()?;
+        let (program, positions) = self.plan_at(&here, stop).await?.into_result()?;
         self.change = Change::None;
         self.rebuild(program, RebuildScope::Changed, RecordKind::Rebuild, here.join(&positions), stop).await
     }
@@ -169,7 +167,7 @@ impl Pipeline {
     async fn head(&mut self, index: usize, retry_for: Option<Duration>) -> Result<Position, RuntimeError> {
         let mut backoff: Option<crate::retry::Backoff> = None;
         loop {
-            let error = match self.feeds[index].slot.source.head().await {
+            let error = match self.feeds[index].source().await.head().await {
                 Ok(head) => return Ok(head),
                 Err(error) => error,
             };
@@ -200,7 +198,7 @@ impl Pipeline {
 
     /// Whether every source said last that nothing is left.
     fn is_caught_up(&self) -> bool {
-        let used = |feed: &&crate::pipeline::Feed| self.positions.get(feed.id()).is_some();
+        let used = |feed: &&crate::feed::Feed| self.positions.get(feed.id()).is_some();
         self.feeds
             .iter()
             .filter(used)
@@ -219,42 +217,12 @@ impl Pipeline {
         }
         if self.status_at.is_none_or(|at| at.elapsed() >= LONGEST_SLEEP) && !goal.at_once {
             self.save_progress().await?;
-            self.look_at_heads().await;
+            for feed in self.feeds.iter_mut().filter(|feed| self.positions.get(feed.id()).is_some()) {
+                feed.look_at_head();
+            }
             self.write_status().await?;
         }
         Ok(())
-    }
-
-    /// How far the sources have come, for the status; one that does not answer keeps what was known.
-    async fn look_at_heads(&mut self) {
-        for feed in self.feeds.iter_mut().filter(|feed| self.positions.get(feed.id()).is_some()) {
-            if let Ok(head) = feed.slot.source.head().await {
-                feed.head = Some(head);
-            }
-        }
-    }
-
-    fn next_due(&self, goal: &Goal) -> Duration {
-        let last = self.epoch();
-        let sinks = self.drivers.iter().filter(|driver| !driver.is_current(last)).map(|driver| driver.due_in());
-        let sources = self.feeds.iter().filter(|feed| self.positions.get(feed.id()).is_some()).map(|feed| {
-            match (&feed.trouble, feed.idle_since) {
-                (Some(trouble), _) => trouble.due_in(),
-                (None, Some(since)) => feed.slot.poll_interval.saturating_sub(since.elapsed()),
-                (None, None) => Duration::ZERO,
-            }
-        });
-        let least = if goal.at_once { sources.min() } else { sinks.chain(sources).min() };
-        least.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
-    }
-
-    async fn rest(&self, time: Duration, stop: &StopSignal) {
-        if !time.is_zero() {
-            tokio::select! {
-                () = tokio::time::sleep(time) => {}
-                () = stop.stopped() => {}
-            }
-        }
     }
 
     /// Every sink up to date, everything saved. A sink that stays behind is an error of its own, in
@@ -267,7 +235,7 @@ impl Pipeline {
             while !stop.is_stopped() && Instant::now() < until_then {
                 let waits = self.drivers.iter().filter(|driver| !driver.is_current(last)).map(|driver| driver.due_in());
                 let Some(wait) = waits.min() else { break };
-                self.rest(wait.min(until_then.saturating_duration_since(Instant::now())), stop).await;
+                sleep(wait.min(until_then.saturating_duration_since(Instant::now())), stop).await;
                 self.deliver(|driver| driver.is_due() && !driver.is_current(last)).await?;
             }
         }
@@ -300,6 +268,15 @@ impl Pipeline {
             // What the engine has is not yet what is wanted.
             Change::Later => Ok(serde_json::Value::Null),
             _ => views_json(&self.config),
+        }
+    }
+}
+
+async fn sleep(time: Duration, stop: &StopSignal) {
+    if !time.is_zero() {
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = stop.stopped() => {}
         }
     }
 }

@@ -97,12 +97,11 @@ impl Pipeline {
         let known = self.saved_progress.frontier.join(&self.frontier());
         let moved = !self.positions.less_equal(&known);
         let progress = ProgressFile { frontier: self.positions.clone(), sinks: self.sinks_seen() };
-        if !moved && progress.sinks == self.saved_progress.sinks {
-            return Ok(());
+        if moved || progress.sinks != self.saved_progress.sinks {
+            progress.write(&self.config.state_dir)?;
+            self.saved_progress = progress;
         }
-        progress.write(&self.config.state_dir)?;
-        self.saved_progress = progress;
-        if moved { self.acknowledge().await } else { Ok(()) }
+        self.acknowledge().await
     }
 
     fn sinks_seen(&self) -> BTreeMap<String, BTreeMap<ViewName, Link>> {

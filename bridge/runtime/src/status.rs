@@ -80,7 +80,7 @@ impl Pipeline {
     /// Where it stands now.
     pub fn status(&self) -> Status {
         let epoch = self.epoch();
-        let source = |feed: &crate::pipeline::Feed| {
+        let source = |feed: &crate::feed::Feed| {
             let position = self.positions.get(feed.id()).copied();
             let lag = position.zip(feed.head).map(|(at, head)| lag(&at, &head)).unwrap_or_default();
             (feed.id().name.clone(), SourceStatus { position, lag })

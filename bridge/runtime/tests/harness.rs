@@ -7,12 +7,13 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use tidegate_core::schema::columns;
 use tidegate_core::{
-    BindError, Binder, DeclaredColumn, RowIdentity, TableEvent, TableName, TableSchema, ViewName, ZSet, schema,
+    BindError, Binder, DeclaredColumn, Integral, KeyedChanges, KeyedOp, RowIdentity, TableEvent, TableName,
+    TableSchema, ViewName, ZSet, schema,
 };
 use tidegate_engine::ViewDef;
 use tidegate_runtime::{
-    CheckReport, Connectors, LogLocation, Pipeline, PipelineConfig, ResyncSummary, RunSummary, RuntimeError, Silent,
-    SinkSlot, SourceSlot,
+    CheckReport, Connectors, LogLocation, Observer, Pipeline, PipelineConfig, ResyncSummary, RunSummary, RuntimeError,
+    Silent, SinkSlot, SourceSlot,
 };
 use tidegate_testkit::{MemorySink, MemorySource, Multiset};
 
@@ -22,6 +23,11 @@ pub const INCARNATION: u64 = 1;
 pub struct Harness {
     pub dir: tempfile::TempDir,
     pub source: MemorySource,
+    /// Further sources, of other names.
+    pub more: Vec<MemorySource>,
+    pub poll_interval: Duration,
+    /// Whether the sources call when something arrives.
+    pub wakes: bool,
     pub sinks: Vec<MemorySink>,
     pub views: Vec<ViewDef>,
     pub workers: usize,
@@ -37,6 +43,9 @@ impl Harness {
         Harness {
             dir: tempfile::tempdir().unwrap(),
             source,
+            more: Vec::new(),
+            poll_interval: Duration::from_millis(10),
+            wakes: false,
             sinks: vec![MemorySink::new("mart")],
             views: vec![view("a", "SELECT * FROM lake.t"), view("b", "SELECT * FROM a")],
             workers: 1,
@@ -60,13 +69,22 @@ impl Harness {
     }
 
     pub fn connectors(&self) -> Connectors {
-        let source = SourceSlot { source: Box::new(self.source.clone()), poll_interval: Duration::from_millis(10) };
+        let source = |source: &MemorySource| SourceSlot {
+            source: Box::new(source.clone()),
+            poll_interval: self.poll_interval,
+            wake: self.wakes.then(|| source.wake()),
+        };
+        let sources = std::iter::once(&self.source).chain(&self.more).map(source).collect();
         let slot = |sink: &MemorySink| SinkSlot { sink: Box::new(sink.clone()), views: None, commit_interval: None };
-        Connectors { sources: vec![source], sinks: self.sinks.iter().map(slot).collect(), binder: Arc::new(CopyBinder) }
+        Connectors { sources, sinks: self.sinks.iter().map(slot).collect(), binder: Arc::new(CopyBinder) }
     }
 
     pub async fn open(&self) -> Result<Pipeline, RuntimeError> {
-        Pipeline::open(self.config(), self.connectors(), Arc::new(Silent)).await
+        self.open_with(Arc::new(Silent)).await
+    }
+
+    pub async fn open_with(&self, observer: Arc<dyn Observer>) -> Result<Pipeline, RuntimeError> {
+        Pipeline::open(self.config(), self.connectors(), observer).await
     }
 
     /// `run --once`.
@@ -116,6 +134,7 @@ pub fn table(table: &str, more: &[&str]) -> TableSchema {
         incarnation: INCARNATION,
         columns: columns(base.into_iter().chain(more)).unwrap(),
         identity: RowIdentity::WholeRow,
+        integral: Integral::Source,
     }
 }
 
@@ -170,4 +189,40 @@ impl Binder for CopyBinder {
         }
         answers
     }
+}
+
+/// A table with the key `id`.
+pub fn keyed(name: &str, more: &[&str]) -> TableSchema {
+    TableSchema { identity: RowIdentity::Key(vec![0]), integral: Integral::Engine, ..table(name, more) }
+}
+
+/// A table without a key whose content only the engine keeps.
+pub fn unkeyed(name: &str, more: &[&str]) -> TableSchema {
+    TableSchema { integral: Integral::Engine, ..table(name, more) }
+}
+
+/// The same table of another source.
+pub fn of(source: &str, mut schema: TableSchema) -> TableSchema {
+    schema.name.source = source.to_owned();
+    schema
+}
+
+/// Rows of a table that now are.
+pub fn upsert(of: &TableSchema, ids: &[i64]) -> (TableName, TableEvent) {
+    (of.name.clone(), changes(of, KeyedOp::Upsert, ids))
+}
+
+/// Rows of a table that no longer are.
+pub fn delete(of: &TableSchema, ids: &[i64]) -> (TableName, TableEvent) {
+    (of.name.clone(), changes(of, KeyedOp::Delete, ids))
+}
+
+fn changes(of: &TableSchema, op: KeyedOp, ids: &[i64]) -> TableEvent {
+    let rows = batch(of, ids);
+    TableEvent::Keyed(KeyedChanges { ops: vec![op; ids.len()], unchanged: vec![None; rows.num_columns()], rows })
+}
+
+/// Rows that a table without a key has once more.
+pub fn insert(of: &TableSchema, ids: &[i64]) -> (TableName, TableEvent) {
+    (of.name.clone(), TableEvent::Rows(ZSet::uniform(batch(of, ids), 1)))
 }

@@ -1,8 +1,11 @@
 //! The loop against a source and sinks in memory, with the real engine.
 
 mod changes;
+mod concurrent;
 mod depot;
+mod findings;
 mod harness;
+mod present;
 mod recovery;
 mod resync;
 mod running;

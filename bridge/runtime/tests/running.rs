@@ -1,10 +1,9 @@
 //! The undisturbed loop.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_core::{Epoch, Frontier, Micros, Position, SnapshotId, SourceId, TableEvent, ZSet};
-use tidegate_runtime::{Pipeline, RunUntil, Silent, SourceSlot, StopSignal, read_status};
+use tidegate_runtime::{RunUntil, StopSignal, read_status};
 use tidegate_testkit::MemorySource;
 
 use crate::harness::{Harness, batch, rows, table, view};
@@ -134,19 +133,15 @@ async fn two_sources_share_an_epoch() {
         (schema.name.clone(), rows)
     };
     h.views.push(view("c", "SELECT * FROM app.t"));
-    let open = || async {
-        let mut connectors = h.connectors();
-        connectors.sources.push(SourceSlot { source: Box::new(app.clone()), poll_interval: Duration::from_millis(10) });
-        Pipeline::open(h.config(), connectors, Arc::new(Silent)).await.unwrap()
-    };
-    open().await.run_once().await.unwrap();
+    h.more.push(app.clone());
+    h.once().await.unwrap();
     app.commit([insert(1)]);
     h.source.commit([rows("t", &[5], 1)]);
-    let summary = open().await.run_once().await.unwrap();
+    let summary = h.once().await.unwrap();
     assert_eq!((summary.epochs, summary.source_rows), (1, 2));
     assert_eq!(summary.frontier.to_string(), r#"{"memory:app":{"snapshot_id":1},"memory:lake":{"snapshot_id":2}}"#);
     app.commit([insert(2)]);
-    let summary = open().await.run_once().await.unwrap();
+    let summary = h.once().await.unwrap();
     assert_eq!((summary.epochs, summary.view_rows[&"a".into()], summary.view_rows[&"c".into()]), (1, 0, 1));
     assert_eq!(h.sinks[0].contents(&"c".into()).unwrap().len(), 2);
 }

@@ -81,6 +81,7 @@ impl Session<'_> {
             incarnation: row.id,
             columns: Arc::new(Schema::new(fields)),
             identity: RowIdentity::WholeRow,
+            integral: tidegate_core::Integral::Source,
         })
     }
 }

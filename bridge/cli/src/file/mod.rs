@@ -118,15 +118,17 @@ fn pipeline(
     let views = views::read(document, folder, view_sections, views_dir, foreign);
     let pipeline = name.as_ref().map(|name| name.value.clone()).unwrap_or_default();
     let pipeline = pipeline.as_str();
+    let state = state_dir.as_ref().map(|state_dir| folder.join(&state_dir.value)).unwrap_or_default();
+    let state = state.as_path();
     let mut source_slots = Vec::new();
     for (name, section) in sources {
-        source_slots.extend(source(document, &Surroundings { pipeline, folder, name: &name }, section));
+        source_slots.extend(source(document, &Surroundings { pipeline, folder, name: &name, state }, section));
     }
     let names: BTreeMap<String, ViewName> =
         views.iter().map(|view| (view.def.name.as_str().to_lowercase(), view.def.name.clone())).collect();
     let mut sink_slots = Vec::new();
     for (name, section) in sinks {
-        sink_slots.extend(sink(document, &Surroundings { pipeline, folder, name: &name }, section, &names));
+        sink_slots.extend(sink(document, &Surroundings { pipeline, folder, name: &name, state }, section, &names));
     }
     name.as_ref()?;
     Some(PipelineFile {

@@ -67,6 +67,12 @@ pub(crate) fn build(
 /// Without a memory limit, batches up to this size stay in memory between checkpoints.
 const MEMORY_BATCH_BYTES: usize = 512 << 20;
 
+/// The cache of a circuit's files where memory is limited: its default of 256 MiB a thread would be more than
+/// many a limit, and caches do not shrink when memory gets short.
+fn cache_mib(memory_limit: u64) -> usize {
+    usize::try_from(memory_limit >> 20).unwrap_or(usize::MAX).div_euclid(16).clamp(8, 256)
+}
+
 /// How a circuit with state in `dir` is run.
 pub(crate) fn config(
     dir: &Path,
@@ -76,6 +82,7 @@ pub(crate) fn config(
     let folder = StorageConfig { path: dir.to_string_lossy().into_owned(), cache: StorageCacheConfig::default() };
     let storage = StorageOptions {
         min_storage_bytes: options.memory_limit.is_none().then_some(MEMORY_BATCH_BYTES),
+        cache_mib: options.memory_limit.map(cache_mib),
         ..StorageOptions::default()
     };
     let storage = CircuitStorageConfig::for_config(folder, storage)?.with_init_checkpoint(checkpoint);

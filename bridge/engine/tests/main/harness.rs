@@ -7,7 +7,8 @@ use arrow::datatypes::Schema;
 use tempfile::TempDir;
 use tidegate_core::schema::duckdb_type as type_of;
 use tidegate_core::{
-    DeltaBatch, DeltaKind, RowIdentity, TableEvent, TableName, TableSchema, ViewDelta, ViewName, ZSet, duckdb_type,
+    DeltaBatch, DeltaKind, Integral, RowIdentity, TableEvent, TableName, TableSchema, ViewDelta, ViewName, ZSet,
+    duckdb_type,
 };
 use tidegate_duck::DuckBinder;
 use tidegate_engine::{Engine, EngineCheckpoint, EngineOptions, Program, RebuildScope, ViewDef};
@@ -23,7 +24,13 @@ pub fn table(name: &str, columns: &[(&str, &str)], key: Option<Vec<usize>>) -> T
         incarnation: 1,
         columns: Arc::new(Schema::new(fields)),
         identity: key.map_or(RowIdentity::WholeRow, RowIdentity::Key),
+        integral: Integral::Source,
     }
+}
+
+/// The same table, without a key, from a source that tells only what changes.
+pub fn told(table: TableSchema) -> TableSchema {
+    TableSchema { identity: RowIdentity::WholeRow, integral: Integral::Engine, ..table }
 }
 
 pub fn options(workers: usize) -> EngineOptions {
@@ -51,6 +58,10 @@ impl Harness {
             oracle: Oracle::new().expect("DuckDB opens"),
             folder,
         }
+    }
+
+    pub fn create(&mut self, options: EngineOptions) {
+        self.engine = Some(Engine::create(self.folder.path(), options).expect("the engine starts"));
     }
 
     pub fn program(&self) -> Program {
@@ -81,8 +92,25 @@ impl Harness {
 
     /// Loads what a rebuild asks for, and compares.
     pub fn rebuild(&mut self, scope: RebuildScope, what: &str) -> Vec<ViewDelta> {
+        self.rebuild_after(Vec::new(), scope, what).1
+    }
+
+    /// The same at a later position: the events have happened, tables that are read anew have them and
+    /// the others are told. Answers which tables are read anew, too.
+    pub fn rebuild_after(
+        &mut self,
+        events: Vec<(TableName, TableEvent)>,
+        scope: RebuildScope,
+        what: &str,
+    ) -> (Vec<TableName>, Vec<ViewDelta>) {
         let program = self.program();
         let wanted = self.engine().begin_rebuild(program, scope).expect("the rebuild begins");
+        for (name, event) in events {
+            self.tables.get_mut(&name).expect("the table is known").apply(&event);
+            if !wanted.contains(&name) {
+                self.engine().load(&name, event).expect("the event is taken");
+            }
+        }
         for name in &wanted {
             if let Some(event) = self.tables[name].as_event() {
                 self.engine().load(name, event).expect("the table loads");
@@ -91,7 +119,35 @@ impl Harness {
         let deltas = self.engine().finish_rebuild().unwrap_or_else(|error| panic!("{what}: {error:?}"));
         self.apply(&deltas, what);
         self.check(what);
-        deltas
+        (wanted, deltas)
+    }
+
+    /// Empties a table that is declared anew, unless the declaration is the one it has.
+    pub fn redeclare(&mut self, schema: TableSchema) {
+        let present = self.tables[&schema.name].clone();
+        let mut contents = TableContents::new(schema.clone());
+        let same = TableSchema { integral: schema.integral, ..present.schema().clone() } == schema;
+        if let Some(event) = present.as_event().filter(|_| same) {
+            contents.apply(&event);
+        }
+        self.tables.insert(schema.name, contents);
+    }
+
+    /// Adds a view, or removes it when it is there.
+    pub fn toggle(&mut self, name: &str, sql: &str) {
+        let before = self.views.len();
+        self.views.retain(|(view, _)| view.as_str() != name);
+        if self.views.len() == before {
+            self.views.push((name.into(), sql.to_owned()));
+        }
+    }
+
+    /// Takes what the views hold now for the sum of their deltas, after deltas that nobody looked at.
+    pub fn forget_deltas(&mut self) {
+        for (view, _) in self.views.clone() {
+            let rows = self.rows(&view);
+            self.state.insert(view, rows);
+        }
     }
 
     pub fn checkpoint(&mut self) -> EngineCheckpoint {

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch, new_null_array};
+use arrow::compute::concat_batches;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tidegate_core::{KeyedChanges, KeyedOp, TableEvent, TableSchema};
+use tidegate_core::{KeyedChanges, KeyedOp, TableEvent, TableName, TableSchema};
 use tidegate_engine::RebuildScope;
-use tidegate_testkit::{rows, seed};
+use tidegate_testkit::{TableContents, rows, seed};
 
 use crate::harness::Harness;
 use crate::random::{VIEWS, customer, order, tables};
 
-fn upserts(schema: &TableSchema, values: &str) -> TableEvent {
+pub fn upserts(schema: &TableSchema, values: &str) -> TableEvent {
     let rows = rows::batch(&schema.columns, values);
     TableEvent::Keyed(KeyedChanges {
         ops: vec![KeyedOp::Upsert; rows.num_rows()],
@@ -21,7 +22,7 @@ fn upserts(schema: &TableSchema, values: &str) -> TableEvent {
     })
 }
 
-fn delete(row: RecordBatch) -> TableEvent {
+pub fn delete(row: RecordBatch) -> TableEvent {
     // Only the key column of a delete is meaningful.
     let columns = row.columns().iter().enumerate();
     let columns = columns.map(|(i, c)| if i == 0 { Arc::clone(c) } else { new_null_array(c.data_type(), 1) }).collect();
@@ -30,7 +31,7 @@ fn delete(row: RecordBatch) -> TableEvent {
 }
 
 /// An update that leaves out the last column.
-fn update_but_last(schema: &TableSchema, key_of: &RecordBatch, values: &str) -> TableEvent {
+pub fn update_but_last(schema: &TableSchema, key_of: &RecordBatch, values: &str) -> TableEvent {
     let new = rows::batch(&schema.columns, values);
     let mut columns = new.columns().to_vec();
     columns[0] = Arc::clone(key_of.column(0));
@@ -42,20 +43,80 @@ fn update_but_last(schema: &TableSchema, key_of: &RecordBatch, values: &str) -> 
     TableEvent::Keyed(KeyedChanges { ops: vec![KeyedOp::Upsert], rows, unchanged })
 }
 
-fn change(harness: &mut Harness, rng: &mut StdRng, schema: &TableSchema, row: fn(&mut StdRng) -> String) {
+pub type Event = (TableName, TableEvent);
+
+/// A few random events of a table whose content is known; the content gets them, too.
+pub fn events(contents: &mut TableContents, rng: &mut StdRng, row: fn(&mut StdRng) -> String) -> Vec<Event> {
+    let schema = contents.schema().clone();
+    let mut events = Vec::new();
     for _ in 0..rng.random_range(0..4) {
-        let present = harness.tables[&schema.name].batch();
-        let event = match rng.random_range(0..10) {
-            0..=3 => upserts(schema, &row(rng)),
+        let present = contents.batch();
+        let event = match rng.random_range(0..12) {
+            0..=3 => upserts(&schema, &row(rng)),
             4..=5 if present.num_rows() > 0 => delete(present.slice(rng.random_range(0..present.num_rows()), 1)),
             6..=7 if present.num_rows() > 0 => {
                 let key_of = present.slice(rng.random_range(0..present.num_rows()), 1);
-                update_but_last(schema, &key_of, &row(rng))
+                update_but_last(&schema, &key_of, &row(rng))
             }
             8 if rng.random_ratio(1, 3) => TableEvent::Truncate,
-            _ => upserts(schema, &row(rng)),
+            9..=10 if present.num_rows() > 0 => mixed(&schema, &present, rng, row),
+            _ => upserts(&schema, &row(rng)),
         };
-        harness.feed(&schema.name, event);
+        contents.apply(&event);
+        events.push((schema.name.clone(), event));
+    }
+    events
+}
+
+/// Several changes in one event: upserts with and without marks, deletes, and changes of keys.
+fn mixed(schema: &TableSchema, present: &RecordBatch, rng: &mut StdRng, row: fn(&mut StdRng) -> String) -> TableEvent {
+    let values = present.num_columns();
+    let mut model = TableContents::new(schema.clone());
+    model.apply(&TableEvent::Keyed(KeyedChanges {
+        ops: vec![KeyedOp::Upsert; present.num_rows()],
+        rows: present.clone(),
+        unchanged: vec![None; values],
+    }));
+    let (mut ops, mut rows, mut marks) = (Vec::new(), Vec::new(), vec![Vec::new(); values]);
+    for _ in 0..rng.random_range(2..8) {
+        let held = model.batch();
+        let new = rows::batch(&schema.columns, &row(rng));
+        let known = (held.num_rows() > 0).then(|| held.slice(rng.random_range(0..held.num_rows()), 1));
+        let step = match (rng.random_range(0..5), known) {
+            (0, Some(known)) => vec![(KeyedOp::Delete, known, false)],
+            (1..=2, Some(known)) => {
+                let columns = [&known.columns()[..1], &new.columns()[1..]].concat();
+                let row = RecordBatch::try_new(new.schema(), columns).expect("the columns fit");
+                vec![(KeyedOp::Upsert, row, true)]
+            }
+            (3, Some(known)) => vec![(KeyedOp::Delete, known, false), (KeyedOp::Rekeyed, new, true)],
+            _ => vec![(KeyedOp::Upsert, new, false)],
+        };
+        let first = ops.len();
+        for (op, row, has_marks) in step {
+            ops.push(op);
+            rows.push(row);
+            for (column, marks) in marks.iter_mut().enumerate() {
+                marks.push(has_marks && column > 0 && rng.random_ratio(1, 2));
+            }
+        }
+        let part = |from: usize| KeyedChanges {
+            ops: ops[from..].to_vec(),
+            rows: concat_batches(&schema.columns, &rows[from..]).expect("rows of one table"),
+            unchanged: marks.iter().map(|marks| Some(BooleanArray::from(marks[from..].to_vec()))).collect(),
+        };
+        model.apply(&TableEvent::Keyed(part(first)));
+    }
+    TableEvent::Keyed(KeyedChanges {
+        ops,
+        rows: concat_batches(&schema.columns, &rows).expect("rows of one table"),
+        unchanged: marks.into_iter().map(|marks| Some(BooleanArray::from(marks))).collect(),
+    })
+}
+
+fn change(harness: &mut Harness, rng: &mut StdRng, schema: &TableSchema, row: fn(&mut StdRng) -> String) {
+    for (table, event) in events(&mut harness.tables[&schema.name].clone(), rng, row) {
+        harness.feed(&table, event);
     }
 }
 

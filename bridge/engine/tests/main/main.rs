@@ -3,5 +3,11 @@
 
 mod harness;
 mod keyed;
+mod parts;
 mod random;
 mod rebuild;
+mod states;
+mod told;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

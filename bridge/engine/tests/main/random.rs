@@ -29,6 +29,7 @@ pub const VIEWS: &[(&str, &str)] = &[
         "SELECT customer, count(*) AS n, count(amount) AS amounts, sum(amount) AS total, avg(amount) AS mean, \
         min(amount) AS least, max(note) AS last FROM lake.orders GROUP BY customer",
     ),
+    ("key_last", "SELECT sum(amount) AS total, min(id) AS first, customer FROM lake.orders GROUP BY customer"),
     ("global", "SELECT count(*), sum(id), avg(id), min(id), max(price), count(DISTINCT note) FROM lake.orders"),
     ("global_count", "SELECT count(*) FROM lake.orders WHERE amount > 100"),
     (

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use tidegate_core::{Epoch, EpochHash, Frontier, KeyedChanges, Micros, TableEvent, TableName, ViewName};
 
 use super::header::{LoadedTable, RecordKind};
+use super::section::op_code;
 
 /// What the events of an epoch, or a load, come down to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +140,7 @@ impl TableHasher {
         update(&mut self.events, b"keyed");
         let events = &mut self.events;
         each_row(&changes.rows, |row, bytes| {
-            events.update(&[changes.ops[row] as u8]);
+            events.update(&[op_code(changes.ops[row])]);
             update(events, bytes);
             for (column, marks) in changes.unchanged.iter().enumerate() {
                 if marks.as_ref().is_some_and(|marks| marks.is_valid(row) && marks.value(row)) {

@@ -57,7 +57,7 @@ pub fn encode(table: &TableName, event: &TableEvent, out: &mut Vec<u8>) -> Resul
 }
 
 fn encode_keyed(changes: &KeyedChanges, out: &mut Vec<u8>) -> Result<Vec<usize>, ArrowError> {
-    let ops: UInt8Array = changes.ops.iter().map(|op| u8::from(*op == KeyedOp::Delete)).collect();
+    let ops: UInt8Array = changes.ops.iter().map(|op| op_code(*op)).collect();
     let mut extra: Vec<(&str, ArrayRef)> = vec![("op", Arc::new(ops))];
     let mut marked = Vec::new();
     for (column, marks) in changes.unchanged.iter().enumerate() {
@@ -68,6 +68,15 @@ fn encode_keyed(changes: &KeyedChanges, out: &mut Vec<u8>) -> Result<Vec<usize>,
     }
     ipc::encode(&changes.rows, extra, out)?;
     Ok(marked)
+}
+
+/// What stands for an operation in records and hashes; a change of these is a break of the format.
+pub(super) fn op_code(op: KeyedOp) -> u8 {
+    match op {
+        KeyedOp::Upsert => 0,
+        KeyedOp::Delete => 1,
+        KeyedOp::Rekeyed => 2,
+    }
 }
 
 /// The event of a section.
@@ -90,6 +99,7 @@ fn decode_keyed(section: &Section, bytes: &[u8]) -> Result<TableEvent, ArrowErro
     let op = |code: &u8| match code {
         0 => Ok(KeyedOp::Upsert),
         1 => Ok(KeyedOp::Delete),
+        2 => Ok(KeyedOp::Rekeyed),
         _ => Err(foreign()),
     };
     let ops = ops.values().iter().map(op).collect::<Result<Vec<_>, _>>()?;

@@ -103,6 +103,7 @@ fn letters_change_case_as_in_duckdb() {
         incarnation: 1,
         columns,
         identity: tidegate_core::RowIdentity::WholeRow,
+        integral: tidegate_core::Integral::Source,
     });
     let sql = "SELECT upper(c) AS u, lower(c) AS l FROM lake.letters";
     let program = tidegate_engine_sql::Program::plan(

@@ -80,7 +80,13 @@ impl World {
             let fields: Vec<_> = fields.map(|(i, f)| f.as_ref().clone().with_nullable(i > 0)).collect();
             let columns = std::sync::Arc::new(arrow::datatypes::Schema::new(fields));
             rows.insert(name.to_string(), concat_batches(&schema, &batches).unwrap());
-            tables.push(TableSchema { name, incarnation: 1, columns, identity });
+            tables.push(TableSchema {
+                name,
+                incarnation: 1,
+                columns,
+                identity,
+                integral: tidegate_core::Integral::Source,
+            });
         }
         World { duck, tables, rows }
     }

@@ -1,0 +1,44 @@
+//! What sources say of themselves: whether a server is set up as reading it needs.
+
+use std::collections::BTreeMap;
+
+use tidegate_core::{ConnectorError, ErrorKind, Finding, Frontier, Severity, SourceId};
+
+use crate::error::chain;
+use crate::{Connectors, PipelineConfig, planner};
+
+/// Asks every source that the views use how it fares; by the source's name, or why it cannot be
+/// asked. Reads only.
+pub async fn findings(
+    config: &PipelineConfig,
+    connectors: &mut Connectors,
+) -> BTreeMap<String, Result<Vec<Finding>, String>> {
+    let mut sources: Vec<_> = connectors.sources.iter_mut().map(|slot| &mut slot.source).collect();
+    let planned = planner::plan(&mut sources, &config.views, &*connectors.binder, &Frontier::new()).await;
+    let failed = planned.unreachable.iter().map(|(id, error)| (id.name.clone(), Err(chain(error))));
+    let mut answers: BTreeMap<_, _> = failed.collect();
+    // A fault is among the findings too, and better told there.
+    answers.extend(planned.findings.into_iter().map(|(id, findings)| (id.name, Ok(findings))));
+    answers
+}
+
+/// All faults of a source as one error.
+pub(crate) fn faults(source: &SourceId, findings: &[Finding]) -> Option<ConnectorError> {
+    let faults = findings.iter().filter(|finding| finding.severity == Severity::Fault);
+    let lines: Vec<String> = faults.map(|fault| line(source, fault)).collect();
+    (!lines.is_empty()).then(|| ConnectorError::new(ErrorKind::Reconfigure, lines.join("\n")))
+}
+
+fn line(source: &SourceId, finding: &Finding) -> String {
+    let fix = finding.fix.as_ref().map(|fix| format!("\n  fix: {fix}")).unwrap_or_default();
+    format!("source {}: {}{fix}", source.name, finding.fact)
+}
+
+/// Logs what may become a fault.
+pub(crate) fn warn(findings: &BTreeMap<SourceId, Vec<Finding>>) {
+    for (source, findings) in findings {
+        for Finding { fact, fix, .. } in findings.iter().filter(|finding| finding.severity == Severity::Warning) {
+            tracing::warn!(%source, fact, fix = fix.as_deref(), "the source may come to harm");
+        }
+    }
+}

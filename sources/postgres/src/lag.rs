@@ -1,0 +1,103 @@
+//! A task beside the stream that watches how much WAL the server holds for the slot. It does so whether or not anybody
+//! polls: a pipeline that stands still is when WAL piles up.
+
+use std::time::{Duration, Instant};
+
+use tidegate_core::ErrorKind;
+use tokio::task::JoinHandle;
+
+use crate::config::{OnSlotLag, Settings};
+use crate::connection::Session;
+use crate::error::PostgresError;
+use crate::identity::{Identity, IdentityFile};
+use crate::setup::human;
+use crate::slot;
+
+/// How often it looks.
+const EVERY: Duration = Duration::from_secs(2);
+/// How often it says the same again.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// The task; it ends with this.
+pub(crate) struct LagWatch(JoinHandle<()>);
+
+impl Drop for LagWatch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl LagWatch {
+    /// Begins to watch.
+    pub fn start(settings: Settings, identity: IdentityFile) -> Self {
+        LagWatch(tokio::spawn(async move {
+            let mut watch = Watch { settings, identity, session: None, told: None };
+            loop {
+                tokio::time::sleep(EVERY).await;
+                match watch.look().await {
+                    Ok(true) => return,
+                    Ok(false) => {}
+                    // The stream has the same trouble, and tells it.
+                    Err(error) => {
+                        tracing::debug!(source = %watch.settings.name, %error, "the slot could not be looked at");
+                        watch.session = None;
+                    }
+                }
+            }
+        }))
+    }
+}
+
+struct Watch {
+    settings: Settings,
+    identity: IdentityFile,
+    session: Option<Session>,
+    told: Option<Instant>,
+}
+
+impl Watch {
+    /// Looks once; says whether the slot was let go.
+    async fn look(&mut self) -> Result<bool, PostgresError> {
+        let (source, name, config) = (&self.settings.name, &self.settings.slot, &self.settings.config);
+        if self.session.as_ref().is_none_or(Session::is_closed) {
+            self.session = Some(self.settings.connection.session(source).await?);
+        }
+        let Some(session) = &self.session else { return Ok(false) };
+        let Some(slot) = slot::look(session, name).await? else { return Ok(false) };
+        if slot.held >= config.slot_lag_critical && config.on_slot_lag == OnSlotLag::Release {
+            let held = human(slot.held);
+            tracing::error!(
+                %source,
+                slot = %name,
+                held,
+                "the slot holds too much WAL and is dropped; the tables will be copied again"
+            );
+            // Remembered first: a slot that is gone for a reason of ours is not a slot that was lost.
+            if let Some(identity) = self.identity.read()? {
+                self.identity.write(&Identity { released: true, ..identity })?;
+            }
+            release(session, name).await?;
+            return Ok(true);
+        }
+        if slot.held >= config.slot_lag_warn && self.told.is_none_or(|told| told.elapsed() >= AGAIN) {
+            tracing::warn!(%source, slot = %name, held = human(slot.held), "the slot holds back much WAL on the server");
+            self.told = Some(Instant::now());
+        }
+        Ok(false)
+    }
+}
+
+/// Drops a slot although it may be in use: by our own stream, which stands still.
+async fn release(session: &Session, name: &str) -> Result<(), PostgresError> {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        let sql = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1 AND active";
+        session.query("ending the stream of the slot", sql, &[&name]).await?;
+        match slot::drop_slot(session, name).await {
+            Err(error) if error.kind() == ErrorKind::Retry && Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            dropped => return dropped,
+        }
+    }
+}

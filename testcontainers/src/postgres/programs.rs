@@ -1,0 +1,222 @@
+//! PostgreSQL's programs: where each version of them lies, and as whom they run. The server
+//! refuses to run as root, and so root's tests run it under another account.
+
+use std::fs::{self, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use crate::cache;
+
+/// Whom the server runs as when the test is root.
+const UNPRIVILEGED: &str = "nobody";
+/// The folder in the cache with version 18, from an npm package; it has no client programs.
+const PLACE_18: &str = "postgres-18.4";
+/// The folder in the cache with version 15, from Debian's packages, where it is not installed.
+const PLACE_15: &str = "postgres-15";
+/// Where Debian's packages put version 15, and its libraries where they are not installed.
+const DEBIAN_15: &str = "usr/lib/postgresql/15";
+const DEBIAN_LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+
+/// The versions that the tests have: the oldest and the newest that Tidegate reads from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum PostgresVersion {
+    /// Debian's.
+    V15,
+    /// What tests get that do not choose.
+    #[default]
+    V18,
+}
+
+impl PostgresVersion {
+    /// Every version.
+    pub const ALL: [PostgresVersion; 2] = [PostgresVersion::V15, PostgresVersion::V18];
+
+    /// The number before the dot.
+    pub fn major(self) -> u32 {
+        match self {
+            PostgresVersion::V15 => 15,
+            PostgresVersion::V18 => 18,
+        }
+    }
+
+    /// A command that runs one of the programs of this version, such as `psql` or
+    /// `pg_recvlogical`. Version 18 has the server's own alone; the clients of 15 talk to it too.
+    ///
+    /// # Panics
+    /// When the version is not installed or has no such program.
+    pub fn command(self, name: &str) -> Command {
+        let programs = Programs::locate(self);
+        let path = programs.path(name);
+        assert!(path.is_file(), "PostgreSQL {} has no '{name}' here: there is no {}", self.major(), path.display());
+        let mut command = Command::new(path);
+        programs.lend_libraries(&mut command);
+        command
+    }
+}
+
+/// The programs of one version.
+#[derive(Debug, Clone)]
+pub(super) struct Programs {
+    /// With `bin` in it.
+    folder: PathBuf,
+    /// What the programs need beside the system's libraries.
+    libraries: Option<PathBuf>,
+}
+
+impl Programs {
+    /// Finds them where they are installed.
+    pub(super) fn locate(version: PostgresVersion) -> Self {
+        match version {
+            PostgresVersion::V15 => {
+                // One that was unpacked into the cache finds its files by its own path.
+                let cached = cache::path(PLACE_15);
+                [(PathBuf::from("/"), None), (cached.clone(), Some(cached.join(DEBIAN_LIBRARIES)))]
+                    .into_iter()
+                    .map(|(root, libraries)| Programs { folder: root.join(DEBIAN_15), libraries })
+                    .find(|programs| programs.path("postgres").is_file())
+                    .expect("PostgreSQL 15 is not installed: apt-get install postgresql-15")
+            }
+            PostgresVersion::V18 => {
+                Programs { folder: cache::place(PLACE_18, Path::new("bin/postgres")), libraries: None }
+            }
+        }
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join("bin").join(name)
+    }
+
+    fn lend_libraries(&self, command: &mut Command) {
+        if let Some(libraries) = &self.libraries {
+            command.env("LD_LIBRARY_PATH", libraries);
+        }
+    }
+}
+
+/// Whom the server runs as.
+#[derive(Debug, Clone)]
+pub(super) enum Account {
+    /// The account of the test.
+    Own,
+    /// Another one, because the test is root.
+    Other { uid: u32, gid: u32 },
+}
+
+impl Account {
+    pub(super) fn choose() -> Self {
+        if !rustix::process::geteuid().is_root() {
+            return Account::Own;
+        }
+        let id = |option: &str| {
+            let output = Command::new("id").args([option, UNPRIVILEGED]).output().expect("'id' can be started");
+            let text = String::from_utf8_lossy(&output.stdout);
+            text.trim().parse().unwrap_or_else(|_| panic!("there is no account '{UNPRIVILEGED}'"))
+        };
+        Account::Other { uid: id("-u"), gid: id("-g") }
+    }
+
+    /// A command under this account. The process that it starts is the program itself.
+    pub(super) fn command(&self, programs: &Programs, name: &str) -> Command {
+        let program = programs.path(name);
+        let mut command = match self {
+            Account::Own => Command::new(program),
+            Account::Other { uid, gid } => {
+                let mut command = Command::new("setpriv");
+                let (uid, gid) = (uid.to_string(), gid.to_string());
+                command.args(["--reuid", &uid, "--regid", &gid, "--clear-groups", "--"]).arg(program);
+                command
+            }
+        };
+        programs.lend_libraries(&mut command);
+        command.env("LC_ALL", "C").stdin(Stdio::null());
+        command
+    }
+
+    /// Hands a file or folder over.
+    pub(super) fn give(&self, path: &Path) {
+        if let Account::Other { uid, gid } = self {
+            std::os::unix::fs::chown(path, Some(*uid), Some(*gid)).expect("root may give a file away");
+        }
+    }
+
+    /// The programs where the account can reach them. What lies in a cache folder below root's
+    /// home, which is closed to others, appears as hard links below the folder of temporary files.
+    /// These stay for the next test: a link takes no room, and making them all takes longer than
+    /// looking whether they are there.
+    pub(super) fn reachable(&self, programs: Programs) -> Programs {
+        static MIRRORED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+        let cache = cache::path("");
+        let Ok(within) = programs.folder.strip_prefix(&cache) else { return programs };
+        if matches!(self, Account::Own) {
+            return programs;
+        }
+        let mirror = std::env::temp_dir().join("tidegate-programs");
+        let place = PathBuf::from(within.components().next().expect("programs have a place of their own").as_os_str());
+        let mut mirrored = MIRRORED.lock().unwrap_or_else(PoisonError::into_inner);
+        if !mirrored.contains(&place) {
+            create_own_folder(&mirror);
+            mirror_folder(&cache.join(&place), &mirror.join(&place));
+            mirrored.push(place);
+        }
+        let moved = |path: &Path| mirror.join(path.strip_prefix(&cache).expect("it lies in the cache folder"));
+        Programs { folder: moved(&programs.folder), libraries: programs.libraries.as_deref().map(moved) }
+    }
+}
+
+/// Its name is known to everyone: what another account has put there is not run.
+fn create_own_folder(folder: &Path) {
+    create_folder(folder);
+    let found = fs::symlink_metadata(folder).expect("the folder is there");
+    assert!(
+        found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0,
+        "{} is not a folder that this account alone can write to: remove it",
+        folder.display()
+    );
+}
+
+fn create_folder(folder: &Path) {
+    match fs::create_dir(folder) {
+        Ok(()) => fs::set_permissions(folder, Permissions::from_mode(0o755)).expect("own folders can be opened"),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) => panic!("{} cannot be made: {error}", folder.display()),
+    }
+}
+
+/// Links what is not there yet. Another process may do the same at the same time.
+fn mirror_folder(from: &Path, to: &Path) {
+    create_folder(to);
+    for entry in fs::read_dir(from).expect("installed folders can be read") {
+        let entry = entry.expect("installed folders can be read");
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().expect("a file has a kind");
+        if kind.is_dir() {
+            mirror_folder(&source, &target);
+            continue;
+        }
+        let made = if kind.is_symlink() {
+            fs::read_link(&source).and_then(|link| symlink(link, &target))
+        } else {
+            fs::hard_link(&source, &target).or_else(|error| match error.kind() {
+                ErrorKind::CrossesDevices => copy_whole(&source, &target),
+                _ => Err(error),
+            })
+        };
+        match made {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            made => made.unwrap_or_else(|error| panic!("{} cannot be made: {error}", target.display())),
+        }
+    }
+}
+
+/// Copies a file so that nobody ever sees a part of it under its name.
+fn copy_whole(source: &Path, target: &Path) -> std::io::Result<()> {
+    if target.exists() {
+        return Ok(());
+    }
+    let part = target.with_added_extension(format!("part-{}", std::process::id()));
+    fs::copy(source, &part)?;
+    fs::rename(part, target)
+}
