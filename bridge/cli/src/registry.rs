@@ -41,8 +41,6 @@ pub const SINKS: &[(&str, Make<Box<dyn Sink>>)] = &[
 ];
 
 /// Types of the public interface that a later version has.
-pub const SOURCES_NOT_BUILT: &[&str] = &[];
-/// Types of the public interface that a later version has.
 pub const SINKS_NOT_BUILT: &[&str] = &["delta", "ducklake", "postgres"];
 
 #[cfg(feature = "ducklake")]

@@ -101,7 +101,7 @@ pub enum Snapshots {
 
 /// A source of table changes.
 ///
-/// The caller is one task; calls do not overlap. The order is: [`tables`](Source::tables) once at
+/// Calls do not overlap. The order is: [`tables`](Source::tables) once at
 /// the start (and after a schema change), [`snapshot`](Source::snapshot) when tables are loaded,
 /// then [`poll`](Source::poll) and [`acknowledge`](Source::acknowledge) for ever. Every call may
 /// be repeated with the same arguments and then answers the same, as long as the source still has

@@ -153,9 +153,9 @@ impl Engine {
     }
 
     /// Puts the fresh circuits and states in the place of the old ones, and the kept states where they
-    /// were taken to. New views and views with other columns are answered as [`DeltaKind::Replace`]
-    /// without batches; rebuilt views with the same columns, readers of tables that changed meanwhile and
-    /// everything downstream of them as changes.
+    /// were taken to. New views and views with other columns or another row identity are answered as
+    /// [`DeltaKind::Replace`] without batches; other rebuilt views, readers of tables that changed meanwhile
+    /// and everything downstream of them as changes.
     pub fn finish_rebuild(&mut self) -> Result<Vec<ViewDelta>, EngineError> {
         self.check()?;
         let Rebuild { program, mut fresh, tables, kept } =
@@ -246,7 +246,8 @@ impl Engine {
 /// What goes downstream when `new` takes the place of `old`.
 fn replaced(old: Option<&Node>, new: &Node) -> Result<Option<ViewDelta>, EngineError> {
     let view = new.info.name.clone();
-    let Some(old) = old.filter(|old| old.info.schema == new.info.schema) else {
+    // Under another row identity the old rows may be ones that the new one cannot tell apart.
+    let Some(old) = old.filter(|old| old.info == new.info) else {
         return Ok(Some(ViewDelta { view, kind: DeltaKind::Replace, batches: Vec::new() }));
     };
     view_delta(&new.info, &new.codec, || state::difference(old.state(), new.state()), old.state())

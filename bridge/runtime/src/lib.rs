@@ -2,10 +2,11 @@
 //! checkpoint, recover.
 //!
 //! [`Pipeline::open`] recovers and [`Pipeline::run`] goes on; [`check()`] looks at everything and
-//! writes nothing; [`resync`] brings a sink in line whatever it holds; [`read_status`] needs no
-//! process. An epoch exists from the moment its record is durable in the input log ([`log`]): it
-//! is replayed with the same boundaries and the same hash, and a sink that holds its number and
-//! its hash has it already. Loads and rebuilds exist from the moment their checkpoint is published.
+//! writes nothing, and [`findings()`] asks the sources how they are set up; [`resync`] brings a sink
+//! in line whatever it holds, [`Pipeline::resnapshot`] the views; [`read_status`] needs no process.
+//! An epoch exists from the moment its record is durable in the input log ([`log`]): it is replayed
+//! with the same boundaries and the same hash, and a sink that holds its number and its hash has it
+//! already. Loads and rebuilds exist from the moment their checkpoint is published.
 
 mod barrier;
 mod blocking;

@@ -44,6 +44,13 @@ pub struct Config {
     /// What to do then.
     #[serde(default)]
     pub on_slot_lag: OnSlotLag,
+    /// How often to write a small message into the server's WAL, so that positions move on a server where nothing else
+    /// does.
+    #[serde(default, deserialize_with = "some_duration")]
+    pub heartbeat: Option<Duration>,
+    /// Whether the slot is one that standbys keep in step (PostgreSQL 17 and newer).
+    #[serde(default)]
+    pub failover: bool,
     /// What `numeric` without precision, or with more than 38 digits, becomes.
     #[serde(default)]
     pub numeric: NumericAs,
@@ -103,6 +110,9 @@ impl Config {
         if !(1..=64).contains(&self.copy_workers) {
             return Err(refuse("`copy_workers` is a number from 1 to 64".to_owned()));
         }
+        if self.heartbeat.is_some_and(|every| every < Duration::from_millis(100)) {
+            return Err(refuse("`heartbeat` is at least \"100ms\"".to_owned()));
+        }
         if self.slot_lag_critical < self.slot_lag_warn {
             return Err(refuse("`slot_lag_critical` is not less than `slot_lag_warn`".to_owned()));
         }
@@ -148,6 +158,10 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
     scaled(&text, &units).map(Duration::from_millis).ok_or_else(|| {
         serde::de::Error::custom(format!("`{text}` is not a duration: write for example \"200ms\", \"1s\" or \"5m\""))
     })
+}
+
+fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
 }
 
 fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
@@ -203,6 +217,7 @@ mod tests {
             (r#"{"url": "postgres://u@h/d", "slot_lag_warn": "2GB", "slot_lag_critical": "1GB"}"#, "slot_lag_critical"),
             (r#"{"url": "postgres://u@h/d", "slot_lag_warn": "much"}"#, "64MiB"),
             (r#"{"url": "postgres://u@h/d", "on_slot_lost": "ignore"}"#, "resnapshot"),
+            (r#"{"url": "postgres://u@h/d", "heartbeat": "1ms"}"#, "at least"),
             (r#"{"url": "mysql://u@h/d"}"#, "postgres://"),
             (r#"{"url": "postgres://u@h/d", "tables": []}"#, "tables"),
         ] {

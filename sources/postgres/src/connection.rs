@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pgwire_replication::tls::rustls::maybe_upgrade_to_tls;
@@ -180,7 +181,7 @@ impl Connection {
             // The client's calls report how the connection ended.
             let _ = connection.await;
         });
-        Ok(Session { source: source.to_owned(), client, driver })
+        Ok(Session { source: source.to_owned(), client, given_up: AtomicBool::new(false), driver })
     }
 
     /// Opens a replication session that waits for commands before it streams.
@@ -233,10 +234,15 @@ pub(crate) struct Stream<'a> {
     pub acknowledged: Lsn,
 }
 
+/// How long the server has for an answer. One that takes longer is cut off, or asked for too much; the session is
+/// given up.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
 /// An SQL session. Its queries bind their values; its errors name the source.
 pub(crate) struct Session {
     source: String,
     pub client: Client,
+    given_up: AtomicBool,
     driver: tokio::task::JoinHandle<()>,
 }
 
@@ -247,9 +253,9 @@ impl Drop for Session {
 }
 
 impl Session {
-    /// Whether the connection is gone.
+    /// Whether the connection is gone, or did not answer.
     pub fn is_closed(&self) -> bool {
-        self.client.is_closed()
+        self.client.is_closed() || self.given_up.load(Ordering::Relaxed)
     }
 
     /// Rows of a query.
@@ -259,7 +265,7 @@ impl Session {
         sql: &str,
         values: &[&(dyn tokio_postgres::types::ToSql + Sync)],
     ) -> Result<Vec<tokio_postgres::Row>, PostgresError> {
-        self.client.query(sql, values).await.map_err(|error| error::server(&self.source, doing, &error))
+        self.answer(doing, self.client.query(sql, values)).await
     }
 
     /// The one row of a query.
@@ -269,12 +275,28 @@ impl Session {
         sql: &str,
         values: &[&(dyn tokio_postgres::types::ToSql + Sync)],
     ) -> Result<tokio_postgres::Row, PostgresError> {
-        self.client.query_one(sql, values).await.map_err(|error| error::server(&self.source, doing, &error))
+        self.answer(doing, self.client.query_one(sql, values)).await
     }
 
     /// Statements without rows.
     pub async fn execute(&self, doing: &'static str, sql: &str) -> Result<(), PostgresError> {
-        self.client.batch_execute(sql).await.map_err(|error| error::server(&self.source, doing, &error))
+        self.answer(doing, self.client.batch_execute(sql)).await
+    }
+
+    async fn answer<T>(
+        &self,
+        doing: &'static str,
+        asked: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, PostgresError> {
+        match tokio::time::timeout(ANSWER_WITHIN, asked).await {
+            Ok(answer) => answer.map_err(|error| error::server(&self.source, doing, &error)),
+            Err(_) => {
+                self.given_up.store(true, Ordering::Relaxed);
+                let message = format!("the server did not answer within {} s", ANSWER_WITHIN.as_secs());
+                let kind = ErrorKind::Retry;
+                Err(PostgresError::Server { database: self.source.clone(), doing, message, kind })
+            }
+        }
     }
 }
 

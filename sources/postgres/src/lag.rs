@@ -1,5 +1,5 @@
-//! A task beside the stream that watches how much WAL the server holds for the slot. It does so whether or not anybody
-//! polls: a pipeline that stands still is when WAL piles up.
+//! A task beside the stream that watches how much WAL the server holds for the slot, and writes the heartbeat. It does so
+//! whether or not anybody polls: a pipeline that stands still is when WAL piles up.
 
 use std::time::{Duration, Instant};
 
@@ -32,9 +32,21 @@ impl LagWatch {
     pub fn start(settings: Settings, identity: IdentityFile) -> Self {
         LagWatch(tokio::spawn(async move {
             let mut watch = Watch { settings, identity, session: None, told: None };
+            let mut looks = tokio::time::interval(EVERY);
+            let mut beats = watch.settings.config.heartbeat.map(tokio::time::interval);
+            looks.tick().await;
             loop {
-                tokio::time::sleep(EVERY).await;
-                match watch.look().await {
+                let beat = async {
+                    match &mut beats {
+                        Some(beats) => drop(beats.tick().await),
+                        None => std::future::pending().await,
+                    }
+                };
+                let done = tokio::select! {
+                    _ = looks.tick() => watch.look().await,
+                    () = beat => watch.beat().await.map(|()| false),
+                };
+                match done {
                     Ok(true) => return,
                     Ok(false) => {}
                     // The stream has the same trouble, and tells it.
@@ -56,13 +68,27 @@ struct Watch {
 }
 
 impl Watch {
+    async fn session(&mut self) -> Result<Session, PostgresError> {
+        match self.session.take().filter(|session| !session.is_closed()) {
+            Some(session) => Ok(session),
+            None => self.settings.connection.session(&self.settings.name).await,
+        }
+    }
+
+    /// Writes a message that is no part of any transaction and changes nothing.
+    async fn beat(&mut self) -> Result<(), PostgresError> {
+        let session = self.session().await?;
+        let sql = "SELECT pg_logical_emit_message(false, 'tidegate', '')";
+        session.query("writing the heartbeat", sql, &[]).await?;
+        self.session = Some(session);
+        Ok(())
+    }
+
     /// Looks once; says whether the slot was let go.
     async fn look(&mut self) -> Result<bool, PostgresError> {
+        let session = self.session().await?;
+        let session = self.session.insert(session);
         let (source, name, config) = (&self.settings.name, &self.settings.slot, &self.settings.config);
-        if self.session.as_ref().is_none_or(Session::is_closed) {
-            self.session = Some(self.settings.connection.session(source).await?);
-        }
-        let Some(session) = &self.session else { return Ok(false) };
         let Some(slot) = slot::look(session, name).await? else { return Ok(false) };
         if slot.held >= config.slot_lag_critical && config.on_slot_lag == OnSlotLag::Release {
             let held = human(slot.held);

@@ -231,3 +231,17 @@ fn left_timeline(history: &str, timeline: u32) -> Option<Lsn> {
         (fields.next()?.parse::<u32>().ok()? == timeline).then(|| fields.next()?.parse().ok())?
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timelines_are_left_where_their_history_says() {
+        let history = "1\t0/3000000\tno recovery target specified\n\n2\t0/5000110\tbefore 2026-01-01\n";
+        assert_eq!(left_timeline(history, 1), Some(Lsn(0x300_0000)));
+        assert_eq!(left_timeline(history, 2), Some(Lsn(0x500_0110)));
+        assert_eq!(left_timeline(history, 3), None);
+        assert_eq!(left_timeline("1\tnonsense", 1), None);
+    }
+}

@@ -10,10 +10,12 @@ use crate::error::PostgresError;
 use crate::follower::Taken;
 use crate::opening::Opened;
 use crate::pgoutput::{Relation, RelationColumn};
+use crate::slot;
 use crate::source::PostgresSource;
 
-/// How long a poll waits for what the server is known to have.
-const SENT_WITHIN: Duration = Duration::from_secs(30);
+/// How long a poll waits in silence for what the server is known to have, before it looks whether the server is there.
+/// A large transaction takes the server its time before it sends anything of it.
+const SILENCE: Duration = Duration::from_secs(10);
 /// How often the catalog is looked at for changes that the stream does not tell: partitions that come
 /// and go, tables that are made anew, the publication.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -39,7 +41,6 @@ impl PostgresSource {
                 Opened::Changed(reason) => return Ok(Polled::SchemaChanged { at: Position::Lsn(from), reason }),
             }
         }
-        let deadline = tokio::time::Instant::now() + SENT_WITHIN;
         let mut target = until;
         loop {
             let policy = self.policy();
@@ -85,11 +86,18 @@ impl PostgresSource {
                 return self.nothing(schemas, from, until.map_or(reached, |until| reached.min(until))).await;
             }
             let Some(stream) = &self.stream else { return Ok(Polled::Idle) };
-            if tokio::time::timeout_at(deadline, stream.follower.news()).await.is_err() {
+            if tokio::time::timeout(SILENCE, stream.follower.news()).await.is_err() && !self.is_streaming().await {
                 self.stream = None;
                 return Err(PostgresError::Behind { database: self.id.name.clone(), target, reached });
             }
         }
+    }
+
+    /// Whether the server answers, and has somebody at work on the slot.
+    async fn is_streaming(&mut self) -> bool {
+        let name = self.settings.slot.clone();
+        let looked = async { slot::look(self.session().await?, &name).await };
+        matches!(looked.await, Ok(Some(slot)) if slot.active_pid.is_some())
     }
 
     /// Nothing has happened to the tables between `from` and `reached`.

@@ -13,6 +13,9 @@ const DOING: &str = "looking at the server's settings";
 /// The oldest server whose catalog this program reads.
 const VERSION_MIN: i32 = 150_000;
 
+/// The first one with slots that standbys keep in step.
+const FAILOVER_VERSION: i32 = 170_000;
+
 /// Everything that was looked at.
 pub(crate) struct Setup<'a> {
     pub session: &'a Session,
@@ -50,6 +53,10 @@ impl Setup<'_> {
             return Ok(());
         }
         findings.good(format!("the server is PostgreSQL {name}"));
+        if self.settings.config.failover && version < FAILOVER_VERSION {
+            let fact = format!("`failover` is set, and PostgreSQL {name} has no slots that standbys keep in step");
+            findings.fault(fact, "remove `failover`, or upgrade the server to version 17");
+        }
         match row.get(2) {
             "logical" => findings.good("wal_level is logical"),
             level => findings.fault(
@@ -193,6 +200,15 @@ impl Setup<'_> {
                 findings.warning(format!("replication slot {name} is lost ({why}); the tables will be copied again"))
             }
             None => findings.good(format!("replication slot {name} holds {} of WAL", human(slot.held))),
+        }
+        if config.failover && !slot.failover {
+            findings.warning(format!("replication slot {name} was made without `failover`: standbys do not keep it"));
+        }
+        if slot.safe.is_some_and(|safe| safe < config.slot_lag_warn / 4) {
+            let left = human(slot.safe.unwrap_or(0));
+            findings.warning(format!(
+                "{left} of WAL can be written before the server takes what replication slot {name} needs"
+            ));
         }
         if slot.held >= config.slot_lag_warn {
             findings.warning(format!("replication slot {name} holds {} of WAL on the server's disk", human(slot.held)));

@@ -26,15 +26,20 @@ pub(crate) struct Slot {
     pub held: u64,
     /// Why it cannot be read any more.
     pub lost: Option<String>,
+    /// Bytes that may still be written before the server removes WAL that the slot needs; `None` without
+    /// such a limit.
+    pub safe: Option<u64>,
+    /// Whether standbys keep it in step.
+    pub failover: bool,
 }
 
 /// Looks at a slot; `None` when there is none of the name.
 pub(crate) async fn look(session: &Session, name: &str) -> Result<Option<Slot>, PostgresError> {
-    // invalidation_reason came with PostgreSQL 17, conflicting with 16.
+    // invalidation_reason and failover came with PostgreSQL 17.
     let sql = "SELECT plugin::text, database::text, active_pid, coalesce(confirmed_flush_lsn, '0/0')::text, \
                greatest(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
                ELSE pg_current_wal_lsn() END, restart_lsn), 0)::int8, wal_status::text, \
-               to_jsonb(s)->>'invalidation_reason' FROM pg_replication_slots s WHERE slot_name = $1";
+               to_jsonb(s)->>'invalidation_reason', safe_wal_size, coalesce((to_jsonb(s)->>'failover')::bool, false) FROM pg_replication_slots s WHERE slot_name = $1";
     let Some(row) = session.query(DOING, sql, &[&name]).await?.pop() else { return Ok(None) };
     let reason: Option<String> = row.get(6);
     let status: Option<&str> = row.get(5);
@@ -50,6 +55,8 @@ pub(crate) async fn look(session: &Session, name: &str) -> Result<Option<Slot>, 
         confirmed: row.get::<_, &str>(3).parse().unwrap_or(Lsn(0)),
         held: u64::try_from(row.get::<_, Option<i64>>(4).unwrap_or(0)).unwrap_or(0),
         lost,
+        safe: row.get::<_, Option<i64>>(7).map(|safe| u64::try_from(safe).unwrap_or(0)),
+        failover: row.get(8),
     }))
 }
 
@@ -92,8 +99,9 @@ pub(crate) async fn create(
     let stream = Stream { slot: &name, publication: &settings.publication, start: Lsn(0), acknowledged: Lsn(0) };
     let mut client = settings.connection.replication(&settings.name, stream).await?;
     let temporary = if lifetime == Lifetime::Temporary { " TEMPORARY" } else { "" };
+    let failover = if lifetime == Lifetime::Permanent && settings.config.failover { ", FAILOVER" } else { "" };
     // The name is nothing but letters, digits and underscores.
-    let sql = format!("CREATE_REPLICATION_SLOT {name}{temporary} LOGICAL pgoutput (SNAPSHOT 'export')");
+    let sql = format!("CREATE_REPLICATION_SLOT {name}{temporary} LOGICAL pgoutput (SNAPSHOT 'export'{failover})");
     let doing = "creating a replication slot";
     let rows = match tokio::time::timeout(READY_WITHIN, client.simple_query(&sql)).await {
         Ok(rows) => rows.map_err(|error| replication(&settings.name, doing, &error))?,

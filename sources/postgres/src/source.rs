@@ -115,6 +115,7 @@ impl PostgresSource {
         Ok((self.session.as_ref().ok_or_else(gone)?, self.system.as_deref().ok_or_else(gone)?))
     }
 
+    /// The end of the server's WAL.
     pub(crate) async fn now(&mut self) -> Result<Lsn, PostgresError> {
         let sql = "SELECT pg_current_wal_flush_lsn()::text";
         let row = self.session().await?.query_one("asking for the end of the WAL", sql, &[]).await?;

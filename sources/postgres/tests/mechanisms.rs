@@ -513,3 +513,42 @@ fn restarts_of_the_server_are_passed() {
         });
     }
 }
+
+/// 9. A heartbeat moves positions on a server where nothing else writes.
+#[test]
+fn a_heartbeat_moves_the_position() {
+    on_both(async |server| {
+        let database = Database::new(server, "CREATE TABLE t (id int PRIMARY KEY)").with("heartbeat", "100ms");
+        let mut follow = Follow::begin(database.connect(), &["t"]).await;
+        let started = std::time::Instant::now();
+        let first = follow.at;
+        let mut moved = 0;
+        while moved < 3 {
+            assert!(started.elapsed() < Duration::from_secs(20), "{first:?}, {:?}", follow.at);
+            let before = follow.at;
+            assert!(matches!(ok(follow.step().await), End::Here));
+            moved += u32::from(follow.at != before);
+        }
+        assert_eq!(follow.rows(0).len(), 0);
+    });
+}
+
+/// 11. A slot that standbys keep in step, where the server has such.
+#[test]
+fn failover_slots_are_made_where_there_are_any() {
+    on_both(async |server| {
+        let database = Database::new(server.clone(), "CREATE TABLE t (id int PRIMARY KEY)").with("failover", true);
+        let mut source = database.connect();
+        let tables = ok(source.tables(&[public("t")], None).await);
+        let findings = ok(source.check(&tables).await);
+        let refused = findings.iter().any(|finding| finding.fact.contains("`failover` is set"));
+        assert_eq!(refused, server.version() == PostgresVersion::V15, "{findings:?}");
+        if refused {
+            return;
+        }
+        let mut follow = Follow::begin(source, &["t"]).await;
+        let sql = format!("SELECT failover FROM pg_replication_slots WHERE slot_name = '{}'", database.slot());
+        assert_eq!(server.value(&database.name, &sql), "t");
+        follow.check("with a failover slot").await;
+    });
+}

@@ -173,7 +173,7 @@ fn connector<T>(
 
 fn source(document: &Document, around: &Surroundings<'_>, mut section: Section<'_>) -> Option<SourceSlot> {
     check_name(document, section.offset(), "source", around.name);
-    let (_, make) = connector(document, &mut section, registry::SOURCES, registry::SOURCES_NOT_BUILT)?;
+    let (_, make) = connector(document, &mut section, registry::SOURCES, &[])?;
     make(around, section)
 }
 

@@ -96,7 +96,7 @@ fn unknown_keys_are_named_with_a_near_match() {
 #[test]
 fn what_is_not_built_yet_says_so() {
     for (from, to, expected) in [
-        ("type = \"ducklake\"", "type = \"postgres\"", "the type `postgres` is not built yet; known here: ducklake"),
+        ("type = \"ducklake\"", "type = \"mysql\"", "the type `mysql` is not known; known here: ducklake, postgres"),
         ("type = \"duckdb\"", "type = \"delta\"", "the type `delta` is not built yet; known here: parquet, duckdb"),
         ("key = [\"id\"]", "mode = \"full\"", "mode `full` is not built yet"),
         ("key = [\"id\"]", "temporal = true", "`temporal` is not built yet: remove it from [views.big]"),

@@ -148,6 +148,20 @@ fn readers_of_a_table_without_a_fitting_state_are_rebuilt() {
 }
 
 #[test]
+fn another_row_identity_replaces_the_view() {
+    let (mut harness, orders, _) = loaded();
+    harness.redeclare(TableSchema { identity: RowIdentity::WholeRow, integral: Integral::Engine, ..orders.clone() });
+    let row = rows::inserted(&orders.columns, "(1, 1, 1, 1, 'a'), (1, 1, 1, 1, 'a'), (1, 2, 2, 1, 'b')");
+    let event = vec![(orders.name.clone(), row)];
+    let (wanted, deltas) = harness.rebuild_after(event, RebuildScope::Changed, "without a key");
+    assert_eq!(wanted, [orders.name.clone()]);
+    assert_eq!((deltas[0].view.as_str(), deltas[0].kind), ("amounts", DeltaKind::Replace));
+    harness.redeclare(orders.clone());
+    let deltas = harness.rebuild(RebuildScope::Changed, "with a key");
+    assert_eq!((deltas[0].view.as_str(), deltas[0].kind), ("amounts", DeltaKind::Replace));
+}
+
+#[test]
 fn a_table_that_changes_hands_has_its_state_made_and_dropped() {
     let [orders, customers] = tables(None);
     let mut harness = Harness::new(&[orders.clone(), customers], VIEWS, 1);
