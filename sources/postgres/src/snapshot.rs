@@ -59,10 +59,10 @@ impl Copy {
         self.exported.position
     }
 
-    /// Rows to come, as far as the server knows.
-    pub fn rows_estimate(&self) -> u64 {
+    /// Rows to come; `None` before the server has counted any.
+    pub fn rows_estimate(&self) -> Option<u64> {
         let rows: f64 = self.tables.iter().flat_map(|table| &table.leaves).map(|leaf| leaf.rows_estimate).sum();
-        rows as u64
+        (rows > 0.0).then_some(rows as u64)
     }
 
     /// Starts copying. The stream ends after the last range.

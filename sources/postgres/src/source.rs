@@ -188,7 +188,7 @@ impl Source for PostgresSource {
         Ok(Snapshot {
             position: Position::Lsn(copy.position()),
             commit_time: None,
-            rows_estimate: Some(copy.rows_estimate()),
+            rows_estimate: copy.rows_estimate(),
             events: copy.start(),
         })
     }

@@ -4,7 +4,7 @@
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion_expr::LogicalPlan;
 use serde_json::{Value, json};
-use tidegate_core::RowIdentity;
+use tidegate_core::{Integral, RowIdentity};
 
 use crate::identity::identity;
 use crate::names::Relation;
@@ -67,9 +67,12 @@ fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {
     let none = || "none".to_owned();
     match plan {
         LogicalPlan::TableScan(scan) => {
-            let name = Relation::of(scan.source.as_ref()).map_or(scan.table_name.to_string(), |r| r.input.to_string());
+            let relation = Relation::of(scan.source.as_ref());
+            let name = relation.map_or(scan.table_name.to_string(), |relation| relation.input.to_string());
+            let is_kept = relation.is_some_and(|relation| relation.integral == Integral::Engine);
+            let state = if is_kept { "the table's rows, once for all views".to_owned() } else { none() };
             let columns: Vec<String> = scan.projected_schema.fields().iter().map(|f| f.name().clone()).collect();
-            ("Scan", format!("{name} ({})", columns.join(", ")), none())
+            ("Scan", format!("{name} ({})", columns.join(", ")), state)
         }
         LogicalPlan::Projection(node) => {
             let named = node.expr.iter().zip(node.schema.fields()).map(|(expr, field)| {

@@ -11,7 +11,7 @@ use datafusion_expr::{TableSource, TableType};
 use datafusion_sql::sqlparser::tokenizer::Span;
 use serde::{Deserialize, Serialize};
 use tidegate_core::near::near_matches;
-use tidegate_core::{RowIdentity, TableName, TableSchema, ViewInfo, ViewName};
+use tidegate_core::{Integral, RowIdentity, TableName, TableSchema, ViewInfo, ViewName};
 
 use crate::error::Refusal;
 
@@ -47,6 +47,8 @@ pub struct Relation {
     pub identity: RowIdentity,
     /// Which table this is, whatever its name; 0 for views.
     pub incarnation: u64,
+    /// Who can say what the table holds; the source for views.
+    pub integral: Integral,
     lowered: SchemaRef,
 }
 
@@ -54,7 +56,7 @@ impl Relation {
     fn new(input: Input, declared: SchemaRef, identity: RowIdentity, incarnation: u64) -> Self {
         let lower = |f: &Arc<Field>| f.as_ref().clone().with_name(f.name().to_ascii_lowercase());
         let lowered = Arc::new(Schema::new(declared.fields().iter().map(lower).collect::<Vec<_>>()));
-        Relation { input, declared, identity, incarnation, lowered }
+        Relation { input, declared, identity, incarnation, integral: Integral::Source, lowered }
     }
 
     /// The relation behind a scan of a plan made by this crate.
@@ -115,7 +117,8 @@ impl Names {
     pub fn new(tables: &[TableSchema]) -> Self {
         let relation = |t: &TableSchema| {
             let input = Input::Table(t.name.clone());
-            Arc::new(Relation::new(input, Arc::clone(&t.columns), t.identity.clone(), t.incarnation))
+            let relation = Relation::new(input, Arc::clone(&t.columns), t.identity.clone(), t.incarnation);
+            Arc::new(Relation { integral: t.integral, ..relation })
         };
         Names { relations: tables.iter().map(relation).collect() }
     }

@@ -154,7 +154,7 @@ fn another_row_identity_replaces_the_view() {
     let row = rows::inserted(&orders.columns, "(1, 1, 1, 1, 'a'), (1, 1, 1, 1, 'a'), (1, 2, 2, 1, 'b')");
     let event = vec![(orders.name.clone(), row)];
     let (wanted, deltas) = harness.rebuild_after(event, RebuildScope::Changed, "without a key");
-    assert_eq!(wanted, [orders.name.clone()]);
+    assert_eq!(wanted, std::slice::from_ref(&orders.name));
     assert_eq!((deltas[0].view.as_str(), deltas[0].kind), ("amounts", DeltaKind::Replace));
     harness.redeclare(orders.clone());
     let deltas = harness.rebuild(RebuildScope::Changed, "with a key");
