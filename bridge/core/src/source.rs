@@ -154,6 +154,11 @@ pub trait Source: Send {
     ) -> Result<Polled, ConnectorError>;
 
     /// Tells the source that everything up to `position` is durable here and may be forgotten
-    /// there. Never called with more than that.
+    /// there. Never called with more than that. It need not wait until a server has taken note.
     async fn acknowledge(&mut self, position: &Position) -> Result<(), ConnectorError>;
+
+    /// A run ends: returns when what was acknowledged has reached the server. Polling may go on afterwards.
+    async fn settle(&mut self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
 }

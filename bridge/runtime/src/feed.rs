@@ -58,6 +58,8 @@ pub(crate) struct Answer {
     /// The position that was asked about.
     pub from: Position,
     pub polled: Result<Polled, ConnectorError>,
+    /// What to do if its changes are gone; that may depend on why.
+    on_expired: OnExpired,
     /// How long that took.
     pub took: Duration,
 }
@@ -126,8 +128,9 @@ impl Feed {
         let source = Arc::clone(&self.source);
         let call = Call::new(async move {
             let started = Instant::now();
-            let polled = source.lock().await.poll(&tables, &from, until.as_ref(), rows_max).await;
-            Answer { from, polled, took: started.elapsed() }
+            let mut source = source.lock().await;
+            let polled = source.poll(&tables, &from, until.as_ref(), rows_max).await;
+            Answer { from, polled, on_expired: source.on_expired(), took: started.elapsed() }
         });
         self.asking = Some(Asking::UnderWay(call));
     }
@@ -158,7 +161,10 @@ impl Feed {
     /// The answer, if it is there.
     pub fn take_answer(&mut self) -> Option<Answer> {
         match self.asking.take()? {
-            Asking::Answered(answer) => Some(answer),
+            Asking::Answered(answer) => {
+                self.on_expired = answer.on_expired;
+                Some(answer)
+            }
             under_way => {
                 self.asking = Some(under_way);
                 None
@@ -224,6 +230,20 @@ impl Feed {
                 let head = async { source.lock().await.head().await };
                 tokio::time::timeout(PATIENCE, head).await.ok()?.ok()
             }));
+        }
+    }
+
+    /// The run ends: what the source was told is to reach its server. One that does not manage in time is told again by
+    /// the next run.
+    pub async fn settle(&mut self) {
+        self.cancel().await;
+        let settled = async { self.source.lock().await.settle().await };
+        match tokio::time::timeout(PATIENCE * 3, settled).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(source = %self.id, error = %crate::error::chain(&error), "the source has not settled");
+            }
+            Err(_) => tracing::debug!(source = %self.id, "the source has not settled in time"),
         }
     }
 

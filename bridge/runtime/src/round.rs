@@ -190,7 +190,7 @@ impl Pipeline {
         staging: &mut Staging,
         commit_times: &mut BTreeMap<SourceId, Micros>,
     ) -> Result<Found, PollError> {
-        let Answer { from, polled, took } = answer;
+        let Answer { from, polled, took, .. } = answer;
         self.summary.phases_ms.read += took;
         let started = Instant::now();
         let mut logging = Duration::ZERO;

@@ -246,6 +246,9 @@ impl Pipeline {
         }
         self.save_progress().await?;
         self.trim_log().await?;
+        for feed in &mut self.feeds {
+            feed.settle().await;
+        }
         let behind: Vec<SinkBehind> = self
             .drivers
             .iter_mut()

@@ -199,7 +199,7 @@ impl Connection {
         .with_tls(self.tls.clone())
         .with_options(format!("{OPTIONS} -c {MONEY_SETTING}"))
         .with_application_name(&self.application_name)
-        .with_status_interval(Duration::from_millis(500))
+        .with_status_interval(Duration::from_millis(100))
         .with_wakeup_interval(Duration::from_secs(5))
         .with_start_lsn(pgwire_replication::Lsn::from_u64(stream.start.0));
         // What is durable is told by acknowledgement alone, never by where the stream starts.

@@ -68,7 +68,8 @@ impl Durable {
         }
     }
 
-    fn get(&self) -> Lsn {
+    /// As far as it was raised.
+    pub fn get(&self) -> Lsn {
         Lsn(self.lsn.load(Ordering::Acquire))
     }
 }
@@ -159,6 +160,11 @@ impl Follower {
         }
         let name = "the task that reads the stream";
         Some(state.ended.take().unwrap_or(PostgresError::Abandoned { database: String::new(), what: name }))
+    }
+
+    /// Whether the stream has ended.
+    pub fn has_ended(&self) -> bool {
+        self.task.is_finished()
     }
 
     /// Whether something waits in the queue.

@@ -209,4 +209,16 @@ impl Source for PostgresSource {
         self.durable.raise(lsn_of(position, &self.id.name)?);
         Ok(())
     }
+
+    async fn settle(&mut self) -> Result<(), ConnectorError> {
+        let (durable, slot) = (self.durable.get(), self.settings.slot.clone());
+        while self.stream.as_ref().is_some_and(|stream| !stream.follower.has_ended()) {
+            let found = slot::look(self.session().await?, &slot).await?;
+            if found.is_none_or(|slot| slot.confirmed >= durable) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
 }
