@@ -1,7 +1,7 @@
 //! `cargo xtask runtime`: what a built program needs beside itself where there is no checkout and no cache
 //! folder, as in a container image.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -38,16 +38,12 @@ fn is_needed(package: &Package) -> bool {
     place.starts_with(LIBRARY) || (place.starts_with(EXTENSIONS) && !place.ends_with(NOT_NEEDED))
 }
 
-/// Copies a file under its name, and with its time: cargo builds anew what depends on a newer one.
+/// Copies a file under its name.
 fn copy(file: &Path, folder: &Path) -> Result<()> {
-    let name = file.file_name().context("a package's file has a name")?;
-    let target = folder.join(name);
-    let made = || {
-        fs::create_dir_all(folder)?;
-        fs::copy(file, &target)?;
-        File::options().append(true).open(&target)?.set_modified(fs::metadata(file)?.modified()?)
-    };
-    made().with_context(|| format!("{} cannot be made", target.display()))
+    let target = folder.join(file.file_name().context("a package's file has a name")?);
+    let copied = fs::create_dir_all(folder).and_then(|()| fs::copy(file, &target));
+    copied.with_context(|| format!("{} cannot be made", target.display()))?;
+    Ok(())
 }
 
 #[cfg(test)]
