@@ -19,55 +19,58 @@ pub(super) struct Place<'a> {
     pub checkpoint: Option<Uuid>,
 }
 
-/// An integral of batches `B` that come in through `I`.
-pub(super) struct Arrangement<B: IndexedZSet, I> {
+/// An integral `C` of what comes in through `I`. (The bounds are on the methods: rustdoc of Rust 1.95 does not
+/// survive them here.)
+pub(super) struct Arrangement<C, I> {
     /// Takes what the next transaction adds.
     pub input: I,
     /// The integral after the last transaction.
-    pub content: SpineSnapshot<B>,
+    pub content: C,
     table: TableName,
     dbsp: DBSPHandle,
-    output: OutputHandle<SpineSnapshot<B>>,
+    output: OutputHandle<C>,
+    read: fn(&OutputHandle<C>) -> C,
     /// The newest checkpoint, if nothing happened since.
     clean_checkpoint: Option<Uuid>,
 }
 
-impl<B: IndexedZSet + Send, I: Send + 'static> Arrangement<B, I> {
-    /// Starts the circuit; `input` makes its input stream.
-    pub fn open(
-        table: &TableName,
-        place: &Place<'_>,
-        input: fn(&RootCircuit) -> (Stream<RootCircuit, B>, I),
-    ) -> Result<Self, EngineError> {
-        let failed = |source| circuit_failed(table, "opening its state", source);
-        let config = config(place.path, place.options, place.checkpoint);
-        let config = config.map_err(|error| failed(dbsp::Error::Storage(error)))?;
-        let (dbsp, (input, output)) = Runtime::init_circuit(config, move |circuit: &mut RootCircuit| {
-            let (rows, input) = input(circuit);
-            let state = rows
-                .set_persistent_id(Some("rows"))
-                .shard()
-                .set_persistent_id(Some("rows.shard"))
-                .accumulate_integrate_trace()
-                .set_persistent_id(Some("rows.state"))
-                .apply(|state| state.ro_snapshot())
-                .set_persistent_id(Some("rows.snapshot"));
-            Ok((input, state.output_persistent(Some("rows.snapshot.out"))))
-        })
-        .map_err(failed)?;
-        let (table, content) = (table.clone(), output.concat());
-        let mut arrangement = Arrangement { input, content, table, dbsp, output, clean_checkpoint: None };
-        // A transaction without input makes the integral visible.
-        arrangement.transaction()?;
-        arrangement.clean_checkpoint = place.checkpoint;
-        Ok(arrangement)
-    }
+/// Starts the circuit; `input` makes its input stream.
+pub(super) fn open<B: IndexedZSet + Send, I: Send + 'static>(
+    table: &TableName,
+    place: &Place<'_>,
+    input: fn(&RootCircuit) -> (Stream<RootCircuit, B>, I),
+) -> Result<Arrangement<SpineSnapshot<B>, I>, EngineError> {
+    let failed = |source| circuit_failed(table, "opening its state", source);
+    let config = config(place.path, place.options, place.checkpoint);
+    let config = config.map_err(|error| failed(dbsp::Error::Storage(error)))?;
+    let (dbsp, (input, output)) = Runtime::init_circuit(config, move |circuit: &mut RootCircuit| {
+        let (rows, input) = input(circuit);
+        let state = rows
+            .set_persistent_id(Some("rows"))
+            .shard()
+            .set_persistent_id(Some("rows.shard"))
+            .accumulate_integrate_trace()
+            .set_persistent_id(Some("rows.state"))
+            .apply(|state| state.ro_snapshot())
+            .set_persistent_id(Some("rows.snapshot"));
+        Ok((input, state.output_persistent(Some("rows.snapshot.out"))))
+    })
+    .map_err(failed)?;
+    let read: fn(&OutputHandle<SpineSnapshot<B>>) -> SpineSnapshot<B> = |output| output.concat();
+    let (table, content) = (table.clone(), read(&output));
+    let mut arrangement = Arrangement { input, content, table, dbsp, output, read, clean_checkpoint: None };
+    // A transaction without input makes the integral visible.
+    arrangement.transaction()?;
+    arrangement.clean_checkpoint = place.checkpoint;
+    Ok(arrangement)
+}
 
+impl<C, I> Arrangement<C, I> {
     /// Adds what went into the input.
     pub fn transaction(&mut self) -> Result<(), EngineError> {
         self.dbsp.transaction().map_err(|error| circuit_failed(&self.table, "stepping", error))?;
         self.clean_checkpoint = None;
-        self.content = self.output.concat();
+        self.content = (self.read)(&self.output);
         Ok(())
     }
 

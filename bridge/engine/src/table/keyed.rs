@@ -13,7 +13,7 @@ use dbsp::{IndexedZSetHandle, OrdIndexedZSet};
 use tidegate_core::{KeyedChanges, KeyedOp, TableName, TableSchema, ZSet};
 use tidegate_engine_row::{KeyMode, Row, RowCodec};
 
-use super::arrangement::{Arrangement, Place};
+use super::arrangement::{self, Arrangement, Place};
 use super::patch::upserted;
 use super::{CHUNK_ROWS, Format, Part, Take, in_parts, part_rows};
 use crate::EngineError;
@@ -29,7 +29,7 @@ struct Change {
 
 /// A table with a key.
 pub(super) struct KeyedTable {
-    pub state: Arrangement<OrdIndexedZSet<Row, Row>, IndexedZSetHandle<Row, Row>>,
+    pub state: Arrangement<Content, IndexedZSetHandle<Row, Row>>,
     table: TableName,
     format: Format,
     key_columns: Vec<usize>,
@@ -41,7 +41,7 @@ impl KeyedTable {
     pub fn open(schema: &TableSchema, key_columns: Vec<usize>, place: &Place<'_>) -> Result<Self, EngineError> {
         let fields: Vec<_> = key_columns.iter().map(|column| Arc::clone(&schema.columns.fields()[*column])).collect();
         Ok(KeyedTable {
-            state: Arrangement::open(&schema.name, place, |circuit| circuit.add_input_indexed_zset())?,
+            state: arrangement::open(&schema.name, place, |circuit| circuit.add_input_indexed_zset())?,
             table: schema.name.clone(),
             format: Format::of(schema)?,
             key_columns,

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use dbsp::trace::BatchReader;
+use dbsp::typed_batch::SpineSnapshot;
 use dbsp::utils::Tup2;
 use dbsp::{OrdZSet, ZSetHandle};
 use tidegate_core::{TableName, TableSchema, ZSet};
 use tidegate_engine_row::Row;
 
-use super::arrangement::{Arrangement, Place};
+use super::arrangement::{self, Arrangement, Place};
 use super::{CHUNK_ROWS, Format, Part, Take, in_parts, part_rows};
 use crate::EngineError;
 use crate::circuit::encode;
@@ -16,7 +17,7 @@ use crate::state::{self, Weighted};
 
 /// A table without a key.
 pub(super) struct WholeTable {
-    pub state: Arrangement<OrdZSet<Row>, ZSetHandle<Row>>,
+    pub state: Arrangement<SpineSnapshot<OrdZSet<Row>>, ZSetHandle<Row>>,
     table: TableName,
     format: Format,
     changes: HashMap<Row, i64>,
@@ -25,7 +26,7 @@ pub(super) struct WholeTable {
 impl WholeTable {
     pub fn open(schema: &TableSchema, place: &Place<'_>) -> Result<Self, EngineError> {
         Ok(WholeTable {
-            state: Arrangement::open(&schema.name, place, |circuit| circuit.add_input_zset())?,
+            state: arrangement::open(&schema.name, place, |circuit| circuit.add_input_zset())?,
             table: schema.name.clone(),
             format: Format::of(schema)?,
             changes: HashMap::new(),
