@@ -15,6 +15,8 @@ const LINE_ROWS: u64 = 1_000_000;
 pub struct Display {
     bar: Mutex<Option<ProgressBar>>,
     loaded: AtomicU64,
+    /// Rows that the sources have announced.
+    expected: AtomicU64,
 }
 
 impl Display {
@@ -23,22 +25,31 @@ impl Display {
         act(&mut self.bar.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     }
 
+    /// Without an estimate a load begins; with one a further source says how many rows it has.
     fn load_started(&self, rows_estimate: Option<u64>) {
-        self.loaded.store(0, Ordering::Relaxed);
+        let (loaded, expected) = match rows_estimate {
+            None => {
+                self.loaded.store(0, Ordering::Relaxed);
+                self.expected.store(0, Ordering::Relaxed);
+                (0, 0)
+            }
+            Some(rows) => {
+                (self.loaded.load(Ordering::Relaxed), self.expected.fetch_add(rows, Ordering::Relaxed) + rows)
+            }
+        };
         if !std::io::stderr().is_terminal() {
-            // How much there is to load is told once the sources have said it.
             if let Some(rows) = rows_estimate {
                 tracing::info!(rows_estimate = rows, "loading");
             }
             return;
         }
-        let bar = match rows_estimate {
-            Some(rows) => {
+        let bar = match expected {
+            0 => ProgressBar::no_length().with_style(style("{spinner} {human_pos} rows, {rate}")),
+            rows => {
                 ProgressBar::new(rows).with_style(style("{bar:40} {human_pos}/{human_len} rows, {rate}, {eta} to go"))
             }
-            None => ProgressBar::no_length().with_style(style("{spinner} {human_pos} rows, {rate}")),
         };
-        self.with_bar(|shown| *shown = Some(bar));
+        self.with_bar(|shown| *shown = Some(bar.with_position(loaded)));
     }
 
     fn rows_loaded(&self, rows: u64) {
