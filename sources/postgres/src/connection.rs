@@ -202,6 +202,8 @@ impl Connection {
         .with_status_interval(Duration::from_millis(100))
         .with_wakeup_interval(Duration::from_secs(5))
         .with_start_lsn(pgwire_replication::Lsn::from_u64(stream.start.0));
+        // Events between the client and us are counted, not weighed: few enough that large rows do not add up.
+        config.buffer_events = 512;
         // What is durable is told by acknowledgement alone, never by where the stream starts.
         config.ack_lsn = Some(pgwire_replication::Lsn::from_u64(stream.acknowledged.0));
         let opened = async {

@@ -31,18 +31,17 @@ impl PostgresSource {
         }
         let lifetime = if found.is_none() || is_lost { Lifetime::Permanent } else { Lifetime::Temporary };
         let exported = slot::create(self.session().await?, &settings, lifetime).await?;
-        self.remember(publication.as_ref(), &tables).await?;
+        self.remember(exported.timeline, publication.as_ref(), &tables)?;
         Ok(Copy { policy: self.policy(), settings, tables, exported, _locks: locks })
     }
 
     /// Writes down which server the tables were copied from, before anything is read from it.
-    pub(crate) async fn remember(
-        &mut self,
+    fn remember(
+        &self,
+        timeline: u32,
         publication: Option<&Publication>,
         tables: &[Table],
     ) -> Result<(), PostgresError> {
-        let sql = "SELECT timeline_id::int8 FROM pg_control_checkpoint()";
-        let timeline: i64 = self.session().await?.query_one("asking for the timeline", sql, &[]).await?.get(0);
         let system = self.opened()?.1.to_owned();
         let mut known = match self.identity.read()? {
             Some(identity) if identity.system == system => identity.memberships,
@@ -51,7 +50,7 @@ impl PostgresSource {
         known.extend(memberships(tables));
         self.identity.write(&Identity {
             system,
-            timeline: u32::try_from(timeline).unwrap_or(1),
+            timeline,
             publication: publication.map_or(0, |publication| publication.oid),
             memberships: known,
             released: false,

@@ -81,6 +81,8 @@ pub(crate) struct Exported {
     pub snapshot: String,
     /// Transactions whose commit begins before this are in the snapshot, all others are streamed.
     pub position: Lsn,
+    /// The server's timeline.
+    pub timeline: u32,
     /// The exporting session; the snapshot ends with its next command.
     pub _session: ReplicationClient,
 }
@@ -98,6 +100,8 @@ pub(crate) async fn create(
     };
     let stream = Stream { slot: &name, publication: &settings.publication, start: Lsn(0), acknowledged: Lsn(0) };
     let mut client = settings.connection.replication(&settings.name, stream).await?;
+    let server = client.identify_system().await;
+    let timeline = server.map_err(|error| replication(&settings.name, "identifying the server", &error))?.timeline;
     let temporary = if lifetime == Lifetime::Temporary { " TEMPORARY" } else { "" };
     let failover = if lifetime == Lifetime::Permanent && settings.config.failover { ", FAILOVER" } else { "" };
     // The name is nothing but letters, digits and underscores.
@@ -113,7 +117,7 @@ pub(crate) async fn create(
     };
     let position = field(1).and_then(|text| text.parse().ok());
     match (position, field(2)) {
-        (Some(position), Some(snapshot)) => Ok(Exported { snapshot, position, _session: client }),
+        (Some(position), Some(snapshot)) => Ok(Exported { snapshot, position, timeline, _session: client }),
         _ => Err(PostgresError::Stream {
             database: settings.name.clone(),
             table: "of the new slot".to_owned(),
