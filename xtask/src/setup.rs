@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::cache;
 use crate::debian;
-use crate::packages::{DUCKDB, PACKAGES, Package, Registry, S3_SERVER};
+use crate::packages::{DUCKDB, PACKAGES, PYTHON_SETS, Package, PythonSet, Registry};
 use crate::process::{checkout, child};
 
 /// Brings the cache folder and the checkout into the state that the build needs.
@@ -21,15 +21,15 @@ pub fn run() -> Result<()> {
     );
     let cache = cache::folder()?;
     let missing: Vec<&Package> = PACKAGES.iter().filter(|package| !cache.join(package.place).exists()).collect();
-    let s3_is_missing = !cache.join(S3_SERVER.place).exists();
-    check_programs(&missing, s3_is_missing, provide_postgres(&cache))?;
+    let python: Vec<&PythonSet> = PYTHON_SETS.iter().filter(|set| !cache.join(set.place).exists()).collect();
+    check_programs(&missing, !python.is_empty(), provide_postgres(&cache))?;
     for package in missing {
         eprintln!("fetching {} {} ({})", package.name, package.version, package.purpose);
         cache::fetch(package, &cache)?;
     }
-    if s3_is_missing {
-        eprintln!("fetching {} ({})", S3_SERVER.place, S3_SERVER.purpose);
-        cache::fetch_python(&S3_SERVER, &checkout(), &cache)?;
+    for set in python {
+        eprintln!("fetching {} ({})", set.place, set.purpose);
+        cache::fetch_python(set, &checkout(), &cache)?;
     }
     link_duckdb(&cache)
 }

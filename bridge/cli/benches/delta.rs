@@ -56,7 +56,7 @@ fn pipeline(runtime: &Runtime, lake: &Lake, dir: &Path, view: (&str, &str)) -> P
     let config: Config =
         serde_json::from_value(serde_json::json!({ "catalog": lake.uri() })).expect("the source is configured");
     let source = DucklakeSource::new("lake", &config, dir).expect("the source is made");
-    let mart = DuckdbConfig { path: dir.join(format!("{}.duckdb", view.0)) };
+    let mart = DuckdbConfig::new(dir.join(format!("{}.duckdb", view.0)));
     let sink = DuckdbSink::new("mart", mart, Arc::new(|| Micros(0)));
     let connectors = Connectors {
         sources: vec![SourceSlot { poll_interval: source.poll_interval(), source: Box::new(source), wake: None }],

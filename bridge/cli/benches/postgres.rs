@@ -81,7 +81,7 @@ impl Bench {
                 "memory" => Box::new(MemorySink::new("memory")),
                 "parquet" => Box::new(ParquetSink::new("changes", Location::Folder(folder.join("changes")))),
                 _ => {
-                    let config = DuckdbConfig { path: folder.join("mart.duckdb") };
+                    let config = DuckdbConfig::new(folder.join("mart.duckdb"));
                     Box::new(DuckdbSink::new("mart", config, Arc::new(|| Micros(0))))
                 }
             };

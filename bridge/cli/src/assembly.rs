@@ -34,6 +34,9 @@ pub fn assemble(path: &Path) -> Result<Assembly, Failure> {
     config.epoch_interval = file.epoch_interval.unwrap_or(config.epoch_interval);
     config.workers = file.workers;
     config.memory_limit = file.memory_limit;
+    config.read_backs = file.read_backs;
+    config.sink_lag_max = file.sink_lag_max.unwrap_or(config.sink_lag_max);
+    config.on_sink_failure = file.on_sink_failure.unwrap_or_default();
     config.retry_for = file.retry_for.unwrap_or(config.retry_for);
     let connectors = Connectors { sources: file.sources, sinks: file.sinks, binder: Arc::new(DuckBinder) };
     Ok(Assembly { config, connectors, views: file.views })

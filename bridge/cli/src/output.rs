@@ -57,6 +57,15 @@ pub fn table(lines: &[Vec<String>]) {
     }
 }
 
+/// Writes the `view_rows` of a summary, whose rows are what `heading` says.
+pub fn view_rows(summary: &Value, heading: &str) {
+    let mut lines = vec![["view", heading].map(str::to_owned).to_vec()];
+    for (view, rows) in summary.entries("view_rows") {
+        lines.push(vec![view.clone(), grouped(rows.as_u64().unwrap_or_default())]);
+    }
+    table(&lines);
+}
+
 /// A number with its thousands apart.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -70,21 +79,6 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-/// A number of bytes in binary units.
-pub fn bytes(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    let mut units = ["B", "KiB", "MiB", "GiB", "TiB"].into_iter();
-    let mut unit = units.next().unwrap_or_default();
-    for larger in units {
-        if value < 1024.0 {
-            break;
-        }
-        value /= 1024.0;
-        unit = larger;
-    }
-    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +86,5 @@ mod tests {
     #[test]
     fn numbers_for_people() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([0, 1023, 1024, 1_610_612_736].map(bytes), ["0 B", "1023 B", "1.0 KiB", "1.5 GiB"]);
     }
 }

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
-use tidegate_core::schema::duckdb_type;
 use tidegate_core::{Epoch, Frontier, ViewName};
 use tidegate_duck::{Access, Duck, DuckBinder, Options};
 use tidegate_engine::ViewDef;
@@ -25,6 +24,7 @@ use tidegate_testkit::{
     ViewRows,
 };
 
+use crate::in_process::{full, view_rows};
 use crate::pipeline::{PipelineFolder, Spec, oracle_views};
 
 /// Views over both: passed through, with long values that are not sent each time, joined, grouped, over views.
@@ -75,7 +75,7 @@ impl World {
         server.execute(&database, &transactions.setup_sql());
         let mix = Mix { schema: 0, expire: 0, damage: false, ..Mix::default() };
         let (lake, steps) = Lake::generated(folder.path(), Catalog::sqlite(folder.path()), seed, mix);
-        let views = VIEWS.iter().map(|(name, sql)| (ViewName::from(*name), (*sql).to_owned())).collect();
+        let views = oracle_views(&spec_views());
         let oracle = Oracle::new().unwrap();
         World { server, database, connection, client: None, transactions, lake, steps, oracle, views, folder }
     }
@@ -141,13 +141,7 @@ fn check(world: &mut World, sink: &MemorySink, epoch: Epoch, what: &str) {
     for ((name, _), expected) in world.views.iter().zip(expected) {
         let what = format!("{what}, epoch {}, view {name}", epoch.0);
         assert!(sink.committed(name).unwrap().epoch <= epoch, "{what}");
-        let info = sink.info(name).unwrap();
-        let column = |field: &Arc<arrow::datatypes::Field>| {
-            (field.name().clone(), duckdb_type(field).unwrap_or("no type").to_owned())
-        };
-        let columns = info.schema.fields().iter().map(column).collect();
-        let found = ViewRows { columns, rows: sink.contents(name).unwrap() };
-        found.assert_equals(&expected, &Tolerance::exact(), &what);
+        view_rows(sink, name).assert_equals(&expected, &Tolerance::exact(), &what);
     }
 }
 
@@ -228,7 +222,7 @@ fn killed_while_a_database_and_a_lake_change() {
         let mut world = World::new(server.clone(), first);
         let proxy = FaultProxy::start(server.port());
         let mut spec = Spec::new(&world.lake);
-        spec.views = VIEWS.iter().map(|(name, sql)| ((*name).to_owned(), (*sql).to_owned())).collect();
+        spec.views = spec_views();
         spec.settings.push("retry_for = \"30s\"\nepoch_interval = \"5ms\"".to_owned());
         spec.source_settings.push(format!(
             "\n[sources.app]\ntype = \"postgres\"\nurl = \"{}&connect_timeout=2\"\npoll_interval = \"100ms\"",
@@ -279,7 +273,7 @@ fn assert_mart(world: &mut World, pipeline: &PipelineFolder, what: &str) {
     let replayed = Duck::open_in_memory().unwrap();
     let script = std::fs::read_to_string(pipeline.changes().join("views.sql")).unwrap();
     replayed.execute(&script).unwrap();
-    for ((name, _), expected) in oracle_views(&spec_views()).iter().zip(expected) {
+    for ((name, _), expected) in world.views.iter().zip(expected) {
         let found = ViewRows::read(&duck, &format!("FROM \"{name}\"")).unwrap();
         found.assert_equals(&expected, &Tolerance::exact(), &format!("{what}: {name} in the mart"));
         let found = ViewRows::read(&replayed, &format!("FROM \"{name}\"")).unwrap();
@@ -289,15 +283,4 @@ fn assert_mart(world: &mut World, pipeline: &PipelineFolder, what: &str) {
 
 fn spec_views() -> Vec<(String, String)> {
     VIEWS.iter().map(|(name, sql)| ((*name).to_owned(), (*sql).to_owned())).collect()
-}
-
-/// An error with its causes.
-fn full(error: &RuntimeError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text.push_str(&format!(": {inner}"));
-        cause = inner.source();
-    }
-    text
 }

@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tidegate_core::schema::duckdb_type;
 use tidegate_core::{Epoch, ViewName};
 use tidegate_duck::DuckBinder;
 use tidegate_engine::ViewDef;
-use tidegate_runtime::{Connectors, Pipeline, PipelineConfig, RuntimeError, Silent, SinkSlot, SourceSlot};
+use tidegate_runtime::{Connectors, Pipeline, PipelineConfig, Silent, SinkSlot, SourceSlot};
 use tidegate_source_ducklake::DucklakeSource;
 use tidegate_testkit::dml::{Dml, Mix};
 use tidegate_testkit::seed::{seed, sequences};
-use tidegate_testkit::{Catalog, Lake, MemorySink, Oracle, Tolerance, ViewRows};
+use tidegate_testkit::{Catalog, Lake, MemorySink, Oracle, Tolerance};
 
+use crate::in_process::{full, view_rows};
 use crate::pipeline::VIEWS;
 
 /// More of what is maintained: expressions, joins with residual predicates, common table
@@ -203,24 +203,7 @@ impl Subject {
             let what = format!("{}view {name}", what());
             let committed = self.sink.committed(name).unwrap_or_else(|| panic!("{what}: the sink does not hold it"));
             assert_eq!(committed.epoch, epoch, "{what}: the epoch that the sink holds");
-            let info = self.sink.info(name).unwrap();
-            let column = |field: &Arc<arrow::datatypes::Field>| {
-                (field.name().clone(), duckdb_type(field).unwrap_or("no type").to_owned())
-            };
-            let columns = info.schema.fields().iter().map(column).collect();
-            let found = ViewRows { columns, rows: self.sink.contents(name).unwrap() };
-            found.assert_equals(&expected, &Tolerance::exact(), &what);
+            view_rows(&self.sink, name).assert_equals(&expected, &Tolerance::exact(), &what);
         }
     }
-}
-
-/// An error with its causes.
-fn full(error: &RuntimeError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text.push_str(&format!(": {inner}"));
-        cause = inner.source();
-    }
-    text
 }

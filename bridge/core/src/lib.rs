@@ -20,6 +20,7 @@ pub mod position;
 pub mod schema;
 pub mod sink;
 pub mod source;
+pub mod units;
 
 pub use batch::ZSet;
 pub use delta::{ChangeType, DeltaBatch, DeltaKind, ViewDelta};

@@ -110,6 +110,15 @@ pub trait Sink: Send {
     /// Commits a range.
     async fn commit(&mut self, commit: Commit) -> Result<CommitOutcome, ConnectorError>;
 
+    /// Keeps the target in good order: small files into larger ones, what no reader needs any more out
+    /// of the way. Called from time to time after a commit, and never during one; what it does changes no
+    /// row that a reader sees, and what a view stands at neither. An error is reported and the next
+    /// commit goes on; it may be cancelled at any moment. Sinks decide by their own policy
+    /// whether there is anything to do.
+    async fn maintain(&mut self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
     /// Every row the target holds of a view, with the number of its copies as weight; in the
     /// view's columns. Empty when there is no such table. For `resync`.
     async fn read(

@@ -45,8 +45,9 @@ impl Duck {
     }
 }
 
-/// The batch in a form that the conversion underneath takes without loss.
-fn importable(batch: &RecordBatch) -> Result<RecordBatch, DuckError> {
+/// The batch in a form that the crate's conversion into DuckDB's vectors takes without loss; DuckDB casts
+/// the columns to what they are. Table functions that hand out rows need it as the appender does.
+pub fn importable(batch: &RecordBatch) -> Result<RecordBatch, DuckError> {
     let mut fields = Vec::with_capacity(batch.num_columns());
     let mut columns = Vec::with_capacity(batch.num_columns());
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {

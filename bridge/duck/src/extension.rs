@@ -22,6 +22,8 @@ pub enum Extension {
     PostgresScanner,
     /// Data sets for tests, demos and benches.
     Tpch,
+    /// Delta tables, as others read them.
+    Delta,
     /// Files on S3 and HTTP.
     Httpfs,
     /// Time zones and collations; inside the prebuilt library.
@@ -36,6 +38,7 @@ impl Extension {
             Extension::SqliteScanner => "sqlite_scanner",
             Extension::PostgresScanner => "postgres_scanner",
             Extension::Tpch => "tpch",
+            Extension::Delta => "delta",
             Extension::Httpfs => "httpfs",
             Extension::Icu => "icu",
         }

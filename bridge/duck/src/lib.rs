@@ -11,14 +11,18 @@ mod carrier;
 mod connection;
 mod error;
 mod extension;
+mod gate;
+pub mod lake;
 mod quote;
 mod read;
 
+pub use append::importable;
 pub use binder::DuckBinder;
 pub use carrier::{carrier_expression, carrier_type};
 pub use connection::{Access, Duck, Options};
 pub use error::DuckError;
 pub use extension::Extension;
+pub use gate::{Gate, Pass};
 pub use quote::{quote_ident, quote_literal, quote_name};
 pub use read::Flow;
 

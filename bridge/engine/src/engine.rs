@@ -72,11 +72,7 @@ pub struct Engine {
 impl Engine {
     /// An engine without views in a folder of its own, which is made.
     pub fn create(dir: &Path, options: EngineOptions) -> Result<Engine, EngineError> {
-        std::fs::create_dir_all(dir).map_err(|source| EngineError::Storage {
-            path: dir.display().to_string(),
-            fact: "the folder cannot be made".into(),
-            source: Some(source),
-        })?;
+        make_folder(dir)?;
         let engine = Engine {
             dir: dir.to_owned(),
             options,
@@ -360,6 +356,15 @@ fn chunks(node: &Node, state: StateSnapshot) -> impl Iterator<Item = Result<ZSet
         let decoded = codec.decode(rows.iter().map(|(row, _)| row)).map_err(EngineError::from);
         let weights: Vec<i64> = rows.iter().map(|(_, weight)| *weight).collect();
         Some(decoded.and_then(|arrays| Ok(ZSet::new(batch(&schema, arrays, weights.len())?, weights.into()))))
+    })
+}
+
+/// Makes a folder of the engine's state, where it is not there yet.
+pub(crate) fn make_folder(path: &Path) -> Result<(), EngineError> {
+    std::fs::create_dir_all(path).map_err(|source| EngineError::Storage {
+        path: path.display().to_string(),
+        fact: "the folder cannot be made".into(),
+        source: Some(source),
     })
 }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::EngineError;
 use crate::circuit::{self, CircuitPlan, Errors, FlatRow, Handles, Key, KeyedHandle, LeafHandle, Pipe, StateSnapshot};
 use crate::delta::view_delta;
-use crate::engine::EngineOptions;
+use crate::engine::{EngineOptions, make_folder};
 use crate::state;
 
 /// A view's circuit.
@@ -93,11 +93,7 @@ impl Node {
         checkpoint: Option<Uuid>,
     ) -> Result<Node, EngineError> {
         let path = root.join(&folder);
-        std::fs::create_dir_all(&path).map_err(|source| EngineError::Storage {
-            path: path.display().to_string(),
-            fact: "the folder cannot be made".into(),
-            source: Some(source),
-        })?;
+        make_folder(&path)?;
         let plan = Arc::new(circuit::compile(view)?);
         let errors = Errors::new(view.info.name.clone());
         let (dbsp, handles) = circuit::build(&plan, &path, options, checkpoint, &errors)?;

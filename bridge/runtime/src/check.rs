@@ -47,7 +47,7 @@ pub async fn check(config: &PipelineConfig, connectors: &mut Connectors) -> Chec
         sources.insert(name, slot.source.head().await.map_err(|error| chain(&error)));
     }
     let mut offered: Vec<_> = connectors.sources.iter_mut().map(|slot| &mut slot.source).collect();
-    let planned = planner::plan(&mut offered, &config.views, &*connectors.binder, &Frontier::new()).await;
+    let planned = planner::plan(&mut offered, config, &*connectors.binder, &Frontier::new()).await;
     for (id, error) in &planned.unreachable {
         sources.insert(id.name.clone(), Err(chain(error)));
     }

@@ -9,7 +9,7 @@ use tidegate_core::{Binder, Epoch, Frontier, Sink, Source, ViewName};
 use tidegate_engine::ViewDef;
 use tokio::sync::{Notify, watch};
 
-use crate::{Clock, LogLocation};
+use crate::{Clock, LogLocation, ReadBack};
 
 /// The settings of a pipeline.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct PipelineConfig {
     pub state_dir: PathBuf,
     /// The views.
     pub views: Vec<ViewDef>,
+    /// What sinks write and sources read: no view may come to read itself that way.
+    pub read_backs: Vec<ReadBack>,
     /// Where the input log lies.
     pub log: LogLocation,
     /// How long log records are kept that recovery no longer needs.
@@ -39,6 +41,10 @@ pub struct PipelineConfig {
     pub staging_bytes_max: u64,
     /// Bytes of deltas that wait for a sink in memory; more goes to the delta log.
     pub pending_bytes_max: u64,
+    /// Bytes of deltas that are kept for one sink that is behind.
+    pub sink_lag_max: u64,
+    /// What happens when a sink fails for good, or is further behind than that.
+    pub on_sink_failure: OnSinkFailure,
     /// The longest time between two checkpoints while epochs are made.
     pub checkpoint_interval: Duration,
     /// Bytes of input log after which a checkpoint is taken.
@@ -54,6 +60,7 @@ impl PipelineConfig {
             name: name.into(),
             state_dir: state_dir.into(),
             views,
+            read_backs: Vec::new(),
             log: LogLocation::StateDir,
             log_retention: Duration::from_secs(7 * 24 * 60 * 60),
             epoch_interval: Duration::from_millis(200),
@@ -63,11 +70,25 @@ impl PipelineConfig {
             epoch_rows_max: 500_000,
             staging_bytes_max: 128 << 20,
             pending_bytes_max: 64 << 20,
+            sink_lag_max: 4 << 30,
+            on_sink_failure: OnSinkFailure::Pause,
             checkpoint_interval: Duration::from_secs(60),
             checkpoint_log_bytes: 256 << 20,
             clock: Clock::default(),
         }
     }
+}
+
+/// What happens when a sink fails for good, or lacks more than [`PipelineConfig::sink_lag_max`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnSinkFailure {
+    /// Nobody loses anything: one that fails for good stops the pipeline, and for one that is too far behind
+    /// the sources wait.
+    #[default]
+    Pause,
+    /// The others go on without it, and what it lacks is not kept any longer, until somebody brings it in line with
+    /// `resync`. For one that is merely slow the sources wait all the same.
+    Detach,
 }
 
 /// A source and how often to ask it.

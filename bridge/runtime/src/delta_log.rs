@@ -47,6 +47,11 @@ enum PartKind {
 }
 
 impl DeltaRecord {
+    /// Bytes of its deltas.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.bytes).sum()
+    }
+
     /// Whether the view's whole content is replaced in this epoch.
     pub fn replaces(&self, view: &ViewName) -> bool {
         self.parts.iter().any(|part| part.kind == PartKind::Replace && part.view == *view)

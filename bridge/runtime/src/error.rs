@@ -152,6 +152,9 @@ pub enum RuntimeError {
     /// Some sinks could not be brought up to date; everything else is done and saved.
     #[error("{} behind; what they lack is kept and is sent by the next run", name_sinks(.0))]
     SinksBehind(Vec<SinkBehind>),
+    /// Some sinks are detached; everything else is done and saved.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    SinksDetached(Vec<SinkDetached>),
     /// A target that does not continue our history.
     #[error(
         "sink {sink} holds {found} of view {view}, but {ours}: restore the state folder that wrote it, or run 'tidegate \
@@ -222,6 +225,19 @@ pub struct SinkBehind {
     pub error: ConnectorError,
 }
 
+/// A sink that gets nothing any more, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "sink {sink} is detached ({reason}) and what it lacks is not kept: mend it and run 'tidegate resync PIPELINE {sink}', which \
+     compares it with the views and writes the difference"
+)]
+pub struct SinkDetached {
+    /// Its name.
+    pub sink: String,
+    /// What it said, or how far it was behind.
+    pub reason: String,
+}
+
 fn name_sinks(behind: &[SinkBehind]) -> String {
     let described: Vec<String> = behind
         .iter()
@@ -275,6 +291,7 @@ impl RuntimeError {
             | RuntimeError::LogForeign { .. }
             | RuntimeError::NoLongerBinds { .. }
             | RuntimeError::Expired { .. }
+            | RuntimeError::SinksDetached(_)
             | RuntimeError::SinkMismatch { .. } => ErrorKind::Stop,
             RuntimeError::Source { error, .. } | RuntimeError::Sink { error, .. } => error.kind(),
             RuntimeError::Engine { error, .. } => error.kind(),

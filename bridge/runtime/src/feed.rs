@@ -14,8 +14,8 @@ use futures::FutureExt;
 use tidegate_core::{ConnectorError, ErrorKind, OnExpired, Polled, Position, Snapshots, Source, SourceId, TableSchema};
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
-use tokio::task::JoinHandle;
 
+use crate::call::Call;
 use crate::retry::Backoff;
 use crate::{RuntimeError, SourceSlot};
 
@@ -219,7 +219,7 @@ impl Feed {
     /// Looks where the source ends, for people, and takes note of what an earlier look found. A
     /// source that is busy, in trouble or slow keeps what was known.
     pub fn look_at_head(&mut self) {
-        if let Some(looking) = self.looking.take_if(|looking| looking.0.is_finished())
+        if let Some(looking) = self.looking.take_if(|looking| looking.is_finished())
             && let Some(Some(head)) = looking.now_or_never()
         {
             self.head = Some(head);
@@ -264,43 +264,6 @@ impl Feed {
             Err(_) => tracing::warn!(source = %self.id, "the source did not take its position in time"),
         }
         Ok(())
-    }
-}
-
-/// A call in a task of its own, which ends with this.
-struct Call<T>(JoinHandle<T>);
-
-impl<T: Send + 'static> Call<T> {
-    fn new(call: impl Future<Output = T> + Send + 'static) -> Self {
-        Call(tokio::spawn(call))
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<T> {
-        match ready!(self.0.poll_unpin(cx)) {
-            Ok(done) => Poll::Ready(done),
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // The runtime is going away, and takes this task with it.
-            Err(_) => Poll::Pending,
-        }
-    }
-
-    fn now_or_never(mut self) -> Option<T> {
-        std::future::poll_fn(|cx| self.poll(cx)).now_or_never()
-    }
-
-    async fn cancel(mut self) {
-        self.0.abort();
-        if let Err(error) = (&mut self.0).await
-            && error.is_panic()
-        {
-            std::panic::resume_unwind(error.into_panic());
-        }
-    }
-}
-
-impl<T> Drop for Call<T> {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -14,7 +14,7 @@ pub async fn findings(
     connectors: &mut Connectors,
 ) -> BTreeMap<String, Result<Vec<Finding>, String>> {
     let mut sources: Vec<_> = connectors.sources.iter_mut().map(|slot| &mut slot.source).collect();
-    let planned = planner::plan(&mut sources, &config.views, &*connectors.binder, &Frontier::new()).await;
+    let planned = planner::plan(&mut sources, config, &*connectors.binder, &Frontier::new()).await;
     let failed = planned.unreachable.iter().map(|(id, error)| (id.name.clone(), Err(chain(error))));
     let mut answers: BTreeMap<_, _> = failed.collect();
     // A fault is among the findings too, and better told there.

@@ -10,9 +10,11 @@
 
 mod barrier;
 mod blocking;
+mod call;
 mod check;
 mod checkpoint;
 mod config;
+mod cycles;
 mod deliver;
 mod delivery;
 mod delta_log;
@@ -24,6 +26,7 @@ mod error;
 mod feed;
 mod findings;
 mod history;
+mod hold;
 mod kept;
 mod load;
 mod lock;
@@ -48,13 +51,14 @@ mod tail;
 
 pub(crate) use blocking::blocking;
 pub use check::{CheckReport, CheckedView, check};
-pub use config::{Connectors, PipelineConfig, RunUntil, SinkSlot, SourceSlot, StopSignal};
+pub use config::{Connectors, OnSinkFailure, PipelineConfig, RunUntil, SinkSlot, SourceSlot, StopSignal};
+pub use cycles::ReadBack;
 pub use epoch_time::{Clock, epoch_time};
-pub use error::{RuntimeError, SinkBehind};
+pub use error::{RuntimeError, SinkBehind, SinkDetached};
 pub use findings::findings;
 pub use log::LogLocation;
 pub use observer::{Observer, Progress, Silent};
 pub use pipeline::Pipeline;
 pub use resync::resync;
-pub use status::{Lag, SinkStatus, SourceStatus, Status, ViewStatus, read_status};
+pub use status::{Lag, SinkState, SinkStatus, SourceStatus, Status, ViewStatus, read_status};
 pub use summary::{Phases, ResyncSummary, RunSummary};

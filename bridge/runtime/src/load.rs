@@ -35,6 +35,8 @@ impl Pipeline {
         mut positions: Frontier,
         stop: &StopSignal,
     ) -> Result<(), RuntimeError> {
+        // No sink is given views that are on their way out.
+        self.sinks_at_rest().await?;
         let mut backoff: Option<Backoff> = None;
         let mut moves = 0;
         loop {
@@ -100,7 +102,7 @@ impl Pipeline {
         }
         let mut sources: Vec<_> = sources.iter_mut().map(|source| &mut **source).collect();
         tokio::select! {
-            planned = planner::plan(&mut sources, &self.config.views, &*self.binder, at) => Ok(planned),
+            planned = planner::plan(&mut sources, &self.config, &*self.binder, at) => Ok(planned),
             () = stop.stopped() => Err(RuntimeError::StoppedWhileLoading),
         }
     }

@@ -59,6 +59,18 @@ impl Pending {
         self.bytes
     }
 
+    /// Bytes of all deltas that are kept, in memory and in the delta log.
+    pub fn bytes_kept(&self) -> u64 {
+        self.bytes + self.log.records().map(|record| record.bytes()).sum::<u64>()
+    }
+
+    /// The same of the epochs after `epoch`.
+    pub fn bytes_after(&self, epoch: Epoch) -> u64 {
+        let durable = self.log.records().filter(|record| record.header.epoch > epoch).map(|record| record.bytes());
+        let memory = self.memory.iter().filter(|entry| entry.header.epoch > epoch).map(|entry| entry.bytes);
+        durable.chain(memory).sum()
+    }
+
     /// Moves everything in memory to the delta log; durable when it returns.
     pub fn spill(&mut self) -> Result<(), RuntimeError> {
         while let Some(entry) = self.memory.front() {

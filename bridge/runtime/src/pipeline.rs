@@ -48,6 +48,8 @@ pub struct Pipeline {
     pub(crate) summary: RunSummary,
     /// When the status was last written down.
     pub(crate) status_at: Option<Instant>,
+    /// Since when the sources wait for a sink.
+    pub(crate) held_since: Option<Instant>,
     /// The sink that is being resynced, which may hold anything.
     pub(crate) resync: Option<String>,
     /// Held until everything else is gone.

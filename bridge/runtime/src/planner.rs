@@ -8,7 +8,8 @@ use tidegate_core::{
 };
 use tidegate_engine::{Program, ViewDef, table_references};
 
-use crate::{RuntimeError, findings};
+use crate::cycles::{Reads, cycles};
+use crate::{PipelineConfig, RuntimeError, findings};
 
 /// What planning found.
 #[derive(Debug)]
@@ -50,10 +51,11 @@ impl Planned {
 /// their present only, are looked at where they stand. Reads only.
 pub async fn plan(
     sources: &mut [&mut Box<dyn Source>],
-    views: &[ViewDef],
+    config: &PipelineConfig,
     binder: &dyn Binder,
     at: &Frontier,
 ) -> Planned {
+    let views = &config.views[..];
     let mut planned = Planned {
         program: None,
         sound: None,
@@ -74,14 +76,26 @@ pub async fn plan(
         }
     }
     let mut wanted = BTreeSet::new();
+    let mut reads: BTreeMap<ViewName, Reads> = BTreeMap::new();
     for view in views {
+        let of_view = reads.entry(view.name.clone()).or_default();
         for parts in references.get(&view.name).into_iter().flatten() {
             match catalog.resolve(parts, views) {
-                Ok(Some(table)) => drop(wanted.insert(table)),
-                Ok(None) => {}
+                Ok(Some(table)) => {
+                    of_view.tables.push(table.clone());
+                    wanted.insert(table);
+                }
+                Ok(None) => {
+                    let named =
+                        |other: &&ViewDef| matches!(&parts[..], [name] if other.name.0.eq_ignore_ascii_case(name));
+                    of_view.views.extend(views.iter().find(named).map(|other| other.name.clone()));
+                }
                 Err(fact) => planned.fault(&view.name, format!("view {}: {fact}", view.name)),
             }
         }
+    }
+    for (view, fault) in cycles(&reads, &config.read_backs) {
+        planned.fault(&view, fault);
     }
     let tables = schemas(sources, wanted, &mut planned).await;
     loop {

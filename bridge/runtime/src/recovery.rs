@@ -10,7 +10,7 @@ use tidegate_engine::{Engine, EngineCheckpoint, EngineOptions, Program};
 
 use crate::check::unknown_view;
 use crate::checkpoint::{CheckpointFile, Checkpoints, Listed};
-use crate::delivery::Driver;
+use crate::delivery::{Aside, Driver};
 use crate::error::chain;
 use crate::feed::Feed;
 use crate::history::History;
@@ -173,7 +173,7 @@ impl Parts {
 
     async fn plan(&mut self, at: &Frontier) -> Result<(Program, Frontier), RuntimeError> {
         let mut sources: Vec<_> = self.sources.iter_mut().map(|slot| &mut slot.source).collect();
-        planner::plan(&mut sources, &self.config.views, &*self.binder, at).await.into_result()
+        planner::plan(&mut sources, &self.config, &*self.binder, at).await.into_result()
     }
 
     /// Compares the wanted views with those of the checkpoint; plans them if they differ.
@@ -227,6 +227,7 @@ impl Parts {
             saved: Saved { at: Some(Instant::now()), ..Saved::default() },
             summary: RunSummary::default(),
             status_at: None,
+            held_since: None,
             resync: self.resync,
             config: self.config,
             _lock: lock,
@@ -283,6 +284,13 @@ impl Pipeline {
             sink.values().for_each(|link| self.history.insert(*link));
         }
         for driver in &mut self.drivers {
+            if let Some(reason) = self.saved_progress.detached.get(&driver.name) {
+                tracing::error!(
+                    sink = %driver.name, %reason,
+                    "the sink is detached and gets nothing until it is brought in line with 'tidegate resync'"
+                );
+                driver.aside = Some(Aside::Detached(reason.clone()));
+            }
             for (view, link) in known.iter().filter_map(|sinks| sinks.get(&driver.name)).flatten() {
                 let seen = driver.seen.entry(view.clone()).or_insert(*link);
                 if seen.epoch < link.epoch {

@@ -152,22 +152,25 @@ impl Pipeline {
     /// Opens every sink with the present program's views and compares it with our history; with
     /// what is pending too, when everything is there.
     pub(crate) async fn connect_sinks(&mut self, complete: bool) -> Result<(), RuntimeError> {
+        self.sinks_at_rest().await?;
         let Some(program) = self.engine.program() else { return Ok(()) };
-        let last = self.last.as_ref().map(LastEpoch::link).unwrap_or_default();
-        let pending: Option<(_, Link)> = complete.then_some((&self.pending, last));
+        let last = self.last_link();
         for driver in &mut self.drivers {
             driver.set_program(program);
         }
-        for driver in &mut self.drivers {
-            driver.connect(&self.history, pending, self.resync.as_deref()).await?;
+        for index in 0..self.drivers.len() {
+            let pending: Option<(_, Link)> = complete.then_some((&self.pending, last));
+            let connected = self.drivers[index].connect(&self.history, pending, self.resync.as_deref()).await;
+            connected.or_else(|error| self.detach_or_stop(index, error))?;
         }
         Ok(())
     }
 
     fn check_sinks(&mut self) -> Result<(), RuntimeError> {
-        let last = self.last_link();
-        for driver in &mut self.drivers {
-            driver.check_or_detach(&self.history, Some((&self.pending, last)), self.resync.as_deref())?;
+        for index in 0..self.drivers.len() {
+            let pending = Some((&self.pending, self.last_link()));
+            let checked = self.drivers[index].check_or_detach(&self.history, pending, self.resync.as_deref());
+            checked.or_else(|error| self.detach_or_stop(index, error))?;
         }
         Ok(())
     }

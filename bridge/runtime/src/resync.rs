@@ -36,12 +36,15 @@ pub async fn resync(
     let index = index.ok_or_else(|| RuntimeError::Bug(format!("sink {sink} vanished")))?;
     let mut driver = pipeline.drivers.remove(index);
     let done = pipeline.resync_driver(&mut driver).await;
-    driver.detached = false;
+    if done.is_ok() {
+        driver.aside = None;
+    }
     pipeline.drivers.insert(index, driver);
     let view_rows = done?;
     let last = pipeline.epoch();
     pipeline.deliver(|driver| !driver.is_current(last)).await?;
     pipeline.save_checkpoint().await?;
+    pipeline.save_progress().await?;
     pipeline.write_status().await?;
     Ok(ResyncSummary { sink: sink.to_owned(), epoch: last, view_rows, elapsed_ms: started.elapsed() })
 }
@@ -171,7 +174,11 @@ async fn read(
     driver: &mut Driver,
     info: &ViewInfo,
 ) -> Result<stream::BoxStream<'static, Result<tidegate_core::ZSet, tidegate_core::ConnectorError>>, RuntimeError> {
-    driver.sink.read(info).await.map_err(|error| RuntimeError::Sink { sink: driver.name.clone(), error })
+    let Some(sink) = driver.sink() else {
+        return Err(RuntimeError::Bug(format!("sink {} is at work while it is resynced", driver.name)));
+    };
+    let read = sink.read(info).await;
+    read.map_err(|error| RuntimeError::Sink { sink: driver.name.clone(), error })
 }
 
 fn digest(bytes: &[u8]) -> Digest {

@@ -12,6 +12,7 @@ use tidegate_core::{ConnectorError, ErrorKind, Frontier, Micros, Polled, Positio
 use tidegate_engine::Program;
 
 use crate::barrier::Barrier;
+use crate::delivery::Driver;
 use crate::feed::{Answer, Feed};
 use crate::log::staging::Staging;
 use crate::observer::Progress;
@@ -93,13 +94,14 @@ impl Pipeline {
     async fn rest(&mut self, next_due: Duration, goal: &Goal, stop: &StopSignal) {
         let asking = self.feeds.iter().any(Feed::is_asking);
         let last = self.epoch();
-        let sinks = self.drivers.iter().filter(|driver| !driver.is_current(last)).map(|driver| driver.due_in());
+        let idle = |driver: &&Driver| !driver.is_busy() && !driver.is_current(last);
+        let sinks = self.drivers.iter().filter(idle).map(Driver::due_in);
         let pause = match (goal.at_once, asking) {
             (true, true) => None,
             (true, false) => Some(next_due),
             (false, _) => Some(sinks.chain([next_due]).min().unwrap_or(next_due)),
         };
-        let feeds = &mut self.feeds;
+        let (feeds, drivers) = (&mut self.feeds, &mut self.drivers);
         let news = poll_fn(|cx| {
             let (mut arrived, mut awaited, mut called) = (false, false, false);
             for feed in feeds.iter_mut() {
@@ -109,7 +111,9 @@ impl Pipeline {
                     false => called |= !goal.at_once && feed.poll_wake(cx).is_ready(),
                 }
             }
-            match if goal.at_once { arrived && !awaited } else { arrived || called } {
+            let done =
+                drivers.iter_mut().filter(|driver| driver.is_busy()).any(|driver| driver.poll_done(cx).is_ready());
+            match if goal.at_once { arrived && !awaited } else { arrived || called || done } {
                 true => Poll::Ready(()),
                 false => Poll::Pending,
             }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tidegate_core::{ErrorKind, Frontier, Position, SourceId};
 use tidegate_engine::RebuildScope;
 
+use crate::delivery::Driver;
 use crate::error::SinkBehind;
 use crate::log::header::RecordKind;
 use crate::pipeline::{Change, Pipeline};
@@ -65,6 +66,10 @@ impl Pipeline {
                 && let Some(at) = last_epoch_at
             {
                 sleep(self.config.epoch_interval.saturating_sub(at.elapsed()), stop).await;
+            }
+            if self.hold_back(&goal, stop).await? {
+                self.keep_house(&goal).await?;
+                continue;
             }
             let before = self.epoch();
             self.round(&goal, stop).await?;
@@ -207,10 +212,14 @@ impl Pipeline {
 
     /// What is due beside the rounds.
     async fn keep_house(&mut self, goal: &Goal) -> Result<(), RuntimeError> {
+        self.take_reports()?;
         if !goal.at_once {
-            let last = self.epoch();
-            self.deliver(|driver| driver.is_due() && !driver.is_current(last)).await?;
+            self.begin_deliveries(Driver::is_due)?;
+            for driver in self.drivers.iter_mut().filter(|driver| !driver.is_busy() && driver.maintenance_is_due()) {
+                driver.begin_maintenance();
+            }
         }
+        self.forget_delivered()?;
         if self.checkpoint_is_due() {
             self.save_checkpoint().await?;
             self.trim_log().await?;
@@ -230,7 +239,8 @@ impl Pipeline {
     async fn finish(&mut self, until: &RunUntil, stop: &StopSignal) -> Result<(), RuntimeError> {
         let last = self.epoch();
         let until_then = Instant::now() + self.config.retry_for;
-        self.deliver(|driver| !driver.is_current(last)).await?;
+        self.drivers.iter_mut().for_each(Driver::hurry);
+        self.deliver(|driver| driver.is_busy() || !driver.is_current(last)).await?;
         if !matches!(until, RunUntil::Stopped) {
             while !stop.is_stopped() && Instant::now() < until_then {
                 let waits = self.drivers.iter().filter(|driver| !driver.is_current(last)).map(|driver| driver.due_in());
@@ -238,6 +248,17 @@ impl Pipeline {
                 sleep(wait.min(until_then.saturating_duration_since(Instant::now())), stop).await;
                 self.deliver(|driver| driver.is_due() && !driver.is_current(last)).await?;
             }
+            // Runs that end by themselves may be all there are.
+            for driver in self.drivers.iter_mut().filter(|driver| driver.needs_maintenance(Duration::ZERO)) {
+                driver.begin_maintenance();
+            }
+            for driver in &mut self.drivers {
+                tokio::select! {
+                    () = driver.rest() => {}
+                    () = stop.stopped() => driver.hurry(),
+                }
+            }
+            self.sinks_at_rest().await?;
         }
         if self.saved.epoch != Some(last) && self.last.is_some() {
             self.save_checkpoint().await?;
@@ -259,9 +280,11 @@ impl Pipeline {
                 Some(SinkBehind { sink: driver.name.clone(), epoch, error })
             })
             .collect();
-        match behind.is_empty() || matches!(until, RunUntil::Stopped) {
-            true => Ok(()),
-            false => Err(RuntimeError::SinksBehind(behind)),
+        let detached: Vec<_> = self.detached().collect();
+        match matches!(until, RunUntil::Stopped) {
+            false if !detached.is_empty() => Err(RuntimeError::SinksDetached(detached)),
+            false if !behind.is_empty() => Err(RuntimeError::SinksBehind(behind)),
+            _ => Ok(()),
         }
     }
 

@@ -6,10 +6,11 @@ use std::time::Instant;
 use tidegate_core::{ViewName, failpoint};
 
 use crate::checkpoint::{CheckpointFile, KEPT};
+use crate::delivery::Aside;
 use crate::log::header::Link;
 use crate::pipeline::Pipeline;
 use crate::state::ProgressFile;
-use crate::{RuntimeError, blocking};
+use crate::{RuntimeError, SinkDetached, blocking};
 
 impl Pipeline {
     /// Saves the state at the last epoch. Deltas that some sink lacks are made durable first: after
@@ -96,12 +97,22 @@ impl Pipeline {
     pub(crate) async fn save_progress(&mut self) -> Result<(), RuntimeError> {
         let known = self.saved_progress.frontier.join(&self.frontier());
         let moved = !self.positions.less_equal(&known);
-        let progress = ProgressFile { frontier: self.positions.clone(), sinks: self.sinks_seen() };
-        if moved || progress.sinks != self.saved_progress.sinks {
+        let detached = self.detached().map(|sink| (sink.sink, sink.reason)).collect();
+        let progress = ProgressFile { frontier: self.positions.clone(), sinks: self.sinks_seen(), detached };
+        let saved = &self.saved_progress;
+        if moved || progress.sinks != saved.sinks || progress.detached != saved.detached {
             progress.write(&self.config.state_dir)?;
             self.saved_progress = progress;
         }
         self.acknowledge().await
+    }
+
+    /// The sinks that get nothing any more.
+    pub(crate) fn detached(&self) -> impl Iterator<Item = SinkDetached> {
+        self.drivers.iter().filter_map(|driver| match &driver.aside {
+            Some(Aside::Detached(reason)) => Some(SinkDetached { sink: driver.name.clone(), reason: reason.clone() }),
+            _ => None,
+        })
     }
 
     fn sinks_seen(&self) -> BTreeMap<String, BTreeMap<ViewName, Link>> {

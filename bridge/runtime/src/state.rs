@@ -76,6 +76,9 @@ pub struct ProgressFile {
     /// What each sink holds of each view, as a checkpoint has it too.
     #[serde(default)]
     pub sinks: BTreeMap<String, BTreeMap<ViewName, Link>>,
+    /// The sinks that get nothing any more, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub detached: BTreeMap<String, String>,
 }
 
 impl ProgressFile {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tidegate_core::{Epoch, Frontier, Position, ViewName};
 
+use crate::delivery::Aside;
 use crate::lock::Lock;
 use crate::pipeline::Pipeline;
 use crate::{RuntimeError, durable};
@@ -74,6 +75,28 @@ pub struct SinkStatus {
     pub epoch: Option<Epoch>,
     /// Epochs it lacks.
     pub behind: u64,
+    /// Bytes of changes that are kept for it.
+    #[serde(default)]
+    pub behind_bytes: u64,
+    /// How it fares.
+    #[serde(default)]
+    pub state: SinkState,
+    /// What it said last, if it failed, or why it is detached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// How a sink fares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SinkState {
+    /// It takes what it is given.
+    #[default]
+    Attached,
+    /// It failed, and is tried again.
+    Failing,
+    /// It gets nothing until it is resynced.
+    Detached,
 }
 
 impl Pipeline {
@@ -98,7 +121,13 @@ impl Pipeline {
         let sink = |driver: &crate::delivery::Driver| {
             let held = driver.epoch();
             let behind = epoch.0.saturating_sub(held.unwrap_or_default().0);
-            (driver.name.clone(), SinkStatus { epoch: held, behind })
+            let (state, error) = match (&driver.aside, &driver.trouble) {
+                (Some(Aside::Detached(reason)), _) => (SinkState::Detached, Some(reason.clone())),
+                (_, Some(trouble)) => (SinkState::Failing, Some(crate::error::chain(&trouble.error))),
+                _ => (SinkState::Attached, None),
+            };
+            let behind_bytes = driver.floor().map_or(0, |floor| self.pending.bytes_after(floor));
+            (driver.name.clone(), SinkStatus { epoch: held, behind, behind_bytes, state, error })
         };
         Status {
             pipeline: self.config.name.clone(),

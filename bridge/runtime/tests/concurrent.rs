@@ -1,71 +1,18 @@
 //! Sources that call, hang and fail beside each other.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tidegate_core::{Epoch, ErrorKind, Frontier};
-use tidegate_runtime::{Observer, Pipeline, Progress, RunUntil, RuntimeError, StopSignal};
+use tidegate_core::ErrorKind;
+use tidegate_runtime::{RunUntil, RuntimeError, StopSignal};
 use tidegate_testkit::{MemorySource, Multiset, SourceFault};
-use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::harness::{Harness, delete, keyed, name, of, rows, upsert, view};
+use crate::live::{Ear, PATIENCE, ends, run};
 
 const FOR_EVER: Duration = Duration::from_secs(3600);
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Hears of epochs.
-struct Ear {
-    committed: watch::Sender<Epoch>,
-    frontiers: Mutex<Vec<Frontier>>,
-}
-
-impl Ear {
-    fn new() -> Arc<Ear> {
-        Arc::new(Ear { committed: watch::Sender::new(Epoch(0)), frontiers: Mutex::default() })
-    }
-
-    async fn hears(&self, epoch: u64) {
-        self.until(|| self.committed.borrow().0 >= epoch).await;
-    }
-
-    /// Returns when a commit makes something true.
-    async fn until(&self, holds: impl Fn() -> bool) {
-        let mut heard = self.committed.subscribe();
-        let heard = async {
-            while !holds() {
-                heard.changed().await.unwrap();
-            }
-        };
-        let heard = timeout(PATIENCE, heard).await;
-        heard.unwrap_or_else(|_| panic!("it did not come; committed is epoch {}", *self.committed.borrow()));
-    }
-}
-
-impl Observer for Ear {
-    fn notify(&self, event: Progress<'_>) {
-        match event {
-            Progress::Committed { epoch, .. } => drop(self.committed.send_replace(epoch)),
-            Progress::EpochStepped { header, .. } => self.frontiers.lock().unwrap().push(header.frontier.clone()),
-            _ => {}
-        }
-    }
-}
-
-type Running = tokio::task::JoinHandle<Result<(), RuntimeError>>;
-
-/// Runs until the signal is given.
-fn run(mut pipeline: Pipeline) -> (StopSignal, Running) {
-    let stop = StopSignal::new();
-    let signal = stop.clone();
-    (stop, tokio::spawn(async move { pipeline.run(RunUntil::Stopped, signal).await.map(drop) }))
-}
-
-async fn ends(running: Running) -> Result<(), RuntimeError> {
-    timeout(PATIENCE, running).await.expect("the run ends").unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_is_answered_at_once() {

@@ -2,9 +2,11 @@
 
 mod changes;
 mod concurrent;
+mod deliveries;
 mod depot;
 mod findings;
 mod harness;
+mod live;
 mod present;
 mod recovery;
 mod resync;

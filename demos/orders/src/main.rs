@@ -10,7 +10,10 @@ mod load;
 mod local;
 mod mart;
 mod pipeline;
+#[path = "../../print.rs"]
 mod print;
+#[path = "../../recompute.rs"]
+mod recompute;
 mod referee;
 mod setup;
 mod site;
@@ -58,17 +61,7 @@ enum Command {
 const SEED: u64 = 20_260_302;
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().command.unwrap_or(Command::Local { seconds: 15 })) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => {
-            eprintln!("\nerror: what the bridge wrote differs from a full recompute by DuckDB");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    print::ended(run(Arguments::parse().command.unwrap_or(Command::Local { seconds: 15 })))
 }
 
 /// Whether the views were equal, where they were compared.

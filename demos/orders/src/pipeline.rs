@@ -5,6 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::recompute;
+
 /// The pipeline file.
 const FILE: &str = include_str!("../pipeline.toml");
 
@@ -24,14 +26,7 @@ pub fn write(folder: &Path) -> Result<()> {
     fs::write(&file, FILE).with_context(|| format!("{} cannot be written", file.display()))
 }
 
-/// Name and SELECT of each view.
+/// Name and SELECT of each view, upstream views first.
 pub fn views() -> Vec<(&'static str, &'static str)> {
-    FILE.split("[views.")
-        .skip(1)
-        .map(|section| {
-            let (name, rest) = section.split_once(']').expect("a view's section has a name");
-            let sql = rest.split("\"\"\"").nth(1).expect("a view has its SQL in triple quotes");
-            (name, sql.trim())
-        })
-        .collect()
+    recompute::views(FILE)
 }

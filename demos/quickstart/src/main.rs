@@ -4,7 +4,10 @@
 mod bridge;
 mod lake;
 mod pipeline;
+#[path = "../../print.rs"]
 mod print;
+#[path = "../../recompute.rs"]
+mod recompute;
 mod referee;
 mod rounds;
 
@@ -22,17 +25,7 @@ use rounds::ROUNDS;
 const SCALE_FACTOR: f64 = 0.2;
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => {
-            eprintln!("\nerror: what the bridge wrote differs from a full recompute by DuckDB");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    print::ended(run())
 }
 
 /// Whether everything was equal.
@@ -52,7 +45,7 @@ fn run() -> Result<bool> {
     let bridge = Bridge::find(file)?;
     println!("\n  $ tidegate run pipeline.toml --once");
     let load = bridge.run_once()?;
-    println!("  loaded {} rows in {}", print::grouped(load.source_rows), print::milliseconds(load.elapsed_ms));
+    println!("  loaded {} rows in {}", print::grouped(load.source_rows), rounds::milliseconds(load.elapsed_ms));
 
     heading("Changes, and the views after each of them");
     let mut lines = vec![rounds::titles()];

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::recompute;
+
 /// The views as they stand in the pipeline file.
 pub const VIEWS: &str = include_str!("views.toml");
 
@@ -35,13 +37,5 @@ path = \"out/mart.duckdb\"
 
 /// Name and SELECT of each view, upstream views first.
 pub fn views() -> Vec<(&'static str, &'static str)> {
-    VIEWS
-        .split("[views.")
-        .skip(1)
-        .map(|section| {
-            let (name, rest) = section.split_once(']').expect("a view's section has a name");
-            let sql = rest.split("\"\"\"").nth(1).expect("a view has its SQL in triple quotes");
-            (name, sql.trim())
-        })
-        .collect()
+    recompute::views(VIEWS)
 }

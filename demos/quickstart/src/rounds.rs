@@ -1,7 +1,7 @@
 //! The changes: what an order system does in a day, in DuckDB SQL.
 
 use crate::bridge::Run;
-use crate::print::{grouped, milliseconds};
+use crate::print::grouped;
 
 /// A change of the lake.
 pub struct Round {
@@ -64,6 +64,15 @@ pub const ROUNDS: &[Round] = &[
         sql: "UPDATE lake.orders SET o_comment = 'seen' WHERE o_orderkey BETWEEN 9000000 AND 9000099",
     },
 ];
+
+/// A time, in seconds from ten of them on.
+pub fn milliseconds(time: f64) -> String {
+    match time {
+        ms if ms < 10.0 => format!("{ms:.1} ms"),
+        ms if ms < 10_000.0 => format!("{ms:.0} ms"),
+        ms => format!("{:.1} s", ms / 1000.0),
+    }
+}
 
 /// The titles of the table.
 pub fn titles() -> Vec<String> {

@@ -50,6 +50,17 @@ pub enum DuckdbSinkError {
         /// Whether trying again may help.
         kind: ErrorKind,
     },
+    /// Somebody writes to what is only a copy.
+    #[error(
+        "{log} shows that a program opened {file} for writing, and what it writes there would be lost: end that \
+         program, remove the file {log}, and open {file} for reading only"
+    )]
+    CopyWritten {
+        /// The file that readers open.
+        file: String,
+        /// The log beside it.
+        log: String,
+    },
     /// A table or view of that name exists and is not ours.
     #[error(
         "{file} already has a table or view named {view} that Tidegate did not write: rename it, rename the view, \
@@ -128,7 +139,7 @@ impl DuckdbSinkError {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            DuckdbSinkError::Held { .. } => ErrorKind::Retry,
+            DuckdbSinkError::Held { .. } | DuckdbSinkError::CopyWritten { .. } => ErrorKind::Retry,
             DuckdbSinkError::NotADatabase { .. }
             | DuckdbSinkError::Newer { .. }
             | DuckdbSinkError::Foreign { .. }

@@ -4,44 +4,56 @@
 //! in the same transaction: the last row of a view says what its table holds, the earlier ones
 //! which source positions the commits before stood for (some thousand are kept).
 //!
-//! A commit first stages the deltas in a DuckDB in memory, which spills beside the file. Only then
-//! is the file attached, all views of the commit are written in one transaction, and the file is
-//! checkpointed and detached, so that others can open it in between. While a reader holds the file,
-//! commits fail with an error of kind `Retry` that names the file and the process.
+//! A commit first stages the changes in a DuckDB in memory, which spills beside the file. Only then
+//! is the file attached, all views of the commit are written in one transaction, a checkpoint puts
+//! it in force, and the file is detached: between commits it is free, and holds everything. The
+//! whole content of a view (its first load) goes from the stream into the file without a stage; a
+//! file that does not exist yet is made under another name meanwhile.
+//!
+//! While a reader holds the file, commits fail with an error of kind `Retry` that names the file
+//! and the process. With `publish = "atomic-copy"` they never meet: commits go into a private file
+//! `<path>.tidegate`, and what readers open is a complete copy of it, renamed into place.
 //!
 //! Removed rows must be there: if a person changed the table, the sink stops and says so instead of
-//! guessing. Commits that only bring rows do not read the table; those that remove some scan the
-//! columns by which rows are addressed.
+//! guessing. Commits that only bring rows do not read the table. Those that remove some look for
+//! them by the columns that address rows, in those parts of the table whose least and greatest
+//! values admit them: loads write keyed views in the order of the key, so that a few changes read
+//! little of a large table; changes all over the keys read that column as a whole.
 
 mod blocking;
 mod commit;
 pub mod config;
 pub mod error;
+mod feed;
+mod files;
 mod gate;
 mod mart;
 mod read;
 mod stage;
+mod target;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::Either;
 use futures::stream::BoxStream;
 use tidegate_core::{
-    Commit, CommitOutcome, Committed, ConnectorError, Micros, Sink, ViewContent, ViewInfo, ViewName, ZSet,
+    Commit, CommitOutcome, Committed, ConnectorError, Epoch, Micros, Sink, ViewContent, ViewInfo, ViewName, ZSet,
 };
 use tidegate_duck::{Access, Duck};
 
 use crate::blocking::blocking;
-use crate::commit::{Mode, Staged};
-pub use crate::config::DuckdbConfig;
+use crate::commit::{Content, Mode, Part, Range};
+pub use crate::config::{DuckdbConfig, Publish};
 pub use crate::error::DuckdbSinkError;
 use crate::error::connector_error;
+use crate::feed::Feed;
+use crate::files::Files;
 use crate::gate::Gate;
 use crate::mart::Mart;
-use crate::stage::Stage;
+use crate::stage::{Inflow, Stage};
 
 /// Where `committed_at` comes from.
 pub type Clock = Arc<dyn Fn() -> Micros + Send + Sync>;
@@ -50,23 +62,37 @@ pub type Clock = Arc<dyn Fn() -> Micros + Send + Sync>;
 /// rarely enough that readers find the file free most of the time.
 pub const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The same where each commit copies the file.
+pub const COPY_INTERVAL: Duration = Duration::from_secs(10);
+
 /// A sink that keeps views as tables of one DuckDB file.
 pub struct DuckdbSink {
     name: String,
-    file: PathBuf,
+    files: Files,
+    default_commit_interval: Duration,
     clock: Clock,
     gate: Gate,
+    /// The stage of the last commit. A failed commit leaves none.
+    stage: Option<Stage>,
 }
 
 impl DuckdbSink {
     /// A sink of this name under `[sinks.…]`. Touches nothing yet.
     pub fn new(name: impl Into<String>, config: DuckdbConfig, clock: Clock) -> Self {
         let gate = Gate::of(&config.path);
-        DuckdbSink { name: name.into(), file: config.path, clock, gate }
+        let default_commit_interval = match config.publish {
+            Publish::InPlace => COMMIT_INTERVAL,
+            Publish::AtomicCopy => COPY_INTERVAL,
+        };
+        let files = Files::new(config);
+        DuckdbSink { name: name.into(), files, default_commit_interval, clock, gate, stage: None }
     }
 
-    async fn committed(&self, views: Vec<ViewInfo>) -> Result<BTreeMap<ViewName, Option<Committed>>, DuckdbSinkError> {
-        let (guard, file) = (self.gate.pass().await, self.file.clone());
+    async fn committed(
+        &mut self,
+        views: Vec<ViewInfo>,
+    ) -> Result<BTreeMap<ViewName, Option<Committed>>, DuckdbSinkError> {
+        let (guard, file) = (self.gate.pass().await, self.files.held());
         blocking(move || {
             let _guard = guard;
             views.iter().try_for_each(|view| mart::check_view(&file, view))?;
@@ -75,60 +101,122 @@ impl DuckdbSink {
                 return Ok(names.map(|view| (view.clone(), None)).collect());
             }
             let duck = Duck::open_in_memory().map_err(|error| DuckdbSinkError::duck(&file, error))?;
-            Mart::attach(&duck, &file, Access::ReadOnly)?.committed(names)
+            Mart::attach(&duck, &file, &file, Access::ReadOnly)?.committed(names)
         })
         .await
     }
 
-    async fn commit_range(&self, commit: Commit) -> Result<CommitOutcome, DuckdbSinkError> {
+    async fn commit_range(&mut self, commit: Commit) -> Result<CommitOutcome, DuckdbSinkError> {
         let Commit { after, header, views } = commit;
-        let mode = |content: &ViewContent| match content {
-            ViewContent::Changes(_) => Mode::Changes,
-            ViewContent::Replace(_) => Mode::Replace,
-        };
-        // Before anything is read from the streams: can the file be written, and does it stand
-        // where the range begins?
-        let (guard, file) = (self.gate.pass().await, self.file.clone());
         let wanted: Vec<_> = views.iter().map(|v| (v.view.clone(), mode(&v.content))).collect();
+        // Changes are staged while others may use the file; contents are fetched while it is written.
+        let (mut inflows, mut contents) = (Vec::with_capacity(views.len()), Vec::new());
+        let mut look = Look::Later;
+        for part in views {
+            let inflow = match part.content {
+                ViewContent::Changes(stream) => {
+                    let mut inflow = Inflow::new(&part.view, stream, after, header.epoch);
+                    // Few changes are no loss if the file cannot be written.
+                    if look == Look::Later && !inflow.gather().await? {
+                        look = Look::First;
+                    }
+                    Either::Left(inflow)
+                }
+                ViewContent::Replace(stream) => {
+                    let (sender, feed) = Feed::new(&part.view)?;
+                    contents.push((sender, part.view.clone(), stream));
+                    look = Look::First;
+                    Either::Right(feed)
+                }
+            };
+            inflows.push((part.view, inflow));
+        }
+        let (guard, files, kept) = (self.gate.pass().await, self.files.clone(), self.stage.take());
         let prepared = blocking(move || {
             let _guard = guard;
-            wanted.iter().try_for_each(|(view, _)| mart::check_view(&file, view))?;
-            let exists = mart::prepare_folder(&file)?;
-            let stage = Stage::open(&file)?;
-            let conflict = if exists {
-                let mart = Mart::attach(&stage.duck, &file, Access::ReadWrite)?;
-                commit::conflict(&mart, wanted.iter().map(|(view, mode)| (&view.name, *mode)), after)?
-            } else {
-                let changed = wanted.iter().find(|(_, mode)| *mode == Mode::Changes && after.0 > 0);
-                changed.map(|(view, _)| (view.name.clone(), None))
-            };
-            for (index, (view, _)) in wanted.iter().enumerate() {
-                stage.create(index, view)?;
-            }
-            Ok((stage, conflict))
+            prepare(&files, kept, &wanted, after, look)
         });
         let (mut stage, conflict) = prepared.await?;
         if let Some((view, found)) = conflict {
             return Ok(CommitOutcome::Conflict { view, found });
         }
-        let mut staged = Vec::with_capacity(views.len());
-        for (index, part) in views.into_iter().enumerate() {
-            let mode = mode(&part.content);
-            let (ViewContent::Changes(stream) | ViewContent::Replace(stream)) = part.content;
-            // The whole content stands for the last epoch alone.
-            let after =
-                if mode == Mode::Replace { tidegate_core::Epoch(header.epoch.0.saturating_sub(1)) } else { after };
-            let rows;
-            (stage, rows) = stage::fill(stage, index, &part.view, stream, after, &header).await?;
-            staged.push(Staged { view: part.view, mode, rows });
+        let mut parts = Vec::with_capacity(inflows.len());
+        for (index, (view, inflow)) in inflows.into_iter().enumerate() {
+            let content = match inflow {
+                Either::Left(inflow) => {
+                    let staged;
+                    (stage, staged) = inflow.fill(stage, index).await?;
+                    Content::Staged(staged)
+                }
+                Either::Right(feed) => Content::Fed(feed),
+            };
+            parts.push(Part { view, content });
         }
-        let (guard, file, at) = (self.gate.pass().await, self.file.clone(), (self.clock)());
-        blocking(move || {
+        let (guard, files) = (self.gate.pass().await, self.files.clone());
+        let (last, range) = (header.epoch, Range { after, header, at: (self.clock)() });
+        let applied = blocking(move || {
             let _guard = guard;
-            commit::apply(&stage, &file, &staged, after, &header, at)
-        })
-        .await
+            let outcome = commit::apply(&stage, &files, &parts, &range)?;
+            let rows = if let CommitOutcome::Committed { rows } = outcome { rows } else { 0 };
+            Ok((outcome, stage.kept(rows)))
+        });
+        let fetched = async {
+            for (sender, view, stream) in contents {
+                stage::send(&sender, &view, stream, last).await;
+            }
+        };
+        let (applied, ()) = tokio::join!(applied, fetched);
+        let outcome;
+        (outcome, self.stage) = applied?;
+        Ok(outcome)
     }
+}
+
+fn mode(content: &ViewContent) -> Mode {
+    match content {
+        ViewContent::Changes(_) => Mode::Changes,
+        ViewContent::Replace(_) => Mode::Replace,
+    }
+}
+
+/// When the file is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Before the streams are read: can it be written, and does it stand where the range begins?
+    First,
+    /// By the transaction itself: the changes are few, and have been read.
+    Later,
+}
+
+/// A view that stands elsewhere than the range begins, and where.
+type Elsewhere = (ViewName, Option<Committed>);
+
+/// Makes ready what a commit needs: the stage with its tables. Answers the view that stands
+/// elsewhere, as far as the file is looked at.
+fn prepare(
+    files: &Files,
+    kept: Option<Stage>,
+    views: &[(ViewInfo, Mode)],
+    after: Epoch,
+    look: Look,
+) -> Result<(Stage, Option<Elsewhere>), DuckdbSinkError> {
+    let file = files.working();
+    views.iter().try_for_each(|(view, _)| mart::check_view(&file, view))?;
+    files.prepare_folder()?;
+    let stage = kept.map_or_else(|| Stage::open(files), Ok)?;
+    files.settle(&stage.duck)?;
+    let conflict = if file.exists() && look == Look::First {
+        let mart = Mart::attach(&stage.duck, &file, &file, Access::ReadWrite)?;
+        commit::conflict(&mart, views.iter().map(|(view, mode)| (&view.name, *mode)), after)?
+    } else {
+        None
+    };
+    for (index, (view, mode)) in views.iter().enumerate() {
+        if *mode == Mode::Changes {
+            stage.create(index, view)?;
+        }
+    }
+    Ok((stage, conflict))
 }
 
 #[async_trait]
@@ -138,7 +226,7 @@ impl Sink for DuckdbSink {
     }
 
     fn default_commit_interval(&self) -> Duration {
-        COMMIT_INTERVAL
+        self.default_commit_interval
     }
 
     async fn open(&mut self, views: &[ViewInfo]) -> Result<BTreeMap<ViewName, Option<Committed>>, ConnectorError> {
@@ -149,11 +237,21 @@ impl Sink for DuckdbSink {
         self.commit_range(commit).await.map_err(|error| connector_error(&self.name, error))
     }
 
+    /// Gives readers the copy that a stop between a commit and its publication left out.
+    async fn maintain(&mut self) -> Result<(), ConnectorError> {
+        let (guard, files) = (self.gate.pass().await, self.files.clone());
+        let published = blocking(move || {
+            let _guard = guard;
+            files.publish()
+        });
+        published.await.map_err(|error| connector_error(&self.name, error))
+    }
+
     async fn read(
         &mut self,
         view: &ViewInfo,
     ) -> Result<BoxStream<'static, Result<ZSet, ConnectorError>>, ConnectorError> {
         let guard = self.gate.pass().await;
-        Ok(read::rows(self.name.clone(), self.file.clone(), view.clone(), guard))
+        Ok(read::rows(self.name.clone(), self.files.held(), view.clone(), guard))
     }
 }

@@ -1,14 +1,14 @@
 //! The database file while it is attached, and the table of epochs in it.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 
 use tidegate_core::{Committed, Epoch, EpochHash, EpochHeader, Micros, ViewInfo, ViewName};
 use tidegate_duck::{Access, Duck, quote_literal, quote_name};
 
 use crate::error::DuckdbSinkError;
-use crate::stage::{column_types, table as stage_table};
+use crate::stage::{column_types, qualified as stage_table};
 
 /// The table that says which epochs the file holds. The last row of a view counts.
 pub(crate) const EPOCHS: &str = "_tidegate_epochs";
@@ -22,18 +22,24 @@ const EPOCH_ROWS_KEPT: u64 = 1_000;
 pub(crate) struct Mart<'a> {
     duck: &'a Duck,
     file: &'a Path,
-}
-
-/// A table or view of the file with its columns.
-#[derive(Debug, Default)]
-pub(crate) struct Relation {
-    pub(crate) columns: Vec<(String, String)>,
+    /// The tables of the file as it was when it was attached, in small letters. It is ours alone
+    /// meanwhile, so nobody else makes one.
+    tables: BTreeSet<String>,
 }
 
 impl<'a> Mart<'a> {
-    /// Opens the file; it is created when it is not there and `access` is `ReadWrite`.
-    pub(crate) fn attach(duck: &'a Duck, file: &'a Path, access: Access) -> Result<Mart<'a>, DuckdbSinkError> {
-        if file.is_dir() {
+    /// Opens a database; it is created when it is not there and `access` is `ReadWrite`. Errors are
+    /// told about `file`.
+    ///
+    /// Commits write no log: [`Mart::commit`] makes them durable by a checkpoint, which puts the
+    /// new state in force by a single write of a header. A log that another program left is read.
+    pub(crate) fn attach(
+        duck: &'a Duck,
+        database: &Path,
+        file: &'a Path,
+        access: Access,
+    ) -> Result<Mart<'a>, DuckdbSinkError> {
+        if database.is_dir() {
             return Err(DuckdbSinkError::File {
                 path: file.display().to_string(),
                 action: "opened as a database",
@@ -41,22 +47,29 @@ impl<'a> Mart<'a> {
                 kind: tidegate_core::ErrorKind::Reconfigure,
             });
         }
-        if fs::metadata(file).is_ok_and(|found| found.len() == 0) {
+        if fs::metadata(database).is_ok_and(|found| found.len() == 0) {
             return Err(DuckdbSinkError::NotADatabase { file: file.display().to_string() });
         }
         let mode = match access {
             Access::ReadOnly => "READ_ONLY",
-            Access::ReadWrite => "READ_WRITE",
+            Access::ReadWrite => "READ_WRITE, RECOVERY_MODE no_wal_writes",
         };
-        let path = quote_literal(&file.to_string_lossy());
-        let mart = Mart { duck, file };
+        let path = quote_literal(&database.to_string_lossy());
+        let mut mart = Mart { duck, file, tables: BTreeSet::new() };
         mart.execute(&format!("ATTACH {path} AS {CATALOG} (TYPE duckdb, {mode})"))?;
+        mart.tables = mart.all_tables()?;
         Ok(mart)
     }
 
     /// Closes the file, and says whether all of it could be written.
-    fn detach(self) -> Result<(), DuckdbSinkError> {
+    pub(crate) fn detach(self) -> Result<(), DuckdbSinkError> {
         self.execute(&format!("DETACH DATABASE {CATALOG}"))
+    }
+
+    /// Ends the transaction and makes it durable, all of it or nothing.
+    pub(crate) fn commit(&self) -> Result<(), DuckdbSinkError> {
+        self.execute("COMMIT")?;
+        self.execute(&format!("CHECKPOINT {CATALOG}"))
     }
 
     /// Runs statements; errors are told about the file.
@@ -69,9 +82,11 @@ impl<'a> Mart<'a> {
         self.with(|connection| connection.execute(sql, [])).map(|rows| rows as u64)
     }
 
-    /// The single number that a query gives.
-    pub(crate) fn count(&self, sql: &str) -> Result<u64, DuckdbSinkError> {
-        self.with(|connection| connection.query_row(sql, [], |row| row.get(0)))
+    /// The numbers of the single row that a query gives.
+    pub(crate) fn counts(&self, sql: &str, columns: usize) -> Result<Vec<u64>, DuckdbSinkError> {
+        self.with(|connection| {
+            connection.query_row(sql, [], |row| (0..columns).map(|column| row.get(column)).collect())
+        })
     }
 
     fn with<T>(
@@ -86,21 +101,27 @@ impl<'a> Mart<'a> {
         quote_name([CATALOG, "main", name])
     }
 
-    /// The table or view that a name stands for, whatever its case.
-    pub(crate) fn relation(&self, name: &str) -> Result<Option<Relation>, DuckdbSinkError> {
-        self.columns(CATALOG, name)
+    /// Whether the file had a table of this name, whatever its case, when it was attached.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.tables.contains(&name.to_lowercase())
     }
 
-    fn columns(&self, catalog: &str, name: &str) -> Result<Option<Relation>, DuckdbSinkError> {
-        let sql = "SELECT column_name, data_type FROM duckdb_columns() \
-                   WHERE database_name = ? AND schema_name = 'main' AND lower(table_name) = lower(?) \
-                   ORDER BY column_index";
-        let columns: Vec<(String, String)> = self.with(|connection| {
+    fn all_tables(&self) -> Result<BTreeSet<String>, DuckdbSinkError> {
+        // Asking for columns or views instead takes several times as long.
+        let sql = "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'main'";
+        let names: Vec<String> = self.with(|connection| {
             let mut statement = connection.prepare(sql)?;
-            let rows = statement.query_map([catalog, name], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let rows = statement.query_map([CATALOG], |row| row.get(0))?;
             rows.collect()
         })?;
-        Ok((!columns.is_empty()).then_some(Relation { columns }))
+        Ok(names.into_iter().map(|name| name.to_lowercase()).collect())
+    }
+
+    /// The columns of a table and their types.
+    pub(crate) fn columns(&self, table: &str) -> Result<Vec<(String, String)>, DuckdbSinkError> {
+        let described = self.duck.describe_columns(table);
+        let described = described.map_err(|error| DuckdbSinkError::duck(self.file, error))?;
+        Ok(described.into_iter().map(|(name, duckdb_type, _)| (name, duckdb_type)).collect())
     }
 
     /// What the file holds of each of the views: their last epochs. A view whose table is gone
@@ -109,22 +130,27 @@ impl<'a> Mart<'a> {
         &self,
         views: impl IntoIterator<Item = &'v ViewName>,
     ) -> Result<BTreeMap<ViewName, Option<Committed>>, DuckdbSinkError> {
-        let known = self.relation(EPOCHS)?.is_some();
-        let sql = format!(
-            "SELECT epoch, hash FROM {} WHERE lower(view) = lower(?) ORDER BY epoch DESC LIMIT 1",
-            self.table(EPOCHS)
-        );
+        let mut last: BTreeMap<String, (i64, String)> = BTreeMap::new();
+        if self.has(EPOCHS) {
+            let sql =
+                format!("SELECT view, max(epoch), arg_max(hash, epoch) FROM {} GROUP BY view", self.table(EPOCHS));
+            let rows: Vec<(String, i64, String)> = self.with(|connection| {
+                let mut statement = connection.prepare(&sql)?;
+                let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+                rows.collect()
+            })?;
+            // A view may have been written with other letters once; what came last counts.
+            for (view, epoch, hash) in rows {
+                let entry = last.entry(view.to_lowercase()).or_insert((epoch, hash.clone()));
+                if entry.0 < epoch {
+                    *entry = (epoch, hash);
+                }
+            }
+        }
         let mut found = BTreeMap::new();
         for view in views {
-            let mut committed = None;
-            if known && self.relation(view.as_str())?.is_some() {
-                let last: Option<(i64, String)> = self.with(|connection| {
-                    let mut statement = connection.prepare(&sql)?;
-                    let mut rows = statement.query([view.as_str()])?;
-                    rows.next()?.map(|row| Ok((row.get(0)?, row.get(1)?))).transpose()
-                })?;
-                committed = last.map(|(epoch, hash)| self.parse(view, epoch, &hash)).transpose()?;
-            }
+            let held = last.get(&view.as_str().to_lowercase()).filter(|_| self.has(view.as_str()));
+            let committed = held.map(|(epoch, hash)| self.parse(view, *epoch, hash)).transpose()?;
             found.insert(view.clone(), committed);
         }
         Ok(found)
@@ -149,8 +175,11 @@ impl<'a> Mart<'a> {
 
     /// Makes the table of epochs where it is missing.
     pub(crate) fn create_epochs(&self) -> Result<(), DuckdbSinkError> {
+        if self.has(EPOCHS) {
+            return Ok(());
+        }
         self.execute(&format!(
-            "CREATE TABLE IF NOT EXISTS {} \
+            "CREATE TABLE {} \
              (view VARCHAR, epoch BIGINT, hash VARCHAR, frontier JSON, committed_at TIMESTAMP WITH TIME ZONE)",
             self.table(EPOCHS)
         ))
@@ -172,6 +201,14 @@ impl<'a> Mart<'a> {
                 &format!("INSERT INTO {table} VALUES (?, ?, ?, ?, make_timestamp(?)::TIMESTAMP WITH TIME ZONE)"),
                 tidegate_duck::duckdb::params![name, header.epoch.0, hash, frontier, at.0],
             )?;
+            Ok(())
+        })
+    }
+
+    /// Forgets all but the newest of what the file says about a view, when that has become much.
+    pub(crate) fn prune_epochs(&self, view: &ViewName) -> Result<(), DuckdbSinkError> {
+        let (table, name) = (self.table(EPOCHS), view.as_str());
+        self.with(|connection| {
             let count = format!("SELECT count(*) FROM {table} WHERE lower(view) = lower(?)");
             let rows: u64 = connection.query_row(&count, [name], |row| row.get(0))?;
             if rows > EPOCH_ROWS_MAX {
@@ -192,8 +229,8 @@ impl<'a> Mart<'a> {
             view: view.name.clone(),
             difference,
         };
-        let found = self.relation(view.name.as_str())?.unwrap_or_default().columns;
-        let expected = self.columns("memory", &stage_table(index))?.unwrap_or_default().columns;
+        let found = self.columns(&self.table(view.name.as_str()))?;
+        let expected = self.columns(&stage_table(index))?;
         let names = view.schema.fields().iter().map(|field| field.name().as_str());
         let mut found = found.iter();
         for (name, (_, duckdb_type)) in names.zip(&expected) {
@@ -210,14 +247,6 @@ impl<'a> Mart<'a> {
             None => Ok(()),
         }
     }
-
-    /// Writes what the log holds into the file itself, so that readers need not replay it. The
-    /// commit stands whether this works or not.
-    pub(crate) fn checkpoint(&self) {
-        if let Err(error) = self.execute(&format!("CHECKPOINT {CATALOG}")) {
-            tracing::warn!(file = %self.file.display(), %error, "checkpoint of the database file failed");
-        }
-    }
 }
 
 impl Drop for Mart<'_> {
@@ -225,51 +254,6 @@ impl Drop for Mart<'_> {
         // Fails when the attach did, or inside an open transaction of a commit that failed.
         let _ = self.duck.execute("ROLLBACK");
         let _ = self.duck.execute(&format!("DETACH DATABASE IF EXISTS {CATALOG}"));
-    }
-}
-
-/// Makes an empty database in place of a file that is not there: under another name first, because a
-/// database that was being made when the disk was full, or the process died, is none.
-pub(crate) fn create(duck: &Duck, file: &Path) -> Result<(), DuckdbSinkError> {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(file.file_name().unwrap_or_default());
-    name.push(".tidegate-new");
-    let unfinished = file.with_file_name(name);
-    let remove = || match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(DuckdbSinkError::io(&unfinished, "removed", &error))
-        }
-        _ => Ok(()),
-    };
-    remove()?;
-    let made = Mart::attach(duck, &unfinished, Access::ReadWrite).and_then(|mart| mart.detach());
-    if made.is_err() {
-        // It is in nobody's way, and the next attempt removes it too.
-        let _ = remove();
-    }
-    made?;
-    fs::rename(&unfinished, file).map_err(|error| DuckdbSinkError::io(file, "created", &error))?;
-    sync_folder(file)
-}
-
-/// Makes the folder of the file, and says whether the file is there.
-pub(crate) fn prepare_folder(file: &Path) -> Result<bool, DuckdbSinkError> {
-    let folder = folder_of(file);
-    fs::create_dir_all(&folder).map_err(|error| DuckdbSinkError::io(&folder, "created", &error))?;
-    Ok(file.exists())
-}
-
-/// Makes the entry of a new file in its folder durable.
-pub(crate) fn sync_folder(file: &Path) -> Result<(), DuckdbSinkError> {
-    let folder = folder_of(file);
-    let synced = File::open(&folder).and_then(|folder| folder.sync_all());
-    synced.map_err(|error| DuckdbSinkError::io(&folder, "made durable", &error))
-}
-
-fn folder_of(file: &Path) -> PathBuf {
-    match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
     }
 }
 

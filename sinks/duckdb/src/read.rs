@@ -42,17 +42,21 @@ fn send(
     }
     let duck_error = |error| DuckdbSinkError::duck(file, error);
     let duck = Duck::open_in_memory().map_err(duck_error)?;
-    let mart = Mart::attach(&duck, file, Access::ReadOnly)?;
-    let Some(found) = mart.relation(view.name.as_str())? else { return Ok(()) };
+    let mart = Mart::attach(&duck, file, file, Access::ReadOnly)?;
+    let table = mart.table(view.name.as_str());
+    if !mart.has(view.name.as_str()) {
+        return Ok(());
+    }
+    let found = mart.columns(&table)?;
     let columns: Vec<_> = view.schema.fields().iter().map(|field| quote_ident(field.name())).collect();
-    if let Some(missing) = view.schema.fields().iter().find(|f| !found.columns.iter().any(|(n, _)| n == f.name())) {
+    if let Some(missing) = view.schema.fields().iter().find(|f| !found.iter().any(|(n, _)| n == f.name())) {
         return Err(DuckdbSinkError::Altered {
             file: file.display().to_string(),
             view: view.name.clone(),
             difference: format!("column {} is missing", missing.name()),
         });
     }
-    duck.stream(&columns, &mart.table(view.name.as_str()), "", &view.schema, |batch| {
+    duck.stream(&columns, &table, "", &view.schema, |batch| {
         let gone = sender.blocking_send(Ok(ZSet::uniform(batch, 1))).is_err();
         Ok::<_, DuckError>(if gone { Flow::Stop } else { Flow::Continue })
     })

@@ -1,6 +1,6 @@
-//! Deltas on their way into the file: tables of a DuckDB in memory, filled from the streams before
+//! Changes on their way into the file: tables of a DuckDB in memory, filled from the streams before
 //! the file is opened, so that it is held only for as long as the transaction takes. Large
-//! contents spill to a folder beside the file.
+//! ones spill to a folder beside the file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,11 +9,14 @@ use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use futures::StreamExt;
 use tidegate_core::schema::duckdb_type;
-use tidegate_core::{BatchStream, Epoch, EpochBatch, EpochHeader, ViewInfo};
+use tidegate_core::{BatchStream, Epoch, EpochBatch, ViewInfo};
 use tidegate_duck::{Duck, Options, quote_ident};
+use tokio::sync::mpsc;
 
 use crate::blocking::blocking;
 use crate::error::DuckdbSinkError;
+use crate::feed::{FUNCTION, FeedFunction, Message};
+use crate::files::Files;
 
 /// Rows gathered from the stream before they go into a table.
 const APPEND_ROWS: usize = 32_768;
@@ -21,17 +24,26 @@ const APPEND_ROWS: usize = 32_768;
 const APPEND_BYTES: usize = 32 << 20;
 /// What DuckDB may keep in memory during a commit; the rest spills.
 const MEMORY_LIMIT: &str = "1GiB";
+/// Rows of a commit that the stage may keep until the next one.
+const KEPT_ROWS: u64 = 10_000;
 
 /// A DuckDB in memory with one table a view: its columns as `c0, c1, …` with their DuckDB types,
 /// then the epoch, the entry's place in the stream and its weight.
 pub(crate) struct Stage {
     pub(crate) duck: Duck,
     file: PathBuf,
+    spill: PathBuf,
+    commits: u64,
 }
 
 /// The name of the table that holds the deltas of the view with this index.
 pub(crate) fn table(index: usize) -> String {
     format!("stage_{index}")
+}
+
+/// The same wherever another catalog is in use.
+pub(crate) fn qualified(index: usize) -> String {
+    format!("memory.main.{}", table(index))
 }
 
 /// The name of a view's column in the stage.
@@ -40,19 +52,34 @@ pub(crate) fn column(index: usize) -> String {
 }
 
 impl Stage {
-    /// An empty stage for commits to `file`, whose folder exists.
-    pub(crate) fn open(file: &Path) -> Result<Stage, DuckdbSinkError> {
-        let mut temp_dir = file.as_os_str().to_owned();
-        temp_dir.push(".tidegate.tmp");
-        let temp_dir = PathBuf::from(temp_dir);
+    /// An empty stage for commits to a mart, whose folder exists.
+    pub(crate) fn open(files: &Files) -> Result<Stage, DuckdbSinkError> {
+        let (file, spill) = (files.working(), files.spill());
         // DuckDB removes the folder when it closes; a killed process leaves it behind.
-        remove_folder(&temp_dir)?;
-        let options =
-            Options { memory_limit: Some(MEMORY_LIMIT.to_owned()), temp_dir: Some(temp_dir), ..Options::default() };
-        let duck = Duck::open_in_memory_with(&options).map_err(|error| DuckdbSinkError::duck(file, error))?;
-        let stage = Stage { duck, file: file.to_owned() };
+        remove_folder(&spill)?;
+        let options = Options {
+            memory_limit: Some(MEMORY_LIMIT.to_owned()),
+            temp_dir: Some(spill.clone()),
+            ..Options::default()
+        };
+        let duck = Duck::open_in_memory_with(&options).map_err(|error| DuckdbSinkError::duck(&file, error))?;
+        let stage = Stage { duck, file, spill, commits: 0 };
         stage.execute("SET preserve_insertion_order = false")?;
+        let registered = stage.duck.connection().register_table_function::<FeedFunction>(FUNCTION);
+        registered.map_err(|error| DuckdbSinkError::duck(&stage.file, stage.duck.error(&error)))?;
         Ok(stage)
+    }
+
+    /// The stage for the next commit: it takes longer to open one than to commit a few rows. `None`
+    /// where much went through this one, which keeps memory, and a folder for what spilled.
+    pub(crate) fn kept(mut self, rows: u64) -> Option<Stage> {
+        self.commits += 1;
+        (rows <= KEPT_ROWS && !self.spill.exists()).then_some(self)
+    }
+
+    /// How many commits went through it.
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits
     }
 
     /// Runs statements; errors are told about the file.
@@ -65,7 +92,7 @@ impl Stage {
         let columns = column_types(&self.file, view)?;
         let columns = columns.iter().enumerate().map(|(i, duckdb_type)| format!("{} {duckdb_type}", column(i)));
         let columns = columns.collect::<Vec<_>>().join(", ");
-        self.execute(&format!("CREATE TABLE {} ({columns}, epoch BIGINT, weight BIGINT)", table(index)))
+        self.execute(&format!("CREATE OR REPLACE TABLE {} ({columns}, epoch BIGINT, weight BIGINT)", table(index)))
     }
 
     fn append(&self, index: usize, batches: Vec<RecordBatch>) -> Result<(), DuckdbSinkError> {
@@ -106,41 +133,134 @@ pub(crate) fn column_definitions(file: &Path, view: &ViewInfo) -> Result<String,
     Ok(columns.collect::<Vec<_>>().join(", "))
 }
 
-/// Reads a stream to its end into the table of the view with this index; answers the number of
-/// changed rows, counting copies.
-pub(crate) async fn fill(
-    mut stage: Stage,
-    index: usize,
-    view: &ViewInfo,
-    mut stream: BatchStream,
+/// What the stage's table of a view holds.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Staged {
+    /// Changed rows, copies counted.
+    pub(crate) rows: u64,
+    /// Entries that remove rows.
+    pub(crate) removals: u64,
+    /// NULLs of each column, in all entries.
+    pub(crate) nulls: Vec<u64>,
+    /// Whether the entries are of one epoch, or of several.
+    pub(crate) epochs: Epochs,
+}
+
+/// How many epochs some changes are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Epochs {
+    /// One: every row stands in them once.
+    #[default]
+    One,
+    /// Several: a row may come and go.
+    Several,
+}
+
+/// The changes of a view on their way into its stage's table.
+pub(crate) struct Inflow {
+    view: ViewInfo,
+    stream: BatchStream,
     after: Epoch,
-    last: &EpochHeader,
-) -> Result<(Stage, u64), DuckdbSinkError> {
-    let (mut pending, mut pending_rows, mut pending_bytes) = (Vec::new(), 0, 0);
-    let (mut changed, mut reached) = (0, after);
+    last: Epoch,
+    reached: Epoch,
+    pending: Vec<RecordBatch>,
+    pending_rows: usize,
+    pending_bytes: usize,
+    ended: bool,
+    staged: Staged,
+}
+
+impl Inflow {
+    pub(crate) fn new(view: &ViewInfo, stream: BatchStream, after: Epoch, last: Epoch) -> Inflow {
+        let staged = Staged { nulls: vec![0; view.schema.fields().len()], ..Staged::default() };
+        let (pending, pending_rows, pending_bytes) = (Vec::new(), 0, 0);
+        let view = view.clone();
+        Inflow { view, stream, after, last, reached: after, pending, pending_rows, pending_bytes, ended: false, staged }
+    }
+
+    /// Reads until there is enough to be staged, or the stream ends; answers whether it did.
+    pub(crate) async fn gather(&mut self) -> Result<bool, DuckdbSinkError> {
+        while !self.ended && self.pending_rows < APPEND_ROWS && self.pending_bytes < APPEND_BYTES {
+            let Some(item) = self.stream.next().await else {
+                self.ended = true;
+                break;
+            };
+            let EpochBatch { header, batch } = item.map_err(DuckdbSinkError::Input)?;
+            check_epoch(&self.view, header.epoch, self.reached, self.after, self.last)?;
+            check_columns(&self.view, &batch.rows)?;
+            if self.staged.rows > 0 && header.epoch > self.reached {
+                self.staged.epochs = Epochs::Several;
+            }
+            self.reached = header.epoch;
+            self.staged.rows += batch.changed_rows();
+            self.staged.removals += batch.weights.values().iter().filter(|weight| **weight < 0).count() as u64;
+            for (nulls, column) in self.staged.nulls.iter_mut().zip(batch.rows.columns()) {
+                *nulls += column.logical_null_count() as u64;
+            }
+            let batch = staged(&batch.rows, &batch.weights, header.epoch, &self.view)?;
+            self.pending_rows += batch.num_rows();
+            self.pending_bytes += batch.get_array_memory_size();
+            self.pending.push(batch);
+        }
+        Ok(self.ended)
+    }
+
+    /// Stages the stream to its end.
+    pub(crate) async fn fill(mut self, mut stage: Stage, index: usize) -> Result<(Stage, Staged), DuckdbSinkError> {
+        loop {
+            let ended = self.gather().await?;
+            if !self.pending.is_empty() {
+                (self.pending_rows, self.pending_bytes) = (0, 0);
+                let batches = std::mem::take(&mut self.pending);
+                stage = blocking(move || stage.append(index, batches).map(|()| stage)).await?;
+            }
+            if ended {
+                return Ok((stage, self.staged));
+            }
+        }
+    }
+}
+
+/// Sends the whole content of a view to its feed. Ends early when nobody fetches any more, which
+/// is for the fetching side to explain.
+pub(crate) async fn send(feed: &mpsc::Sender<Message>, view: &ViewInfo, mut stream: BatchStream, last: Epoch) {
     while let Some(item) = stream.next().await {
-        let EpochBatch { header, batch } = item.map_err(DuckdbSinkError::Input)?;
-        let in_order = header.epoch >= reached && header.epoch > after && header.epoch <= last.epoch;
-        if !in_order {
-            let fact = format!("epoch {} is out of order in ({after}, {}]", header.epoch, last.epoch);
-            return Err(DuckdbSinkError::Contract { view: view.name.clone(), fact });
-        }
-        reached = header.epoch;
-        changed += batch.changed_rows();
-        let batch = staged(&batch.rows, &batch.weights, header.epoch, view)?;
-        pending_rows += batch.num_rows();
-        pending_bytes += batch.get_array_memory_size();
-        pending.push(batch);
-        if pending_rows >= APPEND_ROWS || pending_bytes >= APPEND_BYTES {
-            (pending_rows, pending_bytes) = (0, 0);
-            let batches = std::mem::take(&mut pending);
-            stage = blocking(move || stage.append(index, batches).map(|()| stage)).await?;
+        let rows = item.map_err(DuckdbSinkError::Input).and_then(|EpochBatch { header, batch }| {
+            check_epoch(view, header.epoch, last, Epoch(last.0.saturating_sub(1)), last)?;
+            check_columns(view, &batch.rows)?;
+            Ok(Message::Rows(batch.rows, batch.weights))
+        });
+        let failed = rows.is_err();
+        if feed.send(rows.unwrap_or_else(Message::Failed)).await.is_err() || failed {
+            return;
         }
     }
-    if !pending.is_empty() {
-        stage = blocking(move || stage.append(index, pending).map(|()| stage)).await?;
+    let _ = feed.send(Message::End).await;
+}
+
+/// Whether an epoch may come after `reached` in the range from `after` to `last`.
+fn check_epoch(
+    view: &ViewInfo,
+    epoch: Epoch,
+    reached: Epoch,
+    after: Epoch,
+    last: Epoch,
+) -> Result<(), DuckdbSinkError> {
+    if epoch >= reached && epoch > after && epoch <= last {
+        return Ok(());
     }
-    Ok((stage, changed))
+    let fact = format!("epoch {epoch} is out of order in ({after}, {last}]");
+    Err(DuckdbSinkError::Contract { view: view.name.clone(), fact })
+}
+
+fn check_columns(view: &ViewInfo, rows: &RecordBatch) -> Result<(), DuckdbSinkError> {
+    let types_agree = rows.num_columns() == view.schema.fields().len()
+        && rows.columns().iter().zip(view.schema.fields()).all(|(column, f)| column.data_type() == f.data_type());
+    if types_agree {
+        return Ok(());
+    }
+    let fact = format!("columns {:?} instead of {:?}", rows.schema().fields(), view.schema.fields());
+    Err(DuckdbSinkError::Contract { view: view.name.clone(), fact })
 }
 
 /// A batch in the columns of the stage's table.
@@ -151,11 +271,6 @@ fn staged(
     view: &ViewInfo,
 ) -> Result<RecordBatch, DuckdbSinkError> {
     let contract = |fact: String| DuckdbSinkError::Contract { view: view.name.clone(), fact };
-    let types_agree = rows.num_columns() == view.schema.fields().len()
-        && rows.columns().iter().zip(view.schema.fields()).all(|(column, f)| column.data_type() == f.data_type());
-    if !types_agree {
-        return Err(contract(format!("columns {:?} instead of {:?}", rows.schema().fields(), view.schema.fields())));
-    }
     let number = i64::try_from(epoch.0).map_err(|_| contract(format!("epoch {epoch} is not a BIGINT")))?;
     let mut fields: Vec<Field> = rows
         .columns()

@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use tidegate_core::{Commit, ConnectorError, Epoch, ErrorKind, RowIdentity, Sink};
-use tidegate_sink_duckdb::{DuckdbConfig, DuckdbSink};
+use tidegate_sink_duckdb::{DuckdbConfig, DuckdbSink, Publish};
 use tidegate_testkit::conformance::model::{ViewModel, header};
 
 use crate::suite::clock;
 
 async fn first_commit(path: &Path, mut view: ViewModel) -> Result<(), ConnectorError> {
-    let mut sink = DuckdbSink::new("mart", DuckdbConfig { path: path.to_owned() }, clock());
+    let mut sink = DuckdbSink::new("mart", DuckdbConfig::new(path), clock());
     sink.open(&[view.info().clone()]).await?;
     let delta = view.change_to("(1)");
     let views = vec![view.changes([(header(1), delta)])];
@@ -92,5 +92,10 @@ async fn views_that_do_not_fit_are_refused_before_anything_is_written() {
 fn unknown_keys_are_refused() {
     let parse = |json: &str| serde_json::from_str::<DuckdbConfig>(json);
     assert_eq!(parse(r#"{"path": "./m.duckdb"}"#).unwrap().path, Path::new("./m.duckdb"));
+    assert_eq!(parse(r#"{"path": "./m.duckdb"}"#).unwrap().publish, Publish::InPlace);
+    let copies = parse(r#"{"path": "./m.duckdb", "publish": "atomic-copy"}"#).unwrap();
+    assert_eq!(copies, DuckdbConfig::new("./m.duckdb").publish(Publish::AtomicCopy));
+    let error = parse(r#"{"path": "./m.duckdb", "publish": "copy"}"#).unwrap_err().to_string();
+    assert!(error.contains("unknown variant `copy`, expected `in-place` or `atomic-copy`"), "{error}");
     assert!(parse(r#"{"path": "./m.duckdb", "pth": 1}"#).unwrap_err().to_string().contains("unknown field `pth`"));
 }

@@ -1,8 +1,11 @@
 //! The DuckDB sink against the suite that all sinks pass, and against what is its own.
 
+mod edges;
 mod faults;
 #[path = "../../parquet/tests/history.rs"]
 mod history;
+mod loads;
+mod publish;
 mod random;
 mod rows;
 mod stops;

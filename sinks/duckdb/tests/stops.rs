@@ -13,15 +13,15 @@ use crate::random::{reader, table};
 use crate::suite::sink;
 
 /// The folder of the mart, for the other process.
-const FOLDER: &str = "TIDEGATE_TEST_FOLDER";
+pub const FOLDER: &str = "TIDEGATE_TEST_FOLDER";
 
 /// The folder, in the other process.
-fn part_of_another() -> Option<PathBuf> {
+pub fn part_of_another() -> Option<PathBuf> {
     std::env::var_os(FOLDER).map(PathBuf::from)
 }
 
 /// This test as another process.
-fn another(test: &str, folder: &Path) -> Program {
+pub fn another(test: &str, folder: &Path) -> Program {
     Program::new(std::env::current_exe().unwrap())
         .arguments(["--exact", test, "--nocapture", "--test-threads=1"])
         .variable(FOLDER, folder.to_string_lossy())

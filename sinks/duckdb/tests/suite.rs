@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidegate_core::Micros;
-use tidegate_sink_duckdb::{Clock, DuckdbConfig, DuckdbSink};
+use tidegate_sink_duckdb::{Clock, DuckdbConfig, DuckdbSink, Publish};
+
+use crate::edges;
 
 /// A clock that stands still.
 pub fn clock() -> Clock {
@@ -13,7 +15,24 @@ pub fn clock() -> Clock {
 
 /// A sink on `mart.duckdb` in a folder.
 pub fn sink(folder: &Path) -> DuckdbSink {
-    DuckdbSink::new("mart", DuckdbConfig { path: folder.join("mart.duckdb") }, clock())
+    DuckdbSink::new("mart", DuckdbConfig::new(folder.join("mart.duckdb")), clock())
+}
+
+/// The same with copies for readers.
+pub fn copying_sink(folder: &Path) -> DuckdbSink {
+    let config = DuckdbConfig::new(folder.join("mart.duckdb")).publish(Publish::AtomicCopy);
+    DuckdbSink::new("mart", config, clock())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_at_the_edges_return() {
+    let folder = tempfile::tempdir().unwrap();
+    edges::every_value_returns(&mut sink(folder.path())).await;
+}
+
+#[test]
+fn the_sink_conforms_with_copies() {
+    tidegate_testkit::conformance::sink(|folder| Box::new(copying_sink(folder)));
 }
 
 #[test]

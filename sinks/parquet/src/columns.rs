@@ -20,6 +20,9 @@ pub(crate) const COMMIT_VERSION: &str = "_commit_version";
 /// The epoch's time.
 pub(crate) const COMMIT_TIMESTAMP: &str = "_commit_timestamp";
 
+/// How many columns the sink adds.
+pub(crate) const ADDED: usize = 3;
+
 /// A value that the stored form cannot hold.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -35,12 +38,12 @@ pub(crate) fn stored_schema(view: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-fn stored_field(field: &FieldRef) -> FieldRef {
+pub(crate) fn stored_field(field: &FieldRef) -> FieldRef {
     let stored = stored_type(field.data_type());
     if stored == *field.data_type() { field.clone() } else { Arc::new(field.as_ref().clone().with_data_type(stored)) }
 }
 
-fn stored_type(data_type: &DataType) -> DataType {
+pub(crate) fn stored_type(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Interval(IntervalUnit::MonthDayNano) => DataType::Utf8,
         DataType::Timestamp(TimeUnit::Second, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone.clone()),
@@ -159,7 +162,7 @@ fn interval_text(array: &IntervalMonthDayNanoArray) -> Result<StringArray, Colum
     array.iter().map(|interval| interval.map(text).transpose()).collect()
 }
 
-fn parse_interval(text: &str) -> Option<IntervalMonthDayNano> {
+pub(crate) fn parse_interval(text: &str) -> Option<IntervalMonthDayNano> {
     let mut words = text.split(' ');
     let mut part = |unit: &str| {
         let number = words.next()?.parse::<i64>().ok()?;

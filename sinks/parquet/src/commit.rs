@@ -1,4 +1,4 @@
-//! A commit: the files are staged, made visible in the order of their epochs, and then the
+//! A commit of deltas: the files are staged, made visible in the order of their epochs, and then the
 //! manifest says so.
 //!
 //! What a reader of the folders sees is therefore always the view as of some epoch. Files that an
@@ -11,17 +11,33 @@
 //! the view as it was at earlier epochs, or no file at all, but no row twice.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tidegate_core::{
-    Commit, CommitOutcome, Committed, Epoch, EpochHash, EpochHeader, ViewCommit, ViewContent, ViewInfo, ViewName,
+    Commit, CommitOutcome, Committed, Epoch, EpochHeader, Micros, ViewCommit, ViewContent, ViewInfo, ViewName,
     failpoint,
 };
 
+use crate::config::{ContentOptions, FileOptions};
+use crate::encode::{Kind, Label};
 use crate::error::ParquetSinkError;
+use crate::layout::{Entry, Span};
 use crate::manifest::{self, Manifest, State};
-use crate::stage::{FileId, KEY_HASH, KEY_RESET, Kind, StagedFile, ViewStage};
+use crate::order::RowOrder;
+use crate::sort::Key;
+use crate::stage::{FileId, StagedFile, ViewStage};
 use crate::store::{Published, Replaced, Store, Version};
-use crate::{columns, layout, views_sql};
+use crate::{columns, layout, snapshot, views_sql};
+
+/// What belongs to a sink whatever it does.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) store: &'a Store,
+    /// The sink's name.
+    pub(crate) sink: &'a str,
+    pub(crate) pipeline: Option<&'a str>,
+    pub(crate) files: &'a FileOptions,
+}
 
 /// What the sink knows about its target between calls.
 #[derive(Debug)]
@@ -30,26 +46,70 @@ pub(crate) struct Ledger {
     pub(crate) version: Option<Version>,
     /// Files that are ahead of the manifest.
     leftovers: BTreeMap<ViewName, BTreeSet<Epoch>>,
+    /// The times of the last epochs in files, by name.
+    times: BTreeMap<String, Micros>,
+    /// The first rows of snapshot files, by name.
+    pub(crate) first_rows: BTreeMap<String, Key>,
 }
 
 impl Ledger {
     /// Reads what the target holds of some views.
-    pub(crate) async fn load(store: &Store, views: &[ViewInfo]) -> Result<Ledger, ParquetSinkError> {
+    pub(crate) async fn load(
+        store: &Store,
+        views: &[ViewInfo],
+        content: &ContentOptions,
+    ) -> Result<Ledger, ParquetSinkError> {
         store.check().await?;
         views.iter().try_for_each(check_view)?;
         let (mut manifest, version) = Manifest::load(store).await?;
+        let mode = content.mode();
+        match version {
+            Some(_) if manifest.mode != mode => {
+                return Err(ParquetSinkError::OtherMode { path: store.path("").trim_end_matches('/').to_owned() });
+            }
+            _ => manifest.mode = mode,
+        }
+        if let ContentOptions::Snapshot(options) = content {
+            snapshot::disbelieve(store, &mut manifest, views, options).await?;
+            return Ok(Ledger::new(manifest, version, BTreeMap::new()));
+        }
         let mut leftovers = BTreeMap::new();
         for ViewInfo { name, .. } in views {
             // A view whose first file somebody removed is not held any more.
             if let Some(entry) = manifest.views.get_mut(name)
-                && !store.exists(&layout::file(name, entry.since)).await?
+                && !has_first_file(store, name, entry.since).await?
             {
                 entry.state = State::Replacing;
             }
             let after = manifest.committed(name).map(|committed| committed.epoch);
             leftovers.insert(name.clone(), epochs_after(store, name, after).await?);
         }
-        Ok(Ledger { manifest, version, leftovers })
+        Ok(Ledger::new(manifest, version, leftovers))
+    }
+
+    fn new(manifest: Manifest, version: Option<Version>, leftovers: BTreeMap<ViewName, BTreeSet<Epoch>>) -> Ledger {
+        Ledger { manifest, version, leftovers, times: BTreeMap::new(), first_rows: BTreeMap::new() }
+    }
+
+    /// The time of the last epoch in a file.
+    pub(crate) async fn time(
+        &mut self,
+        store: &Store,
+        view: &ViewName,
+        span: Span,
+    ) -> Result<Micros, ParquetSinkError> {
+        let name = span.file(view);
+        if let Some(time) = self.times.get(&name) {
+            return Ok(*time);
+        }
+        let label = label(store, &name).await?.ok_or_else(|| ParquetSinkError::Foreign { path: store.path(&name) })?;
+        self.times.insert(name, label.header.time);
+        Ok(label.header.time)
+    }
+
+    /// Whether nothing has ever been committed.
+    pub(crate) fn is_new(&self) -> bool {
+        self.version.is_none()
     }
 
     /// Whether nobody else has committed since this was read.
@@ -59,7 +119,7 @@ impl Ledger {
     }
 
     /// Writes a changed manifest; false when another writer was there first.
-    async fn write(&mut self, store: &Store, manifest: Manifest) -> Result<bool, ParquetSinkError> {
+    pub(crate) async fn write(&mut self, store: &Store, manifest: Manifest) -> Result<bool, ParquetSinkError> {
         let replaced = store.replace_small(layout::MANIFEST, manifest.to_json(), self.version.clone()).await?;
         if matches!(replaced, Replaced::Raced) {
             return Ok(false);
@@ -73,29 +133,20 @@ impl Ledger {
 
 /// Commits a range.
 pub(crate) async fn commit(
-    store: &Store,
+    target: Target<'_>,
     ledger: &mut Ledger,
     commit: Commit,
-    sink: &str,
-    pipeline: Option<&str>,
 ) -> Result<CommitOutcome, ParquetSinkError> {
-    let Commit { after, header, views } = commit;
-    for ViewCommit { view, content } in &views {
-        check_view(view)?;
-        let found = ledger.manifest.committed(&view.name);
-        let is_changes = matches!(content, ViewContent::Changes(_));
-        if is_changes && found.map_or(Epoch::ZERO, |found| found.epoch) != after {
-            return Ok(CommitOutcome::Conflict { view: view.name.clone(), found });
-        }
-        if is_changes && found.is_some() && ledger.manifest.views[&view.name].columns != manifest::columns(view)? {
-            return Err(ParquetSinkError::OtherColumns { path: store.path(&layout::folder(&view.name)) });
-        }
+    if let Some(conflict) = check(target.store, ledger, &commit)? {
+        return Ok(conflict);
     }
+    let Commit { after, header, views } = commit;
+    let store = target.store;
     store.prepare().await?;
     let mut files = Vec::new();
     let infos: Vec<_> = views.iter().map(|part| part.view.clone()).collect();
-    let outcome = match stage(store, ledger, views, after, &header, pipeline, &mut files).await {
-        Ok(()) => publish(store, ledger, &infos, &header, sink, pipeline, &mut files).await,
+    let outcome = match stage(target, ledger, views, after, &header, &mut files).await {
+        Ok(()) => publish(target, ledger, &infos, &header, &mut files).await,
         Err(error) => Err(error),
     };
     for file in files {
@@ -104,15 +155,35 @@ pub(crate) async fn commit(
     outcome
 }
 
-async fn stage(
+/// Refuses what cannot follow what the target holds; answers the conflict where it holds something else.
+pub(crate) fn check(
     store: &Store,
+    ledger: &Ledger,
+    commit: &Commit,
+) -> Result<Option<CommitOutcome>, ParquetSinkError> {
+    for ViewCommit { view, content } in &commit.views {
+        check_view(view)?;
+        let found = ledger.manifest.committed(&view.name);
+        let is_changes = matches!(content, ViewContent::Changes(_));
+        if is_changes && found.map_or(Epoch::ZERO, |found| found.epoch) != commit.after {
+            return Ok(Some(CommitOutcome::Conflict { view: view.name.clone(), found }));
+        }
+        if is_changes && found.is_some() && ledger.manifest.views[&view.name].columns != manifest::columns(view)? {
+            return Err(ParquetSinkError::OtherColumns { path: store.path(&layout::folder(&view.name)) });
+        }
+    }
+    Ok(None)
+}
+
+async fn stage(
+    target: Target<'_>,
     ledger: &Ledger,
     views: Vec<ViewCommit>,
     after: Epoch,
     header: &EpochHeader,
-    pipeline: Option<&str>,
     files: &mut Vec<StagedFile>,
 ) -> Result<(), ParquetSinkError> {
+    let Target { store, pipeline, files: options, .. } = target;
     for ViewCommit { view, content } in views {
         let before = files.len();
         let is_new = ledger.manifest.committed(&view.name).is_none();
@@ -122,7 +193,8 @@ async fn stage(
         };
         // The whole content stands for the last epoch alone.
         let after = if kind == Kind::Content { Epoch(header.epoch.0.saturating_sub(1)) } else { after };
-        let stage = ViewStage { store, view: &view, kind, after, last: header, pipeline };
+        let order = Arc::new(row_order(&view)?);
+        let stage = ViewStage { store, view: &view, kind, after, last: header, pipeline, order, options };
         stage.run(stream, files).await?;
         if is_new && kind == Kind::Changes && files.len() == before {
             // A view that begins without rows still has columns to show.
@@ -135,14 +207,13 @@ async fn stage(
 }
 
 async fn publish(
-    store: &Store,
+    target: Target<'_>,
     ledger: &mut Ledger,
     views: &[ViewInfo],
     header: &EpochHeader,
-    sink: &str,
-    pipeline: Option<&str>,
     files: &mut Vec<StagedFile>,
 ) -> Result<CommitOutcome, ParquetSinkError> {
+    let Target { store, pipeline, .. } = target;
     let rows = files.iter().map(|file| file.rows).sum();
     let ids: Vec<FileId> = files.iter().map(|file| file.id.clone()).collect();
     let raced = |view: &ViewName| CommitOutcome::Conflict { view: view.clone(), found: None };
@@ -161,7 +232,7 @@ async fn publish(
         if present.contains(&name) {
             store.discard(staged).await;
         } else if store.publish(staged, &name).await? == Published::Exists {
-            let found = identity(store, &id.view, id.epoch).await?;
+            let found = identity(store, &id.view, Span::single(id.epoch)).await?;
             if found.as_ref() != Some(&id) {
                 let found = found.map(|found| Committed { epoch: id.epoch, hash: found.hash });
                 return Ok(CommitOutcome::Conflict { view: id.view, found });
@@ -184,7 +255,7 @@ async fn publish(
     for epochs in ledger.leftovers.values_mut() {
         epochs.retain(|epoch| *epoch > header.epoch);
     }
-    views_sql::update(store, &ledger.manifest, sink).await?;
+    views_sql::update(store, &ledger.manifest, target.sink).await?;
     Ok(CommitOutcome::Committed { rows })
 }
 
@@ -200,8 +271,8 @@ async fn adopt(
     let mut present = BTreeSet::new();
     let left = ledger.leftovers.get(view).into_iter().flatten().filter(|epoch| **epoch <= header.epoch);
     for epoch in left {
-        let name = layout::file(view, *epoch);
-        match identity(store, view, *epoch).await? {
+        let name = Span::single(*epoch).file(view);
+        match identity(store, view, Span::single(*epoch)).await? {
             Some(found) if ids.contains(&found) => present.insert(name),
             _ => {
                 let (path, view, epoch) = (store.path(&name), view.clone(), *epoch);
@@ -226,23 +297,25 @@ async fn clear(
     for view in views {
         let Some(new) = ids.iter().find(|id| id.view == view.name && id.kind == Kind::Content) else { continue };
         ledger.leftovers.remove(&view.name);
-        let before = doomed.len();
+        let mut spans = Vec::new();
         for name in store.list(&layout::folder(&view.name), None).await? {
-            let foreign =
-                || ParquetSinkError::Foreign { path: store.path(&format!("{}/{name}", layout::folder(&view.name))) };
-            let epoch = match layout::entry(&name) {
-                layout::Entry::Epoch(epoch) => epoch,
-                layout::Entry::Foreign => return Err(foreign()),
-                layout::Entry::Other => continue,
+            let path = store.path(&format!("{}/{name}", layout::folder(&view.name)));
+            let span = match layout::entry(&name) {
+                Entry::Data(span) => span,
+                Entry::Foreign => return Err(ParquetSinkError::Foreign { path }),
+                Entry::Other => continue,
             };
-            match identity(store, &view.name, epoch).await? {
-                None => return Err(foreign()),
-                Some(found) if found == *new => drop(present.insert(found.name())),
-                Some(found) => doomed.push(found.name()),
+            match identity(store, &view.name, span).await? {
+                None => return Err(ParquetSinkError::Foreign { path }),
+                Some(found) if span.is_single() && found == *new => drop(present.insert(found.name())),
+                Some(_) => spans.push(span),
             }
         }
-        if doomed.len() > before {
-            doomed[before..].reverse();
+        if !spans.is_empty() {
+            // What no reader takes goes first, then the youngest of the others.
+            let (counts, covered) = layout::chosen(spans);
+            let spans = covered.into_iter().chain(counts.into_iter().rev());
+            doomed.extend(spans.map(|span| span.file(&view.name)));
             if !manifest.views.contains_key(&view.name) {
                 manifest.advance(view, header, None)?;
             }
@@ -254,22 +327,43 @@ async fn clear(
         return Ok(false);
     }
     for name in doomed {
+        ledger.times.remove(&name);
         store.remove(&name).await?;
     }
     Ok(true)
 }
 
 /// What the metadata of a file says it is; `None` for a file that we did not write.
-async fn identity(store: &Store, view: &ViewName, epoch: Epoch) -> Result<Option<FileId>, ParquetSinkError> {
-    let name = layout::file(view, epoch);
-    let mut file = store.open(&name).await?;
-    let metadata =
-        file.get_metadata(None).await.map_err(|error| ParquetSinkError::damaged(&store.path(&name), error))?;
-    let pairs = metadata.file_metadata().key_value_metadata();
-    let value = |key: &str| pairs.into_iter().flatten().find(|p| p.key == key).and_then(|pair| pair.value.as_deref());
-    let kind = if value(KEY_RESET).is_some() { Kind::Content } else { Kind::Changes };
-    let hash: Option<EpochHash> = value(KEY_HASH).and_then(|hash| hash.parse().ok());
-    Ok(hash.map(|hash| FileId { view: view.clone(), epoch, hash, kind }))
+async fn identity(store: &Store, view: &ViewName, span: Span) -> Result<Option<FileId>, ParquetSinkError> {
+    let label = label(store, &span.file(view)).await?;
+    Ok(label.map(|label| FileId { view: view.clone(), epoch: span.to, hash: label.header.hash, kind: label.kind }))
+}
+
+/// What a file says about itself; `None` for a file that we did not write.
+pub(crate) async fn label(store: &Store, name: &str) -> Result<Option<Label>, ParquetSinkError> {
+    let mut file = store.open(name).await?;
+    let metadata = file.get_metadata(None).await;
+    Ok(Label::read(&*metadata.map_err(|error| ParquetSinkError::reading(&store.path(name), error))?))
+}
+
+/// Whether the view's oldest file, or a merged one with its rows, is there.
+async fn has_first_file(store: &Store, view: &ViewName, since: Epoch) -> Result<bool, ParquetSinkError> {
+    if store.exists(&Span::single(since).file(view)).await? {
+        return Ok(true);
+    }
+    let names = store.list(&layout::folder(view), None).await?;
+    Ok(names.iter().any(|name| match layout::entry(name) {
+        Entry::Data(span) => span.from <= since && since <= span.to,
+        _ => false,
+    }))
+}
+
+/// How the rows of a view are ordered.
+pub(crate) fn row_order(view: &ViewInfo) -> Result<RowOrder, ParquetSinkError> {
+    RowOrder::new(view, &[]).map_err(|error| ParquetSinkError::Unsupported {
+        view: view.name.clone(),
+        fact: format!("{error}: cast the column to another type in the view"),
+    })
 }
 
 /// The epochs of a view that have files, those after `after` if given.
@@ -279,10 +373,10 @@ pub(crate) async fn epochs_after(
     after: Option<Epoch>,
 ) -> Result<BTreeSet<Epoch>, ParquetSinkError> {
     let folder = layout::folder(view);
-    let after = after.map(|epoch| layout::file(view, epoch)[folder.len() + 1..].to_owned());
+    let after = after.map(|epoch| Span::single(epoch).file(view)[folder.len() + 1..].to_owned());
     let names = store.list(&folder, after.as_deref()).await?;
     let epoch = |name: &String| match layout::entry(name) {
-        layout::Entry::Epoch(epoch) => Some(epoch),
+        Entry::Data(span) if span.is_single() => Some(span.to),
         _ => None,
     };
     Ok(names.iter().filter_map(epoch).collect())

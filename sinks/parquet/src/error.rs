@@ -62,8 +62,25 @@ pub enum ParquetSinkError {
         /// The folder of the view.
         path: String,
     },
+    /// The path holds what a sink of the other mode wrote.
+    #[error("{path} holds what a sink of another mode wrote: give the sink another path, or its former mode")]
+    OtherMode {
+        /// The sink's path.
+        path: String,
+    },
+    /// The rows in the files are not those that the changes are made to.
+    #[error(
+        "the files in {path} do not hold rows that the changes of view {view} remove: somebody changed them; remove \
+         the folder, and the next run writes it anew"
+    )]
+    Diverged {
+        /// The folder.
+        path: String,
+        /// The view.
+        view: ViewName,
+    },
     /// A view whose name or columns the target cannot have.
-    #[error("view {view} cannot be written as Parquet deltas: {fact}")]
+    #[error("view {view} cannot be written as Parquet: {fact}")]
     Unsupported {
         /// The view.
         view: ViewName,
@@ -90,9 +107,11 @@ impl ParquetSinkError {
             ParquetSinkError::File { kind, .. } => *kind,
             ParquetSinkError::Foreign { .. }
             | ParquetSinkError::Newer { .. }
+            | ParquetSinkError::OtherMode { .. }
             | ParquetSinkError::Unsupported { .. } => ErrorKind::Reconfigure,
             ParquetSinkError::Damaged { .. }
             | ParquetSinkError::OtherHistory { .. }
+            | ParquetSinkError::Diverged { .. }
             | ParquetSinkError::OtherColumns { .. } => ErrorKind::Stop,
             ParquetSinkError::Contract { .. } => ErrorKind::Bug,
             ParquetSinkError::Input(error) => error.kind(),
@@ -121,6 +140,18 @@ impl ParquetSinkError {
             _ => ErrorKind::Retry,
         };
         ParquetSinkError::File { path: path.to_owned(), action, fact: error.to_string(), kind }
+    }
+
+    /// A Parquet file that cannot be read: because it cannot be fetched, or is not what it was.
+    pub(crate) fn reading(path: &str, error: parquet::errors::ParquetError) -> Self {
+        let parquet::errors::ParquetError::External(cause) = &error else { return Self::damaged(path, error) };
+        if let Some(error) = cause.downcast_ref::<object_store::Error>() {
+            return Self::store(path, "read", error);
+        }
+        match cause.downcast_ref::<io::Error>() {
+            Some(error) if error.kind() != io::ErrorKind::UnexpectedEof => Self::io(path, "read", error),
+            _ => Self::damaged(path, error),
+        }
     }
 
     pub(crate) fn damaged(path: &str, fact: impl ToString) -> Self {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_core::schema::duckdb_type;
 use tidegate_core::{Committed, Epoch, EpochHash, EpochHeader, Frontier, Micros, ViewInfo, ViewName};
 
+use crate::config::Mode;
 use crate::error::ParquetSinkError;
 use crate::layout;
 use crate::store::{Store, Version};
@@ -21,6 +22,8 @@ pub(crate) struct Manifest {
     format: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pipeline: Option<String>,
+    #[serde(default)]
+    pub(crate) mode: Mode,
     pub(crate) views: BTreeMap<ViewName, ViewEntry>,
 }
 
@@ -35,6 +38,26 @@ pub(crate) struct ViewEntry {
     pub(crate) since: Epoch,
     pub(crate) state: State,
     pub(crate) columns: Vec<Column>,
+    /// Deltas: merged files, each by its name without ending, that have taken the place of others, and
+    /// since when readers can see that.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) merged: BTreeMap<String, Micros>,
+    /// Snapshots: those that are kept, the newest at the end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) snapshots: Vec<Snapshot>,
+}
+
+/// A folder with all rows of a view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    /// Its epoch, which is older than the view's where nothing has changed since.
+    pub(crate) epoch: Epoch,
+    /// The folder's name in the view's folder.
+    pub(crate) folder: String,
+    /// How many files it has.
+    pub(crate) files: usize,
+    /// The columns whose values are folders.
+    pub(crate) partition_by: Vec<String>,
 }
 
 /// Whether the files of a view are what the entry says.
@@ -58,7 +81,7 @@ pub(crate) struct Column {
 impl Manifest {
     /// Nothing committed.
     pub(crate) fn new() -> Self {
-        Manifest { format: FORMAT, pipeline: None, views: BTreeMap::new() }
+        Manifest { format: FORMAT, pipeline: None, mode: Mode::Deltas, views: BTreeMap::new() }
     }
 
     /// The manifest of a sink and its version; `None` where there is none yet.
@@ -99,7 +122,11 @@ impl Manifest {
         header: &EpochHeader,
         since: Option<Epoch>,
     ) -> Result<(), ParquetSinkError> {
-        let since = since.or_else(|| self.views.get(&view.name).map(|entry| entry.since));
+        // What has become of files before counts as long as the view goes on.
+        let known = self.views.get(&view.name).filter(|_| since.is_none());
+        let merged = known.map(|entry| entry.merged.clone()).unwrap_or_default();
+        let snapshots = known.map(|entry| entry.snapshots.clone()).unwrap_or_default();
+        let since = since.or_else(|| known.map(|entry| entry.since));
         let entry = ViewEntry {
             epoch: header.epoch,
             hash: header.hash,
@@ -108,6 +135,8 @@ impl Manifest {
             since: since.unwrap_or(header.epoch),
             state: State::Complete,
             columns: columns(view)?,
+            merged,
+            snapshots,
         };
         self.views.insert(view.name.clone(), entry);
         Ok(())

@@ -1,44 +1,29 @@
 //! The files of a commit before anybody sees them: one an epoch and view, written as the stream
-//! comes, a row group at a time.
+//! comes. Rows are sorted as many as fit in memory at a time; an epoch with more has several sorted
+//! parts in its file, unless they come in order.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+use arrow::array::{Array, ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
 use tidegate_core::{BatchStream, DeltaBatch, Epoch, EpochBatch, EpochHash, EpochHeader, ViewInfo, ViewName};
 
 use crate::blocking::blocking;
-use crate::columns::{self, ColumnError};
+use crate::columns;
+use crate::config::FileOptions;
+use crate::encode::{EncodeError, Encoder, Kind, Label};
 use crate::error::ParquetSinkError;
-use crate::layout;
+use crate::layout::Span;
+use crate::order::{self, RowOrder};
+use crate::sort::{self, Key};
 use crate::store::{Staged, Store, Upload};
 
-/// Key-value metadata of a file.
-pub(crate) const KEY_HASH: &str = "tidegate.hash";
-pub(crate) const KEY_FRONTIER: &str = "tidegate.frontier";
-pub(crate) const KEY_EPOCH: &str = "tidegate.epoch";
-pub(crate) const KEY_PIPELINE: &str = "tidegate.pipeline";
-/// Set in the oldest file of a view: it holds the whole content, nothing before it counts.
-pub(crate) const KEY_RESET: &str = "tidegate.reset";
-
-/// Rows that are encoded at a time.
+/// Rows that are taken from a delta at a time.
 const CHUNK_ROWS: usize = 65_536;
-/// Encoded bytes at which a row group ends.
-const ROW_GROUP_BYTES: usize = 64 << 20;
-
-/// Whether a file holds changes or the whole content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Changes,
-    Content,
-}
+/// Bytes of rows in memory that are sorted together.
+const SORTED_BYTES: usize = 128 << 20;
 
 /// A file that only has to be made visible.
 pub(crate) struct StagedFile {
@@ -59,7 +44,7 @@ pub(crate) struct FileId {
 impl FileId {
     /// The file's name.
     pub(crate) fn name(&self) -> String {
-        layout::file(&self.view, self.epoch)
+        Span::single(self.epoch).file(&self.view)
     }
 }
 
@@ -71,6 +56,8 @@ pub(crate) struct ViewStage<'a> {
     pub(crate) after: Epoch,
     pub(crate) last: &'a EpochHeader,
     pub(crate) pipeline: Option<&'a str>,
+    pub(crate) order: Arc<RowOrder>,
+    pub(crate) options: &'a FileOptions,
 }
 
 impl ViewStage<'_> {
@@ -85,7 +72,7 @@ impl ViewStage<'_> {
         let read = self.fill(&mut stream, &mut open, files).await;
         if let Err(error) = read {
             if let Some(file) = open {
-                file.upload.abort().await;
+                file.writer.abort().await;
             }
             return Err(error);
         }
@@ -135,152 +122,203 @@ impl ViewStage<'_> {
     }
 
     fn encode_fault(&self, error: EncodeError) -> ParquetSinkError {
-        match error {
-            EncodeError::Column(error) => ParquetSinkError::Unsupported {
-                view: self.view.name.clone(),
-                fact: format!("{error}: cast the column to another type in the view"),
-            },
-            error => self.contract(error),
-        }
+        encode_fault(&self.view.name, error)
     }
 }
 
-/// A file that grows.
+/// A file that grows: rows that wait to be sorted, and those that are written.
 struct OpenFile {
     header: EpochHeader,
-    encoder: Option<Encoder>,
-    upload: Upload,
-    rows: u64,
+    waiting: Waiting,
+    writer: RunWriter,
 }
 
 impl OpenFile {
     async fn create(stage: &ViewStage<'_>, header: &EpochHeader) -> Result<OpenFile, ParquetSinkError> {
-        let encoder = Encoder::new(stage, header).map_err(|error| stage.encode_fault(error))?;
-        let upload = stage.store.upload(&layout::file(&stage.view.name, header.epoch)).await?;
-        Ok(OpenFile { header: header.clone(), encoder: Some(encoder), upload, rows: 0 })
+        let waiting = Waiting::new(stage.view, header).map_err(|error| stage.encode_fault(error))?;
+        let label = Label { header: header.clone(), kind: stage.kind, pipeline: stage.pipeline.map(str::to_owned) };
+        let name = Span::single(header.epoch).file(&stage.view.name);
+        let writer = RunWriter::create(stage.store, stage.view, &name, &waiting.schema, stage.options, &label).await?;
+        Ok(OpenFile { header: header.clone(), writer, waiting })
     }
 
     async fn write(&mut self, stage: &ViewStage<'_>, batch: DeltaBatch) -> Result<(), ParquetSinkError> {
-        self.rows += batch.changed_rows();
-        let mut encoder = self.encoder.take().expect("an open file has its encoder between writes");
         let mut rows = Expansion::new(batch).map_err(|error| stage.encode_fault(error))?;
-        loop {
-            let (chunk, bytes);
-            (encoder, rows, chunk, bytes) = blocking(move || {
-                let chunk = rows.next_chunk();
-                let bytes = match &chunk {
-                    Ok(Some(chunk)) => encoder.write(chunk),
-                    _ => Ok(Vec::new()),
-                };
-                (encoder, rows, chunk.map(|chunk| chunk.is_some()), bytes)
-            })
-            .await;
-            if !chunk.map_err(|error| stage.encode_fault(error))? {
-                break;
+        while self.waiting.take_from(&mut rows).map_err(|error| stage.encode_fault(error))? {
+            if self.waiting.bytes >= SORTED_BYTES {
+                self.write_waiting(stage).await?;
             }
-            self.upload.write(bytes.map_err(|error| stage.encode_fault(error))?).await?;
         }
-        self.encoder = Some(encoder);
         Ok(())
     }
 
+    async fn write_waiting(&mut self, stage: &ViewStage<'_>) -> Result<(), ParquetSinkError> {
+        match self.waiting.sorted(&stage.order).await.map_err(|error| stage.encode_fault(error))? {
+            Some((rows, first, last)) => self.writer.write_run(rows, first, last).await,
+            None => Ok(()),
+        }
+    }
+
     async fn finish(mut self, stage: &ViewStage<'_>) -> Result<StagedFile, ParquetSinkError> {
-        let encoder = self.encoder.take().expect("an open file has its encoder between writes");
-        let written = match blocking(move || encoder.finish()).await {
-            Ok(rest) => self.upload.write(rest).await,
-            Err(error) => Err(stage.encode_fault(error)),
-        };
-        if let Err(error) = written {
-            self.upload.abort().await;
+        if let Err(error) = self.write_waiting(stage).await {
+            self.writer.abort().await;
             return Err(error);
         }
-        Ok(StagedFile {
-            id: FileId {
-                view: stage.view.name.clone(),
-                epoch: self.header.epoch,
-                hash: self.header.hash,
-                kind: stage.kind,
-            },
-            rows: self.rows,
-            staged: self.upload.finish().await?,
-        })
+        let OpenFile { header, writer, .. } = self;
+        let view = stage.view.name.clone();
+        let id = FileId { view, epoch: header.epoch, hash: header.hash, kind: stage.kind };
+        let rows = writer.rows;
+        Ok(StagedFile { id, rows, staged: writer.finish().await? })
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-enum EncodeError {
-    #[error("{0}")]
-    Column(ColumnError),
-    #[error("they do not fit the file: {0}")]
-    Parquet(String),
-    #[error("{0}")]
-    Contract(String),
-}
-
-impl From<ParquetError> for EncodeError {
-    fn from(error: ParquetError) -> Self {
-        EncodeError::Parquet(error.to_string())
-    }
-}
-
-/// A Parquet file as bytes.
-struct Encoder {
-    writer: ArrowWriter<Vec<u8>>,
-    schema: SchemaRef,
+/// Changes of one epoch as they are stored, in no order yet.
+pub(crate) struct Waiting {
+    pub(crate) schema: SchemaRef,
+    pub(crate) bytes: usize,
     epoch: i64,
     time: i64,
+    batches: Vec<RecordBatch>,
 }
 
-impl Encoder {
-    fn new(stage: &ViewStage<'_>, header: &EpochHeader) -> Result<Encoder, EncodeError> {
-        let mut metadata = vec![
-            KeyValue::new(KEY_EPOCH.to_owned(), header.epoch.to_string()),
-            KeyValue::new(KEY_HASH.to_owned(), header.hash.to_string()),
-            KeyValue::new(KEY_FRONTIER.to_owned(), header.frontier.to_string()),
-        ];
-        if let Some(pipeline) = stage.pipeline {
-            metadata.push(KeyValue::new(KEY_PIPELINE.to_owned(), pipeline.to_owned()));
-        }
-        if stage.kind == Kind::Content {
-            metadata.push(KeyValue::new(KEY_RESET.to_owned(), "true".to_owned()));
-        }
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_key_value_metadata(Some(metadata))
-            .set_created_by(concat!("tidegate ", env!("CARGO_PKG_VERSION")).to_owned())
-            .build();
-        let schema = columns::stored_schema(&stage.view.schema);
+impl Waiting {
+    pub(crate) fn new(view: &ViewInfo, header: &EpochHeader) -> Result<Waiting, EncodeError> {
         let epoch = i64::try_from(header.epoch.0)
             .map_err(|_| EncodeError::Contract(format!("epoch {} is not a BIGINT", header.epoch)))?;
-        let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties))?;
-        Ok(Encoder { writer, schema, epoch, time: header.time.0 })
+        let schema = columns::stored_schema(&view.schema);
+        Ok(Waiting { schema, bytes: 0, epoch, time: header.time.0, batches: Vec::new() })
     }
 
-    /// Encodes some rows with their labels; answers the bytes that are ready to be written.
-    fn write(&mut self, (rows, labels): &(RecordBatch, StringArray)) -> Result<Vec<u8>, EncodeError> {
+    /// Takes a chunk of a delta's rows; false when there are no more.
+    pub(crate) fn take_from(&mut self, rows: &mut Expansion) -> Result<bool, EncodeError> {
+        let Some((rows, labels)) = rows.next_chunk()? else { return Ok(false) };
         let mut stored = Vec::with_capacity(self.schema.fields().len());
         for column in rows.columns() {
             stored.push(columns::to_stored(column).map_err(EncodeError::Column)?);
         }
         let (versions, times) = columns::versions(rows.num_rows(), self.epoch, self.time);
-        stored.extend([Arc::new(labels.clone()) as ArrayRef, versions, times]);
+        stored.extend([Arc::new(labels) as ArrayRef, versions, times]);
         let batch = RecordBatch::try_new(self.schema.clone(), stored)
             .map_err(|error| EncodeError::Contract(error.to_string()))?;
-        self.writer.write(&batch)?;
-        if self.writer.in_progress_size() >= ROW_GROUP_BYTES {
-            self.writer.flush()?;
-        }
-        Ok(std::mem::take(self.writer.inner_mut()))
+        self.bytes += batch.columns().iter().map(sliced_bytes).sum::<usize>();
+        self.batches.push(batch);
+        Ok(true)
     }
 
-    /// The rest of the bytes.
-    fn finish(self) -> Result<Vec<u8>, EncodeError> {
-        Ok(self.writer.into_inner()?)
+    /// Everything that waits, in order, with the first and the last key.
+    pub(crate) async fn sorted(
+        &mut self,
+        order: &Arc<RowOrder>,
+    ) -> Result<Option<(RecordBatch, Key, Key)>, EncodeError> {
+        let (batches, order, schema) = (std::mem::take(&mut self.batches), order.clone(), self.schema.clone());
+        self.bytes = 0;
+        blocking(move || sort::sorted(&order, &schema, &batches)).await.map_err(EncodeError::Column)
+    }
+}
+
+/// Bytes of an array's own rows, which may be a few of a larger one's.
+fn sliced_bytes(array: &ArrayRef) -> usize {
+    array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size())
+}
+
+/// A file of sorted runs on its way to the store.
+pub(crate) struct RunWriter {
+    view: ViewName,
+    encoder: Option<Encoder>,
+    upload: Upload,
+    last: Option<Key>,
+    pub(crate) rows: u64,
+}
+
+impl RunWriter {
+    pub(crate) async fn create(
+        store: &Store,
+        view: &ViewInfo,
+        name: &str,
+        schema: &SchemaRef,
+        options: &FileOptions,
+        label: &Label,
+    ) -> Result<RunWriter, ParquetSinkError> {
+        let key: Vec<&str> = order::key_names(view);
+        let encoder = Encoder::new(schema, &key, options, label).map_err(|error| encode_fault(&view.name, error))?;
+        let upload = store.upload(name).await?;
+        Ok(RunWriter { view: view.name.clone(), encoder: Some(encoder), upload, last: None, rows: 0 })
+    }
+
+    /// Appends rows in order, which go on with the run before them where they follow it.
+    pub(crate) async fn write_run(&mut self, rows: RecordBatch, first: Key, last: Key) -> Result<(), ParquetSinkError> {
+        if self.last.as_ref().is_some_and(|before| first < *before) {
+            let encoder = self.encoder.as_mut().expect("an open file has its encoder between writes");
+            encoder.begin_run().map_err(|error| encode_fault(&self.view, error))?;
+        }
+        self.last = Some(last);
+        for start in (0..rows.num_rows()).step_by(CHUNK_ROWS) {
+            self.write(rows.slice(start, CHUNK_ROWS.min(rows.num_rows() - start))).await?;
+        }
+        Ok(())
+    }
+
+    /// Appends rows that are in order after those before.
+    pub(crate) async fn write(&mut self, rows: RecordBatch) -> Result<(), ParquetSinkError> {
+        self.rows += rows.num_rows() as u64;
+        let mut encoder = self.encoder.take().expect("an open file has its encoder between writes");
+        let (encoder, bytes) = blocking(move || {
+            let bytes = encoder.write(&rows);
+            (encoder, bytes)
+        })
+        .await;
+        self.encoder = Some(encoder);
+        self.upload.write(bytes.map_err(|error| encode_fault(&self.view, error))?).await
+    }
+
+    /// Bytes so far.
+    pub(crate) fn size(&self) -> u64 {
+        self.encoder.as_ref().map_or(0, |encoder| encoder.size() as u64)
+    }
+
+    pub(crate) async fn finish(mut self) -> Result<Staged, ParquetSinkError> {
+        let encoder = self.encoder.take().expect("an open file has its encoder between writes");
+        let written = match blocking(move || encoder.finish()).await {
+            Ok(rest) => self.upload.write(rest).await,
+            Err(error) => Err(encode_fault(&self.view, error)),
+        };
+        match written {
+            Ok(()) => self.upload.finish().await,
+            Err(error) => {
+                self.upload.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) async fn abort(self) {
+        self.upload.abort().await;
+    }
+
+    /// What the sink says about rows that cannot be written.
+    pub(crate) fn fault(&self, error: columns::ColumnError) -> ParquetSinkError {
+        column_fault(&self.view, error)
+    }
+}
+
+/// What the sink says about values that cannot be stored.
+pub(crate) fn column_fault(view: &ViewName, error: columns::ColumnError) -> ParquetSinkError {
+    encode_fault(view, EncodeError::Column(error))
+}
+
+/// What the sink says about rows that cannot be encoded.
+pub(crate) fn encode_fault(view: &ViewName, error: EncodeError) -> ParquetSinkError {
+    match error {
+        EncodeError::Column(error) => ParquetSinkError::Unsupported {
+            view: view.clone(),
+            fact: format!("{error}: cast the column to another type in the view"),
+        },
+        error => ParquetSinkError::Contract { view: view.clone(), fact: error.to_string() },
     }
 }
 
 /// The rows of a delta, each as often as its weight says.
-struct Expansion {
+pub(crate) struct Expansion {
     batch: DeltaBatch,
     /// The next entry, and how many of its copies are out.
     entry: usize,
@@ -288,7 +326,7 @@ struct Expansion {
 }
 
 impl Expansion {
-    fn new(batch: DeltaBatch) -> Result<Expansion, EncodeError> {
+    pub(crate) fn new(batch: DeltaBatch) -> Result<Expansion, EncodeError> {
         let entries = batch.len();
         if batch.weights.len() != entries || batch.change.len() != entries {
             return Err(EncodeError::Contract("weights and labels are not one an entry".to_owned()));
@@ -301,7 +339,7 @@ impl Expansion {
         Ok(Expansion { batch, entry: 0, copies: 0 })
     }
 
-    fn next_chunk(&mut self) -> Result<Option<(RecordBatch, StringArray)>, EncodeError> {
+    pub(crate) fn next_chunk(&mut self) -> Result<Option<(RecordBatch, StringArray)>, EncodeError> {
         let mut indices = Vec::new();
         while self.entry < self.batch.len() && indices.len() < CHUNK_ROWS {
             let left = self.batch.weights.value(self.entry).unsigned_abs() - self.copies;

@@ -108,6 +108,16 @@ impl Store {
         }
     }
 
+    /// The names of the files in a folder, with their bytes, in order.
+    pub(crate) async fn sizes(&self, folder: &str) -> Result<Vec<(String, u64)>, ParquetSinkError> {
+        let mut sizes = match self {
+            Store::Folder(root) => root.sizes(folder).await?,
+            Store::Remote(remote) => remote.sizes(folder).await?,
+        };
+        sizes.sort_unstable();
+        Ok(sizes)
+    }
+
     /// The names of the files in a folder, those after `after` if given, in order.
     pub(crate) async fn list(&self, folder: &str, after: Option<&str>) -> Result<Vec<String>, ParquetSinkError> {
         let mut names = match self {
@@ -116,6 +126,33 @@ impl Store {
         };
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// The names of all files below a folder, relative to the sink's path, with their bytes, in order.
+    pub(crate) async fn tree(&self, folder: &str) -> Result<Vec<(String, u64)>, ParquetSinkError> {
+        let mut names = match self {
+            Store::Folder(root) => root.tree(folder).await?,
+            Store::Remote(remote) => remote.tree(folder).await?,
+        };
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Removes the empty folders below a folder, and itself. An object store has none.
+    pub(crate) async fn remove_folders(&self, folder: &str) -> Result<(), ParquetSinkError> {
+        match self {
+            Store::Folder(root) => root.remove_folders(folder).await,
+            Store::Remote(_) => Ok(()),
+        }
+    }
+
+    /// Gives a file that never changes a second name, without reading it where the store can. False when
+    /// the second name was there.
+    pub(crate) async fn share(&self, name: &str, second: &str) -> Result<Published, ParquetSinkError> {
+        match self {
+            Store::Folder(folder) => folder.share(name, second).await,
+            Store::Remote(remote) => remote.share(name, second).await,
+        }
     }
 
     /// Whether there is a file of that name.

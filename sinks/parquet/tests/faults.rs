@@ -8,6 +8,7 @@ use tidegate_sink_parquet::{Location, ParquetConfig, ParquetSink};
 use tidegate_testkit::conformance::model::{ViewModel, header};
 
 use crate::files::tree;
+use crate::suite::options;
 
 async fn first_commit(path: &Path, view: &ViewModel) -> Result<(), ConnectorError> {
     let mut sink = ParquetSink::new("changes", Location::Folder(path.to_owned()));
@@ -96,9 +97,27 @@ async fn changes_with_other_columns_are_refused() {
     assert!(error.to_string().contains("have other columns than the view"), "{error}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_modes_do_not_mix() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = |mode: &str| options(&format!("{{\"path\": \".\", \"mode\": \"{mode}\"}}"));
+    for (first, second) in [("deltas", "snapshot"), ("snapshot", "deltas")] {
+        let path = folder.path().join(first);
+        let sink = |mode: &str| ParquetSink::new("changes", Location::Folder(path.clone())).with_options(options(mode));
+        let view = one("k");
+        let mut written = sink(first);
+        written.open(&[view.info().clone()]).await.unwrap();
+        let views = vec![view.replacement(header(1))];
+        written.commit(Commit { after: Epoch(0), header: header(1), views }).await.unwrap();
+        let error = sink(second).open(&[view.info().clone()]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Reconfigure);
+        assert!(error.to_string().contains("holds what a sink of another mode wrote"), "{error}");
+    }
+}
+
 #[test]
 fn unknown_keys_are_refused() {
     let parse = |json: &str| serde_json::from_str::<ParquetConfig>(json);
     assert_eq!(parse(r#"{"path": "s3://bucket/x"}"#).unwrap().path, "s3://bucket/x");
-    assert!(parse(r#"{"path": ".", "compression": "zstd"}"#).unwrap_err().to_string().contains("unknown field"));
+    assert!(parse(r#"{"path": ".", "codec": "zstd"}"#).unwrap_err().to_string().contains("unknown field"));
 }

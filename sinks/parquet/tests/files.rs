@@ -15,7 +15,7 @@ use tidegate_duck::Duck;
 use tidegate_testkit::Multiset;
 use tidegate_testkit::conformance::model::{ViewModel, header};
 
-use crate::suite::{remote, sink};
+use crate::suite::{options, remote, sink};
 
 /// The names of all files under a folder, in order.
 pub fn tree(folder: &Path) -> Vec<String> {
@@ -34,7 +34,7 @@ pub fn tree(folder: &Path) -> Vec<String> {
     names
 }
 
-fn texts(sql: &str) -> Vec<String> {
+pub fn texts(sql: &str) -> Vec<String> {
     let (_, batches) = Duck::open_in_memory().unwrap().query(sql).unwrap();
     let all = |batch: &RecordBatch| {
         batch.column(0).as_string::<i32>().iter().map(|t| t.unwrap().to_owned()).collect::<Vec<_>>()
@@ -96,6 +96,8 @@ async fn files_are_laid_out_as_documented() {
         format!("tidegate.frontier={}", header(2).frontier),
         format!("tidegate.hash={}", header(2).hash),
         "tidegate.pipeline=shop".to_owned(),
+        "tidegate.runs=0".to_owned(),
+        format!("tidegate.time={}", header(2).time.0),
     ];
     assert_eq!(texts(&metadata), expected);
     let compression =
@@ -141,8 +143,15 @@ async fn nothing_is_visible_before_everything_is_staged() {
     assert_eq!(fs::read(root.join("views.sql")).unwrap(), sql.unwrap());
 }
 
+/// In which order the keys of a content come.
+#[derive(Clone, Copy)]
+enum Order {
+    Upwards,
+    Downwards,
+}
+
 /// A content that no compression makes small, in several batches.
-fn noise(batches: usize, rows: usize, view: &ViewModel) -> ViewCommit {
+fn noise(batches: usize, rows: usize, view: &ViewModel, order: Order) -> ViewCommit {
     let schema = view.schema().clone();
     let items = stream::iter(0..batches).map(move |batch| {
         let mut state = batch as u64 + 1;
@@ -156,6 +165,7 @@ fn noise(batches: usize, rows: usize, view: &ViewModel) -> ViewCommit {
             }
             bytes
         };
+        let batch = if let Order::Downwards = order { batches - 1 - batch } else { batch };
         let keys = Int64Array::from_iter_values((batch * rows..(batch + 1) * rows).map(|key| key as i64));
         let blobs = BinaryArray::from_iter_values((0..rows).map(|_| blob()));
         let rows = RecordBatch::try_new(schema.clone(), vec![Arc::new(keys), Arc::new(blobs)]).unwrap();
@@ -181,7 +191,8 @@ async fn large_contents_go_in_parts() {
     let mut targets = [remote(&store), sink(folder.path())];
     for target in &mut targets {
         target.open(&[view.info().clone()]).await.unwrap();
-        let commit = Commit { after: Epoch(0), header: header(1), views: vec![noise(batches, rows, &view)] };
+        let commit =
+            Commit { after: Epoch(0), header: header(1), views: vec![noise(batches, rows, &view, Order::Upwards)] };
         let outcome = target.commit(commit).await.unwrap();
         assert_eq!(outcome, CommitOutcome::Committed { rows: (batches * rows) as u64 });
         let zsets: Vec<ZSet> = target.read(view.info()).await.unwrap().try_collect().await.unwrap();
@@ -189,4 +200,39 @@ async fn large_contents_go_in_parts() {
     }
     assert_eq!(read[0].len(), (batches * rows) as i64);
     read[0].assert_equals(&read[1], "both hold the same");
+}
+
+/// More rows than are sorted in memory at once, in the wrong order.
+#[tokio::test(flavor = "multi_thread")]
+async fn contents_larger_than_the_memory_are_sorted() {
+    let mut view = ViewModel::new("v", &[("k", "BIGINT"), ("noise", "BLOB")], RowIdentity::Key(vec![0]));
+    let (batches, rows) = (150, 1000);
+    let folder = tempfile::tempdir().unwrap();
+    let kept = r#"{"path": ".", "retention": "1s", "compaction_grace": "0s"}"#;
+    let snapshot = r#"{"path": ".", "mode": "snapshot"}"#;
+    let count = |files: &str| {
+        let files = folder.path().join(files);
+        let sorted = "SELECT concat_ws(' ', count(*), count(*) FILTER (WHERE k < before)) AS t FROM (SELECT k, lag(k) OVER \
+                      (ORDER BY filename, file_row_number) AS before FROM";
+        texts(&format!("{sorted} read_parquet('{}', file_row_number = true, filename = true))", files.display()))
+            .remove(0)
+    };
+    for (name, json) in [("deltas", kept), ("snapshot", snapshot)] {
+        let mut target = sink(&folder.path().join(name)).with_options(options(json));
+        target.open(&[view.info().clone()]).await.unwrap();
+        let commit =
+            Commit { after: Epoch(0), header: header(1), views: vec![noise(batches, rows, &view, Order::Downwards)] };
+        target.commit(commit).await.unwrap();
+        let delta = view.change_to("(-1, 'x')");
+        let commit = Commit { after: Epoch(1), header: header(2), views: vec![view.changes([(header(2), delta)])] };
+        target.commit(commit).await.unwrap();
+        target.maintain().await.unwrap();
+        view.change_to("");
+        let zsets: Vec<ZSet> = target.read(view.info()).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(Multiset::of_zsets(&zsets).len(), (batches * rows) as i64 + 1, "{name}");
+    }
+    assert_eq!(count("deltas/out/changes/v/*0-*2.parquet"), "150001 0", "the base of both epochs is in order");
+    assert_eq!(count("snapshot/out/changes/v/*2/*.parquet"), "150001 0");
+    let left = tree(folder.path()).into_iter().filter(|name| name.contains("/spill/") || name.contains("/stage/"));
+    assert_eq!(left.collect::<Vec<_>>(), Vec::<String>::new());
 }

@@ -221,11 +221,11 @@ async fn a_lost_manifest_means_nothing_is_held() {
 }
 
 /// The folder, in the other process.
-fn part_of_another() -> Option<PathBuf> {
+pub fn part_of_another() -> Option<PathBuf> {
     std::env::var_os(FOLDER).map(PathBuf::from)
 }
 
-fn another(test: &str, folder: &Path) -> Program {
+pub fn another(test: &str, folder: &Path) -> Program {
     Program::new(std::env::current_exe().unwrap())
         .arguments(["--exact", test, "--nocapture", "--test-threads=1"])
         .variable(FOLDER, folder.to_string_lossy())

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+use tidegate_core::units::deserialize_duration;
 use tidegate_duck::{Extension, quote_literal};
 
 use crate::error::LakeError;
@@ -23,7 +24,7 @@ pub struct Config {
     #[serde(default)]
     pub attach: BTreeMap<String, AttachValue>,
     /// How often to ask for news.
-    #[serde(default = "default_poll_interval", deserialize_with = "duration")]
+    #[serde(default = "default_poll_interval", deserialize_with = "deserialize_duration")]
     pub poll_interval: Duration,
     /// What reads the lake.
     #[serde(default)]
@@ -264,27 +265,6 @@ pub(crate) fn absolute(path: &str, base: &Path) -> String {
 
 fn default_poll_interval() -> Duration {
     Duration::from_secs(1)
-}
-
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    parse_duration(&text).ok_or_else(|| {
-        serde::de::Error::custom(format!("`{text}` is not a duration: write for example \"200ms\", \"1s\" or \"5m\""))
-    })
-}
-
-fn parse_duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let factor = match text[digits..].trim_start() {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" | "min" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    text[..digits].parse::<u64>().ok()?.checked_mul(factor).map(Duration::from_millis)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! not notice when a flush has dropped the inlined rows of it. The connection is the lake's own and
 //! never inside a transaction: reading the change feed inside one would show its uncommitted rows.
 
-use tidegate_duck::{Duck, DuckError, Extension, quote_ident, quote_literal};
+use tidegate_duck::{Duck, DuckError, Extension, Gate, quote_ident, quote_literal};
 
 use crate::config::{Attachment, Catalog, absolute};
 use crate::error::LakeError;
@@ -67,6 +67,11 @@ impl Lake {
     /// Runs something that asks catalog tables alone.
     pub fn attached<T>(&mut self, run: impl FnOnce(&Session) -> Result<T, LakeError>) -> Result<T, LakeError> {
         let Lake { name, attachment, duck, is_attached, .. } = self;
+        // A sink of this process may write the same lake, and waits for nobody while it has the file.
+        let _pass = match &attachment.catalog {
+            Catalog::DuckDb(file) => Some(Gate::of(file).share()),
+            Catalog::Sqlite(_) | Catalog::Postgres(_) => None,
+        };
         let duck = match duck {
             Some(duck) => duck,
             None => duck.insert(open(name, attachment)?),

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use tidegate_core::units::{deserialize_duration, deserialize_size, deserialize_some_duration};
 
 use crate::connection::Connection;
 use crate::error::PostgresError;
@@ -26,27 +27,27 @@ pub struct Config {
     #[serde(default)]
     pub on_slot_lost: OnSlotLost,
     /// How often to look at the server while nothing arrives by itself.
-    #[serde(default = "default_poll_interval", deserialize_with = "duration")]
+    #[serde(default = "default_poll_interval", deserialize_with = "deserialize_duration")]
     pub poll_interval: Duration,
     /// Connections that copy tables at the same time.
     #[serde(default = "default_copy_workers")]
     pub copy_workers: usize,
     /// Bytes of changes that are kept in memory between the socket and the pipeline; a transaction that is
     /// larger goes to the state folder.
-    #[serde(default = "default_buffer", deserialize_with = "size")]
+    #[serde(default = "default_buffer", deserialize_with = "deserialize_size")]
     pub buffer: u64,
     /// Bytes of WAL held for the slot at which to warn.
-    #[serde(default = "default_lag_warn", deserialize_with = "size")]
+    #[serde(default = "default_lag_warn", deserialize_with = "deserialize_size")]
     pub slot_lag_warn: u64,
     /// Bytes of WAL held for the slot at which `on_slot_lag` applies.
-    #[serde(default = "default_lag_critical", deserialize_with = "size")]
+    #[serde(default = "default_lag_critical", deserialize_with = "deserialize_size")]
     pub slot_lag_critical: u64,
     /// What to do then.
     #[serde(default)]
     pub on_slot_lag: OnSlotLag,
     /// How often to write a small message into the server's WAL, so that positions move on a server where nothing else
     /// does.
-    #[serde(default, deserialize_with = "some_duration")]
+    #[serde(default, deserialize_with = "deserialize_some_duration")]
     pub heartbeat: Option<Duration>,
     /// Whether the slot is one that standbys keep in step (PostgreSQL 17 and newer).
     #[serde(default)]
@@ -150,45 +151,6 @@ fn default_lag_warn() -> u64 {
 
 fn default_lag_critical() -> u64 {
     10 << 30
-}
-
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-    let text = String::deserialize(deserializer)?;
-    scaled(&text, &units).map(Duration::from_millis).ok_or_else(|| {
-        serde::de::Error::custom(format!("`{text}` is not a duration: write for example \"200ms\", \"1s\" or \"5m\""))
-    })
-}
-
-fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    duration(deserializer).map(Some)
-}
-
-fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let units = [
-        ("b", 1),
-        ("kb", 1_000),
-        ("mb", 1_000_000),
-        ("gb", 1_000_000_000),
-        ("tb", 1_000_000_000_000),
-        ("kib", 1 << 10),
-        ("mib", 1 << 20),
-        ("gib", 1 << 30),
-        ("tib", 1 << 40),
-    ];
-    let text = String::deserialize(deserializer)?;
-    scaled(&text, &units).filter(|bytes| *bytes > 0).ok_or_else(|| {
-        serde::de::Error::custom(format!("`{text}` is not a size: write for example \"64MiB\", \"1GB\" or \"10GiB\""))
-    })
-}
-
-/// A whole number followed by a unit.
-fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let unit = text[digits..].trim_start();
-    let (_, factor) = units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?;
-    text[..digits].parse::<u64>().ok()?.checked_mul(*factor)
 }
 
 #[cfg(test)]

@@ -4,13 +4,13 @@
 use std::time::{Duration, Instant};
 
 use tidegate_core::ErrorKind;
+use tidegate_core::units::size_text;
 use tokio::task::JoinHandle;
 
 use crate::config::{OnSlotLag, Settings};
 use crate::connection::Session;
 use crate::error::PostgresError;
 use crate::identity::{Identity, IdentityFile};
-use crate::setup::human;
 use crate::slot;
 
 /// How often it looks.
@@ -91,7 +91,7 @@ impl Watch {
         let (source, name, config) = (&self.settings.name, &self.settings.slot, &self.settings.config);
         let Some(slot) = slot::look(session, name).await? else { return Ok(false) };
         if slot.held >= config.slot_lag_critical && config.on_slot_lag == OnSlotLag::Release {
-            let held = human(slot.held);
+            let held = size_text(slot.held);
             tracing::error!(
                 %source,
                 slot = %name,
@@ -106,7 +106,7 @@ impl Watch {
             return Ok(true);
         }
         if slot.held >= config.slot_lag_warn && self.told.is_none_or(|told| told.elapsed() >= AGAIN) {
-            tracing::warn!(%source, slot = %name, held = human(slot.held), "the slot holds back much WAL on the server");
+            tracing::warn!(%source, slot = %name, held = size_text(slot.held), "the slot holds back much WAL on the server");
             self.told = Some(Instant::now());
         }
         Ok(false)

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use pgwire_replication::ReplicationClient;
-use tidegate_core::{Lsn, TableName, TableSchema};
+use tidegate_core::{Lsn, TableSchema};
 
 use crate::catalog::{Publication, Table, memberships};
 use crate::connection::Stream;
@@ -12,8 +12,8 @@ use crate::error::{PostgresError, replication};
 use crate::follower::{self, Follower, Wanted};
 use crate::identity::Identity;
 use crate::lag::LagWatch;
-use crate::slot;
 use crate::source::{PostgresSource, Streaming};
+use crate::watch::Described;
 
 /// How long the last reader of the slot has to let it go.
 const LET_GO_WITHIN: Duration = Duration::from_secs(5);
@@ -29,27 +29,19 @@ impl PostgresSource {
     /// Opens a stream of everything after `from`, unless that cannot be had any more.
     pub(crate) async fn open(&mut self, schemas: &[TableSchema], from: Lsn) -> Result<Opened, PostgresError> {
         self.stream = None;
-        let names: Vec<TableName> = schemas.iter().map(|schema| schema.name.clone()).collect();
         let remembered = self.identity.read()?;
         if let Some(reason) = self.slot_lost(from, remembered.as_ref()).await? {
             return Ok(Opened::Lost(reason));
         }
-        let (publication, tables) = match self.describe(&names).await {
-            Ok(described) => described,
-            Err(PostgresError::NoTable { table, .. }) => {
-                return Ok(Opened::Changed(format!("table {table} is gone, or has another name")));
-            }
-            Err(error) => return Err(error),
+        let (publication, tables) = match self.described(schemas, remembered.as_ref()).await? {
+            Described::AsBefore(publication, tables) => (publication, tables),
+            Described::Changed(reason) => return Ok(Opened::Changed(reason)),
+            Described::Lost(reason) => return Ok(Opened::Lost(reason)),
         };
-        // A table that was made anew is copied, which puts it into the publication.
-        if let Some(reason) = changed(&tables, schemas) {
-            return Ok(Opened::Changed(reason));
-        }
-        if let Some(reason) = unpublished(&tables, publication.as_ref(), remembered.as_ref()) {
-            return Ok(Opened::Lost(reason));
-        }
         let (name, slot) = (self.settings.name.clone(), self.settings.slot.clone());
-        let acknowledged = self.confirmed().await?.unwrap_or(from);
+        // Looked at anew: this is what the server is told at first, and one that heard of less than the slot has
+        // confirmed might move it back, and hide that somebody moved it on while the tables were looked at.
+        let acknowledged = self.slot().await?.map_or(from, |slot| slot.confirmed);
         let publication_name = self.settings.publication.clone();
         let stream = Stream { slot: &slot, publication: &publication_name, start: from, acknowledged };
         let mut client = self.settings.connection.replication(&name, stream).await?;
@@ -59,13 +51,13 @@ impl PostgresSource {
         let failed = |error| replication(&name, "starting to stream", &error);
         client.start().await.map_err(failed)?;
         client.wait_started().await.map_err(|error| self.slot_in_use(failed(error)))?;
-        // The slot is ours now; nobody can have moved it since.
-        if let Some(confirmed) = self.confirmed().await?.filter(|confirmed| *confirmed > from) {
-            return Ok(Opened::Lost(advanced(&slot, confirmed, from)));
+        // The slot is ours now, and nobody can move it any more; until now somebody might have.
+        if let Some(slot) = self.slot().await?.filter(|slot| slot.confirmed > from) {
+            return Ok(Opened::Lost(advanced(&self.settings.slot, slot.confirmed, from)));
         }
         let wanted = Wanted {
             oids: tables.iter().map(|table| table.oid).collect(),
-            names: names.iter().map(|name| (name.schema.clone(), name.table.clone())).collect(),
+            names: schemas.iter().map(|TableSchema { name, .. }| (name.schema.clone(), name.table.clone())).collect(),
         };
         let follower = Follower::start(
             client,
@@ -88,25 +80,15 @@ impl PostgresSource {
         })))
     }
 
-    pub(crate) async fn confirmed(&mut self) -> Result<Option<Lsn>, PostgresError> {
-        let name = self.settings.slot.clone();
-        Ok(slot::look(self.session().await?, &name).await?.map(|slot| slot.confirmed))
-    }
-
     /// Why the slot no longer has everything after `from`.
-    pub(crate) async fn slot_lost(
-        &mut self,
-        from: Lsn,
-        remembered: Option<&Identity>,
-    ) -> Result<Option<String>, PostgresError> {
+    async fn slot_lost(&mut self, from: Lsn, remembered: Option<&Identity>) -> Result<Option<String>, PostgresError> {
         let name = self.settings.slot.clone();
-        let source = self.settings.name.clone();
         if remembered.is_some_and(|identity| identity.released) {
             return Ok(Some(format!("replication slot {name} was dropped because it held too much WAL")));
         }
         let until = Instant::now() + LET_GO_WITHIN;
         loop {
-            let Some(slot) = slot::look(self.session().await?, &name).await? else {
+            let Some(slot) = self.slot().await? else {
                 return Ok(Some(format!("replication slot {name} does not exist (any more)")));
             };
             if let Some(why) = slot.lost {
@@ -119,12 +101,14 @@ impl PostgresSource {
                 None => return Ok(None),
                 // The server takes a moment to see that our own last connection is gone.
                 Some(_) if Instant::now() < until => tokio::time::sleep(Duration::from_millis(10)).await,
-                Some(pid) => return Err(PostgresError::SlotInUse { database: source, slot: name, pid }),
+                Some(pid) => {
+                    return Err(PostgresError::SlotInUse { database: self.id.name.clone(), slot: name, pid });
+                }
             }
         }
     }
 
-    pub(crate) fn slot_in_use(&self, error: PostgresError) -> PostgresError {
+    fn slot_in_use(&self, error: PostgresError) -> PostgresError {
         match &error {
             PostgresError::Server { message, .. } if message.contains("55006") => {
                 // The server names the process: "replication slot … is active for PID 42".
@@ -138,7 +122,7 @@ impl PostgresSource {
 
     /// Why the server is not the one that was read, or has lost what was read. Remembers one that is
     /// seen for the first time.
-    pub(crate) async fn other_server(
+    async fn other_server(
         &mut self,
         client: &mut ReplicationClient,
         from: Lsn,
@@ -193,35 +177,6 @@ impl PostgresSource {
 
 fn advanced(slot: &str, confirmed: Lsn, from: Lsn) -> String {
     format!("replication slot {slot} was moved on to {confirmed} by somebody else; what came after {from} is gone")
-}
-
-/// Which table is no longer as it was planned.
-pub(crate) fn changed(tables: &[Table], schemas: &[TableSchema]) -> Option<String> {
-    let (table, _) = tables.iter().zip(schemas).find(|(table, schema)| table.schema != **schema)?;
-    Some(format!("table {} was changed: its columns, its identity or its partitions", table.schema.name))
-}
-
-/// Which table was taken out of the publication, perhaps for a while: what happened meanwhile is lost.
-pub(crate) fn unpublished(
-    tables: &[Table],
-    publication: Option<&Publication>,
-    remembered: Option<&Identity>,
-) -> Option<String> {
-    let Some(publication) = publication else { return Some("the publication does not exist (any more)".to_owned()) };
-    if !publication.complete {
-        return Some("the publication no longer has all of INSERT, UPDATE, DELETE and TRUNCATE".to_owned());
-    }
-    let remembered = remembered?;
-    tables.iter().find_map(|table| {
-        let name = &table.schema.name;
-        match (remembered.memberships.get(&table.oid), table.membership) {
-            (_, None) => Some(format!("table {name} is not in the publication (any more)")),
-            (Some(was), Some(is)) if *was != is => {
-                Some(format!("table {name} was taken out of the publication and put in again"))
-            }
-            _ => None,
-        }
-    })
 }
 
 /// Where a timeline was left, by the history of a later one: lines of `timeline <tab> LSN <tab> reason`.

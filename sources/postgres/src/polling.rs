@@ -10,7 +10,6 @@ use crate::error::PostgresError;
 use crate::follower::Taken;
 use crate::opening::Opened;
 use crate::pgoutput::{Relation, RelationColumn};
-use crate::slot;
 use crate::source::PostgresSource;
 
 /// How long a poll waits in silence for what the server is known to have, before it looks whether the server is there.
@@ -95,9 +94,7 @@ impl PostgresSource {
 
     /// Whether the server answers, and has somebody at work on the slot.
     async fn is_streaming(&mut self) -> bool {
-        let name = self.settings.slot.clone();
-        let looked = async { slot::look(self.session().await?, &name).await };
-        matches!(looked.await, Ok(Some(slot)) if slot.active_pid.is_some())
+        matches!(self.slot().await, Ok(Some(slot)) if slot.active_pid.is_some())
     }
 
     /// Nothing has happened to the tables between `from` and `reached`.

@@ -24,7 +24,7 @@ impl PostgresSource {
         if let Some(table) = tables.iter().zip(schemas).find(|(table, schema)| table.schema != **schema) {
             return Err(PostgresError::Moved { database: self.id.name.clone(), table: table.1.name.to_string() });
         }
-        let found = slot::look(self.session().await?, &settings.slot).await?;
+        let found = self.slot().await?;
         let is_lost = found.as_ref().is_some_and(|slot| slot.lost.is_some());
         if is_lost {
             self.release().await?;

@@ -1,6 +1,7 @@
 //! What the server must have before it can be followed: looked at without writing anything, with the
 //! SQL for what is missing.
 
+use tidegate_core::units::size_text;
 use tidegate_core::{Finding, Severity};
 
 use crate::catalog::{OURS, Publication, Table};
@@ -191,6 +192,7 @@ impl Setup<'_> {
             let fact = format!("replication slot {name} is not one of pgoutput in database {database}");
             return findings.fault(fact, format!("give `slot` another name, or: {drop}"));
         }
+        let held = size_text(slot.held);
         match &slot.lost {
             Some(why) if config.on_slot_lost == OnSlotLost::Error => findings.fault(
                 format!("replication slot {name} is lost: {why}"),
@@ -199,19 +201,19 @@ impl Setup<'_> {
             Some(why) => {
                 findings.warning(format!("replication slot {name} is lost ({why}); the tables will be copied again"))
             }
-            None => findings.good(format!("replication slot {name} holds {} of WAL", human(slot.held))),
+            None => findings.good(format!("replication slot {name} holds {held} of WAL")),
         }
         if config.failover && !slot.failover {
             findings.warning(format!("replication slot {name} was made without `failover`: standbys do not keep it"));
         }
         if slot.safe.is_some_and(|safe| safe < config.slot_lag_warn / 4) {
-            let left = human(slot.safe.unwrap_or(0));
+            let left = size_text(slot.safe.unwrap_or(0));
             findings.warning(format!(
                 "{left} of WAL can be written before the server takes what replication slot {name} needs"
             ));
         }
         if slot.held >= config.slot_lag_warn {
-            findings.warning(format!("replication slot {name} holds {} of WAL on the server's disk", human(slot.held)));
+            findings.warning(format!("replication slot {name} holds {held} of WAL on the server's disk"));
         }
     }
 }
@@ -310,15 +312,4 @@ impl Findings {
     fn fault(&mut self, fact: impl Into<String>, fix: impl Into<String>) {
         self.0.push(Finding { severity: Severity::Fault, fact: fact.into(), fix: Some(fix.into()) });
     }
-}
-
-/// Bytes for people.
-pub(crate) fn human(bytes: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let (mut amount, mut unit) = (bytes as f64, 0);
-    while amount >= 1024.0 && unit + 1 < units.len() {
-        amount /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} B") } else { format!("{amount:.1} {}", units[unit]) }
 }

@@ -20,7 +20,7 @@ use crate::identity::IdentityFile;
 use crate::lag::LagWatch;
 use crate::position::lsn_of;
 use crate::setup::Setup;
-use crate::slot;
+use crate::slot::{self, Slot};
 use crate::types::Policy;
 
 /// A PostgreSQL database as a source. The incarnation of a table is a hash over everything that
@@ -115,6 +115,12 @@ impl PostgresSource {
         Ok((self.session.as_ref().ok_or_else(gone)?, self.system.as_deref().ok_or_else(gone)?))
     }
 
+    /// The pipeline's replication slot as it is now; `None` when there is none.
+    pub(crate) async fn slot(&mut self) -> Result<Option<Slot>, PostgresError> {
+        let name = self.settings.slot.clone();
+        slot::look(self.session().await?, &name).await
+    }
+
     /// The end of the server's WAL.
     pub(crate) async fn now(&mut self) -> Result<Lsn, PostgresError> {
         let sql = "SELECT pg_current_wal_flush_lsn()::text";
@@ -175,8 +181,7 @@ impl Source for PostgresSource {
     async fn check(&mut self, tables: &[TableSchema]) -> Result<Vec<Finding>, ConnectorError> {
         let names: Vec<TableName> = tables.iter().map(|schema| schema.name.clone()).collect();
         let (publication, tables) = self.describe(&names).await?;
-        let name = self.settings.slot.clone();
-        let slot = slot::look(self.session().await?, &name).await?;
+        let slot = self.slot().await?;
         let (session, _) = self.opened()?;
         let (publication, slot) = (publication.as_ref(), slot.as_ref());
         let setup = Setup { session, settings: &self.settings, publication, slot, tables: &tables };
@@ -211,10 +216,9 @@ impl Source for PostgresSource {
     }
 
     async fn settle(&mut self) -> Result<(), ConnectorError> {
-        let (durable, slot) = (self.durable.get(), self.settings.slot.clone());
+        let durable = self.durable.get();
         while self.stream.as_ref().is_some_and(|stream| !stream.follower.has_ended()) {
-            let found = slot::look(self.session().await?, &slot).await?;
-            if found.is_none_or(|slot| slot.confirmed >= durable) {
+            if self.slot().await?.is_none_or(|slot| slot.confirmed >= durable) {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;

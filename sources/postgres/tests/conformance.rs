@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tidegate_core::{Source, TableName};
 use tidegate_testkit::conformance::{SourceFixture, source};
 use tidegate_testkit::pgdml::{PgDml, PgTable};
-use tidegate_testkit::postgres::PostgresVersion;
+use tidegate_testkit::postgres::{Backend, PostgresVersion};
 use tidegate_testkit::{PgClient, Postgres};
 
 use crate::harness::{Database, public, shared};
@@ -56,4 +56,13 @@ fn postgres_15_conforms() {
 #[test]
 fn postgres_18_conforms() {
     source(|_, seed| Fixture::new(shared(PostgresVersion::V18), seed));
+}
+
+/// Between the oldest and the newest. No machine needs its programs: it comes as an image.
+#[test]
+#[ignore = "needs a Docker engine"]
+fn postgres_17_conforms_in_a_container() {
+    let server = Postgres::builder().version(PostgresVersion::V17).backend(Backend::Container).start();
+    let server = Arc::new(server);
+    source(|_, seed| Fixture::new(server.clone(), seed));
 }

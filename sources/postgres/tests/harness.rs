@@ -2,14 +2,21 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use tempfile::TempDir;
-use tidegate_core::{ConnectorError, Lsn, Polled, Position, Source, TableEvent, TableName, TableSchema};
+use tidegate_core::{ConnectorError, ErrorKind, Lsn, Polled, Position, Source, TableEvent, TableName, TableSchema};
 use tidegate_source_postgres::{Config, PostgresSource};
 use tidegate_testkit::Postgres;
 use tidegate_testkit::contents::TableContents;
 use tidegate_testkit::postgres::PostgresVersion;
+
+/// How long something may take to come true.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The time between two looks at whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A server of a version, one for all tests that do nothing to the server as a whole.
 pub fn shared(version: PostgresVersion) -> Arc<Postgres> {
@@ -173,6 +180,20 @@ impl Follow {
         Ok(End::Here)
     }
 
+    /// Polls until something ends it. A look at the catalog is due every two seconds, and connections may break
+    /// meanwhile.
+    pub async fn poll_until_it_ends(&mut self, what: &str) -> End {
+        let started = Instant::now();
+        loop {
+            match self.step().await {
+                Ok(End::Here) => tokio::time::sleep(LOOK_EVERY).await,
+                Ok(end) => return end,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Retry, "{what}: {error}"),
+            }
+            assert!(started.elapsed() < PATIENCE, "{what}: nothing was noticed");
+        }
+    }
+
     pub async fn catch_up(&mut self) {
         let end = ok(self.try_catch_up().await);
         assert!(matches!(end, End::Here), "{end:?}");
@@ -211,6 +232,15 @@ impl Follow {
 
 pub fn ok<T>(result: Result<T, ConnectorError>) -> T {
     result.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Does something again and again until it works.
+pub async fn until_ok(mut act: impl FnMut() -> Result<(), String>) {
+    let started = Instant::now();
+    while let Err(error) = act() {
+        assert!(started.elapsed() < PATIENCE, "{error}");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Runs a test on a server of each version.

@@ -4,6 +4,9 @@ mod content;
 pub mod model;
 mod sink;
 mod sink_cases;
+mod sink_change_cases;
+mod sink_commit_cases;
+mod sink_large_case;
 mod source;
 
 pub use sink::sink;

@@ -4,14 +4,22 @@
 use std::path::Path;
 
 use futures::TryStreamExt;
+use futures::future::LocalBoxFuture;
+use futures::stream::BoxStream;
 use tempfile::TempDir;
 use tidegate_core::{
     Commit, CommitOutcome, Committed, ConnectorError, Epoch, EpochHeader, Sink, ViewCommit, ViewInfo, ZSet,
 };
 
 use super::model::ViewModel;
-use super::{block_on, sink_cases};
+use super::{block_on, sink_cases, sink_change_cases, sink_commit_cases, sink_large_case};
 use crate::multiset::Multiset;
+
+/// A case of the suite, on a target of its own.
+pub(super) type Case = for<'a> fn(Target<'a>) -> LocalBoxFuture<'a, ()>;
+
+/// Rows of the large view.
+const LARGE_ROWS: usize = 1_000_000;
 
 /// Runs the suite. `make` connects a sink to the target that belongs to a folder: an empty folder
 /// is an empty target, the same folder the same target.
@@ -19,10 +27,16 @@ use crate::multiset::Multiset;
 /// # Panics
 /// When a law is broken; the case is printed before.
 pub fn sink(make: impl Fn(&Path) -> Box<dyn Sink>) {
+    run(&make, LARGE_ROWS);
+}
+
+fn run(make: &dyn Fn(&Path) -> Box<dyn Sink>, large_rows: usize) {
+    let cases = [sink_cases::ALL, sink_change_cases::ALL, sink_commit_cases::ALL, sink_large_case::ALL];
     block_on(async {
-        for (name, case) in sink_cases::ALL {
+        for (name, case) in cases.into_iter().flatten() {
             println!("sink conformance: {name}");
-            case(Target::new(&make)).await;
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            case(Target { folder, make, large_rows }).await;
         }
     });
 }
@@ -31,11 +45,13 @@ pub fn sink(make: impl Fn(&Path) -> Box<dyn Sink>) {
 pub(super) struct Target<'a> {
     folder: TempDir,
     make: &'a dyn Fn(&Path) -> Box<dyn Sink>,
+    large_rows: usize,
 }
 
-impl<'a> Target<'a> {
-    fn new(make: &'a dyn Fn(&Path) -> Box<dyn Sink>) -> Self {
-        Target { folder: tempfile::tempdir().expect("a temporary folder"), make }
+impl Target<'_> {
+    /// How many rows a large view has.
+    pub fn large_rows(&self) -> usize {
+        self.large_rows
     }
 
     /// A new sink on the target, opened, as after a restart; checks what it says it holds.
@@ -47,16 +63,39 @@ impl<'a> Target<'a> {
 
     /// The same where the views stand at different epochs.
     pub async fn open_each(&self, views: &[&ViewModel], expected: &[Option<&EpochHeader>]) -> Opened {
-        let mut sink = (self.make)(self.folder.path());
+        let opened = self.try_open(views, expected).await;
+        opened.unwrap_or_else(|error| panic!("open: {}", full(&error)))
+    }
+
+    /// The same where the sink may refuse.
+    pub async fn try_open(
+        &self,
+        views: &[&ViewModel],
+        expected: &[Option<&EpochHeader>],
+    ) -> Result<Opened, ConnectorError> {
         let infos: Vec<ViewInfo> = views.iter().map(|view| view.info().clone()).collect();
-        let found = sink.open(&infos).await.unwrap_or_else(|error| panic!("open: {}", full(&error)));
+        self.try_open_infos(&infos, expected).await
+    }
+
+    /// The same for views without a model.
+    pub async fn open_infos(&self, views: &[ViewInfo], expected: &[Option<&EpochHeader>]) -> Opened {
+        let opened = self.try_open_infos(views, expected).await;
+        opened.unwrap_or_else(|error| panic!("open: {}", full(&error)))
+    }
+
+    async fn try_open_infos(
+        &self,
+        views: &[ViewInfo],
+        expected: &[Option<&EpochHeader>],
+    ) -> Result<Opened, ConnectorError> {
+        let mut sink = (self.make)(self.folder.path());
+        let found = sink.open(views).await?;
         assert_eq!(found.len(), views.len(), "open answers for each view");
         for (view, expected) in views.iter().zip(expected) {
-            let name = &view.info().name;
             let expected = expected.map(|header| Committed { epoch: header.epoch, hash: header.hash });
-            assert_eq!(found[name], expected, "what the target holds of {name}");
+            assert_eq!(found[&view.name], expected, "what the target holds of {}", view.name);
         }
-        Opened { sink }
+        Ok(Opened { sink })
     }
 }
 
@@ -88,15 +127,28 @@ impl Opened {
         self.sink.commit(Commit { after: Epoch(after), header: header.clone(), views }).await
     }
 
+    /// Has the sink keep its target in good order.
+    pub async fn maintain(&mut self) {
+        self.sink.maintain().await.unwrap_or_else(|error| panic!("maintain: {}", full(&error)));
+    }
+
     /// Reads a view back and compares it with the model.
     pub async fn check(&mut self, model: &ViewModel) {
         let what = format!("rows of {}", model.info().name);
         self.read(model.info()).await.assert_equals(&model.multiset(), &what);
     }
 
+    /// The rows that the target holds, as the sink hands them out.
+    pub async fn zsets(
+        &mut self,
+        view: &ViewInfo,
+    ) -> Result<BoxStream<'static, Result<ZSet, ConnectorError>>, ConnectorError> {
+        self.sink.read(view).await
+    }
+
     /// The rows that the target holds.
     pub async fn read(&mut self, view: &ViewInfo) -> Multiset {
-        let read = async { self.sink.read(view).await?.try_collect::<Vec<ZSet>>().await };
+        let read = async { self.zsets(view).await?.try_collect::<Vec<ZSet>>().await };
         let zsets = read.await.unwrap_or_else(|error| panic!("read of {}: {}", view.name, full(&error)));
         for zset in &zsets {
             let types = |schema: &arrow::datatypes::Schema| {
@@ -131,9 +183,12 @@ mod tests {
     #[test]
     fn the_sink_in_memory_conforms() {
         let targets: Mutex<BTreeMap<PathBuf, MemorySink>> = Mutex::default();
-        sink(|folder| {
+        // It holds every row for itself, which is no way to hold very many.
+        const LARGE_ROWS: usize = 20_000;
+        let make = |folder: &Path| -> Box<dyn Sink> {
             let mut targets = targets.lock().unwrap();
             Box::new(targets.entry(folder.to_owned()).or_insert_with(|| MemorySink::new("memory")).clone())
-        });
+        };
+        run(&make, LARGE_ROWS);
     }
 }

@@ -1,14 +1,11 @@
 //! The cases of the suite for sinks.
 
 use futures::FutureExt;
-use futures::future::LocalBoxFuture;
 use tidegate_core::{CommitOutcome, Committed, ConnectorError, ErrorKind, RowIdentity};
 
 use super::content::TYPES;
 use super::model::{ViewModel, header, header_of};
-use super::sink::{Target, full};
-
-type Case = for<'a> fn(Target<'a>) -> LocalBoxFuture<'a, ()>;
+use super::sink::{Case, Target, full};
 
 /// Every case with its name.
 pub(super) const ALL: &[(&str, Case)] = &[

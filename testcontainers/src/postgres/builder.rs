@@ -1,14 +1,12 @@
 //! A server before its start: its version, settings and rules of access.
 
-use std::fs;
-use std::io::Write;
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
 use super::Postgres;
-use super::programs::{Account, PostgresVersion, Programs};
-use super::server::Server;
+use super::backend::{self, Backend};
+use super::programs::PostgresVersion;
+use super::server::{Cluster, Server};
 use super::tls::Certificates;
 
 /// What a test's server has that PostgreSQL's does not. A test loses nothing when the machine loses
@@ -32,7 +30,8 @@ enum Encryption {
 /// A server that is not started yet.
 #[derive(Debug, Clone, Default)]
 pub struct PostgresBuilder {
-    version: PostgresVersion,
+    version: Option<PostgresVersion>,
+    backend: Option<Backend>,
     settings: Vec<(String, String)>,
     hba: String,
     encryption: Encryption,
@@ -42,7 +41,14 @@ impl PostgresBuilder {
     /// The version.
     #[must_use]
     pub fn version(mut self, version: PostgresVersion) -> Self {
-        self.version = version;
+        self.version = Some(version);
+        self
+    }
+
+    /// Where the server runs, whatever [`backend::VARIABLE`](super::backend::VARIABLE) says.
+    #[must_use]
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = Some(backend);
         self
     }
 
@@ -56,6 +62,8 @@ impl PostgresBuilder {
 
     /// Lines of `pg_hba.conf` before those that trust everyone: the first that fits decides. The
     /// methods of [`Postgres`] connect as `postgres` over TCP without TLS, which should stay allowed.
+    /// Clients come from `127.0.0.1/32`. A server in a container sees them under another address, and
+    /// so `all` stands there instead: its port is published on 127.0.0.1 alone.
     #[must_use]
     pub fn hba(mut self, lines: &str) -> Self {
         self.hba.push_str(lines);
@@ -74,61 +82,25 @@ impl PostgresBuilder {
     /// Starts the server.
     ///
     /// # Panics
-    /// When the programs are not there or the server does not start.
+    /// When the programs or the image are not there or the server does not start.
     pub fn start(self) -> Postgres {
+        let last = || PostgresVersion::ALL.into_iter().next_back().expect("a list of versions is never empty");
+        let version = self.version.unwrap_or_else(last);
+        let backend = backend::choose(version, self.backend);
         let folder = tempfile::Builder::new().prefix("tidegate-postgres-").tempdir().expect("a temporary folder");
-        let account = Account::choose();
-        account.give(folder.path());
-        let programs = account.reachable(Programs::locate(self.version));
-        let data = folder.path().join("data");
-        initialise(&account, &programs, folder.path(), &data);
-        let certificates = (self.encryption == Encryption::On).then(|| {
-            let certificates = Certificates::create(folder.path());
-            account.give(&certificates.server_key);
-            certificates
-        });
-        self.configure(&data, certificates.as_ref());
-        let server = Server::start(account, programs, folder.path());
+        let certificates = (self.encryption == Encryption::On).then(|| Certificates::create(folder.path()));
+        let own = self.settings.into_iter();
+        let defaults = SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let cluster = Cluster { settings: defaults.chain(own).collect(), hba: self.hba, certificates };
+        let server = Server::start(backend, version, &cluster, folder.path());
         Postgres {
-            version: self.version,
+            version,
+            backend,
             port: server.port(),
-            data,
             databases: AtomicU64::new(0),
-            certificates,
+            certificates: cluster.certificates,
             server: Mutex::new(server),
             _folder: folder,
         }
     }
-
-    fn configure(&self, data: &Path, certificates: Option<&Certificates>) {
-        let mut settings: Vec<(String, String)> =
-            SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        if let Some(Certificates { ca, server, server_key, .. }) = certificates {
-            settings.push(("ssl".to_owned(), "on".to_owned()));
-            for (name, file) in [("ssl_ca_file", ca), ("ssl_cert_file", server), ("ssl_key_file", server_key)] {
-                settings.push((name.to_owned(), file.display().to_string()));
-            }
-        }
-        settings.extend(self.settings.iter().cloned());
-        let mut file = fs::File::options().append(true).open(data.join("postgresql.conf")).expect("initdb made it");
-        for (name, value) in settings {
-            writeln!(file, "{name} = '{}'", value.replace('\'', "''")).expect("a setting can be written");
-        }
-        let hba = data.join("pg_hba.conf");
-        let trust = fs::read_to_string(&hba).expect("initdb made it");
-        fs::write(hba, format!("{}{trust}", self.hba)).expect("the rules of access can be written");
-    }
-}
-
-/// Makes an empty cluster. Each has an identity of its own, which a copy of another would not have.
-fn initialise(account: &Account, programs: &Programs, folder: &Path, data: &Path) {
-    let output = account
-        .command(programs, "initdb")
-        .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale", "--no-sync"])
-        .arg("--pgdata")
-        .arg(data)
-        .current_dir(folder)
-        .output()
-        .expect("initdb can be started");
-    assert!(output.status.success(), "initdb failed: {}", String::from_utf8_lossy(&output.stderr));
 }

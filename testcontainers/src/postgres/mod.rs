@@ -1,8 +1,38 @@
-//! A PostgreSQL server of the test's own: started in a temporary folder on a port of its own,
-//! gone when it is dropped or when the test's process ends.
+//! A PostgreSQL server of the test's own, on a port of its own, gone when it is dropped or when the
+//! test's process ends. It runs in a Docker container where there is an engine, as a process of this
+//! machine otherwise; a test need not know which.
+//!
+//! The environment variable [`TIDEGATE_POSTGRES`](backend::VARIABLE) decides:
+//!
+//! - `process`: the server is a process, under an account that is not root. Its programs are Debian's
+//!   (`apt-get install postgresql-15`) or, version 18, those that `cargo xtask setup` gets by npm.
+//! - `docker`: the server is a container of the image `postgres:15`, `postgres:17` or `postgres:18`,
+//!   which is pulled unless it is there. The test fails when there is no engine or no image.
+//! - `auto`, the default: a container if a Docker engine answers and has the image or can pull it, a
+//!   process otherwise.
+//!
+//! Which one was taken, and why, is written to standard error once per process and version, past
+//! what a test harness captures.
+//!
+//! The engine is found as Docker's own client finds it (`DOCKER_HOST`, the usual sockets); it must
+//! publish its ports on this machine's 127.0.0.1. A container is removed when its [`Postgres`] is
+//! dropped, also by a panic, and ends and removes itself when the test's process ends in any other way.
+//!
+//! Tests of the containers themselves need an engine and do not run by default:
+//!
+//! ```text
+//! cargo xtask test -p tidegate-testkit -- --ignored container
+//! TIDEGATE_POSTGRES=docker cargo xtask test -p tidegate-source-postgres
+//! ```
+//!
+//! Tests for every version run on [`PostgresVersion::ALL`], and those that do not choose on the last of
+//! them. `TIDEGATE_POSTGRES_VERSIONS=17` makes these that one, for an engine that has its image alone.
 
+pub mod backend;
 mod builder;
+mod container;
 mod keeper;
+mod process;
 mod programs;
 mod server;
 mod session;
@@ -18,8 +48,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tempfile::TempDir;
 use tidegate_duck::quote_ident;
 
+pub use backend::Backend;
 pub use builder::PostgresBuilder;
-pub use programs::PostgresVersion;
+pub use programs::{PostgresVersion, VersionsUnderTest};
 pub use server::Shutdown;
 pub use session::{PgClient, TextRows};
 
@@ -32,8 +63,8 @@ use tls::Certificates;
 /// runtime with one thread must therefore not call for something that waits for its own tasks.
 pub struct Postgres {
     version: PostgresVersion,
+    backend: Backend,
     port: u16,
-    data: PathBuf,
     databases: AtomicU64,
     certificates: Option<Certificates>,
     server: Mutex<Server>,
@@ -45,7 +76,7 @@ impl Postgres {
     /// Starts a server of the newest version with logical replication switched on.
     ///
     /// # Panics
-    /// When the programs are not there or the server does not start.
+    /// When the programs or the image are not there or the server does not start.
     pub fn start() -> Self {
         Self::builder().start()
     }
@@ -53,7 +84,7 @@ impl Postgres {
     /// Starts a server of this version with logical replication switched on.
     ///
     /// # Panics
-    /// When the programs are not there or the server does not start.
+    /// When the programs or the image are not there or the server does not start.
     pub fn start_version(version: PostgresVersion) -> Self {
         Self::builder().version(version).start()
     }
@@ -68,14 +99,19 @@ impl Postgres {
         self.version
     }
 
+    /// Where the server runs.
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
     /// The port on 127.0.0.1; the same after a restart.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Where the server keeps its data.
-    pub fn data_dir(&self) -> &Path {
-        &self.data
+    /// Where the server keeps its data; `None` in a container, whose files are its own.
+    pub fn data_dir(&self) -> Option<PathBuf> {
+        self.server().data()
     }
 
     /// What the server has written to its log since it was made.
@@ -204,8 +240,8 @@ impl Postgres {
     }
 
     /// A command that runs one of PostgreSQL's client programs, such as `psql` or `pg_recvlogical`,
-    /// with this server as its default. The programs are version 15's, which every server
-    /// here understands: version 18 has none here.
+    /// with this server as its default. The programs are this machine's, of version 15, which every
+    /// server here understands.
     ///
     /// # Panics
     /// When they are not installed.

@@ -1,4 +1,4 @@
-//! PostgreSQL's programs: where each version of them lies, and as whom they run. The server
+//! PostgreSQL's programs on this machine: where each version of them lies, and as whom they run. The server
 //! refuses to run as root, and so root's tests run it under another account.
 
 use std::fs::{self, Permissions};
@@ -14,30 +14,30 @@ use crate::cache;
 const UNPRIVILEGED: &str = "nobody";
 /// The folder in the cache with version 18, from an npm package; it has no client programs.
 const PLACE_18: &str = "postgres-18.4";
-/// The folder in the cache with version 15, from Debian's packages, where it is not installed.
-const PLACE_15: &str = "postgres-15";
-/// Where Debian's packages put version 15, and its libraries where they are not installed.
-const DEBIAN_15: &str = "usr/lib/postgresql/15";
+/// Where Debian's packages put a version, and its libraries where they are not installed.
+const DEBIAN: &str = "usr/lib/postgresql";
 const DEBIAN_LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
-/// The versions that the tests have: the oldest and the newest that Tidegate reads from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+/// The versions that the tests have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PostgresVersion {
-    /// Debian's.
+    /// The oldest that Tidegate reads from.
     V15,
-    /// What tests get that do not choose.
-    #[default]
+    /// One between. No test needs its programs on this machine: it is for containers.
+    V17,
+    /// The newest.
     V18,
 }
 
 impl PostgresVersion {
-    /// Every version.
-    pub const ALL: [PostgresVersion; 2] = [PostgresVersion::V15, PostgresVersion::V18];
+    /// Those that a test runs on which is for every version. One that does not choose gets the last.
+    pub const ALL: VersionsUnderTest = VersionsUnderTest;
 
     /// The number before the dot.
     pub fn major(self) -> u32 {
         match self {
             PostgresVersion::V15 => 15,
+            PostgresVersion::V17 => 17,
             PostgresVersion::V18 => 18,
         }
     }
@@ -57,6 +57,37 @@ impl PostgresVersion {
     }
 }
 
+/// The environment variable that names other versions to test, `17` or `15,17,18`.
+const VERSIONS: &str = "TIDEGATE_POSTGRES_VERSIONS";
+
+/// The oldest version and the newest, unless the environment variable `TIDEGATE_POSTGRES_VERSIONS`
+/// names others.
+#[derive(Debug, Clone, Copy)]
+pub struct VersionsUnderTest;
+
+impl IntoIterator for VersionsUnderTest {
+    type Item = PostgresVersion;
+    type IntoIter = std::vec::IntoIter<PostgresVersion>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        let named = std::env::var(VERSIONS).unwrap_or_default();
+        versions(&named).unwrap_or_else(|error| panic!("{error}")).into_iter()
+    }
+}
+
+fn versions(named: &str) -> Result<Vec<PostgresVersion>, String> {
+    if named.is_empty() {
+        return Ok(vec![PostgresVersion::V15, PostgresVersion::V18]);
+    }
+    let version = |name: &str| match name.trim() {
+        "15" => Ok(PostgresVersion::V15),
+        "17" => Ok(PostgresVersion::V17),
+        "18" => Ok(PostgresVersion::V18),
+        other => Err(format!("{VERSIONS} names '{other}': the versions are 15, 17 and 18, with commas between")),
+    };
+    named.split(',').map(version).collect()
+}
+
 /// The programs of one version.
 #[derive(Debug, Clone)]
 pub(super) struct Programs {
@@ -69,20 +100,22 @@ pub(super) struct Programs {
 impl Programs {
     /// Finds them where they are installed.
     pub(super) fn locate(version: PostgresVersion) -> Self {
-        match version {
-            PostgresVersion::V15 => {
-                // One that was unpacked into the cache finds its files by its own path.
-                let cached = cache::path(PLACE_15);
-                [(PathBuf::from("/"), None), (cached.clone(), Some(cached.join(DEBIAN_LIBRARIES)))]
-                    .into_iter()
-                    .map(|(root, libraries)| Programs { folder: root.join(DEBIAN_15), libraries })
-                    .find(|programs| programs.path("postgres").is_file())
-                    .expect("PostgreSQL 15 is not installed: apt-get install postgresql-15")
-            }
-            PostgresVersion::V18 => {
-                Programs { folder: cache::place(PLACE_18, Path::new("bin/postgres")), libraries: None }
-            }
+        if version == PostgresVersion::V18 {
+            return Programs { folder: cache::place(PLACE_18, Path::new("bin/postgres")), libraries: None };
         }
+        let major = version.major();
+        // One that was unpacked into the cache finds its files by its own path.
+        let cached = cache::path(&format!("postgres-{major}"));
+        [(PathBuf::from("/"), None), (cached.clone(), Some(cached.join(DEBIAN_LIBRARIES)))]
+            .into_iter()
+            .map(|(root, libraries)| Programs { folder: root.join(DEBIAN).join(major.to_string()), libraries })
+            .find(|programs| programs.path("postgres").is_file())
+            .unwrap_or_else(|| {
+                panic!(
+                    "PostgreSQL {major} is not installed: 'apt-get install postgresql-{major}', or start a Docker \
+                     engine that has or gets the image postgres:{major}"
+                )
+            })
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -219,4 +252,16 @@ fn copy_whole(source: &Path, target: &Path) -> std::io::Result<()> {
     let part = target.with_added_extension(format!("part-{}", std::process::id()));
     fs::copy(source, &part)?;
     fs::rename(part, target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_named() {
+        assert_eq!(versions(""), Ok(vec![PostgresVersion::V15, PostgresVersion::V18]));
+        assert_eq!(versions("17, 18"), Ok(vec![PostgresVersion::V17, PostgresVersion::V18]));
+        assert!(versions("16").unwrap_err().contains("'16'"));
+    }
 }

@@ -44,7 +44,7 @@ pub fn faults(report: &CheckReport, views: &[View]) -> Vec<String> {
 }
 
 /// A connector's message under its name, which most of them begin with already.
-fn named(what: &str, name: &str, message: &str) -> String {
+pub fn named(what: &str, name: &str, message: &str) -> String {
     let prefix = format!("{what} {name}: ");
     if message.starts_with(&prefix) { message.to_owned() } else { prefix + message }
 }

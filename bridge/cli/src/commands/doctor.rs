@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use tidegate_core::{ErrorKind, Finding, Severity};
 
 use crate::assembly::assemble;
+use crate::commands::check::named;
 use crate::failure::Failure;
 use crate::output;
 
@@ -17,7 +18,7 @@ pub async fn doctor(path: &Path, json: bool) -> Result<(), Failure> {
     let mut faults = Vec::new();
     for (source, answer) in &found {
         match answer {
-            Err(error) => faults.push(prefixed(source, error)),
+            Err(error) => faults.push(named("source", source, error)),
             Ok(findings) => faults.extend(findings.iter().filter(|f| f.severity == Severity::Fault).map(|fault| {
                 let fix = fault.fix.as_ref().map(|fix| format!("\n  fix: {fix}")).unwrap_or_default();
                 format!("source {source}: {}{fix}", fault.fact)
@@ -51,11 +52,6 @@ pub async fn doctor(path: &Path, json: bool) -> Result<(), Failure> {
         output::table(&lines);
     }
     if faults.is_empty() { Ok(()) } else { Err(Failure::several(ErrorKind::Reconfigure, faults)) }
-}
-
-fn prefixed(source: &str, message: &str) -> String {
-    let prefix = format!("source {source}: ");
-    if message.starts_with(&prefix) { message.to_owned() } else { prefix + message }
 }
 
 fn word(severity: Severity) -> &'static str {

@@ -46,10 +46,6 @@ pub async fn resnapshot(path: &Path, wanted: &str, json: bool) -> Result<(), Fai
         return Ok(());
     }
     output::line(format!("{wanted} was copied again in epoch {}", summary.number("epoch")));
-    let mut lines = vec![["view", "rows that differed"].map(str::to_owned).to_vec()];
-    for (view, rows) in summary.entries("view_rows") {
-        lines.push(vec![view.clone(), output::grouped(rows.as_u64().unwrap_or_default())]);
-    }
-    output::table(&lines);
+    output::view_rows(&summary, "rows that differed");
     Ok(())
 }

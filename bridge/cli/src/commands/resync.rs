@@ -25,10 +25,6 @@ pub async fn resync(path: &Path, sink: &str, json: bool) -> Result<(), Failure> 
         return Ok(());
     }
     output::line(format!("sink {sink} holds epoch {}", summary.number("epoch")));
-    let mut lines = vec![["view", "rows that differed"].map(str::to_owned).to_vec()];
-    for (view, rows) in summary.entries("view_rows") {
-        lines.push(vec![view.clone(), output::grouped(rows.as_u64().unwrap_or_default())]);
-    }
-    output::table(&lines);
+    output::view_rows(&summary, "rows that differed");
     Ok(())
 }

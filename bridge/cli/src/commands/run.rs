@@ -47,11 +47,7 @@ fn show(summary: &Value) {
         1 => format!("epoch {}: {} source rows", summary.number("epoch"), output::grouped(rows)),
         _ => format!("epoch {}: {} source rows in {epochs} epochs", summary.number("epoch"), output::grouped(rows)),
     });
-    let mut lines = vec![["view", "changed rows"].map(str::to_owned).to_vec()];
-    for (view, rows) in summary.entries("view_rows") {
-        lines.push(vec![view.clone(), output::grouped(rows.as_u64().unwrap_or_default())]);
-    }
-    output::table(&lines);
+    output::view_rows(summary, "changed rows");
     output::line(format!("frontier {}", summary["frontier"]));
     let phases: Vec<String> = ["read", "log", "step", "commit", "checkpoint"]
         .iter()

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use tidegate_core::ErrorKind;
+use tidegate_core::units::size_text;
 use tidegate_runtime::read_status;
 
 use crate::assembly::assemble;
@@ -41,14 +42,17 @@ fn show(status: &Value) {
     let mut lines = vec![heading(&["view", "mode", "rows", "incremental steps", "full steps", "state"])];
     for (name, view) in status.entries("views") {
         let number = |key| output::grouped(view.number(key));
-        let state = output::bytes(view.number("state_bytes"));
+        let state = size_text(view.number("state_bytes"));
         let steps = [number("incremental_steps"), number("full_steps")];
         lines.push([vec![name.clone(), view.text("mode"), number("rows")], steps.to_vec(), vec![state]].concat());
     }
     section(&lines);
-    let mut lines = vec![heading(&["sink", "epoch", "behind"])];
+    let mut lines = vec![heading(&["sink", "epoch", "behind", "kept for it", "state"])];
     for (name, sink) in status.entries("sinks") {
-        lines.push(vec![name.clone(), sink["epoch"].to_string(), sink["behind"].to_string()]);
+        let (epoch, behind) = (sink["epoch"].to_string(), sink["behind"].to_string());
+        let kept = size_text(sink.number("behind_bytes"));
+        let error = sink["error"].as_str().map_or_else(String::new, |error| format!(": {error}"));
+        lines.push(vec![name.clone(), epoch, behind, kept, format!("{}{error}", sink.text("state"))]);
     }
     section(&lines);
 }

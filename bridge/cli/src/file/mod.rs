@@ -6,7 +6,6 @@ mod environment;
 mod fields;
 mod section;
 mod sql;
-mod units;
 mod views;
 
 #[cfg(test)]
@@ -18,11 +17,11 @@ use std::time::Duration;
 
 use tidegate_core::ViewName;
 use tidegate_core::near::did_you_mean;
-use tidegate_runtime::{SinkSlot, SourceSlot};
+use tidegate_runtime::{OnSinkFailure, ReadBack, SinkSlot, SourceSlot};
 
 use crate::failure::chain;
 use crate::place::{self, Place};
-use crate::registry::{self, Surroundings};
+use crate::registry::{self, Home, Made, Make, Registry, Surroundings};
 pub use document::{Document, Fault};
 pub use section::{Located, Reader, Section};
 pub use views::View;
@@ -38,9 +37,15 @@ pub struct PipelineFile {
     pub workers: Option<usize>,
     pub memory_limit: Option<u64>,
     pub retry_for: Option<Duration>,
+    /// Bytes of changes that are kept for one sink.
+    pub sink_lag_max: Option<u64>,
+    /// What happens when a sink fails for good or lacks more.
+    pub on_sink_failure: Option<OnSinkFailure>,
     pub sources: Vec<SourceSlot>,
     pub views: Vec<View>,
     pub sinks: Vec<SinkSlot>,
+    /// What sinks write and sources read.
+    pub read_backs: Vec<ReadBack>,
 }
 
 /// Reads the pipeline file and the SQL files it names.
@@ -112,6 +117,15 @@ fn pipeline(
     });
     let memory_limit = head.size("memory_limit");
     let retry_for = head.duration("retry_for");
+    let sink_lag_max = head.size("sink_lag_max");
+    let on_sink_failure = head.text("on_sink_failure").and_then(|policy| match policy.value.as_str() {
+        "pause" => Some(OnSinkFailure::Pause),
+        "detach" => Some(OnSinkFailure::Detach),
+        _ => {
+            document.fault(policy.offset, "`on_sink_failure` is \"pause\" or \"detach\"");
+            None
+        }
+    });
     let views_dir = head.text("views_dir");
     head.end();
 
@@ -121,14 +135,31 @@ fn pipeline(
     let state = state_dir.as_ref().map(|state_dir| folder.join(&state_dir.value)).unwrap_or_default();
     let state = state.as_path();
     let mut source_slots = Vec::new();
+    let mut homes = Vec::new();
     for (name, section) in sources {
-        source_slots.extend(source(document, &Surroundings { pipeline, folder, name: &name, state }, section));
+        let around = Surroundings { pipeline, folder, name: &name, state };
+        let Some(made) = source(document, &around, section) else { continue };
+        source_slots.push(made.connector);
+        homes.extend(made.home.map(|home| (name, home.store)));
     }
     let names: BTreeMap<String, ViewName> =
         views.iter().map(|view| (view.def.name.as_str().to_lowercase(), view.def.name.clone())).collect();
     let mut sink_slots = Vec::new();
+    let mut read_backs = Vec::new();
     for (name, section) in sinks {
-        sink_slots.extend(sink(document, &Surroundings { pipeline, folder, name: &name, state }, section, &names));
+        let around = Surroundings { pipeline, folder, name: &name, state };
+        let Some(made) = sink(document, &around, section, &names) else { continue };
+        if let Some(Home { store, schema: Some(schema) }) = made.home {
+            let views = || made.connector.views.clone();
+            let of_source = |source: &String| ReadBack {
+                sink: name.clone(),
+                views: views(),
+                source: source.clone(),
+                schema: schema.clone(),
+            };
+            read_backs.extend(homes.iter().filter(|(_, home)| *home == store).map(|(source, _)| of_source(source)));
+        }
+        sink_slots.push(made.connector);
     }
     name.as_ref()?;
     Some(PipelineFile {
@@ -140,9 +171,12 @@ fn pipeline(
         workers,
         memory_limit,
         retry_for,
+        sink_lag_max,
+        on_sink_failure,
         sources: source_slots,
         views,
         sinks: sink_slots,
+        read_backs,
     })
 }
 
@@ -153,27 +187,22 @@ fn check_name(document: &Document, offset: usize, what: &str, name: &str) {
 }
 
 /// The connector that `type` names.
-fn connector<T>(
-    document: &Document,
-    section: &mut Section<'_>,
-    registered: &'static [(&'static str, T)],
-    later: &[&str],
-) -> Option<&'static (&'static str, T)> {
-    let names = || registered.iter().map(|(name, _)| *name);
+fn connector<C: 'static>(document: &Document, section: &mut Section<'_>, registry: &Registry<C>) -> Option<Make<C>> {
+    let names = || registry.built.iter().map(|(name, _)| *name);
     let built = names().collect::<Vec<_>>().join(", ");
     let kind = section.required_text("type", &format!("write one of: {built}"))?;
-    let found = registered.iter().find(|(name, _)| *name == kind.value);
+    let found = registry.built.iter().find(|(name, _)| *name == kind.value);
     if found.is_none() {
-        let fact = if later.contains(&kind.value.as_str()) { "is not built yet" } else { "is not known" };
+        let fact = if registry.later.contains(&kind.value.as_str()) { "is not built yet" } else { "is not known" };
         let near = did_you_mean(&kind.value, names());
         document.fault(kind.offset, format!("the type `{}` {fact}; known here: {built}{near}", kind.value));
     }
-    found
+    found.map(|(_, make)| *make)
 }
 
-fn source(document: &Document, around: &Surroundings<'_>, mut section: Section<'_>) -> Option<SourceSlot> {
+fn source(document: &Document, around: &Surroundings<'_>, mut section: Section<'_>) -> Option<Made<SourceSlot>> {
     check_name(document, section.offset(), "source", around.name);
-    let (_, make) = connector(document, &mut section, registry::SOURCES, &[])?;
+    let make = connector(document, &mut section, &registry::SOURCES)?;
     make(around, section)
 }
 
@@ -182,7 +211,7 @@ fn sink(
     around: &Surroundings<'_>,
     mut section: Section<'_>,
     views: &BTreeMap<String, ViewName>,
-) -> Option<SinkSlot> {
+) -> Option<Made<SinkSlot>> {
     check_name(document, section.offset(), "sink", around.name);
     let commit_interval = section.duration("commit_interval");
     let chosen = section.texts("views").map(|chosen| {
@@ -196,6 +225,7 @@ fn sink(
         };
         chosen.into_iter().filter_map(view).collect()
     });
-    let (_, make) = connector(document, &mut section, registry::SINKS, registry::SINKS_NOT_BUILT)?;
-    Some(SinkSlot { sink: make(around, section)?, views: chosen, commit_interval })
+    let make = connector(document, &mut section, &registry::SINKS)?;
+    let Made { connector: sink, home } = make(around, section)?;
+    Some(Made { connector: SinkSlot { sink, views: chosen, commit_interval }, home })
 }

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use tidegate_core::ConnectorError;
 use tidegate_core::near::did_you_mean;
+use tidegate_core::{ConnectorError, units};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::document::Document;
 use super::environment::substitute;
-use super::{fields, units};
+use super::fields;
 use crate::failure::chain;
 
 /// A value and the byte offset at which it stands.
@@ -140,17 +140,24 @@ impl<'d> Section<'d> {
 
     /// A duration such as `"200ms"`.
     pub fn duration(&mut self, key: &'static str) -> Option<Duration> {
-        self.parsed(key, units::duration)
+        let expected = "a duration: write a number and ms, s, m, h or d, for example \"200ms\"";
+        self.parsed(key, units::duration, expected)
     }
 
     /// A size such as `"4GiB"`.
     pub fn size(&mut self, key: &'static str) -> Option<u64> {
-        self.parsed(key, units::size)
+        let expected = "a size: write a number and B, MB, GB, MiB, GiB or the like, for example \"4GiB\"";
+        self.parsed(key, units::size, expected)
     }
 
-    fn parsed<T>(&mut self, key: &'static str, parse: fn(&str) -> Result<T, String>) -> Option<T> {
+    /// A string that `parse` understands; `expected` says what it is and how it is written.
+    fn parsed<T>(&mut self, key: &'static str, parse: fn(&str) -> Option<T>, expected: &str) -> Option<T> {
         let text = self.text(key)?;
-        parse(&text.value).map_err(|message| self.reader.document.fault(text.offset, message)).ok()
+        let parsed = parse(&text.value);
+        if parsed.is_none() {
+            self.reader.document.fault(text.offset, format!("`{}` is not {expected}", text.value));
+        }
+        parsed
     }
 
     /// A key of the public interface that a later version understands.

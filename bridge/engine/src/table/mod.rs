@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::EngineError;
 use crate::circuit::batch;
-use crate::engine::EngineOptions;
+use crate::engine::{EngineOptions, make_folder};
 use arrangement::Place;
 use keyed::KeyedTable;
 use whole::WholeTable;
@@ -93,11 +93,7 @@ impl TableState {
         checkpoint: Option<Uuid>,
     ) -> Result<TableState, EngineError> {
         let path = root.join(&folder);
-        std::fs::create_dir_all(&path).map_err(|source| EngineError::Storage {
-            path: path.display().to_string(),
-            fact: "the folder cannot be made".into(),
-            source: Some(source),
-        })?;
+        make_folder(&path)?;
         let place = Place { path: &path, options, checkpoint };
         let content = match &schema.identity {
             RowIdentity::Key(columns) => Content::Keyed(KeyedTable::open(&schema, columns.clone(), &place)?),

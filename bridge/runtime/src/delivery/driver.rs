@@ -1,25 +1,32 @@
 //! One sink: what it takes, what it holds, and how it fares.
 
 use std::collections::BTreeMap;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tidegate_core::{
-    Commit, CommitOutcome, Committed, ConnectorError, Epoch, EpochHeader, ErrorKind, Sink, ViewCommit, ViewContent,
-    ViewInfo, ViewName,
+    Commit, Committed, ConnectorError, Epoch, EpochHeader, ErrorKind, Sink, ViewCommit, ViewContent, ViewInfo, ViewName,
 };
 use tidegate_engine::{Engine, Program};
+use tokio::sync::oneshot;
 
+use super::job::{Done, Job, Report, Setback};
 use super::{Alignment, align, changes_stream, rows_stream};
+use crate::call::Call;
 use crate::history::History;
 use crate::log::header::Link;
 use crate::pending::Pending;
 use crate::retry::Backoff;
 use crate::{RuntimeError, SinkSlot};
 
+/// How often a sink is asked to keep its target in order while there is something new in it.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(10);
+
 /// A sink and what is known of it.
 pub(crate) struct Driver {
     pub name: String,
-    pub sink: Box<dyn Sink>,
+    /// Who has the connector.
+    hand: Hand,
     filter: Option<Vec<ViewName>>,
     interval: Duration,
     pub views: Vec<ViewInfo>,
@@ -29,9 +36,13 @@ pub(crate) struct Driver {
     pub seen: BTreeMap<ViewName, Link>,
     /// Why it is behind.
     pub trouble: Option<Trouble>,
-    /// Left alone: another sink is being resynced, and this one does not fit our history.
-    pub detached: bool,
+    /// Why it gets nothing.
+    pub aside: Option<Aside>,
     last_commit: Instant,
+    /// Conflicts since it last committed.
+    pub conflicts: usize,
+    /// When its target was last put in order, if it has changed since.
+    maintained: Option<Instant>,
 }
 
 /// A sink that answered `Retry`.
@@ -40,19 +51,128 @@ pub(crate) struct Trouble {
     pub backoff: Backoff,
 }
 
+/// Why a sink gets nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Aside {
+    /// It is being resynced, or another one is and this one does not fit our history.
+    Resync,
+    /// It failed, and the others went on without it.
+    Detached(String),
+}
+
+/// Who has the connector.
+enum Hand {
+    Here(Box<dyn Sink>),
+    /// A job, which ends with this. Maintenance also ends when the sender does.
+    Away(Call<Done>, Option<oneshot::Sender<()>>),
+    Back(Done),
+    /// A job panicked, and the panic goes on.
+    Lost,
+}
+
 impl Driver {
     pub fn new(slot: SinkSlot) -> Driver {
         Driver {
             name: slot.sink.name().to_owned(),
             interval: slot.commit_interval.unwrap_or_else(|| slot.sink.default_commit_interval()),
-            sink: slot.sink,
+            hand: Hand::Here(slot.sink),
             filter: slot.views,
             views: Vec::new(),
             held: None,
             seen: BTreeMap::new(),
             trouble: None,
-            detached: false,
+            aside: None,
             last_commit: Instant::now(),
+            conflicts: 0,
+            maintained: None,
+        }
+    }
+
+    /// Whether a job is under way, or its report was not taken yet.
+    pub fn is_busy(&self) -> bool {
+        !matches!(self.hand, Hand::Here(_))
+    }
+
+    /// The connector, while no job has it.
+    pub fn sink(&mut self) -> Option<&mut dyn Sink> {
+        match &mut self.hand {
+            Hand::Here(sink) => Some(&mut **sink),
+            _ => None,
+        }
+    }
+
+    fn begin(&mut self, job: Job, cancel: Option<oneshot::Sender<()>>) {
+        match std::mem::replace(&mut self.hand, Hand::Lost) {
+            Hand::Here(sink) => self.hand = Hand::Away(Call::new(job.run(sink)), cancel),
+            busy => self.hand = busy,
+        }
+    }
+
+    /// Begins to ask the target what it holds.
+    pub fn begin_open(&mut self) {
+        self.begin(Job::Open(self.views.clone()), None);
+    }
+
+    /// Begins to commit.
+    pub fn begin_commit(&mut self, commits: Vec<Commit>) {
+        self.begin(Job::Commit(commits), None);
+    }
+
+    /// Begins to put the target in order.
+    pub fn begin_maintenance(&mut self) {
+        self.maintained = None;
+        let (cancel, cancelled) = oneshot::channel();
+        self.begin(Job::Maintain(cancelled), Some(cancel));
+    }
+
+    /// Whether the target has changed since it was last put in order, some time ago.
+    pub fn needs_maintenance(&self, after: Duration) -> bool {
+        self.held.is_some() && self.aside.is_none() && self.maintained.is_some_and(|at| at.elapsed() >= after)
+    }
+
+    /// The same, as often as it is done while a pipeline runs.
+    pub fn maintenance_is_due(&self) -> bool {
+        self.needs_maintenance(MAINTENANCE_INTERVAL)
+    }
+
+    /// Ends maintenance that is under way.
+    pub fn hurry(&mut self) {
+        if let Hand::Away(_, cancel) = &mut self.hand {
+            cancel.take();
+        }
+    }
+
+    /// Ready when the job under way has ended.
+    pub fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.hand {
+            Hand::Back(_) => Poll::Ready(()),
+            Hand::Away(call, _) => {
+                let done = ready!(call.poll(cx));
+                self.hand = Hand::Back(done);
+                Poll::Ready(())
+            }
+            Hand::Here(_) | Hand::Lost => Poll::Pending,
+        }
+    }
+
+    /// Waits until no job is under way.
+    pub async fn rest(&mut self) {
+        if matches!(self.hand, Hand::Away(..)) {
+            std::future::poll_fn(|cx| self.poll_done(cx)).await;
+        }
+    }
+
+    /// The report of a job that has ended; the connector is here again.
+    pub fn take_report(&mut self) -> Option<(Report, Duration)> {
+        match std::mem::replace(&mut self.hand, Hand::Lost) {
+            Hand::Back(done) => {
+                self.hand = Hand::Here(done.sink);
+                Some((done.report, done.took))
+            }
+            other => {
+                self.hand = other;
+                None
+            }
         }
     }
 
@@ -67,10 +187,22 @@ impl Driver {
         self.held.is_some()
     }
 
-    /// Asks the target what it holds.
+    /// Asks the target what it holds, and waits for it.
     pub async fn open(&mut self) -> Result<(), ConnectorError> {
-        self.held = Some(self.sink.open(&self.views).await?);
-        Ok(())
+        self.begin_open();
+        self.rest().await;
+        match self.take_report() {
+            Some((Report::Opened(opened), _)) => {
+                self.held = Some(opened?);
+                Ok(())
+            }
+            _ => Err(busy()),
+        }
+    }
+
+    /// Takes note of what the target holds.
+    pub fn opened(&mut self, held: BTreeMap<ViewName, Option<Committed>>) {
+        self.held = Some(held);
     }
 
     /// What it holds of a view, as far as it is open.
@@ -95,6 +227,9 @@ impl Driver {
         pending: Option<(&Pending, Link)>,
         resync: Option<&str>,
     ) -> Result<(), RuntimeError> {
+        if matches!(self.aside, Some(Aside::Detached(_))) {
+            return Ok(());
+        }
         match self.open().await {
             Ok(()) => self.check_or_detach(history, pending, resync),
             Err(error) => self.failed(error),
@@ -109,7 +244,7 @@ impl Driver {
         resync: Option<&str>,
     ) -> Result<(), RuntimeError> {
         if resync.is_some_and(|name| name == self.name) {
-            self.detached = true;
+            self.aside = Some(Aside::Resync);
         }
         match self.check(history, pending) {
             Ok(()) => {
@@ -122,10 +257,10 @@ impl Driver {
                 Ok(())
             }
             Err(error) if resync.is_some() => {
-                if !self.detached {
+                if self.aside.is_none() {
                     tracing::warn!(sink = %self.name, error = %crate::error::chain(&error), "the sink is left alone");
+                    self.aside = Some(Aside::Resync);
                 }
-                self.detached = true;
                 Ok(())
             }
             Err(error) => Err(error),
@@ -148,7 +283,7 @@ impl Driver {
 
     /// The epoch after which its deltas must be kept; `None` when it needs none.
     pub fn floor(&self) -> Option<Epoch> {
-        if self.detached || self.views.is_empty() {
+        if self.aside.is_some() || self.views.is_empty() {
             return None;
         }
         // A view it holds nothing of is replaced as a whole.
@@ -167,7 +302,7 @@ impl Driver {
 
     pub fn is_current(&self, last: Epoch) -> bool {
         let holds_last = |info: &ViewInfo| self.held(&info.name).is_some_and(|committed| committed.epoch == last);
-        self.detached || (self.views.is_empty()) || (self.held.is_some() && self.views.iter().all(holds_last))
+        self.aside.is_some() || self.views.is_empty() || (self.held.is_some() && self.views.iter().all(holds_last))
     }
 
     /// Whether it is time to commit.
@@ -215,32 +350,37 @@ impl Driver {
         Ok(commits.into_values().collect())
     }
 
-    /// Commits; the error of a conflict is the view.
+    /// Commits, and waits for it; the error of a conflict is the view.
     pub async fn commit(&mut self, commits: Vec<Commit>) -> Result<Result<(), ViewName>, ConnectorError> {
-        for commit in commits {
-            let header = commit.header.clone();
-            let views: Vec<ViewName> = commit.views.iter().map(|view| view.view.name.clone()).collect();
-            match self.sink.commit(commit).await {
-                Ok(CommitOutcome::Committed { .. }) => {
-                    let committed = Committed { epoch: header.epoch, hash: header.hash };
-                    for view in views {
-                        self.seen.insert(view.clone(), (&header).into());
-                        self.held.get_or_insert_default().insert(view, Some(committed));
-                    }
-                }
-                Ok(CommitOutcome::Conflict { view, .. }) => {
-                    self.held = None;
-                    return Ok(Err(view));
-                }
-                Err(error) => {
-                    self.held = None;
-                    return Err(error);
-                }
-            }
+        self.begin_commit(commits);
+        self.rest().await;
+        match self.take_report() {
+            Some((Report::Committed { views, end }, _)) => match self.committed(views, end) {
+                Ok(()) => Ok(Ok(())),
+                Err(Setback::Conflict(view)) => Ok(Err(view)),
+                Err(Setback::Failed(error)) => Err(error),
+            },
+            _ => Err(busy()),
         }
-        self.trouble = None;
-        self.last_commit = Instant::now();
-        Ok(Ok(()))
+    }
+
+    /// Takes note of what was committed; after a setback it has to be opened again.
+    pub fn committed(&mut self, views: Vec<(ViewName, EpochHeader)>, end: Result<(), Setback>) -> Result<(), Setback> {
+        for (view, header) in views {
+            let committed = Committed { epoch: header.epoch, hash: header.hash };
+            self.seen.insert(view.clone(), (&header).into());
+            self.held.get_or_insert_default().insert(view, Some(committed));
+            self.maintained.get_or_insert_with(Instant::now);
+        }
+        match end {
+            Ok(()) => {
+                self.trouble = None;
+                self.conflicts = 0;
+                self.last_commit = Instant::now();
+            }
+            Err(_) => self.held = None,
+        }
+        end
     }
 
     /// Takes note of an error; those that trying again does not help are given back.
@@ -257,4 +397,9 @@ impl Driver {
         self.trouble = Some(Trouble { error, backoff });
         Ok(())
     }
+}
+
+/// Whoever asks has made sure that no job has the connector.
+fn busy() -> ConnectorError {
+    ConnectorError::new(ErrorKind::Bug, "a sink was asked for something while it was at work")
 }

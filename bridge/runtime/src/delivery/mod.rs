@@ -3,8 +3,10 @@
 
 mod align;
 mod driver;
+mod job;
 mod streams;
 
 pub(crate) use align::{Alignment, align};
-pub(crate) use driver::Driver;
+pub(crate) use driver::{Aside, Driver};
+pub(crate) use job::{Report, Setback};
 pub(crate) use streams::{changes_stream, rows_stream};

@@ -141,6 +141,56 @@ impl Folder {
         .await
     }
 
+    pub(super) async fn sizes(&self, folder: &str) -> Result<Vec<(String, u64)>, ParquetSinkError> {
+        let names = self.list(folder, None).await?;
+        let path = self.path(folder);
+        blocking(move || {
+            let mut sizes = Vec::with_capacity(names.len());
+            for name in names {
+                let path = path.join(&name);
+                match fs::metadata(&path) {
+                    Ok(found) => sizes.push((name, found.len())),
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => return Err(fault(&path, "read", error)),
+                }
+            }
+            Ok(sizes)
+        })
+        .await
+    }
+
+    pub(super) async fn tree(&self, folder: &str) -> Result<Vec<(String, u64)>, ParquetSinkError> {
+        let (path, folder) = (self.path(folder), folder.to_owned());
+        blocking(move || {
+            let mut names = Vec::new();
+            walk(&path, &folder, &mut names)?;
+            Ok(names)
+        })
+        .await
+    }
+
+    pub(super) async fn remove_folders(&self, folder: &str) -> Result<(), ParquetSinkError> {
+        let path = self.path(folder);
+        blocking(move || {
+            remove_empty(&path)?;
+            sync_parent(&path)
+        })
+        .await
+    }
+
+    pub(super) async fn share(&self, name: &str, second: &str) -> Result<Published, ParquetSinkError> {
+        let (path, second) = (self.path(name), self.path(second));
+        blocking(move || {
+            create_folder(second.parent().expect("a file has a folder"))?;
+            match fs::hard_link(&path, &second) {
+                Ok(()) => sync_parent(&second).map(|()| Published::Done),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Published::Exists),
+                Err(error) => Err(fault(&second, "made a second name", error)),
+            }
+        })
+        .await
+    }
+
     pub(super) fn exists(&self, name: &str) -> Result<bool, ParquetSinkError> {
         let path = self.path(name);
         path.try_exists().map_err(|error| fault(&path, "read", error))
@@ -218,6 +268,47 @@ impl FolderUpload {
     /// What stays behind is removed by the next commit.
     pub(super) fn abort(self) {
         drop(fs::remove_file(&self.path));
+    }
+}
+
+/// Adds the files below a folder under the names that begin with `prefix`.
+fn walk(folder: &Path, prefix: &str, names: &mut Vec<(String, u64)>) -> Result<(), ParquetSinkError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|error| fault(folder, "read", error))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(|error| fault(folder, "read", error))?;
+        let name = format!("{prefix}/{}", entry.file_name().to_string_lossy());
+        let found = match entry.metadata() {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            found => found.map_err(|error| fault(folder, "read", error))?,
+        };
+        match found.is_dir() {
+            true => walk(&entry.path(), &name, names)?,
+            false => names.push((name, found.len())),
+        }
+    }
+    Ok(())
+}
+
+/// Removes a folder with the folders in it; one that holds a file stays.
+fn remove_empty(folder: &Path) -> Result<(), ParquetSinkError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|error| fault(folder, "read", error))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(|error| fault(folder, "read", error))?;
+        if entry.file_type().map_err(|error| fault(folder, "read", error))?.is_dir() {
+            remove_empty(&entry.path())?;
+        }
+    }
+    match fs::remove_dir(folder) {
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
+            Err(fault(folder, "removed", error))
+        }
+        _ => Ok(()),
     }
 }
 

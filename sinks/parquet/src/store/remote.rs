@@ -23,6 +23,9 @@ use crate::error::ParquetSinkError;
 /// Bytes of a part; all parts but the last have the same size, which some stores demand.
 const PART_BYTES: usize = 16 << 20;
 
+/// Bytes at the end of an object that are fetched at once, in which most files have their metadata.
+const METADATA_BYTES: usize = 64 << 10;
+
 /// A prefix of an object store.
 #[derive(Debug, Clone)]
 pub(crate) struct Remote {
@@ -101,12 +104,32 @@ impl Remote {
             None => self.store.list(Some(&prefix)),
         };
         let found: Vec<_> = found.try_collect().await.map_err(|error| self.fault(folder, "listed", &error))?;
-        let own = |location: &Path| {
-            let mut parts = location.prefix_match(&prefix)?;
-            let name = parts.next()?;
-            parts.next().is_none().then(|| name.as_ref().to_owned())
-        };
-        Ok(found.iter().filter_map(|object| own(&object.location)).collect())
+        Ok(found.iter().filter_map(|object| name_in(&prefix, &object.location)).collect())
+    }
+
+    pub(super) async fn sizes(&self, folder: &str) -> Result<Vec<(String, u64)>, ParquetSinkError> {
+        let prefix = self.key(folder)?;
+        let found: Vec<_> =
+            self.store.list(Some(&prefix)).try_collect().await.map_err(|e| self.fault(folder, "listed", &e))?;
+        Ok(found.iter().filter_map(|object| Some((name_in(&prefix, &object.location)?, object.size))).collect())
+    }
+
+    pub(super) async fn tree(&self, folder: &str) -> Result<Vec<(String, u64)>, ParquetSinkError> {
+        let prefix = self.key(folder)?;
+        let found: Vec<_> =
+            self.store.list(Some(&prefix)).try_collect().await.map_err(|e| self.fault(folder, "listed", &e))?;
+        let root = prefix.as_ref().len();
+        let name = |location: &Path| format!("{folder}{}", &location.as_ref()[root..]);
+        Ok(found.iter().map(|object| (name(&object.location), object.size)).collect())
+    }
+
+    pub(super) async fn share(&self, name: &str, second: &str) -> Result<Published, ParquetSinkError> {
+        // The stores have no condition for copies.
+        if self.exists(second).await? {
+            return Ok(Published::Exists);
+        }
+        let copied = self.store.copy(&self.key(name)?, &self.key(second)?).await;
+        copied.map(|()| Published::Done).map_err(|error| self.fault(second, "written", &error))
     }
 
     pub(super) async fn exists(&self, name: &str) -> Result<bool, ParquetSinkError> {
@@ -154,6 +177,13 @@ impl Remote {
             }
         }
     }
+}
+
+/// The name of an object that is in a folder itself, and not below it.
+fn name_in(folder: &Path, location: &Path) -> Option<String> {
+    let mut parts = location.prefix_match(folder)?;
+    let name = parts.next()?;
+    parts.next().is_none().then(|| name.as_ref().to_owned())
 }
 
 impl RemoteStaged {
@@ -223,11 +253,20 @@ impl AsyncFileReader for RemoteReader {
         .boxed()
     }
 
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
+        async move {
+            let found = self.store.get_ranges(&self.key, &ranges).await;
+            found.map_err(|error| ParquetError::External(Box::new(error)))
+        }
+        .boxed()
+    }
+
     fn get_metadata<'a>(
         &'a mut self,
         _options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
         let size = self.size;
-        async move { Ok(Arc::new(ParquetMetaDataReader::new().load_and_finish(self, size).await?)) }.boxed()
+        let reader = ParquetMetaDataReader::new().with_prefetch_hint(Some(METADATA_BYTES));
+        async move { Ok(Arc::new(reader.load_and_finish(self, size).await?)) }.boxed()
     }
 }

@@ -17,6 +17,25 @@ const OTHER_DIMENSIONS: Fault =
     Fault::Unrepresentable("an array has another number of dimensions than its column is declared with");
 const NULL_KEY: Fault = Fault::Malformed("an hstore has a key that is NULL");
 
+/// A column whose values are read piece by piece into the columns that it is made of.
+trait Nested: Column {
+    /// Reads a value into those columns; where that fails, some of them may have grown.
+    fn read(&mut self, text: &[u8], policy: &mut Unrepresentables) -> Result<(), Fault>;
+
+    fn validity(&mut self) -> &mut Validity;
+}
+
+/// Appends a value, or nothing at all.
+fn append_whole(column: &mut impl Nested, text: &[u8], policy: &mut Unrepresentables) -> Result<(), Fault> {
+    let before = column.len();
+    let read = column.read(text, policy);
+    match read {
+        Ok(()) => column.validity().0.append_non_null(),
+        Err(_) => column.truncate(before),
+    }
+    read
+}
+
 /// Arrays of any fixed number of dimensions.
 pub(super) struct Lists {
     /// The ends of the lists at each depth, the outermost, one a value, first.
@@ -30,19 +49,6 @@ impl Lists {
     pub(super) fn new(element: Box<dyn Column>, dimensions: u8) -> Self {
         let levels = (0..dimensions.max(1)).map(|_| Ends::default()).collect();
         Lists { levels, validity: Validity::default(), element, room: Vec::new() }
-    }
-
-    fn read(&mut self, text: &[u8], policy: &mut Unrepresentables) -> Result<(), Fault> {
-        let mut text = ArrayText::new(text)?;
-        if text.is_empty() {
-            self.levels[0].push_empty();
-            return Ok(());
-        }
-        if text.dimensions() != self.levels.len() {
-            return Err(OTHER_DIMENSIONS);
-        }
-        self.read_list(0, &mut text, policy)?;
-        text.end()
     }
 
     fn read_list(&mut self, depth: usize, text: &mut ArrayText, policy: &mut Unrepresentables) -> Result<(), Fault> {
@@ -63,15 +69,28 @@ impl Lists {
     }
 }
 
+impl Nested for Lists {
+    fn read(&mut self, text: &[u8], policy: &mut Unrepresentables) -> Result<(), Fault> {
+        let mut text = ArrayText::new(text)?;
+        if text.is_empty() {
+            self.levels[0].push_empty();
+            return Ok(());
+        }
+        if text.dimensions() != self.levels.len() {
+            return Err(OTHER_DIMENSIONS);
+        }
+        self.read_list(0, &mut text, policy)?;
+        text.end()
+    }
+
+    fn validity(&mut self) -> &mut Validity {
+        &mut self.validity
+    }
+}
+
 impl Column for Lists {
     fn append(&mut self, text: &[u8], policy: &mut Unrepresentables) -> Result<(), Fault> {
-        let before = self.validity.len();
-        let read = self.read(text, policy);
-        match read {
-            Ok(()) => self.validity.0.append_non_null(),
-            Err(_) => self.truncate(before),
-        }
-        read
+        append_whole(self, text, policy)
     }
 
     fn push_null(&mut self) {
@@ -122,7 +141,9 @@ impl Composites {
         let (names, attributes) = attributes.unzip();
         Composites { names, attributes, validity: Validity::default(), room: Vec::new() }
     }
+}
 
+impl Nested for Composites {
     fn read(&mut self, text: &[u8], policy: &mut Unrepresentables) -> Result<(), Fault> {
         let mut text = CompositeText::new(text);
         for attribute in &mut self.attributes {
@@ -130,17 +151,15 @@ impl Composites {
         }
         text.end()
     }
+
+    fn validity(&mut self) -> &mut Validity {
+        &mut self.validity
+    }
 }
 
 impl Column for Composites {
     fn append(&mut self, text: &[u8], policy: &mut Unrepresentables) -> Result<(), Fault> {
-        let before = self.validity.len();
-        let read = self.read(text, policy);
-        match read {
-            Ok(()) => self.validity.0.append_non_null(),
-            Err(_) => self.truncate(before),
-        }
-        read
+        append_whole(self, text, policy)
     }
 
     fn push_null(&mut self) {
@@ -189,7 +208,9 @@ impl Maps {
     pub(super) fn new(keys: Box<dyn Column>, values: Box<dyn Column>) -> Self {
         Maps { ends: Ends::default(), validity: Validity::default(), keys, values, room: Vec::new() }
     }
+}
 
+impl Nested for Maps {
     fn read(&mut self, text: &[u8], policy: &mut Unrepresentables) -> Result<(), Fault> {
         for pair in HstorePairs::new(text) {
             let (key, value) = pair?;
@@ -198,17 +219,15 @@ impl Maps {
         }
         self.ends.push(self.keys.len())
     }
+
+    fn validity(&mut self) -> &mut Validity {
+        &mut self.validity
+    }
 }
 
 impl Column for Maps {
     fn append(&mut self, text: &[u8], policy: &mut Unrepresentables) -> Result<(), Fault> {
-        let before = self.validity.len();
-        let read = self.read(text, policy);
-        match read {
-            Ok(()) => self.validity.0.append_non_null(),
-            Err(_) => self.truncate(before),
-        }
-        read
+        append_whole(self, text, policy)
     }
 
     fn push_null(&mut self) {

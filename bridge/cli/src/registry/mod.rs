@@ -1,0 +1,91 @@
+//! Every connector, one entry each. A connector has its name in `type`, a Cargo feature of that
+//! name, a configuration that serde reads, and a constructor that connects to nothing yet; nothing
+//! else in this crate knows it.
+
+mod sinks;
+mod sources;
+
+use std::path::Path;
+
+use tidegate_core::Sink;
+use tidegate_runtime::SourceSlot;
+
+use crate::file::Section;
+
+/// What a connector may know besides its own section.
+pub struct Surroundings<'a> {
+    /// The pipeline's name.
+    pub pipeline: &'a str,
+    /// The pipeline file's folder.
+    pub folder: &'a Path,
+    /// The connector's name in the pipeline file.
+    pub name: &'a str,
+    /// The state folder, which may not exist yet.
+    pub state: &'a Path,
+}
+
+/// A connector, and where its tables are.
+pub struct Made<Connector> {
+    pub connector: Connector,
+    /// `None`: nowhere that another kind of connector reads or writes.
+    pub home: Option<Home>,
+}
+
+/// A lake or a database, however the pipeline file writes it, so that one that is source and target is noticed.
+pub struct Home {
+    pub store: String,
+    /// The schema that a sink writes to.
+    pub schema: Option<String>,
+}
+
+impl<Connector> Made<Connector> {
+    fn of(connector: Connector) -> Self {
+        Made { connector, home: None }
+    }
+
+    fn at(mut self, store: String, schema: Option<&str>) -> Self {
+        self.home = Some(Home { store, schema: schema.map(str::to_owned) });
+        self
+    }
+}
+
+/// Reads a section and makes the connector; `None` only with a fault.
+pub type Make<Connector> = fn(&Surroundings<'_>, Section<'_>) -> Option<Made<Connector>>;
+
+/// The connectors of one kind.
+pub struct Registry<Connector: 'static> {
+    /// By `type`.
+    pub built: &'static [(&'static str, Make<Connector>)],
+    /// Types of the public interface that a later version has.
+    pub later: &'static [&'static str],
+}
+
+/// The sources.
+pub const SOURCES: Registry<SourceSlot> = Registry {
+    built: &[
+        #[cfg(feature = "ducklake")]
+        ("ducklake", sources::ducklake),
+        #[cfg(feature = "postgres")]
+        ("postgres", sources::postgres),
+    ],
+    later: &[],
+};
+
+/// The sinks.
+pub const SINKS: Registry<Box<dyn Sink>> = Registry {
+    built: &[
+        #[cfg(feature = "parquet")]
+        ("parquet", sinks::parquet),
+        #[cfg(feature = "duckdb")]
+        ("duckdb", sinks::duckdb),
+        #[cfg(feature = "delta")]
+        ("delta", sinks::delta),
+        #[cfg(feature = "ducklake")]
+        ("ducklake", sinks::ducklake),
+        #[cfg(feature = "postgres")]
+        ("postgres", sinks::postgres),
+        #[cfg(feature = "jsonl")]
+        ("jsonl", sinks::jsonl),
+    ],
+    later: &[],
+};

@@ -1,0 +1,89 @@
+//! The sinks' constructors.
+
+use std::sync::Arc;
+
+use tidegate_core::{ConnectorError, Micros, Sink};
+
+use super::{Made, Surroundings};
+use crate::file::Section;
+use crate::place::{self, Place};
+
+type Boxed = Made<Box<dyn Sink>>;
+
+#[cfg(feature = "parquet")]
+pub(super) fn parquet(around: &Surroundings<'_>, section: Section<'_>) -> Option<Boxed> {
+    use tidegate_sink_parquet::{Location, ParquetConfig, ParquetSink};
+    section.configured(|config: ParquetConfig| {
+        let location = match place::resolve(around.folder, &config.path)? {
+            Place::Folder(folder) => Location::Folder(folder),
+            Place::Store { store, prefix, url } => Location::Store { store, prefix, url },
+        };
+        let sink = ParquetSink::new(around.name, location).with_pipeline(around.pipeline);
+        boxed(sink.with_options(config.options()?))
+    })
+}
+
+#[cfg(feature = "duckdb")]
+pub(super) fn duckdb(around: &Surroundings<'_>, section: Section<'_>) -> Option<Boxed> {
+    use tidegate_sink_duckdb::{DuckdbConfig, DuckdbSink};
+    section.configured(|config: DuckdbConfig| {
+        let config = DuckdbConfig { path: around.folder.join(&config.path), ..config };
+        boxed(DuckdbSink::new(around.name, config, Arc::new(wall_clock)))
+    })
+}
+
+#[cfg(feature = "delta")]
+pub(super) fn delta(around: &Surroundings<'_>, section: Section<'_>) -> Option<Boxed> {
+    use tidegate_sink_delta::{DeltaConfig, DeltaSink, Location};
+    section.configured(|config: DeltaConfig| {
+        let location = match place::resolve(around.folder, &config.path)? {
+            Place::Folder(folder) => Location::Folder(folder),
+            Place::Store { store, prefix, url } => Location::Store { store, prefix, url },
+        };
+        boxed(DeltaSink::new(around.name, around.pipeline, location, config, Arc::new(wall_clock)))
+    })
+}
+
+#[cfg(feature = "ducklake")]
+pub(super) fn ducklake(around: &Surroundings<'_>, section: Section<'_>) -> Option<Boxed> {
+    use tidegate_sink_ducklake::{DucklakeConfig, DucklakeSink};
+    section.configured(|config: DucklakeConfig| {
+        let spill = around.state.join("sinks").join(around.name);
+        let sink = DucklakeSink::new(around.name, &config, around.folder, &spill, Arc::new(wall_clock))?;
+        let target = config.target(around.folder);
+        let (lake, schema) =
+            target.map_err(|error| ConnectorError::new(tidegate_core::ErrorKind::Reconfigure, error.to_string()))?;
+        Ok(boxed(sink)?.at(lake.to_string(), Some(schema)))
+    })
+}
+
+#[cfg(feature = "postgres")]
+pub(super) fn postgres(around: &Surroundings<'_>, section: Section<'_>) -> Option<Boxed> {
+    use tidegate_sink_postgres::{PostgresConfig, PostgresSink};
+    section.configured(|config: PostgresConfig| {
+        let made = boxed(PostgresSink::new(around.name, &config, around.folder, Arc::new(wall_clock))?)?;
+        Ok(match super::sources::database(&config.url, around.folder) {
+            Some(database) => made.at(database, Some(&config.schema)),
+            None => made,
+        })
+    })
+}
+
+#[cfg(feature = "jsonl")]
+pub(super) fn jsonl(around: &Surroundings<'_>, section: Section<'_>) -> Option<Boxed> {
+    use tidegate_sink_jsonl::{JsonlConfig, JsonlSink};
+    section.configured(|config: JsonlConfig| {
+        let path = if config.is_stdout() { config.path } else { around.folder.join(config.path) };
+        boxed(JsonlSink::new(around.name, &JsonlConfig { path }, Arc::new(wall_clock))?)
+    })
+}
+
+fn boxed(sink: impl Sink + 'static) -> Result<Boxed, ConnectorError> {
+    Ok(Made::of(Box::new(sink) as Box<dyn Sink>))
+}
+
+/// The machine's time, for columns that people read.
+fn wall_clock() -> Micros {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}

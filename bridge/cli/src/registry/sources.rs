@@ -1,0 +1,54 @@
+//! The sources' constructors.
+
+use std::path::Path;
+
+use tidegate_runtime::SourceSlot;
+
+use super::{Made, Surroundings};
+use crate::file::Section;
+
+#[cfg(feature = "ducklake")]
+pub(super) fn ducklake(around: &Surroundings<'_>, mut section: Section<'_>) -> Option<Made<SourceSlot>> {
+    use tidegate_duck::lake::LakeCatalog;
+    use tidegate_source_ducklake::{AttachValue, Config, DucklakeSource};
+    section.not_built("keep_input");
+    section.configured(|config: Config| {
+        let source = DucklakeSource::new(around.name, &config, around.folder)?;
+        let slot = SourceSlot { poll_interval: source.poll_interval(), source: Box::new(source), wake: None };
+        let made = Made::of(slot);
+        let schema = config.attach.iter().find_map(|(key, value)| match value {
+            AttachValue::Text(schema) if key.eq_ignore_ascii_case("metadata_schema") => Some(schema.as_str()),
+            _ => None,
+        });
+        Ok(match LakeCatalog::parse(&config.catalog, around.folder) {
+            Ok(catalog) => made.at(catalog.identity(schema).to_string(), None),
+            Err(_) => made,
+        })
+    })
+}
+
+#[cfg(feature = "postgres")]
+pub(super) fn postgres(around: &Surroundings<'_>, section: Section<'_>) -> Option<Made<SourceSlot>> {
+    use tidegate_source_postgres::{Config, PostgresSource};
+    section.configured(|config: Config| {
+        let folder = around.state.join("sources");
+        let source = PostgresSource::new(around.name, &config, around.pipeline, around.folder, &folder)?;
+        let (poll_interval, wake) = (source.poll_interval(), Some(source.wake()));
+        let made = Made::of(SourceSlot { source: Box::new(source), poll_interval, wake });
+        Ok(match database(&config.url, around.folder) {
+            Some(database) => made.at(database, None),
+            None => made,
+        })
+    })
+}
+
+/// The database that a URL leads to.
+#[cfg(feature = "postgres")]
+pub(super) fn database(url: &str, folder: &Path) -> Option<String> {
+    let connection = tidegate_postgres::Connection::parse(url, folder).ok()?;
+    let host = match connection.host() {
+        "127.0.0.1" | "::1" => "localhost",
+        host => host,
+    };
+    Some(format!("postgres:{}:{}/{}", host.to_ascii_lowercase(), connection.port(), connection.database()))
+}

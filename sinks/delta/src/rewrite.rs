@@ -1,0 +1,346 @@
+//! Copy-on-write: which files hold the rows that go or change, and what takes their place.
+//!
+//! Files whose bounds exclude every such row are passed over without being opened. Of the others only the columns of
+//! the address are read, and only those that hold such a row are read whole and written anew. A row that changes
+//! under its key stays where it was, so a file's range of keys stays what it was; rows that come lie in files of
+//! their own until maintenance merges them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use arrow::array::{RecordBatch, StringArray};
+use arrow::compute::{interleave_record_batch, take_record_batch};
+use arrow::datatypes::SchemaRef;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use tidegate_core::EpochHeader;
+
+use crate::columns::Equality;
+use crate::error::DeltaSinkError;
+use crate::layout::FileNames;
+use crate::lookup::Lookup;
+use crate::net::{Net, Removal, RowAt};
+use crate::scan::scan;
+use crate::shape::{Addresser, Shape};
+use crate::store::TableStore;
+use crate::table::DataFile;
+use crate::write::{FileWriter, Kind, NewFile, partition_values};
+
+/// Files that are looked into at the same time.
+const LOOKUPS: usize = 4;
+/// Rows put together before they are written.
+const CHUNK_ROWS: usize = 16_384;
+
+/// What a commit does to a table's files. The new ones lie in the store already.
+#[derive(Debug, Default)]
+pub(crate) struct Rewrite {
+    pub(crate) added: Vec<NewFile>,
+    pub(crate) removed: Vec<String>,
+    pub(crate) changes: Vec<NewFile>,
+}
+
+impl Rewrite {
+    /// The new files, to be thrown away when there is no commit.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = String> {
+        self.added.iter().chain(&self.changes).map(|file| file.path.clone()).collect::<Vec<_>>().into_iter()
+    }
+}
+
+/// What writing needs to know.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting<'a> {
+    pub(crate) store: &'a TableStore,
+    pub(crate) shape: &'a Shape,
+    pub(crate) target: u64,
+    pub(crate) names: &'a FileNames,
+}
+
+/// Rows of a file that go, by position, with the row that takes the place.
+type Hits = BTreeMap<u64, Option<RowAt>>;
+
+/// Writes the files that take a table from before a range to its end.
+pub(crate) async fn rewrite(
+    setting: Setting<'_>,
+    files: &BTreeMap<String, DataFile>,
+    net: &Net,
+    header: &EpochHeader,
+) -> Result<Rewrite, DeltaSinkError> {
+    let hits = find(setting, files, net, header).await?;
+    let mut rewrite = Rewrite::default();
+    let written = write(setting, files, net, hits, &mut rewrite).await;
+    if written.is_err() {
+        setting.store.discard(rewrite.paths()).await;
+    }
+    written.map(|()| rewrite)
+}
+
+async fn write(
+    setting: Setting<'_>,
+    files: &BTreeMap<String, DataFile>,
+    net: &Net,
+    hits: BTreeMap<String, Hits>,
+    rewrite: &mut Rewrite,
+) -> Result<(), DeltaSinkError> {
+    let Setting { store, shape, target, names } = setting;
+    let mut moved = Vec::new();
+    for (path, hits) in hits {
+        let file = &files[&path];
+        let mut writer = FileWriter::new(store, shape, Kind::Data, target, names.clone(), rewrite.added.len());
+        let replaced = replace(setting, &path, file, hits, net, &mut writer, &mut moved).await;
+        match replaced.and(writer.finish().await) {
+            Ok(files) => rewrite.added.extend(files),
+            Err(error) => {
+                store.discard(writer.left_behind()).await;
+                return Err(error);
+            }
+        }
+        rewrite.removed.push(path);
+    }
+    let mut places: Vec<RowAt> = moved;
+    for insert in &net.inserts {
+        places.extend(std::iter::repeat_n(insert.row, insert.copies as usize));
+    }
+    sort(shape, net, &mut places)?;
+    let first = rewrite.added.len();
+    rewrite.added.extend(write_rows(setting, Kind::Data, net, &places, None, first).await?);
+    // A commit without removals needs no change data: readers take its new files for insertions.
+    if !rewrite.removed.is_empty() {
+        let (mut places, mut labels) = (Vec::new(), Vec::new());
+        for change in &net.changes {
+            let copies = change.copies as usize;
+            places.extend(std::iter::repeat_n(change.row, copies));
+            labels.extend(std::iter::repeat_n(change.change.as_str(), copies));
+        }
+        let mut order: Vec<usize> = (0..places.len()).collect();
+        if !shape.partitions.is_empty() {
+            let partition = |at: &usize| partition_values(shape, &net.batches[places[*at].batch], places[*at].row);
+            let keys = order.iter().map(partition).collect::<Result<Vec<_>, _>>()?;
+            order.sort_by(|a, b| keys[*a].cmp(&keys[*b]));
+        }
+        let places: Vec<_> = order.iter().map(|at| places[*at]).collect();
+        let labels: Vec<_> = order.iter().map(|at| labels[*at]).collect();
+        rewrite.changes = write_rows(setting, Kind::Changes, net, &places, Some(&labels), 0).await?;
+    }
+    Ok(())
+}
+
+/// Writes some rows of a net change.
+async fn write_rows(
+    setting: Setting<'_>,
+    kind: Kind,
+    net: &Net,
+    places: &[RowAt],
+    labels: Option<&[&str]>,
+    first: usize,
+) -> Result<Vec<NewFile>, DeltaSinkError> {
+    let Setting { store, shape, target, names } = setting;
+    let mut writer = FileWriter::new(store, shape, kind, target, names.clone(), first);
+    let batches: Vec<&RecordBatch> = net.batches.iter().collect();
+    let mut written = Ok(());
+    for (number, chunk) in places.chunks(CHUNK_ROWS).enumerate() {
+        let indices: Vec<_> = chunk.iter().map(|at| (at.batch, at.row)).collect();
+        let rows = interleave_record_batch(&batches, &indices)
+            .map_err(|error| DeltaSinkError::contract(&shape.view.name, error))?;
+        let labels = labels.map(|labels| {
+            let from = number * CHUNK_ROWS;
+            StringArray::from(labels[from..from + chunk.len()].to_vec())
+        });
+        written = writer.write(&rows, labels.as_ref()).await;
+        if written.is_err() {
+            break;
+        }
+    }
+    match written.and(writer.finish().await) {
+        Ok(files) => Ok(files),
+        Err(error) => {
+            store.discard(writer.left_behind()).await;
+            Err(error)
+        }
+    }
+}
+
+/// Puts rows into the order of files.
+fn sort(shape: &Shape, net: &Net, places: &mut [RowAt]) -> Result<(), DeltaSinkError> {
+    let sorter = shape.sorter()?;
+    let contract = |fact: String| DeltaSinkError::contract(&shape.view.name, fact);
+    let bytes =
+        net.batches.iter().map(|batch| sorter.of_rows(batch)).collect::<Result<Vec<_>, _>>().map_err(contract)?;
+    places.sort_by(|a, b| bytes[a.batch].get(a.row).cmp(bytes[b.batch].get(b.row)));
+    Ok(())
+}
+
+/// Writes a file anew without the rows that go, and with those that take a place. Rows that would have to go
+/// into another partition are left to the caller.
+async fn replace(
+    setting: Setting<'_>,
+    path: &str,
+    file: &DataFile,
+    hits: Hits,
+    net: &Net,
+    writer: &mut FileWriter<'_>,
+    moved: &mut Vec<RowAt>,
+) -> Result<(), DeltaSinkError> {
+    let Setting { store, shape, .. } = setting;
+    let mut staying = BTreeMap::new();
+    for (position, after) in hits {
+        let after = match after {
+            Some(row) if partition_values(shape, &net.batches[row.batch], row.row)? != file.partition => {
+                moved.push(row);
+                None
+            }
+            after => after,
+        };
+        staying.insert(position, after);
+    }
+    if file.rows == Some(staying.len() as u64) && staying.values().all(Option::is_none) {
+        return Ok(());
+    }
+    let columns: Vec<_> = (0..shape.stored.fields().len()).collect();
+    let mut rows = scan(store, shape, path, file, &columns).await?;
+    let mut position = 0;
+    while let Some(batch) = rows.try_next().await? {
+        let end = position + batch.num_rows() as u64;
+        let mut batches = vec![&batch];
+        let mut places: HashMap<usize, usize> = HashMap::new();
+        let mut indices = Vec::with_capacity(batch.num_rows());
+        for row in position..end {
+            match staying.get(&row) {
+                None => indices.push((0, (row - position) as usize)),
+                Some(None) => {}
+                Some(Some(after)) => {
+                    let place = *places.entry(after.batch).or_insert_with(|| {
+                        batches.push(&net.batches[after.batch]);
+                        batches.len() - 1
+                    });
+                    indices.push((place, after.row));
+                }
+            }
+        }
+        position = end;
+        let rows = if indices.len() == batch.num_rows() && batches.len() == 1 {
+            batch.clone()
+        } else {
+            interleaved(&shape.stored, &batches, &indices)
+                .map_err(|fact| DeltaSinkError::contract(&shape.view.name, fact))?
+        };
+        writer.write(&rows, None).await?;
+    }
+    Ok(())
+}
+
+fn interleaved(
+    schema: &SchemaRef,
+    batches: &[&RecordBatch],
+    indices: &[(usize, usize)],
+) -> Result<RecordBatch, String> {
+    if indices.is_empty() {
+        return Ok(RecordBatch::new_empty(schema.clone()));
+    }
+    interleave_record_batch(batches, indices).map_err(|error| error.to_string())
+}
+
+/// A row of a file under an address that loses rows.
+struct Found {
+    path: String,
+    position: u64,
+    /// Its own bytes, where equal rows need not be the same.
+    bytes: Box<[u8]>,
+}
+
+/// Finds the rows that go, each at the position in its file.
+async fn find(
+    setting: Setting<'_>,
+    files: &BTreeMap<String, DataFile>,
+    net: &Net,
+    header: &EpochHeader,
+) -> Result<BTreeMap<String, Hits>, DeltaSinkError> {
+    let Setting { store, shape, .. } = setting;
+    if net.removals.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let addresser = shape.addresser(Equality::Grouped)?;
+    let same = if shape.has_equal_rows() { Some(shape.addresser(Equality::Same)?) } else { None };
+    let mut looks = Vec::new();
+    for (path, file) in Lookup::new(shape, net).candidates(files) {
+        looks.push(look_into(store, shape, path, file, net, &addresser, same.as_ref()).boxed());
+    }
+    let mut found: HashMap<&[u8], Vec<Found>> = HashMap::new();
+    let mut looks = stream::iter(looks).buffered(LOOKUPS);
+    while let Some(file) = looks.try_next().await? {
+        for (address, row) in file {
+            found.entry(address).or_default().push(row);
+        }
+    }
+    let mut hits: BTreeMap<String, Hits> = BTreeMap::new();
+    let (mut expected, mut present) = (0, 0);
+    for (address, removal) in &net.removals {
+        expected += removal.copies;
+        let rows = found.remove(&**address).unwrap_or_default();
+        if shape.is_keyed() && rows.len() > 1 {
+            return Err(altered(store, format!("a key is there {} times", rows.len())));
+        }
+        for row in chosen(removal, rows) {
+            present += 1;
+            hits.entry(row.path).or_default().insert(row.position, removal.after);
+        }
+    }
+    if present < expected {
+        let epoch = header.epoch;
+        let difference = format!("{present} of {expected} rows that epoch {epoch} removes are there");
+        return Err(altered(store, difference));
+    }
+    Ok(hits)
+}
+
+fn altered(store: &TableStore, difference: String) -> DeltaSinkError {
+    DeltaSinkError::Altered { table: store.shown(""), difference }
+}
+
+/// Of equal rows those that are the same as the removed ones go first.
+fn chosen(removal: &Removal, mut rows: Vec<Found>) -> Vec<Found> {
+    let mut wanted = removal.wanted.clone();
+    let mut rank = |row: &Found| match wanted.get_mut(&row.bytes) {
+        Some(copies) if *copies > 0 => {
+            *copies -= 1;
+            false
+        }
+        _ => true,
+    };
+    rows.sort_by_cached_key(&mut rank);
+    rows.truncate(usize::try_from(removal.copies).unwrap_or(usize::MAX));
+    rows
+}
+
+/// The rows of a file whose addresses lose rows.
+async fn look_into<'a>(
+    store: &TableStore,
+    shape: &Shape,
+    path: &str,
+    file: &DataFile,
+    net: &'a Net,
+    addresser: &Addresser,
+    same: Option<&Addresser>,
+) -> Result<Vec<(&'a [u8], Found)>, DeltaSinkError> {
+    let damaged = |fact: String| DeltaSinkError::damaged(&store.shown(path), fact);
+    let mut rows = scan(store, shape, path, file, addresser.columns()).await?;
+    let mut found = Vec::new();
+    let mut from = 0u64;
+    while let Some(batch) = rows.try_next().await? {
+        let addresses = addresser.of_columns(batch.columns(), batch.num_rows()).map_err(damaged)?;
+        let hits: Vec<(usize, &'a [u8])> = (0..addresses.len())
+            .filter_map(|row| net.removals.get_key_value(addresses.get(row)).map(|(address, _)| (row, &**address)))
+            .collect();
+        let bytes = match same {
+            Some(same) if !hits.is_empty() => {
+                let indices: arrow::array::UInt32Array = hits.iter().map(|(row, _)| *row as u32).collect();
+                let hit = take_record_batch(&batch, &indices).map_err(|error| damaged(error.to_string()))?;
+                Some(same.of_columns(hit.columns(), hit.num_rows()).map_err(damaged)?)
+            }
+            _ => None,
+        };
+        for (number, (row, address)) in hits.into_iter().enumerate() {
+            let bytes = bytes.as_ref().map_or(Box::from([]), |bytes| bytes.get(number).into());
+            found.push((address, Found { path: path.to_owned(), position: from + row as u64, bytes }));
+        }
+        from += batch.num_rows() as u64;
+    }
+    Ok(found)
+}

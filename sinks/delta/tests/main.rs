@@ -1,0 +1,14 @@
+//! The Delta sink against the suite that all sinks pass, and against what is its own.
+
+mod book;
+mod columns;
+mod feed;
+mod history;
+mod python;
+mod random;
+mod stops;
+mod stores;
+mod suite;
+mod upkeep;
+mod work;
+mod writers;

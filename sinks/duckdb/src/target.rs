@@ -1,0 +1,236 @@
+//! The statements that bring changes, or a whole content, into one table.
+//!
+//! Values are equal here as DuckDB groups them (NULL equals NULL, NaN equals NaN, −0.0 equals 0.0,
+//! 30 days equal a month). Where several rows are equal but not the same to the bit, those that are
+//! the same as the removed ones go first.
+
+use std::path::Path;
+
+use arrow::datatypes::{DataType, Field};
+use tidegate_core::{EpochHeader, RowIdentity, ViewInfo};
+use tidegate_duck::quote_ident;
+
+use crate::error::DuckdbSinkError;
+use crate::feed::Feed;
+use crate::mart::Mart;
+use crate::stage::{Epochs, Staged, column, column_definitions, column_types, qualified};
+
+/// One table of the file, and the stage's table of the same index with its changes.
+pub(crate) struct Target<'a> {
+    pub(crate) mart: &'a Mart<'a>,
+    pub(crate) file: &'a Path,
+    pub(crate) view: &'a ViewInfo,
+    pub(crate) header: &'a EpochHeader,
+    pub(crate) index: usize,
+}
+
+impl Target<'_> {
+    fn table(&self) -> String {
+        self.mart.table(self.view.name.as_str())
+    }
+
+    fn stage(&self) -> String {
+        qualified(self.index)
+    }
+
+    /// The stage's columns, each after `prefix`.
+    fn columns(&self, prefix: &str) -> String {
+        let columns = (0..self.view.schema.fields().len()).map(|index| format!("{prefix}{}", column(index)));
+        columns.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The conditions under which a row `t` of the table and a removed row `s` agree in some columns, of
+    /// which the removed rows have so many NULLs each; always true without columns.
+    ///
+    /// DuckDB skips what cannot hold the removed rows, by the least and the greatest value of each
+    /// block of the table, but it does so for `=` only, which is never true of a NULL: that is what
+    /// the conditions say wherever none of the removed rows has one.
+    fn agree(&self, columns: impl IntoIterator<Item = (usize, u64)>) -> String {
+        let fields = self.view.schema.fields();
+        let conditions = columns.into_iter().map(|(index, nulls)| {
+            let nested = fields[index].data_type().is_nested();
+            let equals = if nulls == 0 && !nested { "=" } else { "IS NOT DISTINCT FROM" };
+            format!("t.{} {equals} s.{}", quote_ident(fields[index].name()), column(index))
+        });
+        let conditions: Vec<_> = conditions.collect();
+        if conditions.is_empty() { "TRUE".to_owned() } else { conditions.join(" AND ") }
+    }
+
+    /// Drops what the file holds of the view and writes the whole content. Rows with a key go in by
+    /// its order, so that what is addressed by key is found without a look at most of the table.
+    pub(crate) fn replace(&self, content: &Feed) -> Result<(), DuckdbSinkError> {
+        let name = &self.view.name;
+        let foreign = self.mart.has(name.as_str()) && !self.mart.knows(name)?;
+        if foreign {
+            return Err(self.foreign());
+        }
+        self.mart.forget_epochs(name)?;
+        if self.mart.has(name.as_str()) {
+            self.mart.execute(&format!("DROP TABLE {}", self.table()))?;
+        }
+        self.create_table()?;
+        let types = column_types(self.file, self.view)?;
+        let casts =
+            types.iter().enumerate().map(|(i, duckdb_type)| format!("CAST({0} AS {duckdb_type}) AS {0}", column(i)));
+        let casts = casts.collect::<Vec<_>>().join(", ");
+        let order = match &self.view.identity {
+            RowIdentity::Key(key) => self.order(key),
+            RowIdentity::Rowid | RowIdentity::WholeRow => String::new(),
+        };
+        let rows = format!("SELECT {casts} FROM {}", content.table());
+        let inserted = self.mart.execute(&format!("INSERT INTO {} FROM ({rows}){order}", self.table()));
+        // What the stream said is the cause of what DuckDB says.
+        content.fault().map_or(inserted, Err)
+    }
+
+    /// The clause that puts rows in the order of their keys.
+    fn order(&self, key: &[usize]) -> String {
+        let columns: Vec<_> = key.iter().map(|index| column(*index)).collect();
+        if columns.is_empty() { String::new() } else { format!(" ORDER BY {}", columns.join(", ")) }
+    }
+
+    /// Makes the table of a view that the file does not hold.
+    pub(crate) fn create(&self) -> Result<(), DuckdbSinkError> {
+        if self.mart.has(self.view.name.as_str()) {
+            return Err(self.foreign());
+        }
+        self.mart.forget_epochs(&self.view.name)?;
+        self.create_table()
+    }
+
+    fn create_table(&self) -> Result<(), DuckdbSinkError> {
+        let columns = column_definitions(self.file, self.view)?;
+        let created = self.mart.execute(&format!("CREATE TABLE {} ({columns})", self.table()));
+        created.map_err(|error| match error {
+            // A view of somebody's has the name.
+            DuckdbSinkError::Duck { message, .. } if message.contains("already exists") => self.foreign(),
+            error => error,
+        })
+    }
+
+    fn foreign(&self) -> DuckdbSinkError {
+        DuckdbSinkError::Foreign { file: self.file.display().to_string(), view: self.view.name.clone() }
+    }
+
+    /// Inserts every row of `from` as often as its column `copies` says, if that is positive.
+    fn insert_copies(&self, from: &str, copies: &str) -> Result<(), DuckdbSinkError> {
+        let (table, columns) = (self.table(), self.columns("s."));
+        self.mart.execute(&format!("INSERT INTO {table} SELECT {columns} FROM {from} s WHERE s.{copies} = 1"))?;
+        self.mart.execute(&format!(
+            "INSERT INTO {table} SELECT {columns} FROM {from} s, range(s.{copies}) WHERE s.{copies} > 1"
+        ))
+    }
+
+    /// Rows addressed by their key: those whose first change is a removal go, and what the last
+    /// change of a key brings comes.
+    pub(crate) fn change_by_key(&self, key: &[usize], staged: &Staged) -> Result<(), DuckdbSinkError> {
+        let (table, columns, stage) = (self.table(), self.columns("s."), self.stage());
+        let (gone, come, expected) = match staged.epochs {
+            Epochs::One => {
+                let of = |sign| format!("(SELECT * FROM {stage} WHERE weight {sign} 0)");
+                (of("<"), of(">"), staged.removals)
+            }
+            Epochs::Several => {
+                let names: Vec<_> = key.iter().map(|index| column(*index)).collect();
+                let by_key =
+                    if names.is_empty() { "()".to_owned() } else { format!("(PARTITION BY {})", names.join(", ")) };
+                self.mart.execute(&format!(
+                    "CREATE OR REPLACE TEMP TABLE net AS SELECT *, \
+                     epoch = min(epoch) OVER {by_key} AND weight < 0 AS was_there, \
+                     epoch = max(epoch) OVER {by_key} AND weight > 0 AS is_there FROM {stage}"
+                ))?;
+                let of = |mark| format!("(SELECT * FROM net WHERE {mark})");
+                let expected = self.mart.counts("SELECT count(*) FROM net WHERE was_there", 1)?[0];
+                (of("was_there"), of("is_there"), expected)
+            }
+        };
+        if expected > 0 {
+            let agree = self.agree(key.iter().map(|index| (*index, staged.nulls[*index])));
+            let found = self.mart.change(&format!("DELETE FROM {table} t USING {gone} s WHERE {agree}"))?;
+            self.all_found(found, expected)?;
+        }
+        let order = self.order(key);
+        self.mart.execute(&format!("INSERT INTO {table} SELECT {columns} FROM {come} s{order}"))
+    }
+
+    /// Rows addressed by all their columns, with their copies. What comes is inserted first, so
+    /// that an epoch may remove, under an equal value, what an earlier one of the range brought.
+    pub(crate) fn change_rows(&self) -> Result<(), DuckdbSinkError> {
+        let columns = self.columns("");
+        let bits = self.bits("", column);
+        self.mart.execute(&format!(
+            "CREATE OR REPLACE TEMP TABLE net AS SELECT {columns}, {bits} AS bits, sum(weight)::BIGINT AS copies \
+             FROM {} GROUP BY {columns}, {bits} HAVING sum(weight) <> 0",
+            self.stage()
+        ))?;
+        self.insert_copies("net", "copies")?;
+        self.mart.execute(&format!(
+            "CREATE OR REPLACE TEMP TABLE gone AS SELECT row_number() OVER () AS id, {columns}, \
+             -sum(copies)::BIGINT AS total, map(list(bits), list(-copies)) AS wanted \
+             FROM net WHERE copies < 0 GROUP BY {columns}"
+        ))?;
+        let expected = self.mart.counts("SELECT coalesce(sum(total), 0)::UBIGINT FROM gone", 1)?[0];
+        if expected == 0 {
+            return Ok(());
+        }
+        let fields = self.view.schema.fields();
+        let found_bits = self.bits("t.", |index| quote_ident(fields[index].name()));
+        let nulls: Vec<_> = (0..fields.len()).map(|index| format!("count(*) - count({})", column(index))).collect();
+        let nulls = self.mart.counts(&format!("SELECT {} FROM gone", nulls.join(", ")), fields.len())?;
+        let agree = self.agree(nulls.into_iter().enumerate());
+        self.mart.execute(&format!(
+            "CREATE OR REPLACE TEMP TABLE doomed AS \
+             WITH equal AS (SELECT t.rowid AS row, s.id, s.total, s.wanted, {found_bits} AS bits \
+               FROM {} t JOIN gone s ON {agree}), \
+             ranked AS (SELECT row, id, total, \
+               row_number() OVER (PARTITION BY id, bits) <= coalesce(wanted[bits], 0) AS same FROM equal) \
+             SELECT row FROM ranked QUALIFY row_number() OVER (PARTITION BY id ORDER BY same DESC) <= total",
+            self.table()
+        ))?;
+        let found =
+            self.mart.change(&format!("DELETE FROM {} WHERE rowid IN (SELECT row FROM doomed)", self.table()))?;
+        self.all_found(found, expected)
+    }
+
+    /// Expression that tells apart values which are equal but not the same: an empty text for
+    /// columns without such values.
+    fn bits(&self, prefix: &str, name: impl Fn(usize) -> String) -> String {
+        let parts: Vec<String> = self
+            .view
+            .schema
+            .fields()
+            .iter()
+            .enumerate()
+            .filter(|(_, field)| has_equal_values(field.data_type()))
+            .map(|(index, _)| {
+                // NaNs are one value, whatever their sign.
+                format!("replace(coalesce(CAST({prefix}{} AS VARCHAR), ''), '-nan', 'nan')", name(index))
+            })
+            .collect();
+        if parts.is_empty() { "''".to_owned() } else { format!("concat_ws(chr(31), {})", parts.join(", ")) }
+    }
+
+    fn all_found(&self, found: u64, expected: u64) -> Result<(), DuckdbSinkError> {
+        if found == expected {
+            return Ok(());
+        }
+        Err(DuckdbSinkError::RowsMissing {
+            file: self.file.display().to_string(),
+            view: self.view.name.clone(),
+            epoch: self.header.epoch.0,
+            found,
+            expected,
+        })
+    }
+}
+
+/// Whether a type has values that DuckDB calls equal and shows differently.
+fn has_equal_values(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Float32 | DataType::Float64 | DataType::Interval(_) => true,
+        DataType::List(item) | DataType::FixedSizeList(item, _) => has_equal_values(item.data_type()),
+        DataType::Map(entries, _) => has_equal_values(entries.data_type()),
+        DataType::Struct(fields) => fields.iter().map(AsRef::as_ref).any(|f: &Field| has_equal_values(f.data_type())),
+        _ => false,
+    }
+}

@@ -1,0 +1,302 @@
+//! A DuckLake as a target: one table a view, written by DuckDB's official extension.
+//!
+//! All views of a commit, and the epoch, are one transaction and so one snapshot of the lake. Its author is
+//! `tidegate`, its message the epoch, and its `extra_info` says where it comes from: pipeline,
+//! epoch and hash, source positions, and how many rows of each view came and went. Beside the tables
+//! stands `_tidegate_epochs(view, epoch, hash, frontier, committed_at)` with one row a view, which every commit
+//! writes anew: by time travel it tells the epoch of each snapshot, and it keeps two writers
+//! from committing at the same time.
+//!
+//! A commit first stages the deltas in a DuckDB in memory, which spills to the pipeline's state. Only
+//! then is the lake attached. When another writer changes something in the way, DuckLake refuses the
+//! transaction, and the whole of it is repeated from the stage. A catalog in a DuckDB file admits one
+//! process at a time: it is held only while a commit runs, and while another has it, commits fail with
+//! an error of kind `Retry` that names the file.
+//!
+//! Removed rows must be there: if a person changed the table, the sink stops and says so instead of
+//! guessing. What a commit costs follows its changes: files, and parts of files, that cannot hold a removed
+//! row are skipped, and tables of views with a key are kept in its order, so that this finds most
+//! of them. Small changes stay in the catalog (DuckLake calls it inlining) until
+//! [`maintain`](Sink::maintain) moves them into files.
+//!
+//! How the types of a view's columns are held is said in `columns`.
+
+mod blocking;
+mod columns;
+mod commit;
+pub mod config;
+mod cycle;
+mod epochs;
+pub mod error;
+mod lake;
+mod maintain;
+mod read;
+mod stage;
+mod target;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use tidegate_core::{
+    Commit, CommitOutcome, Committed, ConnectorError, Epoch, Micros, Sink, ViewContent, ViewInfo, ViewName, ZSet,
+};
+use tidegate_duck::Access;
+
+use crate::blocking::blocking;
+use crate::commit::{Attempt, Mode, Range, Staged};
+use crate::config::Place;
+pub use crate::config::{DucklakeConfig, MaintenanceConfig, TableConfig};
+pub use crate::cycle::{LakeTable, ViewLinks, view_that_feeds_itself};
+use crate::epochs::{EPOCHS, Epochs};
+pub use crate::error::DucklakeSinkError;
+use crate::error::connector_error;
+use crate::lake::{Inserts, Lake};
+use crate::maintain::Upkeep;
+use crate::stage::Stage;
+
+/// Where `committed_at` comes from.
+pub type Clock = Arc<dyn Fn() -> Micros + Send + Sync>;
+
+/// How often a lake is committed when the pipeline file does not say: each commit is a snapshot.
+pub const COMMIT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often a commit is tried when others change the lake at the same time.
+const ATTEMPTS_MAX: u32 = 8;
+/// The pause after the first of these; it doubles, up to the greatest.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// A sink that keeps views as tables of a lake.
+pub struct DucklakeSink {
+    name: String,
+    pipeline: Option<String>,
+    place: Arc<Place>,
+    spill: Spill,
+    clock: Clock,
+    /// Behind a lock: what was cancelled goes on for a while.
+    upkeep: Arc<Mutex<Upkeep>>,
+    views: Vec<ViewName>,
+    /// Whether the lake was there, and stood where we think, when we last looked.
+    is_known: bool,
+}
+
+impl DucklakeSink {
+    /// A sink of this name under `[sinks.…]`. Relative paths are relative to `base`, the pipeline file's folder;
+    /// `spill` is a folder of its own for what does not fit into memory. Touches nothing yet.
+    pub fn new(
+        name: impl Into<String>,
+        config: &DucklakeConfig,
+        base: &Path,
+        spill: &Path,
+        clock: Clock,
+    ) -> Result<Self, ConnectorError> {
+        let name = name.into();
+        let place = config.resolve(base).map_err(|error| connector_error(&name, error))?;
+        Ok(DucklakeSink {
+            name,
+            pipeline: None,
+            place: Arc::new(place),
+            spill: Spill { folder: spill.to_owned(), taken: 0 },
+            clock,
+            upkeep: Arc::new(Mutex::new(Upkeep::new(config.maintenance.clone()))),
+            views: Vec::new(),
+            is_known: false,
+        })
+    }
+
+    /// Names the pipeline in the snapshots' `extra_info`.
+    #[must_use]
+    pub fn with_pipeline(mut self, pipeline: impl Into<String>) -> Self {
+        self.pipeline = Some(pipeline.into());
+        self
+    }
+
+    async fn committed(
+        &mut self,
+        views: Vec<ViewInfo>,
+    ) -> Result<BTreeMap<ViewName, Option<Committed>>, DucklakeSinkError> {
+        let (place, spill) = (self.place.clone(), self.spill.next());
+        blocking(move || {
+            views.iter().try_for_each(|view| columns::check(&place.shown, view, EPOCHS))?;
+            let stage = Stage::open(&place, &spill)?;
+            let found = standing(&stage, &place, &views)?;
+            stage.close();
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn commit_range(&mut self, commit: Commit) -> Result<CommitOutcome, DucklakeSinkError> {
+        let Commit { after, header, views } = commit;
+        let mode = |content: &ViewContent| match content {
+            ViewContent::Changes(_) => Mode::Changes,
+            ViewContent::Replace(_) => Mode::Replace,
+        };
+        let (place, spill) = (self.place.clone(), self.spill.next());
+        let wanted: Vec<_> = views.iter().map(|v| (v.view.clone(), mode(&v.content))).collect();
+        // Before much is read from the streams: can the lake be written, and does it stand where the
+        // range begins? Where that was so a moment ago, the transaction finds out.
+        let looks = !self.is_known || wanted.iter().any(|(_, mode)| *mode == Mode::Replace);
+        self.is_known = false;
+        let prepared = blocking(move || {
+            wanted.iter().try_for_each(|(view, _)| columns::check(&place.shown, view, EPOCHS))?;
+            let stage = Stage::open(&place, &spill)?;
+            let mut conflict = None;
+            if looks {
+                let views = wanted.iter().map(|(view, mode)| (&view.name, *mode));
+                conflict = match Lake::attach(&stage.duck, &place, Access::ReadOnly, Inserts::AsUsual)? {
+                    Some(lake) => commit::look(&lake, views, after)?,
+                    None => {
+                        let changed = wanted.iter().find(|(_, mode)| *mode == Mode::Changes && after > Epoch::ZERO);
+                        changed.map(|(view, _)| (view.name.clone(), None))
+                    }
+                };
+            }
+            let mut columns = Vec::with_capacity(wanted.len());
+            for (index, (view, _)) in wanted.iter().enumerate() {
+                columns.push(columns::columns(&place.shown, view)?);
+                stage.create(index, &columns[index])?;
+            }
+            Ok::<_, DucklakeSinkError>((stage, conflict, columns))
+        });
+        let (mut stage, conflict, columns) = prepared.await?;
+        if let Some((view, found)) = conflict {
+            return Ok(CommitOutcome::Conflict { view, found });
+        }
+        let mut staged = Vec::with_capacity(views.len());
+        for (index, (part, columns)) in views.into_iter().zip(columns).enumerate() {
+            let mode = mode(&part.content);
+            let (ViewContent::Changes(stream) | ViewContent::Replace(stream)) = part.content;
+            // The whole content stands for the last epoch alone.
+            let after = if mode == Mode::Replace { Epoch(header.epoch.0.saturating_sub(1)) } else { after };
+            let changed;
+            (stage, changed) = stage::fill(stage, index, &part.view, stream, after, &header).await?;
+            staged.push(Staged { view: part.view, columns, mode, changed });
+        }
+        let range = Range { after, header, at: (self.clock)() };
+        let (stage, outcome) = self.transact(stage, staged, range).await;
+        let outcome = outcome?;
+        self.is_known = matches!(outcome, CommitOutcome::Committed { .. });
+        blocking(move || stage.close()).await;
+        Ok(outcome)
+    }
+
+    /// Repeats the transaction until no other writer is in the way.
+    async fn transact(
+        &mut self,
+        mut stage: Stage,
+        views: Vec<Staged>,
+        range: Range,
+    ) -> (Stage, Result<CommitOutcome, DucklakeSinkError>) {
+        let views = Arc::new(views);
+        let (mut pause, mut tried) = (PAUSE_MIN, 0);
+        loop {
+            let (place, views, range) = (self.place.clone(), views.clone(), range.clone());
+            let pipeline = self.pipeline.clone();
+            let attempt = if tried == 0 { Attempt::First } else { Attempt::Again };
+            let outcome;
+            (stage, outcome) = blocking(move || {
+                let outcome = commit::apply(&stage, &place, pipeline.as_deref(), &views, &range, attempt);
+                (stage, outcome)
+            })
+            .await;
+            tried += 1;
+            match outcome {
+                Err(DucklakeSinkError::Conflict { lake, message }) if tried == ATTEMPTS_MAX => {
+                    return (stage, Err(DucklakeSinkError::Contended { lake, attempts: tried, message }));
+                }
+                Err(DucklakeSinkError::Conflict { message, .. }) => {
+                    tracing::debug!(sink = self.name, tried, message, "the lake was changed by another writer");
+                    tokio::time::sleep(jittered(pause)).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+                outcome => return (stage, outcome),
+            }
+        }
+    }
+}
+
+/// What the lake holds of some views.
+fn standing(
+    stage: &Stage,
+    place: &Place,
+    views: &[ViewInfo],
+) -> Result<BTreeMap<ViewName, Option<Committed>>, DucklakeSinkError> {
+    let names = views.iter().map(|view| &view.name);
+    let Some(lake) = Lake::attach(&stage.duck, place, Access::ReadOnly, Inserts::AsUsual)? else {
+        return Ok(names.map(|view| (view.clone(), None)).collect());
+    };
+    let survey = lake.survey()?;
+    let epochs = Epochs::read(&lake, &survey)?;
+    names.map(|view| Ok((view.clone(), epochs.committed(&lake, &survey, view)?))).collect()
+}
+
+/// Folders for what does not fit into memory, one a DuckDB: what was cancelled may still have its own. DuckDB
+/// makes and removes them; what a killed process left behind goes before the first.
+struct Spill {
+    folder: PathBuf,
+    taken: u64,
+}
+
+impl Spill {
+    fn next(&mut self) -> PathBuf {
+        if self.taken == 0 && self.folder.exists() && std::fs::remove_dir_all(&self.folder).is_err() {
+            tracing::warn!(folder = %self.folder.display(), "left-over temporary files cannot be removed");
+        }
+        self.taken += 1;
+        self.folder.join(self.taken.to_string())
+    }
+}
+
+/// Half of a pause, and some of the other half: writers that met shall not meet again.
+fn jittered(pause: Duration) -> Duration {
+    use std::hash::{BuildHasher, RandomState};
+    let random = RandomState::new().hash_one(0) % 1_000;
+    pause / 2 + pause * u32::try_from(random).unwrap_or(0) / 2_000
+}
+
+#[async_trait]
+impl Sink for DucklakeSink {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn default_commit_interval(&self) -> Duration {
+        COMMIT_INTERVAL
+    }
+
+    async fn open(&mut self, views: &[ViewInfo]) -> Result<BTreeMap<ViewName, Option<Committed>>, ConnectorError> {
+        self.is_known = false;
+        self.views = views.iter().map(|view| view.name.clone()).collect();
+        let found = self.committed(views.to_vec()).await.map_err(|error| connector_error(&self.name, error))?;
+        self.is_known = true;
+        Ok(found)
+    }
+
+    async fn commit(&mut self, commit: Commit) -> Result<CommitOutcome, ConnectorError> {
+        self.commit_range(commit).await.map_err(|error| connector_error(&self.name, error))
+    }
+
+    async fn maintain(&mut self) -> Result<(), ConnectorError> {
+        let (place, views, now) = (self.place.clone(), self.views.clone(), (self.clock)());
+        let (spill, upkeep) = (self.spill.next(), self.upkeep.clone());
+        let done = blocking(move || {
+            let stage = Stage::open(&place, &spill)?;
+            upkeep.lock().unwrap_or_else(PoisonError::into_inner).run(&place, &stage, &views, now)?;
+            stage.close();
+            Ok(())
+        });
+        done.await.map_err(|error| connector_error(&self.name, error))
+    }
+
+    async fn read(
+        &mut self,
+        view: &ViewInfo,
+    ) -> Result<BoxStream<'static, Result<ZSet, ConnectorError>>, ConnectorError> {
+        Ok(read::rows(self.name.clone(), self.place.clone(), self.spill.next(), view.clone()))
+    }
+}

@@ -1,0 +1,120 @@
+//! Others who write the lake at the same time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+use tidegate_core::{Commit, CommitOutcome, Committed, Epoch, RowIdentity, Sink};
+use tidegate_testkit::conformance::model::{ViewModel, header, header_of};
+
+use crate::lakes::{Kind, catalog, reader, sink, sink_with, table, texts};
+use crate::rows::commit;
+
+fn pairs(name: &str) -> ViewModel {
+    ViewModel::new(name, &[("k", "INTEGER"), ("v", "VARCHAR")], RowIdentity::Key(vec![0]))
+}
+
+/// Catalogs that admit several processes.
+const SHARED: [Kind; 2] = [Kind::Sqlite, Kind::Postgres];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_get_through_beside_writers_of_other_tables_and_of_our_own() {
+    for kind in SHARED {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = catalog(kind, folder.path());
+        let mut target = sink(kind, folder.path());
+        let mut view = pairs("v");
+        let delta = view.change_to("(1, 'a')");
+        commit(&mut target, 1, view.changes([(header(1), delta)])).await.unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, other_lake) = (stop.clone(), lake.clone());
+        let other = std::thread::spawn(move || {
+            let duck = reader(&other_lake);
+            duck.execute("CREATE TABLE lake.other (n INTEGER)").unwrap();
+            let mut written = 0;
+            while !stopped.load(Ordering::Relaxed) || written == 0 {
+                written += usize::from(duck.execute("INSERT INTO lake.other VALUES (1)").is_ok());
+                // Deletes nothing of ours, and flushes under our feet.
+                let _ = duck.execute("CALL ducklake_flush_inlined_data('lake')");
+            }
+            written
+        });
+        for epoch in 2..=15 {
+            let delta = view.change_to(&format!("({epoch}, 'a'), (1, '{epoch}')"));
+            let outcome = commit(&mut target, epoch, view.changes([(header(epoch), delta)])).await.unwrap();
+            assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{outcome:?}");
+        }
+        stop.store(true, Ordering::Relaxed);
+        let written = other.join().unwrap();
+        let duck = reader(&lake);
+        table(&duck, &view.info().name, None).1.assert_equals(&view.multiset(), "our table");
+        assert_eq!(texts(&duck, "SELECT count(*) AS n FROM lake.other"), [written.to_string()]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_sinks_that_write_a_view_one_is_told() {
+    for kind in [Kind::DuckDb, Kind::Sqlite, Kind::Postgres] {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = catalog(kind, folder.path());
+        let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
+        let data = json!({ "data_path": folder.path().join("files") });
+        let mut sinks = [sink_with(&lake, &ours, &data), sink_with(&lake, &theirs, &data)];
+        let mut view = pairs("v");
+        // First both make the table, then both change it; each time at the same moment.
+        for epoch in 1..=8 {
+            let before = view.multiset();
+            let delta = view.change_to(&format!("({epoch}, 'x'), (1, '{epoch}')"));
+            let commits = [1, 2].map(|history| {
+                let header = header_of(history, epoch);
+                let views = vec![view.changes([(header.clone(), delta.clone())])];
+                Commit { after: Epoch(epoch - 1), header, views }
+            });
+            for target in &mut sinks {
+                target.open(&[view.info().clone()]).await.unwrap();
+            }
+            let [first, second] = &mut sinks;
+            let [one, other] = commits;
+            let (one, other) = tokio::join!(first.commit(one), second.commit(other));
+            let outcomes = [one.unwrap(), other.unwrap()];
+            let winner = outcomes.iter().position(|outcome| matches!(outcome, CommitOutcome::Committed { .. }));
+            let winner = winner.unwrap_or_else(|| panic!("{kind:?}: nobody wrote: {outcomes:?}, before {before:?}"));
+            let theirs = header_of(winner as u8 + 1, epoch);
+            let found = Some(Committed { epoch: theirs.epoch, hash: theirs.hash });
+            let told = CommitOutcome::Conflict { view: view.info().name.clone(), found };
+            assert_eq!(outcomes[1 - winner], told, "{kind:?}");
+            let duck = reader(&lake);
+            table(&duck, &view.info().name, None).1.assert_equals(&view.multiset(), "the table");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_pipelines_share_a_lake() {
+    for kind in SHARED {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = catalog(kind, folder.path());
+        let data = json!({ "data_path": folder.path().join("files") });
+        let tasks = ["ours", "theirs"].map(|name| {
+            let mut target = sink_with(&lake, &folder.path().join(name), &data);
+            tokio::spawn(async move {
+                let mut view = pairs(name);
+                for epoch in 1..=6 {
+                    let delta = view.change_to(&format!("({epoch}, 'x'), (1, '{epoch}')"));
+                    let mut outcome = commit(&mut target, epoch, view.changes([(header(epoch), delta.clone())])).await;
+                    // Both make the lake itself: one of them may have to begin again.
+                    while outcome.as_ref().is_err_and(|error| error.kind() == tidegate_core::ErrorKind::Retry) {
+                        outcome = commit(&mut target, epoch, view.changes([(header(epoch), delta.clone())])).await;
+                    }
+                    let outcome = outcome.unwrap();
+                    assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{outcome:?}");
+                }
+                view
+            })
+        });
+        for task in tasks {
+            let view = task.await.unwrap();
+            table(&reader(&lake), &view.info().name, None).1.assert_equals(&view.multiset(), "a table");
+        }
+    }
+}

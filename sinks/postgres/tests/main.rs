@@ -1,0 +1,14 @@
+//! The PostgreSQL sink against the suite that all sinks pass, and against what is its own.
+
+mod cost;
+mod faults;
+#[path = "../../parquet/tests/history.rs"]
+mod history;
+mod interruptions;
+mod random;
+mod rows;
+mod shape;
+mod stops;
+mod suite;
+mod transcript;
+mod types;
