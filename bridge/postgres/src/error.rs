@@ -40,8 +40,6 @@ pub enum PostgresError {
 pub struct Constraint {
     /// The constraint or index.
     pub constraint: Option<String>,
-    /// The column.
-    pub column: Option<String>,
     /// The objects that depend on the one that was to go; the server names objects there, never values.
     pub dependents: Option<String>,
 }
@@ -73,7 +71,6 @@ impl PostgresError {
                 state: db.code().code().to_owned(),
                 about: Box::new(Constraint {
                     constraint: db.constraint().map(str::to_owned),
-                    column: db.column().map(str::to_owned),
                     // dependent_objects_still_exist: the one detail that never holds values.
                     dependents: db.detail().filter(|_| db.code().code() == "2BP01").map(str::to_owned),
                 }),

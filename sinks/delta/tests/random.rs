@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tidegate_core::schema::duckdb_type;
 use tidegate_core::{Commit, CommitOutcome, Epoch, RowIdentity, Sink};
-use tidegate_duck::{Duck, quote_ident, quote_literal};
+use tidegate_duck::{Duck, Extension, quote_ident, quote_literal};
 use tidegate_sink_delta::{DeltaConfig, DeltaSink};
 use tidegate_testkit::conformance::model::{ViewModel, header};
 use tidegate_testkit::{Multiset, seed};
@@ -23,9 +23,8 @@ pub fn cached(name: &str) -> PathBuf {
 
 /// A DuckDB that reads Delta tables.
 pub fn reader() -> Duck {
-    let extension = cached("extensions/1.5.5/linux_amd64/delta.duckdb_extension");
     let duck = Duck::open_in_memory().unwrap();
-    duck.execute(&format!("LOAD {}", quote_literal(&extension.to_string_lossy()))).unwrap();
+    duck.load(Extension::Delta).unwrap();
     duck
 }
 

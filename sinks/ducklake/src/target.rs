@@ -199,7 +199,7 @@ impl Target<'_> {
     /// is read; what an earlier epoch of the range brought counts as there.
     fn change_rows(&self) -> Result<(), DucklakeSinkError> {
         let columns = self.staged("");
-        let bits = self.bits(|index| column(index));
+        let bits = self.bits(column);
         self.lake.execute(&format!(
             "CREATE OR REPLACE TEMP TABLE net AS SELECT {columns}, {bits} AS bits, sum(weight)::BIGINT AS copies \
              FROM {} GROUP BY {columns}, {bits} HAVING sum(weight) <> 0; \

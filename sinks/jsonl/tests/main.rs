@@ -8,4 +8,3 @@ mod random;
 mod stdout;
 mod stops;
 mod suite;
-mod transcript;

@@ -45,7 +45,7 @@ fn look(duck: &Duck, committed: &AtomicU64, seen: &mut i64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn readers_see_every_row_once_while_files_are_merged() {
     let folder = tempfile::tempdir().unwrap();
-    let json = r#"{"path": ".", "compaction_files": 3, "compaction_grace": "1500ms"}"#;
+    let json = r#"{"path": ".", "compaction_files": 3, "compaction_grace": "2500ms"}"#;
     let mut sink = sink(folder.path()).with_options(options(json));
     let mut view = ViewModel::new("v", &[("k", "INTEGER"), ("v", "BIGINT")], RowIdentity::Key(vec![0]));
     let values = |epoch: u64| (0..ROWS).map(|k| format!("({k}, {epoch})")).collect::<Vec<_>>().join(", ");
@@ -66,7 +66,7 @@ async fn readers_see_every_row_once_while_files_are_merged() {
         })
         .collect();
     let (started, mut epoch, mut merged) = (Instant::now(), 1, 0);
-    while started.elapsed() < Duration::from_secs(6) {
+    while started.elapsed() < Duration::from_secs(7) {
         epoch += 1;
         commit(&mut sink, &mut view, epoch, &values(epoch)).await;
         committed.store(epoch, Ordering::SeqCst);

@@ -10,5 +10,4 @@ mod rows;
 mod shape;
 mod stops;
 mod suite;
-mod transcript;
 mod types;

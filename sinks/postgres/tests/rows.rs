@@ -141,7 +141,7 @@ async fn a_delta_as_large_as_the_table() {
             let columns: Vec<ArrayRef> = vec![std::sync::Arc::new(Int64Array::from(keys)), std::sync::Arc::new(texts)];
             RecordBatch::try_new(view.schema().clone(), columns).unwrap()
         };
-        let deltas = [0, 1, 2].map(|epoch| contents(epoch));
+        let deltas = [0, 1, 2].map(contents);
         for (index, rows) in deltas.iter().enumerate() {
             let epoch = index as u64 + 1;
             let delta = view.change_to_batch(rows);

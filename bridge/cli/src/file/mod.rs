@@ -193,9 +193,8 @@ fn connector<C: 'static>(document: &Document, section: &mut Section<'_>, registr
     let kind = section.required_text("type", &format!("write one of: {built}"))?;
     let found = registry.built.iter().find(|(name, _)| *name == kind.value);
     if found.is_none() {
-        let fact = if registry.later.contains(&kind.value.as_str()) { "is not built yet" } else { "is not known" };
         let near = did_you_mean(&kind.value, names());
-        document.fault(kind.offset, format!("the type `{}` {fact}; known here: {built}{near}", kind.value));
+        document.fault(kind.offset, format!("the type `{}` is not known; known here: {built}{near}", kind.value));
     }
     found.map(|(_, make)| *make)
 }

@@ -97,7 +97,6 @@ fn unknown_keys_are_named_with_a_near_match() {
 fn what_is_not_built_yet_says_so() {
     for (from, to, expected) in [
         ("type = \"ducklake\"", "type = \"mysql\"", "the type `mysql` is not known; known here: ducklake, postgres"),
-        ("type = \"duckdb\"", "type = \"delta\"", "the type `delta` is not built yet; known here: parquet, duckdb"),
         ("key = [\"id\"]", "mode = \"full\"", "mode `full` is not built yet"),
         ("key = [\"id\"]", "temporal = true", "`temporal` is not built yet: remove it from [views.big]"),
         ("key = [\"id\"]", "keep_state = false", "`keep_state` is not built yet"),
@@ -126,8 +125,10 @@ fn values_of_the_wrong_kind() {
         (
             "\"duckdb\"",
             "\"duckbd\"",
-            "the type `duckbd` is not known; known here: parquet, duckdb; did you mean `duckdb`?",
+            "the type `duckbd` is not known; known here: parquet, duckdb, delta, ducklake, postgres, jsonl; did you mean `duckdb`?",
         ),
+        ("state_dir = ", "on_sink_failure = \"shrug\"\nstate_dir = ", "`on_sink_failure` is \"pause\" or \"detach\""),
+        ("state_dir = ", "sink_lag_max = \"much\"\nstate_dir = ", "`sink_lag_max` is a size"),
         ("[\"BIG\"]", "[\"bigg\"]", "there is no view `bigg`; did you mean `big`?"),
         ("[\"BIG\"]", "\"big\"", "`views` is a list of strings, found: string"),
         ("name = \"shop\"", "", "2:2: [pipeline] has no `name`"),

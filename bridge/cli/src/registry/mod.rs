@@ -56,8 +56,6 @@ pub type Make<Connector> = fn(&Surroundings<'_>, Section<'_>) -> Option<Made<Con
 pub struct Registry<Connector: 'static> {
     /// By `type`.
     pub built: &'static [(&'static str, Make<Connector>)],
-    /// Types of the public interface that a later version has.
-    pub later: &'static [&'static str],
 }
 
 /// The sources.
@@ -68,7 +66,6 @@ pub const SOURCES: Registry<SourceSlot> = Registry {
         #[cfg(feature = "postgres")]
         ("postgres", sources::postgres),
     ],
-    later: &[],
 };
 
 /// The sinks.
@@ -87,5 +84,4 @@ pub const SINKS: Registry<Box<dyn Sink>> = Registry {
         #[cfg(feature = "jsonl")]
         ("jsonl", sinks::jsonl),
     ],
-    later: &[],
 };

@@ -193,16 +193,18 @@ impl Driver {
         self.rest().await;
         match self.take_report() {
             Some((Report::Opened(opened), _)) => {
-                self.held = Some(opened?);
+                self.opened(opened?);
                 Ok(())
             }
             _ => Err(busy()),
         }
     }
 
-    /// Takes note of what the target holds.
+    /// Takes note of what the target holds. What an earlier process left undone in it is done by the next
+    /// housekeeping.
     pub fn opened(&mut self, held: BTreeMap<ViewName, Option<Committed>>) {
         self.held = Some(held);
+        self.maintained.get_or_insert_with(Instant::now);
     }
 
     /// What it holds of a view, as far as it is open.
