@@ -52,14 +52,19 @@ pub(crate) enum Attempt {
 pub(crate) type Elsewhere = Option<(ViewName, Option<Committed>)>;
 
 /// Looks whether the views stand where the range begins, before anything is read from the streams.
-pub(crate) fn look<'v>(
-    lake: &Lake<'_>,
-    views: impl IntoIterator<Item = (&'v ViewName, Mode)>,
+pub(crate) fn look(
+    stage: &Stage,
+    place: &Place,
+    views: &[(ViewInfo, Mode)],
     after: Epoch,
 ) -> Result<Elsewhere, DucklakeSinkError> {
+    let Some(lake) = Lake::attach(&stage.duck, place, Access::ReadOnly, Inserts::AsUsual)? else {
+        let changed = views.iter().find(|(_, mode)| *mode == Mode::Changes && after > Epoch::ZERO);
+        return Ok(changed.map(|(view, _)| (view.name.clone(), None)));
+    };
     let survey = lake.survey()?;
-    let epochs = Epochs::read(lake, &survey)?;
-    elsewhere(lake, &survey, &epochs, views, after)
+    let epochs = Epochs::read(&lake, &survey)?;
+    elsewhere(&lake, &survey, &epochs, views.iter().map(|(view, mode)| (&view.name, *mode)), after)
 }
 
 fn elsewhere<'v>(

@@ -55,6 +55,9 @@ pub struct MaintenanceConfig {
     pub flush_rows: u64,
     /// Files of one table that are new since it was last done, from which on small ones are merged; 0: never.
     pub merge_files: u64,
+    /// Files of which more than so many percent of the rows were removed are written anew without them; 100:
+    /// never.
+    pub rewrite_percent: u8,
     /// How long snapshots of the lake, of all its tables, are kept; by default for ever.
     #[serde(deserialize_with = "deserialize_some_duration")]
     pub expire_snapshots_after: Option<Duration>,
@@ -66,7 +69,13 @@ pub struct MaintenanceConfig {
 
 impl Default for MaintenanceConfig {
     fn default() -> Self {
-        MaintenanceConfig { flush_rows: 1_000, merge_files: 16, expire_snapshots_after: None, remove_files_after: None }
+        MaintenanceConfig {
+            flush_rows: 1_000,
+            merge_files: 16,
+            rewrite_percent: 50,
+            expire_snapshots_after: None,
+            remove_files_after: None,
+        }
     }
 }
 
@@ -126,6 +135,9 @@ impl DucklakeConfig {
                     options.push(format!("{name} {value}"));
                 }
             }
+        }
+        if self.maintenance.rewrite_percent > 100 {
+            return Err(refuse("`rewrite_percent` is more than 100".to_owned()));
         }
         if self.schema.is_empty() {
             return Err(refuse("`schema` is empty: leave it out for the schema main".to_owned()));

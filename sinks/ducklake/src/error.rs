@@ -207,13 +207,21 @@ impl DucklakeSinkError {
                 DucklakeSinkError::Held { file, holder: format!("another process{pid}") }
             }
             DuckError::Conflict { .. } => DucklakeSinkError::Conflict { lake, message },
-            _ if message.contains("database is locked") => DucklakeSinkError::Conflict { lake, message },
+            _ if message.contains("database is locked") || is_made_by_another(&message) => {
+                DucklakeSinkError::Conflict { lake, message }
+            }
             DuckError::Unavailable { .. } if REFUSALS.iter().any(|text| message.contains(text)) => {
                 DucklakeSinkError::Refused { lake, message: tidied(&message) }
             }
             error => DucklakeSinkError::Duck { lake, doing, message: tidied(&message), kind: error.kind() },
         }
     }
+}
+
+/// Whether the lake itself is being made by another writer at the same time.
+fn is_made_by_another(message: &str) -> bool {
+    message.contains("Failed to initialize DuckLake")
+        && (message.contains("already exists") || message.contains("duplicate key"))
 }
 
 /// The last line of what a server says holds the reason; before it stands the connection string.

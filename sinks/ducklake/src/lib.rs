@@ -70,6 +70,10 @@ const ATTEMPTS_MAX: u32 = 8;
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// How often a commit that may have read while rows were moved is looked at again, and after how long.
+const DOUBTS_MAX: u32 = 4;
+const DOUBT: Duration = Duration::from_millis(50);
+
 /// A sink that keeps views as tables of a lake.
 pub struct DucklakeSink {
     name: String,
@@ -147,14 +151,8 @@ impl DucklakeSink {
             let stage = Stage::open(&place, &spill)?;
             let mut conflict = None;
             if looks {
-                let views = wanted.iter().map(|(view, mode)| (&view.name, *mode));
-                conflict = match Lake::attach(&stage.duck, &place, Access::ReadOnly, Inserts::AsUsual)? {
-                    Some(lake) => commit::look(&lake, views, after)?,
-                    None => {
-                        let changed = wanted.iter().find(|(_, mode)| *mode == Mode::Changes && after > Epoch::ZERO);
-                        changed.map(|(view, _)| (view.name.clone(), None))
-                    }
-                };
+                let look = || commit::look(&stage, &place, &wanted, after);
+                conflict = without_doubt(&place, look, |conflict| conflict.is_some())?;
             }
             let mut columns = Vec::with_capacity(wanted.len());
             for (index, (view, _)) in wanted.iter().enumerate() {
@@ -193,11 +191,11 @@ impl DucklakeSink {
         range: Range,
     ) -> (Stage, Result<CommitOutcome, DucklakeSinkError>) {
         let views = Arc::new(views);
-        let (mut pause, mut tried) = (PAUSE_MIN, 0);
+        let (mut pause, mut tried, mut doubted) = (PAUSE_MIN, 0, 0);
         loop {
             let (place, views, range) = (self.place.clone(), views.clone(), range.clone());
             let pipeline = self.pipeline.clone();
-            let attempt = if tried == 0 { Attempt::First } else { Attempt::Again };
+            let attempt = if tried == doubted { Attempt::First } else { Attempt::Again };
             let outcome;
             (stage, outcome) = blocking(move || {
                 let outcome = commit::apply(&stage, &place, pipeline.as_deref(), &views, &range, attempt);
@@ -206,7 +204,7 @@ impl DucklakeSink {
             .await;
             tried += 1;
             match outcome {
-                Err(DucklakeSinkError::Conflict { lake, message }) if tried == ATTEMPTS_MAX => {
+                Err(DucklakeSinkError::Conflict { lake, message }) if tried >= ATTEMPTS_MAX => {
                     return (stage, Err(DucklakeSinkError::Contended { lake, attempts: tried, message }));
                 }
                 Err(DucklakeSinkError::Conflict { message, .. }) => {
@@ -214,10 +212,41 @@ impl DucklakeSink {
                     tokio::time::sleep(jittered(pause)).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
+                outcome if doubted < DOUBTS_MAX && is_doubtful(&self.place, &outcome) => {
+                    doubted += 1;
+                    tokio::time::sleep(DOUBT).await;
+                }
                 outcome => return (stage, outcome),
             }
         }
     }
+}
+
+/// Whether a commit may have ended so only because somebody moved rows from the catalog into files
+/// while it read them. With a catalog in SQLite, such rows are missing for a moment, or there twice.
+fn is_doubtful(place: &Place, outcome: &Result<CommitOutcome, DucklakeSinkError>) -> bool {
+    place.catalog.tears_reads()
+        && matches!(
+            outcome,
+            Ok(CommitOutcome::Conflict { .. })
+                | Err(DucklakeSinkError::RowsMissing { .. } | DucklakeSinkError::Foreign { .. })
+        )
+}
+
+/// Looks again where what is found may be so for the same reason.
+fn without_doubt<T>(
+    place: &Place,
+    look: impl Fn() -> Result<T, DucklakeSinkError>,
+    is_doubtful: impl Fn(&T) -> bool,
+) -> Result<T, DucklakeSinkError> {
+    for _ in 0..DOUBTS_MAX {
+        let found = look()?;
+        if !place.catalog.tears_reads() || !is_doubtful(&found) {
+            return Ok(found);
+        }
+        std::thread::sleep(DOUBT);
+    }
+    look()
 }
 
 /// What the lake holds of some views.
@@ -226,13 +255,21 @@ fn standing(
     place: &Place,
     views: &[ViewInfo],
 ) -> Result<BTreeMap<ViewName, Option<Committed>>, DucklakeSinkError> {
-    let names = views.iter().map(|view| &view.name);
-    let Some(lake) = Lake::attach(&stage.duck, place, Access::ReadOnly, Inserts::AsUsual)? else {
-        return Ok(names.map(|view| (view.clone(), None)).collect());
+    let look = || {
+        let Some(lake) = Lake::attach(&stage.duck, place, Access::ReadOnly, Inserts::AsUsual)? else {
+            return Ok((false, views.iter().map(|view| (view.name.clone(), None)).collect()));
+        };
+        let survey = lake.survey()?;
+        let epochs = Epochs::read(&lake, &survey)?;
+        let mut found = BTreeMap::new();
+        for ViewInfo { name, .. } in views {
+            found.insert(name.clone(), epochs.committed(&lake, &survey, name)?);
+        }
+        // A table without its row in the table of epochs is somebody else's, or was not seen whole.
+        let is_torn = views.iter().any(|v| survey.relation(v.name.as_str()).is_some() && !epochs.knows(&v.name));
+        Ok((is_torn, found))
     };
-    let survey = lake.survey()?;
-    let epochs = Epochs::read(&lake, &survey)?;
-    names.map(|view| Ok((view.clone(), epochs.committed(&lake, &survey, view)?))).collect()
+    without_doubt(place, look, |(is_torn, _)| *is_torn).map(|(_, found)| found)
 }
 
 /// Folders for what does not fit into memory, one a DuckDB: what was cancelled may still have its own. DuckDB

@@ -1,5 +1,5 @@
-//! Keeping the tables in good order: rows that the catalog keeps go into files, small files into larger
-//! ones, and, where the pipeline file says so, old snapshots and the files that nobody needs any more
+//! Keeping the tables in good order: rows that the catalog keeps go into files, files of which much was
+//! removed are written anew, small files become larger ones, and, where the pipeline file says so, old snapshots and the files that nobody needs any more
 //! go. None of it changes a row, now or, but for expired snapshots, in time travel.
 
 use std::collections::BTreeMap;
@@ -51,7 +51,10 @@ impl Upkeep {
         let ours = views.iter().filter(|view| epochs.knows(view)).map(ViewName::as_str);
         for name in ours.chain([EPOCHS]) {
             if let Some(Relation { name, table: Some(table), .. }) = survey.relation(name) {
-                self.flush(&lake, name, *table)?;
+                if self.config.flush_rows > 0 && inlined_rows(&lake, *table)? >= self.config.flush_rows {
+                    flush(&lake, name)?;
+                }
+                self.rewrite(&lake, name, *table)?;
                 self.merge(&lake, name, *table)?;
             }
         }
@@ -59,14 +62,29 @@ impl Upkeep {
         self.config.remove_files_after.map_or(Ok(()), |age| remove_files(&lake, now, age))
     }
 
-    fn flush(&self, lake: &Lake<'_>, name: &str, table: u64) -> Result<(), DucklakeSinkError> {
-        if self.config.flush_rows == 0 || inlined_rows(lake, table)? < self.config.flush_rows {
+    /// Writes files anew of which much was removed. What the catalog keeps goes into files first: removals
+    /// that are flushed after the file they belong to was rewritten damage the lake's history.
+    fn rewrite(&self, lake: &Lake<'_>, name: &str, table: u64) -> Result<(), DucklakeSinkError> {
+        let [data, delete] = ["data_file", "delete_file"].map(|table| lake.catalog(table));
+        let worn = format!(
+            "SELECT count(*) FROM {data} f JOIN {delete} d ON d.data_file_id = f.data_file_id \
+             WHERE f.table_id = {table} AND f.end_snapshot IS NULL AND d.end_snapshot IS NULL \
+             AND d.delete_count * 100 > f.record_count * {}",
+            self.config.rewrite_percent
+        );
+        if self.config.rewrite_percent == 100 || lake.count(&worn)? == 0 {
             return Ok(());
         }
-        let (schema, table) = (quote_literal(&lake.place.schema), quote_literal(name));
-        let flush =
-            format!("ducklake_flush_inlined_data({}, schema_name => {schema}, table_name => {table})", lake.literal());
-        in_a_snapshot(lake, &format!("flush of {name}"), &flush)
+        if inlined_rows(lake, table)? > 0 {
+            flush(lake, name)?;
+        }
+        let (schema, table, part) =
+            (quote_literal(&lake.place.schema), quote_literal(name), f64::from(self.config.rewrite_percent) / 100.0);
+        let rewrite = format!(
+            "ducklake_rewrite_data_files({}, {table}, schema => {schema}, delete_threshold => {part:?})",
+            lake.literal()
+        );
+        in_a_snapshot(lake, &format!("rewrite of {name}"), &rewrite)
     }
 
     fn merge(&mut self, lake: &Lake<'_>, name: &str, table: u64) -> Result<(), DucklakeSinkError> {
@@ -84,6 +102,13 @@ impl Upkeep {
         self.files_left.insert(table, count()?);
         Ok(())
     }
+}
+
+fn flush(lake: &Lake<'_>, name: &str) -> Result<(), DucklakeSinkError> {
+    let (schema, table) = (quote_literal(&lake.place.schema), quote_literal(name));
+    let flush =
+        format!("ducklake_flush_inlined_data({}, schema_name => {schema}, table_name => {table})", lake.literal());
+    in_a_snapshot(lake, &format!("flush of {name}"), &flush)
 }
 
 /// A call as a snapshot that says what it is.

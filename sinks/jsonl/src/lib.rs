@@ -1,6 +1,6 @@
 //! Changes as JSON, one object a line: for pipes, for programs that read a file as it grows, and for looking.
 //!
-//! [`line`] says what the lines are, and [`tidegate_json`] how values are written. A file holds whole commits: its
+//! [`mod@line`] says what the lines are, and [`tidegate_json`] how values are written. A file holds whole commits: its
 //! last commit line says what it holds, and what stands behind that never counted and is cut off before the next
 //! commit. A file is therefore exactly-once, as other sinks are.
 //!

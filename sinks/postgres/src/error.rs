@@ -197,6 +197,8 @@ impl From<PostgresError> for PostgresSinkError {
 fn server_kind(error: &PostgresError) -> ErrorKind {
     match error.state() {
         _ if error.is_passing() => ErrorKind::Retry,
+        // A standby takes no writes until it is promoted.
+        Some("25006") => ErrorKind::Retry,
         // What was there a moment ago is gone, or the server's data are damaged.
         Some("42P01" | "42703" | "XX001" | "XX002") => ErrorKind::Stop,
         _ => ErrorKind::Reconfigure,

@@ -2,6 +2,7 @@
 
 use pgwire_replication::PgWireError;
 use tidegate_core::{ConnectorError, ErrorKind, Lsn, Position};
+use tidegate_postgres::{PostgresError as Unopened, chain, is_passing, tls_kind};
 
 /// An error of a database. `database` is the source's name in the pipeline file.
 #[derive(Debug, thiserror::Error)]
@@ -180,14 +181,6 @@ fn fix_line(fix: &Option<String>) -> String {
     fix.as_ref().map(|fix| format!("\n  fix: {fix}")).unwrap_or_default()
 }
 
-/// SQLSTATEs after which trying again may help: lost connections, time-outs, a server that starts or
-/// stops, too many connections, locks, and a slot that its last reader has not let go yet.
-/// Everything else needs a person.
-fn is_passing(state: &str) -> bool {
-    const PASSING: &[&str] = &["55P03", "55006", "57P01", "57P02", "57P03", "57014", "25P03", "40001", "40P01"];
-    state.starts_with("08") || state.starts_with("53") || PASSING.contains(&state)
-}
-
 /// What an answer of the server means for the caller.
 pub(crate) fn kind_of(state: Option<&str>) -> ErrorKind {
     match state {
@@ -197,6 +190,20 @@ pub(crate) fn kind_of(state: Option<&str>) -> ErrorKind {
         Some(_) => ErrorKind::Reconfigure,
         None => ErrorKind::Retry,
     }
+}
+
+/// Why a session could not be opened.
+pub(crate) fn connecting(database: &str, error: &Unopened) -> PostgresError {
+    let (doing, message, kind) = match error {
+        Unopened::Url { message } => ("connecting", message.clone(), ErrorKind::Reconfigure),
+        Unopened::Unreachable { doing, message, passing } => {
+            (*doing, message.clone(), if *passing { ErrorKind::Retry } else { ErrorKind::Reconfigure })
+        }
+        Unopened::Refused { doing, message, state, .. } => {
+            (*doing, format!("{message} (SQLSTATE {state})"), kind_of(Some(state)))
+        }
+    };
+    PostgresError::Server { database: database.to_owned(), doing, message, kind }
 }
 
 /// What tokio-postgres reports.
@@ -221,31 +228,10 @@ pub(crate) fn replication(database: &str, doing: &'static str, error: &PgWireErr
     PostgresError::Server { database: database.to_owned(), doing, message: error.to_string(), kind }
 }
 
-/// A handshake may fail because the connection was cut; a certificate stays as it is.
-pub(crate) fn tls_kind(text: &str) -> ErrorKind {
-    let cut = ["unexpected end of file", "early eof", "reset", "close_notify", "tls handshake eof", "timed out"];
-    let text = text.to_ascii_lowercase();
-    if cut.iter().any(|cut| text.contains(cut)) { ErrorKind::Retry } else { ErrorKind::Reconfigure }
-}
-
 /// The SQLSTATE in `message (SQLSTATE 42704)`.
 pub(crate) fn sqlstate(text: &str) -> Option<&str> {
     let (_, rest) = text.rsplit_once("(SQLSTATE ")?;
     rest.split_once(')').map(|(state, _)| state)
-}
-
-/// An error with its causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ mod follower;
 mod identity;
 mod lag;
 mod opening;
-mod passfile;
 pub mod pgoutput;
 mod polling;
 mod position;

@@ -172,7 +172,7 @@ async fn read_once(copy: &Copy, range: &Range, session: &mut Option<Session>) ->
         None => session.insert(importer(copy).await?),
     };
     let failed = |error: &tokio_postgres::Error| error::server(name, doing, error);
-    let lines = session.client.copy_out(&range.sql).await.map_err(|error| failed(&error))?;
+    let lines = session.client().copy_out(&range.sql).await.map_err(|error| failed(&error))?;
     pin_mut!(lines);
     let table = &copy.tables[range.table];
     let mut batch = TableBatch::new(name, table, &copy.policy);

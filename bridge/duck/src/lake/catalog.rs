@@ -76,6 +76,12 @@ impl LakeCatalog {
         }
     }
 
+    /// Whether a reader may miss rows, or see them twice, while somebody moves them from the catalog into
+    /// files (`ducklake_flush_inlined_data`): seen with SQLite, and with no other.
+    pub fn tears_reads(&self) -> bool {
+        matches!(self, LakeCatalog::Sqlite(_))
+    }
+
     /// Texts in it that must not be shown, as written and as meant.
     pub fn secrets(&self) -> Vec<String> {
         let LakeCatalog::Postgres(connection) = self else { return Vec::new() };
