@@ -17,6 +17,8 @@ pub struct Assembly {
     pub connectors: Connectors,
     /// The views with their places in the files.
     pub views: Vec<View>,
+    /// The sink that writes to the standard output while the pipeline runs.
+    pub stdout_sink: Option<String>,
 }
 
 /// Reads the pipeline file and makes the connectors. Connects to nothing.
@@ -39,7 +41,7 @@ pub fn assemble(path: &Path) -> Result<Assembly, Failure> {
     config.on_sink_failure = file.on_sink_failure.unwrap_or_default();
     config.retry_for = file.retry_for.unwrap_or(config.retry_for);
     let connectors = Connectors { sources: file.sources, sinks: file.sinks, binder: Arc::new(DuckBinder) };
-    Ok(Assembly { config, connectors, views: file.views })
+    Ok(Assembly { config, connectors, views: file.views, stdout_sink: file.stdout_sink })
 }
 
 /// The failure, with the faults of views at their places in the files.

@@ -2,6 +2,7 @@
 //! no error.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -35,10 +36,21 @@ impl Json for Value {
     }
 }
 
+/// Whether the standard output belongs to somebody else.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// From here on results go to the standard error: a sink writes to the other one.
+pub fn results_to_standard_error() {
+    TAKEN.store(true, Ordering::Relaxed);
+}
+
 /// Writes a line.
 pub fn line(text: impl AsRef<str>) {
     // Nobody is left to be told.
-    let _ = writeln!(io::stdout(), "{}", text.as_ref());
+    let _ = match TAKEN.load(Ordering::Relaxed) {
+        false => writeln!(io::stdout(), "{}", text.as_ref()),
+        true => writeln!(io::stderr(), "{}", text.as_ref()),
+    };
 }
 
 /// Writes one JSON value on one line.

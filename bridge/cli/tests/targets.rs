@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use tidegate_duck::{Duck, Extension, quote_ident, quote_literal};
 use tidegate_testkit::lake::attach;
 use tidegate_testkit::seed::seed;
-use tidegate_testkit::{Catalog, Postgres, Program, Tolerance, ViewRows};
+use tidegate_testkit::{Catalog, Lake, Postgres, Program, Tolerance, ViewRows};
 
 use crate::history::History;
 use crate::pipeline::{VIEWS, tidegate};
@@ -142,4 +142,28 @@ fn every_target_holds_every_view_whatever_is_killed() {
         let rows = report["view_rows"].as_object().unwrap();
         assert!(rows.len() == VIEWS.len() && rows.values().all(|rows| *rows == 0), "sink {sink}: {report}");
     }
+}
+
+#[test]
+fn lines_on_standard_output_are_lines_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = Lake::create(folder.path(), Catalog::duckdb(folder.path()));
+    lake.execute("CREATE TABLE lake.t (n INTEGER); INSERT INTO lake.t VALUES (1), (1), (NULL)");
+    let text = format!(
+        "[pipeline]\nname = \"lines\"\nstate_dir = \"state\"\nworkers = 1\n\n\
+         [sources.lake]\ntype = \"ducklake\"\ncatalog = {:?}\n\n\
+         [views.v]\nsql = \"SELECT n FROM lake.t\"\n\n[sinks.out]\ntype = \"jsonl\"\npath = \"-\"\n",
+        lake.uri()
+    );
+    let file = folder.path().join("pipeline.toml");
+    fs::write(&file, text).unwrap();
+    let command = |arguments: &[&str]| tidegate(&["run", &file.to_string_lossy()]).arguments(arguments.iter().copied());
+    command(&["--once", "--json"])
+        .run()
+        .expect(2)
+        .says(&["sink out writes to the standard output, and so does --json"]);
+    let finished = command(&["--once"]).run().expect(0).says(&["epoch 1: 3 source rows"]);
+    let lines: Vec<serde_json::Value> =
+        finished.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().filter(|line| line["change"] == "insert").count(), 3, "{lines:?}");
 }

@@ -20,7 +20,7 @@ async fn rows_move_into_files_and_small_files_into_larger_ones() {
     for kind in KINDS {
         let folder = tempfile::tempdir().unwrap();
         let lake = catalog(kind, folder.path());
-        let keys = json!({ "maintenance": { "flush_rows": 20, "merge_files": 3 } });
+        let keys = json!({ "maintenance": { "flush_rows": 9, "merge_files": 3 } });
         let mut target = sink_with(&lake, folder.path(), &keys);
         let mut view = view();
         target.open(&[view.info().clone()]).await.unwrap();
@@ -28,9 +28,9 @@ async fn rows_move_into_files_and_small_files_into_larger_ones() {
         assert!(!folder.path().join("files").exists(), "no lake is made for this");
         let mut past = BTreeMap::new();
         let mut done = BTreeMap::<String, u32>::new();
-        for epoch in 1..=24 {
+        for epoch in 1..=14 {
             // First rows only come, then as many go.
-            let values: Vec<_> = (epoch.max(12) - 12..epoch).flat_map(|e| e * 9..e * 9 + 9).collect();
+            let values: Vec<_> = (epoch.max(7) - 7..epoch).flat_map(|e| e * 9..e * 9 + 9).collect();
             let values: Vec<_> = values.into_iter().map(|k| format!("({k}, '{}')", k % 7)).collect();
             let delta = view.change_to(&values.join(", "));
             commit(&mut target, epoch, view.changes([(header(epoch), delta)])).await.unwrap();

@@ -27,6 +27,16 @@ pub async fn run(path: &Path, once: bool, until: Option<Until>, json: bool) -> R
     signals::stop_on_signal(stop.clone())
         .map_err(|error| Failure::new(ErrorKind::Retry, format!("signals cannot be handled: {error}")))?;
     let assembly = assemble(path)?;
+    match &assembly.stdout_sink {
+        Some(sink) if json => {
+            return Err(Failure::usage(format!(
+                "sink {sink} writes to the standard output, and so does --json: give the sink the path of a file, or \
+                 leave --json out"
+            )));
+        }
+        Some(_) => output::results_to_standard_error(),
+        None => {}
+    }
     let mut pipeline = Pipeline::open(assembly.config, assembly.connectors, Arc::new(Display::default()))
         .await
         .map_err(|error| located(error, &assembly.views))?;

@@ -21,7 +21,7 @@ use tidegate_runtime::{OnSinkFailure, ReadBack, SinkSlot, SourceSlot};
 
 use crate::failure::chain;
 use crate::place::{self, Place};
-use crate::registry::{self, Home, Made, Make, Registry, Surroundings};
+use crate::registry::{self, Home, Made, Make, Registry, StandardOutput, Surroundings};
 pub use document::{Document, Fault};
 pub use section::{Located, Reader, Section};
 pub use views::View;
@@ -46,6 +46,8 @@ pub struct PipelineFile {
     pub sinks: Vec<SinkSlot>,
     /// What sinks write and sources read.
     pub read_backs: Vec<ReadBack>,
+    /// The sink that writes to the standard output while a pipeline runs.
+    pub stdout_sink: Option<String>,
 }
 
 /// Reads the pipeline file and the SQL files it names.
@@ -146,9 +148,13 @@ fn pipeline(
         views.iter().map(|view| (view.def.name.as_str().to_lowercase(), view.def.name.clone())).collect();
     let mut sink_slots = Vec::new();
     let mut read_backs = Vec::new();
+    let mut stdout_sink = None;
     for (name, section) in sinks {
         let around = Surroundings { pipeline, folder, name: &name, state };
         let Some(made) = sink(document, &around, section, &names) else { continue };
+        if made.standard_output == StandardOutput::Connector {
+            stdout_sink = Some(name.clone());
+        }
         if let Some(Home { store, schema: Some(schema) }) = made.home {
             let views = || made.connector.views.clone();
             let of_source = |source: &String| ReadBack {
@@ -177,6 +183,7 @@ fn pipeline(
         views,
         sinks: sink_slots,
         read_backs,
+        stdout_sink,
     })
 }
 
@@ -225,6 +232,6 @@ fn sink(
         chosen.into_iter().filter_map(view).collect()
     });
     let make = connector(document, &mut section, &registry::SINKS)?;
-    let Made { connector: sink, home } = make(around, section)?;
-    Some(Made { connector: SinkSlot { sink, views: chosen, commit_interval }, home })
+    let Made { connector: sink, home, standard_output } = make(around, section)?;
+    Some(Made { connector: SinkSlot { sink, views: chosen, commit_interval }, home, standard_output })
 }

@@ -128,7 +128,7 @@ fn values_of_the_wrong_kind() {
             "the type `duckbd` is not known; known here: parquet, duckdb, delta, ducklake, postgres, jsonl; did you mean `duckdb`?",
         ),
         ("state_dir = ", "on_sink_failure = \"shrug\"\nstate_dir = ", "`on_sink_failure` is \"pause\" or \"detach\""),
-        ("state_dir = ", "sink_lag_max = \"much\"\nstate_dir = ", "`sink_lag_max` is a size"),
+        ("state_dir = ", "sink_lag_max = \"much\"\nstate_dir = ", "`much` is not a size"),
         ("[\"BIG\"]", "[\"bigg\"]", "there is no view `bigg`; did you mean `big`?"),
         ("[\"BIG\"]", "\"big\"", "`views` is a list of strings, found: string"),
         ("name = \"shop\"", "", "2:2: [pipeline] has no `name`"),

@@ -29,6 +29,16 @@ pub struct Made<Connector> {
     pub connector: Connector,
     /// `None`: nowhere that another kind of connector reads or writes.
     pub home: Option<Home>,
+    pub standard_output: StandardOutput,
+}
+
+/// Who has the standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StandardOutput {
+    /// The command, for its results.
+    Results,
+    /// The connector.
+    Connector,
 }
 
 /// A lake or a database, however the pipeline file writes it, so that one that is source and target is noticed.
@@ -40,7 +50,7 @@ pub struct Home {
 
 impl<Connector> Made<Connector> {
     fn of(connector: Connector) -> Self {
-        Made { connector, home: None }
+        Made { connector, home: None, standard_output: StandardOutput::Results }
     }
 
     fn at(mut self, store: String, schema: Option<&str>) -> Self {

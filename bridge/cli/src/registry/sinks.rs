@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidegate_core::{ConnectorError, Micros, Sink};
 
-use super::{Made, Surroundings};
+use super::{Made, StandardOutput, Surroundings};
 use crate::file::Section;
 use crate::place::{self, Place};
 
@@ -73,8 +73,12 @@ pub(super) fn postgres(around: &Surroundings<'_>, section: Section<'_>) -> Optio
 pub(super) fn jsonl(around: &Surroundings<'_>, section: Section<'_>) -> Option<Boxed> {
     use tidegate_sink_jsonl::{JsonlConfig, JsonlSink};
     section.configured(|config: JsonlConfig| {
-        let path = if config.is_stdout() { config.path } else { around.folder.join(config.path) };
-        boxed(JsonlSink::new(around.name, &JsonlConfig { path }, Arc::new(wall_clock))?)
+        if config.is_stdout() {
+            let made = boxed(JsonlSink::new(around.name, &config, Arc::new(wall_clock))?)?;
+            return Ok(Made { standard_output: StandardOutput::Connector, ..made });
+        }
+        let config = JsonlConfig { path: around.folder.join(config.path) };
+        boxed(JsonlSink::new(around.name, &config, Arc::new(wall_clock))?)
     })
 }
 
