@@ -49,7 +49,8 @@ pub(super) fn ducklake(around: &Surroundings<'_>, section: Section<'_>) -> Optio
     use tidegate_sink_ducklake::{DucklakeConfig, DucklakeSink};
     section.configured(|config: DucklakeConfig| {
         let spill = around.state.join("sinks").join(around.name);
-        let sink = DucklakeSink::new(around.name, &config, around.folder, &spill, Arc::new(wall_clock))?;
+        let sink = DucklakeSink::new(around.name, &config, around.folder, &spill, Arc::new(wall_clock))?
+            .with_pipeline(around.pipeline);
         let target = config.target(around.folder);
         let (lake, schema) =
             target.map_err(|error| ConnectorError::new(tidegate_core::ErrorKind::Reconfigure, error.to_string()))?;
