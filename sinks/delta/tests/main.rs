@@ -3,6 +3,7 @@
 mod book;
 mod columns;
 mod feed;
+#[path = "../../parquet/tests/history.rs"]
 mod history;
 mod python;
 mod random;
