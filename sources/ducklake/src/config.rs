@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 use tidegate_core::units::deserialize_duration;
-use tidegate_duck::{Extension, quote_literal};
+use tidegate_duck::lake::{AttachValue, LakeCatalog, absolute, attach_options, secrets_of_options};
 
 use crate::error::LakeError;
 
@@ -63,18 +63,6 @@ pub enum OnExpiredSnapshot {
     Error,
 }
 
-/// The value of an `ATTACH` option.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-pub enum AttachValue {
-    /// `true` or `false`.
-    Bool(bool),
-    /// A whole number.
-    Integer(i64),
-    /// A text.
-    Text(String),
-}
-
 /// Options that this program sets itself, or that would pin the lake to one moment.
 const RESERVED: &[(&str, &str)] = &[
     ("data_path", "write it as `data_path` of the source"),
@@ -93,39 +81,18 @@ impl Config {
     /// pipeline file's folder.
     pub(crate) fn resolve(&self, lake: &str, base: &Path) -> Result<Attachment, LakeError> {
         let refuse = |message: String| LakeError::Config { lake: lake.to_owned(), message };
-        let catalog = Catalog::parse(&self.catalog, base).map_err(refuse)?;
-        let mut options = Vec::new();
-        let mut schema = None;
-        for (key, value) in &self.attach {
-            let name = key.to_ascii_lowercase();
-            if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-                return Err(refuse(format!("attach option `{key}` is not a name")));
-            }
-            if let Some((_, why)) = RESERVED.iter().find(|(reserved, _)| *reserved == name) {
-                return Err(refuse(format!("attach option `{key}` cannot be set: {why}")));
-            }
-            if let ("metadata_schema", AttachValue::Text(text)) = (name.as_str(), value) {
-                schema = Some(text.clone());
-            }
-            let value = match value {
-                AttachValue::Bool(value) => value.to_string(),
-                AttachValue::Integer(value) => value.to_string(),
-                AttachValue::Text(value) => quote_literal(value),
-            };
-            options.push(format!("{name} {value}"));
-        }
-        if matches!(catalog, Catalog::Sqlite(_)) && !self.sets("meta_busy_timeout") {
+        let catalog = LakeCatalog::parse(&self.catalog, base).map_err(refuse)?;
+        let mut options = attach_options(&self.attach, RESERVED).map_err(refuse)?;
+        let schema = self.attach.iter().find_map(|(key, value)| match value {
+            AttachValue::Text(schema) if key.eq_ignore_ascii_case("metadata_schema") => Some(schema.clone()),
+            _ => None,
+        });
+        if matches!(catalog, LakeCatalog::Sqlite(_)) && !self.sets("meta_busy_timeout") {
             options.push("meta_busy_timeout 5000".to_owned());
         }
         let data_path = self.data_path.as_deref().map(|path| absolute(path, base));
         let mut secrets = catalog.secrets();
-        let telling = ["password", "secret", "key", "token"];
-        secrets.extend(self.attach.iter().filter_map(|(key, value)| match value {
-            AttachValue::Text(text) if telling.iter().any(|t| key.to_ascii_lowercase().contains(t)) => {
-                Some(text.clone())
-            }
-            _ => None,
-        }));
+        secrets.extend(secrets_of_options(&self.attach));
         Ok(Attachment { catalog, base: base.to_owned(), data_path, options, schema, secrets })
     }
 
@@ -137,7 +104,7 @@ impl Config {
 /// Everything that `ATTACH` needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Attachment {
-    pub catalog: Catalog,
+    pub catalog: LakeCatalog,
     /// The pipeline file's folder; relative paths in the catalog are relative to it.
     pub base: PathBuf,
     pub data_path: Option<String>,
@@ -147,120 +114,6 @@ pub(crate) struct Attachment {
     pub schema: Option<String>,
     /// Texts that must not be shown.
     pub secrets: Vec<String>,
-}
-
-/// Where the catalog is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Catalog {
-    /// A DuckDB file: one process at a time.
-    DuckDb(PathBuf),
-    /// A SQLite file.
-    Sqlite(PathBuf),
-    /// A PostgreSQL database, by its connection string.
-    Postgres(String),
-}
-
-impl Catalog {
-    fn parse(text: &str, base: &Path) -> Result<Catalog, String> {
-        let forms = "write ducklake:FILE, ducklake:sqlite:FILE or ducklake:postgres:dbname=… host=…";
-        let rest =
-            text.strip_prefix("ducklake:").ok_or_else(|| format!("`catalog` does not begin with ducklake: {forms}"))?;
-        if let Some(connection) = rest.strip_prefix("postgres:") {
-            return Ok(Catalog::Postgres(connection.to_owned()));
-        }
-        let (kind, file) = match rest.split_once(':') {
-            Some((kind @ ("sqlite" | "duckdb"), file)) => (kind, file),
-            Some((kind, _)) if kind.len() > 1 && kind.bytes().all(|b| b.is_ascii_alphanumeric()) => {
-                return Err(format!("catalogs of kind `{kind}` cannot be read: {forms}"));
-            }
-            _ => ("duckdb", rest),
-        };
-        if file.is_empty() {
-            return Err(format!("`catalog` names no file: {forms}"));
-        }
-        let file = base.join(file);
-        Ok(if kind == "sqlite" { Catalog::Sqlite(file) } else { Catalog::DuckDb(file) })
-    }
-
-    /// What stands in `ATTACH`.
-    pub fn uri(&self) -> String {
-        match self {
-            Catalog::DuckDb(file) => format!("ducklake:{}", file.display()),
-            Catalog::Sqlite(file) => format!("ducklake:sqlite:{}", file.display()),
-            Catalog::Postgres(connection) => format!("ducklake:postgres:{connection}"),
-        }
-    }
-
-    /// The extension that opens it, besides `ducklake`.
-    pub fn extension(&self) -> Option<Extension> {
-        match self {
-            Catalog::DuckDb(_) => None,
-            Catalog::Sqlite(_) => Some(Extension::SqliteScanner),
-            Catalog::Postgres(_) => Some(Extension::PostgresScanner),
-        }
-    }
-
-    /// The catalog's file, where it is one.
-    pub fn file(&self) -> Option<&Path> {
-        match self {
-            Catalog::DuckDb(file) | Catalog::Sqlite(file) => Some(file),
-            Catalog::Postgres(_) => None,
-        }
-    }
-
-    fn secrets(&self) -> Vec<String> {
-        match self {
-            Catalog::DuckDb(_) | Catalog::Sqlite(_) => Vec::new(),
-            Catalog::Postgres(connection) => {
-                let mut secrets = passwords(connection);
-                // As it stands inside a quoted literal, too.
-                let doubled = secrets.iter().map(|secret| secret.replace('\'', "''")).collect::<Vec<_>>();
-                secrets.extend(doubled);
-                secrets.sort();
-                secrets.dedup();
-                secrets
-            }
-        }
-    }
-}
-
-/// The passwords in a libpq connection string, `key=value` or URI, as written and as meant.
-fn passwords(connection: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    if let Some((_, rest)) = connection.split_once("://") {
-        let authority = rest.split(['/', '?']).next().unwrap_or_default();
-        if let Some((_, password)) = authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':')) {
-            found.push(password.to_owned());
-        }
-    }
-    for (at, _) in connection.to_ascii_lowercase().match_indices("password") {
-        let Some(value) = connection[at + "password".len()..].trim_start().strip_prefix('=') else { continue };
-        let value = value.trim_start();
-        let written = match value.strip_prefix('\'') {
-            Some(quoted) => &quoted[..closing_quote(quoted)],
-            None => value.split(|c: char| c.is_whitespace() || c == '&').next().unwrap_or_default(),
-        };
-        found.push(written.to_owned());
-        found.push(written.replace("\\'", "'").replace("\\\\", "\\"));
-    }
-    found.retain(|password| !password.is_empty());
-    found
-}
-
-fn closing_quote(text: &str) -> usize {
-    let mut escaped = false;
-    for (at, c) in text.char_indices() {
-        if c == '\'' && !escaped {
-            return at;
-        }
-        escaped = c == '\\' && !escaped;
-    }
-    text.len()
-}
-
-/// A local path as it is from anywhere; URLs stay as they are.
-pub(crate) fn absolute(path: &str, base: &Path) -> String {
-    if path.contains("://") { path.to_owned() } else { base.join(path).to_string_lossy().into_owned() }
 }
 
 fn default_poll_interval() -> Duration {
@@ -292,20 +145,6 @@ mod tests {
     }
 
     #[test]
-    fn catalogs_are_what_attach_takes() {
-        let base = Path::new("/pipelines");
-        let parse = |text| Catalog::parse(text, base);
-        assert_eq!(parse("ducklake:x.db"), Ok(Catalog::DuckDb("/pipelines/x.db".into())));
-        assert_eq!(parse("ducklake:duckdb:/y/x.db"), Ok(Catalog::DuckDb("/y/x.db".into())));
-        assert_eq!(parse("ducklake:sqlite:./x.sqlite").unwrap().uri(), "ducklake:sqlite:/pipelines/./x.sqlite");
-        let postgres = "ducklake:postgres:dbname=lake host=localhost";
-        assert_eq!(parse(postgres).unwrap().uri(), postgres);
-        for text in ["x.db", "ducklake:", "ducklake:sqlite:", "ducklake:mysql:db=x", "ducklake:md:x"] {
-            assert!(parse(text).unwrap_err().contains("ducklake:sqlite:FILE"), "{text}");
-        }
-    }
-
-    #[test]
     fn reserved_options_are_refused_with_the_reason() {
         let read = config(r#"{"catalog": "ducklake:x.db", "attach": {"READ_ONLY": false}}"#).unwrap();
         let error = read.resolve("lake", Path::new("/")).unwrap_err().to_string();
@@ -314,14 +153,5 @@ mod tests {
             config(r#"{"catalog": "ducklake:x.db", "attach": {"meta_threads": 2, "encrypted": true, "x": "it's"}}"#);
         let attachment = read.unwrap().resolve("lake", Path::new("/")).unwrap();
         assert_eq!(attachment.options, ["encrypted true", "meta_threads 2", "x 'it''s'"]);
-    }
-
-    #[test]
-    fn passwords_are_found_however_they_are_written() {
-        assert_eq!(passwords("dbname=x password=hush host=y")[0], "hush");
-        assert_eq!(passwords(r"password = 'a b\'c' host=y"), [r"a b\'c", "a b'c"]);
-        assert_eq!(passwords("postgres://ali:open%20sesame@host:5432/x?sslmode=require"), ["open%20sesame"]);
-        assert_eq!(passwords("postgresql:///x?host=y&password=hush&user=z")[0], "hush");
-        assert!(passwords("dbname=x host=y").is_empty());
     }
 }

@@ -6,9 +6,10 @@
 //! not notice when a flush has dropped the inlined rows of it. The connection is the lake's own and
 //! never inside a transaction: reading the change feed inside one would show its uncommitted rows.
 
+use tidegate_duck::lake::{LakeCatalog, absolute};
 use tidegate_duck::{Duck, DuckError, Extension, Gate, quote_ident, quote_literal};
 
-use crate::config::{Attachment, Catalog, absolute};
+use crate::config::Attachment;
 use crate::error::LakeError;
 
 /// The version of the catalog specification that this program reads.
@@ -34,7 +35,7 @@ impl Lake {
     /// Switches a SQLite catalog to write-ahead logging, in which long readings do not hold up
     /// writers. It stays so until somebody switches back. Where that cannot be done, writers wait.
     pub fn prepare_for_writers(&mut self) {
-        let Catalog::Sqlite(file) = &self.attachment.catalog else { return };
+        let LakeCatalog::Sqlite(file) = &self.attachment.catalog else { return };
         if self.is_prepared || !file.exists() {
             return;
         }
@@ -69,8 +70,8 @@ impl Lake {
         let Lake { name, attachment, duck, is_attached, .. } = self;
         // A sink of this process may write the same lake, and waits for nobody while it has the file.
         let _pass = match &attachment.catalog {
-            Catalog::DuckDb(file) => Some(Gate::of(file).share()),
-            Catalog::Sqlite(_) | Catalog::Postgres(_) => None,
+            LakeCatalog::DuckDb(file) => Some(Gate::of(file).share()),
+            LakeCatalog::Sqlite(_) | LakeCatalog::Postgres(_) => None,
         };
         let duck = match duck {
             Some(duck) => duck,
@@ -82,7 +83,7 @@ impl Lake {
         }
         let session = Session { lake: name, duck, kind: &attachment.catalog, schema: attachment.schema.as_deref() };
         let result = run(&session);
-        if result.is_err() || matches!(attachment.catalog, Catalog::DuckDb(_)) {
+        if result.is_err() || matches!(attachment.catalog, LakeCatalog::DuckDb(_)) {
             *is_attached = false;
             let detached = detach(name, duck);
             if let (Ok(_), Err(error)) = (&result, detached) {
@@ -181,7 +182,7 @@ pub struct Session<'a> {
     /// The connection.
     pub duck: &'a Duck,
     /// Where the catalog is.
-    pub kind: &'a Catalog,
+    pub kind: &'a LakeCatalog,
     schema: Option<&'a str>,
 }
 

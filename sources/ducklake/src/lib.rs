@@ -23,5 +23,6 @@ mod stream;
 mod tables;
 mod tokens;
 
-pub use config::{AttachValue, Config, OnExpiredSnapshot, Reader};
+pub use config::{Config, OnExpiredSnapshot, Reader};
 pub use source::DucklakeSource;
+pub use tidegate_duck::lake::AttachValue;

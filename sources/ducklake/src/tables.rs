@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use tidegate_core::{RowIdentity, TableName, TableSchema, duckdb_type};
+use tidegate_duck::lake::LakeCatalog;
 use tidegate_duck::quote_name;
 
 use crate::catalog::{ColumnRow, TableRow};
-use crate::config::Catalog;
 use crate::connection::Session;
 use crate::error::LakeError;
 
@@ -63,7 +63,7 @@ impl Session<'_> {
             .map_err(self.failed("reading a table's columns"))?;
         let mut fields = Vec::with_capacity(columns.len());
         for (column, duckdb_type, nullable) in columns {
-            if matches!(self.kind, Catalog::Sqlite(_)) && column.eq_ignore_ascii_case("rowid") {
+            if matches!(self.kind, LakeCatalog::Sqlite(_)) && column.eq_ignore_ascii_case("rowid") {
                 let (lake, table) = (self.lake.to_owned(), name.to_string());
                 return Err(LakeError::SqliteRowid { lake, table, column });
             }
