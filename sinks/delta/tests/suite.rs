@@ -53,3 +53,8 @@ fn the_sink_conforms_in_s3() {
         Box::new(remote(store.clone(), &folder.file_name().unwrap().to_string_lossy()))
     });
 }
+
+#[test]
+fn values_at_the_edges_return() {
+    tidegate_testkit::conformance::values_at_the_edges(|folder| Box::new(sink(folder)), &[]);
+}

@@ -1,6 +1,5 @@
 //! The DuckDB sink against the suite that all sinks pass, and against what is its own.
 
-mod edges;
 mod faults;
 #[path = "../../parquet/tests/history.rs"]
 mod history;

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use tidegate_core::Micros;
 use tidegate_sink_duckdb::{Clock, DuckdbConfig, DuckdbSink, Publish};
 
-use crate::edges;
-
 /// A clock that stands still.
 pub fn clock() -> Clock {
     Arc::new(|| Micros(1_700_000_000_000_000))
@@ -24,10 +22,9 @@ pub fn copying_sink(folder: &Path) -> DuckdbSink {
     DuckdbSink::new("mart", config, clock())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn values_at_the_edges_return() {
-    let folder = tempfile::tempdir().unwrap();
-    edges::every_value_returns(&mut sink(folder.path())).await;
+#[test]
+fn values_at_the_edges_return() {
+    tidegate_testkit::conformance::values_at_the_edges(|folder| Box::new(sink(folder)), &[]);
 }
 
 #[test]

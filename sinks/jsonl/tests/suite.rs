@@ -25,3 +25,8 @@ pub fn sink_to(path: &Path) -> JsonlSink {
 fn the_sink_conforms() {
     tidegate_testkit::conformance::sink(|folder| Box::new(sink(folder)));
 }
+
+#[test]
+fn values_at_the_edges_return() {
+    tidegate_testkit::conformance::values_at_the_edges(|folder| Box::new(sink(folder)), &[]);
+}

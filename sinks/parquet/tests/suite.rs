@@ -108,3 +108,16 @@ fn the_sink_conforms_in_s3() {
         Box::new(ParquetSink::new("changes", location))
     });
 }
+
+#[test]
+fn values_at_the_edges_return() {
+    tidegate_testkit::conformance::values_at_the_edges(|folder| Box::new(sink(folder)), &[]);
+}
+
+#[test]
+fn snapshots_keep_values_at_the_edges() {
+    tidegate_testkit::conformance::values_at_the_edges(
+        |folder| Box::new(Maintained(sink(folder).with_options(options(SNAPSHOT)))),
+        &[],
+    );
+}

@@ -35,18 +35,28 @@ pub fn sink_to(url: &str) -> PostgresSink {
     PostgresSink::new("app", &config, Path::new("/"), clock()).unwrap()
 }
 
+/// A sink on the database that a folder stands for, whose name is kept in the folder.
+fn sink_of(server: &Postgres, folder: &Path) -> PostgresSink {
+    let file = folder.join("database");
+    let name = std::fs::read_to_string(&file).unwrap_or_else(|_| {
+        let name = database(server);
+        std::fs::write(&file, &name).unwrap();
+        name
+    });
+    sink_to(&server.url(&name))
+}
+
 fn conforms(version: PostgresVersion) {
     let server = shared(version);
-    tidegate_testkit::conformance::sink(|folder| {
-        // The folder stands for a database, whose name is kept in it.
-        let file = folder.join("database");
-        let name = std::fs::read_to_string(&file).unwrap_or_else(|_| {
-            let name = database(&server);
-            std::fs::write(&file, &name).unwrap();
-            name
-        });
-        Box::new(sink_to(&server.url(&name)))
-    });
+    tidegate_testkit::conformance::sink(|folder| Box::new(sink_of(&server, folder)));
+}
+
+#[test]
+fn values_at_the_edges_return() {
+    let server = shared(PostgresVersion::V15);
+    // No text of PostgreSQL's holds the character U+0000.
+    let refused = ["chr(0) || 'x'"];
+    tidegate_testkit::conformance::values_at_the_edges(|folder| Box::new(sink_of(&server, folder)), &refused);
 }
 
 #[test]

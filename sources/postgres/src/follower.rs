@@ -8,6 +8,7 @@ use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use pgwire_replication::{PgWireError, ReplicationClient, ReplicationEvent};
 use tidegate_core::{Lsn, Micros};
@@ -20,6 +21,13 @@ use crate::transaction::{Builder, Transaction};
 
 /// Microseconds from 1970 to 2000, where PostgreSQL's clock begins.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+
+/// A server that shuts down in good order asks its readers without a pause what they hold, and waits until they hold
+/// everything, however long that takes (`WalSndDone` in PostgreSQL's `walsender.c`). A reader that cannot say so by
+/// then leaves, and comes back to a server that has restarted.
+const STOPPING_MAX: Duration = Duration::from_secs(10);
+/// What is no pause. Otherwise the server asks every half `wal_sender_timeout`.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// What the task works with.
 pub(crate) struct Setup {
@@ -117,7 +125,7 @@ impl Follower {
     pub fn start(client: ReplicationClient, setup: Setup) -> Follower {
         let state = State { queue: VecDeque::new(), bytes: 0, reached: setup.start, ended: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), room: Notify::new(), news: Notify::new() });
-        let reader = Reader { client, setup, shared: shared.clone(), open: None };
+        let reader = Reader { client, setup, shared: shared.clone(), open: None, asked: None };
         Follower { shared, task: tokio::spawn(reader.run()) }
     }
 
@@ -191,6 +199,8 @@ struct Reader {
     setup: Setup,
     shared: Arc<Shared>,
     open: Option<Builder>,
+    /// Since when the server has been asking without a pause, and when it did last.
+    asked: Option<(Instant, Instant)>,
 }
 
 impl Reader {
@@ -247,7 +257,10 @@ impl Reader {
                 let transaction = open.finish(end, time).map_err(|error| self.not_kept(error))?;
                 self.committed(transaction);
             }
-            ReplicationEvent::KeepAlive { wal_end, .. } if self.open.is_none() => {
+            ReplicationEvent::KeepAlive { wal_end, reply_requested, .. } if self.open.is_none() => {
+                if reply_requested {
+                    self.asked()?;
+                }
                 let mut state = self.shared.lock();
                 if state.reached < Lsn(wal_end.as_u64()) {
                     state.reached = Lsn(wal_end.as_u64());
@@ -260,6 +273,22 @@ impl Reader {
             | ReplicationEvent::StoppedAt { .. } => {}
         }
         Ok(())
+    }
+
+    /// The server wants to know what is durable, which the client has told it already.
+    fn asked(&mut self) -> Result<(), PostgresError> {
+        let now = Instant::now();
+        let since = self.asked.filter(|(_, last)| now.duration_since(*last) < PAUSE).map_or(now, |(since, _)| since);
+        self.asked = Some((since, now));
+        if now.duration_since(since) < STOPPING_MAX {
+            return Ok(());
+        }
+        Err(PostgresError::Server {
+            database: self.setup.source.clone(),
+            doing: "reading the stream",
+            message: "the server shuts down; it keeps what is not yet durable here".to_owned(),
+            kind: tidegate_core::ErrorKind::Retry,
+        })
     }
 
     fn committed(&self, transaction: Transaction) {

@@ -106,11 +106,16 @@ impl PostgresSource {
     ) -> Result<Polled, PostgresError> {
         let is_due = self.stream.as_ref().is_some_and(|stream| stream.looked.elapsed() >= LOOK_EVERY);
         if is_due {
-            if let Some(found) = self.look(schemas, from).await? {
-                return Ok(found);
-            }
-            if let Some(stream) = &mut self.stream {
-                stream.looked = Instant::now();
+            match self.look(schemas, from).await {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {
+                    if let Some(stream) = &mut self.stream {
+                        stream.looked = Instant::now();
+                    }
+                }
+                // As above: what was read is to be confirmed first.
+                Err(error) if error.kind() == ErrorKind::Retry && reached > from => {}
+                Err(error) => return Err(error),
             }
         }
         if reached <= from {

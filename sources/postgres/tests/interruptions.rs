@@ -85,6 +85,75 @@ fn restarts_of_the_server_are_passed() {
     }
 }
 
+/// A server that shuts down in good order waits for its readers; one whose catalog is due to be looked at, which
+/// such a server does not allow, says first what it holds.
+#[test]
+fn a_server_may_shut_down_when_its_catalog_is_due() {
+    let server = Arc::new(Postgres::start_version(PostgresVersion::V18));
+    run(async {
+        let database = Database::new(server.clone(), "CREATE TABLE t (id int PRIMARY KEY)");
+        let mut follow = Follow::begin(database.connect(), &["t"]).await;
+        database.sql("INSERT INTO t VALUES (0)");
+        follow.catch_up().await;
+        // The catalog is looked at every two seconds.
+        tokio::time::sleep(Duration::from_millis(2100)).await;
+        // Nothing that is read, so that it is a keep-alive that says how far the stream has come.
+        database.sql("CREATE TABLE other (id int)");
+        let began = Instant::now();
+        let stopping = std::thread::spawn({
+            let server = server.clone();
+            move || server.stop(Shutdown::Fast)
+        });
+        while follow.source.head().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        while !stopping.is_finished() {
+            match follow.step().await {
+                Ok(end) => assert!(matches!(end, End::Here), "{end:?}"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Retry, "{error}"),
+            }
+            ok(follow.source.acknowledge(&follow.at).await);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stopping.join().unwrap();
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        server.start_again();
+        database.sql("INSERT INTO t VALUES (1)");
+        let _ = follow.try_catch_up().await;
+        follow.check("after a restart").await;
+    });
+}
+
+/// A reader that cannot make durable what it has read does not keep a server from shutting down.
+#[test]
+fn a_server_may_shut_down_while_nothing_is_durable() {
+    let server = Arc::new(Postgres::start_version(PostgresVersion::V18));
+    run(async {
+        let database = Database::new(server.clone(), "CREATE TABLE t (id int PRIMARY KEY)");
+        let mut follow = Follow::begin(database.connect(), &["t"]).await;
+        follow.catch_up().await;
+        ok(follow.source.acknowledge(&follow.at).await);
+        database.sql("INSERT INTO t SELECT generate_series(1, 100)");
+        let before = follow.at;
+        let polled = ok(follow.source.poll(&follow.tables, &before, None, 1).await);
+        assert!(matches!(polled, Polled::Changes { .. }));
+        drop(polled);
+        let began = Instant::now();
+        let stopping = std::thread::spawn({
+            let server = server.clone();
+            move || server.stop(Shutdown::Fast)
+        });
+        until_ok(|| stopping.is_finished().then_some(()).ok_or_else(|| "the server still waits".to_owned())).await;
+        stopping.join().unwrap();
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+        server.start_again();
+        // The rows that were offered and not acknowledged come again.
+        let _ = follow.try_catch_up().await;
+        follow.check("after a restart").await;
+        assert_eq!(follow.rows(0).len(), 100);
+    });
+}
+
 /// A server that does not answer for a while, connections that are cut, and slow ones.
 #[test]
 fn broken_networks_are_passed() {

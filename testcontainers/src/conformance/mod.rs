@@ -1,6 +1,7 @@
 //! The laws of the seam as tests: every connector crate calls its suite in one line.
 
 mod content;
+mod edges;
 pub mod model;
 mod sink;
 mod sink_cases;
@@ -9,6 +10,7 @@ mod sink_commit_cases;
 mod sink_large_case;
 mod source;
 
+pub use edges::values_at_the_edges;
 pub use sink::sink;
 pub use source::{LakeFixture, SourceFixture, source};
 

@@ -35,8 +35,7 @@ fn run(make: &dyn Fn(&Path) -> Box<dyn Sink>, large_rows: usize) {
     block_on(async {
         for (name, case) in cases.into_iter().flatten() {
             println!("sink conformance: {name}");
-            let folder = tempfile::tempdir().expect("a temporary folder");
-            case(Target { folder, make, large_rows }).await;
+            case(Target { large_rows, ..Target::new(make) }).await;
         }
     });
 }
@@ -48,7 +47,12 @@ pub(super) struct Target<'a> {
     large_rows: usize,
 }
 
-impl Target<'_> {
+impl<'a> Target<'a> {
+    /// An empty one.
+    pub fn new(make: &'a dyn Fn(&Path) -> Box<dyn Sink>) -> Self {
+        Target { folder: tempfile::tempdir().expect("a temporary folder"), make, large_rows: LARGE_ROWS }
+    }
+
     /// How many rows a large view has.
     pub fn large_rows(&self) -> usize {
         self.large_rows
@@ -134,8 +138,16 @@ impl Opened {
 
     /// Reads a view back and compares it with the model.
     pub async fn check(&mut self, model: &ViewModel) {
-        let what = format!("rows of {}", model.info().name);
+        let columns: Vec<_> = model.schema().fields().iter().map(|field| field.data_type().to_string()).collect();
+        let what = format!("rows of {} ({})", model.info().name, columns.join(", "));
         self.read(model.info()).await.assert_equals(&model.multiset(), &what);
+    }
+
+    /// The same for several views.
+    pub async fn check_each(&mut self, models: &[ViewModel]) {
+        for model in models {
+            self.check(model).await;
+        }
     }
 
     /// The rows that the target holds, as the sink hands them out.

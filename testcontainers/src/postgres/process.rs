@@ -120,8 +120,9 @@ impl ServerProcess {
         let asked = Instant::now();
         while process.try_wait().expect("an own child can be asked").is_none() {
             if asked.elapsed() > STOP_MAX {
+                let left = processes_of(Pid::from_child(&process)).join("\n");
                 self.process = Some(process);
-                panic!("postgres did not stop within {STOP_MAX:?}: {}", self.log());
+                panic!("postgres did not stop within {STOP_MAX:?}, these processes are left:\n{left}\n{}", self.log());
             }
             std::thread::sleep(POLL_INTERVAL);
         }
@@ -219,6 +220,21 @@ fn children(parent: Pid) -> Vec<Pid> {
         .filter_map(Pid::from_raw)
         .filter(|process| state(*process).is_some_and(|(_, its_parent)| its_parent == parent))
         .collect()
+}
+
+/// A line for a server and each of its children: number, state, what the kernel waits for, and the
+/// title that PostgreSQL gives to its processes.
+fn processes_of(server: Pid) -> Vec<String> {
+    let read = |process: Pid, file: &str| {
+        let text = fs::read(format!("/proc/{}/{file}", process.as_raw_nonzero())).unwrap_or_default();
+        String::from_utf8_lossy(&text).replace('\0', " ").trim().to_owned()
+    };
+    let line = |process: Pid| {
+        let letter = state(process).map_or_else(|| "gone".to_owned(), |(letter, _)| letter);
+        let (waits_for, title) = (read(process, "wchan"), read(process, "cmdline"));
+        format!("{} {letter} {waits_for} {title}", process.as_raw_nonzero())
+    };
+    std::iter::once(server).chain(children(server)).map(line).collect()
 }
 
 /// A process that has ended and that nobody has asked for its end holds nothing any more.

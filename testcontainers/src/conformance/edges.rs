@@ -1,12 +1,15 @@
 //! Values at the edges of every type, through any sink and back.
 
-use futures::TryStreamExt;
-use tidegate_core::{Commit, CommitOutcome, Epoch, RowIdentity, Sink, ZSet};
-use tidegate_testkit::Multiset;
-use tidegate_testkit::conformance::model::{ViewModel, header};
+use std::path::Path;
+
+use tidegate_core::{RowIdentity, Sink};
+
+use super::block_on;
+use super::model::{ViewModel, header};
+use super::sink::Target;
 
 /// Per type, values as SQL; NULL comes to each of them.
-pub const EDGES: &[(&str, &[&str])] = &[
+const EDGES: &[(&str, &[&str])] = &[
     ("BOOLEAN", &["true", "false"]),
     ("TINYINT", &["-128", "0", "127"]),
     ("SMALLINT", &["-32768", "32767"]),
@@ -91,51 +94,46 @@ pub const EDGES: &[(&str, &[&str])] = &[
     ("MAP(INTEGER, VARCHAR[])", &["MAP {1: NULL}", "MAP {1: [], 2: [NULL, '🦆']}"]),
 ];
 
-/// A view a type: a number, and a value or NULL.
-fn views() -> Vec<ViewModel> {
-    let names = (0..).map(|index| format!("edges_{index}"));
-    names
-        .zip(EDGES)
-        .map(|(name, (duckdb_type, _))| {
-            ViewModel::new(&name, &[("n", "INTEGER"), ("x", duckdb_type)], RowIdentity::WholeRow)
-        })
-        .collect()
+/// Runs every value through a sink: brings all of them in by changes, moves each to the place of the
+/// next one by further changes, and writes them all anew as a whole content; reads them back each
+/// time, in the end by another sink. `make` is that of [`sink`](super::sink()); values in `refused`,
+/// which the target cannot have, are left out.
+///
+/// # Panics
+/// When a value is not what it was, and when one of `refused` is none of the values.
+pub fn values_at_the_edges(make: impl Fn(&Path) -> Box<dyn Sink>, refused: &[&str]) {
+    for value in refused {
+        assert!(EDGES.iter().any(|(_, values)| values.contains(value)), "{value} is none of the values");
+    }
+    let takes = |value: &&str| !refused.contains(value);
+    let types = EDGES.iter().enumerate().map(|(index, (duckdb_type, values))| {
+        let name = format!("edges_{index}");
+        let view = ViewModel::new(&name, &[("n", "INTEGER"), ("x", duckdb_type)], RowIdentity::WholeRow);
+        let values: Vec<&str> = values.iter().copied().filter(takes).chain(["NULL"]).collect();
+        (view, (*duckdb_type, values))
+    });
+    let (mut views, values): (Vec<_>, Vec<_>) = types.unzip();
+    block_on(async {
+        let target = Target::new(&make);
+        let mut sink = target.open(&views.iter().collect::<Vec<_>>(), None).await;
+        for epoch in 1..=2 {
+            let parts = views.iter_mut().zip(&values).map(|(view, (duckdb_type, values))| {
+                let delta = view.change_to(&rows(duckdb_type, values, epoch as usize));
+                view.changes([(header(epoch), delta)])
+            });
+            let parts = parts.collect();
+            sink.commit(epoch - 1, &header(epoch), parts).await;
+            sink.check_each(&views).await;
+        }
+        let parts = views.iter().map(|view| view.replacement(header(3))).collect();
+        sink.commit(2, &header(3), parts).await;
+        let mut sink = target.open(&views.iter().collect::<Vec<_>>(), Some(&header(3))).await;
+        sink.check_each(&views).await;
+    });
 }
 
 /// The rows of a view, each with one of its values; `shift` says which.
 fn rows(duckdb_type: &str, values: &[&str], shift: usize) -> String {
-    let all: Vec<_> = values.iter().copied().chain(["NULL"]).collect();
-    let row = |n: usize| format!("({n}, CAST({} AS {duckdb_type}))", all[(n + shift) % all.len()]);
-    (0..all.len()).map(row).collect::<Vec<_>>().join(", ")
-}
-
-async fn check(sink: &mut dyn Sink, views: &[ViewModel], what: &str) {
-    for (view, (duckdb_type, _)) in views.iter().zip(EDGES) {
-        let read = sink.read(view.info()).await.unwrap().try_collect::<Vec<ZSet>>().await.unwrap();
-        Multiset::of_zsets(&read).assert_equals(&view.multiset(), &format!("{duckdb_type}, {what}"));
-    }
-}
-
-/// Brings all values into a sink by changes, moves each to the next by further changes, and writes
-/// them all anew as a whole content; reads them back each time.
-///
-/// # Panics
-/// When a value is not what it was.
-pub async fn every_value_returns(sink: &mut dyn Sink) {
-    let mut views = views();
-    let infos: Vec<_> = views.iter().map(|view| view.info().clone()).collect();
-    sink.open(&infos).await.unwrap();
-    for epoch in 1..=2 {
-        let parts = views.iter_mut().zip(EDGES).map(|(view, (duckdb_type, values))| {
-            let delta = view.change_to(&rows(duckdb_type, values, epoch as usize));
-            view.changes([(header(epoch), delta)])
-        });
-        let commit = Commit { after: Epoch(epoch - 1), header: header(epoch), views: parts.collect() };
-        assert!(matches!(sink.commit(commit).await.unwrap(), CommitOutcome::Committed { .. }));
-        check(sink, &views, &format!("epoch {epoch}")).await;
-    }
-    let parts = views.iter().map(|view| view.replacement(header(3))).collect();
-    let commit = Commit { after: Epoch(2), header: header(3), views: parts };
-    assert!(matches!(sink.commit(commit).await.unwrap(), CommitOutcome::Committed { .. }));
-    check(sink, &views, "written anew").await;
+    let row = |n: usize| format!("({n}, CAST({} AS {duckdb_type}))", values[(n + shift) % values.len()]);
+    (0..values.len()).map(row).collect::<Vec<_>>().join(", ")
 }
