@@ -135,6 +135,11 @@ pub fn median(mut figures: Vec<f64>) -> f64 {
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// Has the system write what earlier measurements left to be written, so that it is not written during the next one.
+pub fn settle() {
+    rustix::fs::sync();
+}
+
 /// How long `work` takes, in milliseconds, and what it answers.
 pub fn timed<T>(work: impl FnOnce() -> T) -> (f64, T) {
     let start = Instant::now();

@@ -22,7 +22,7 @@ use tidegate_runtime::{
 use tidegate_sink_duckdb::{DuckdbConfig, DuckdbSink};
 use tidegate_sink_parquet::{Location, ParquetSink};
 use tidegate_source_postgres::PostgresSource;
-use tidegate_testkit::bench::{Report, median, timed};
+use tidegate_testkit::bench::{Report, median, settle, timed};
 use tidegate_testkit::{MemorySink, Postgres, PostgresVersion, Program};
 use tokio::runtime::Runtime;
 
@@ -254,6 +254,8 @@ impl Bench {
             let mut pipeline = self.pipeline(&database, folder.path(), sql, &[sink], seen.clone(), Duration::ZERO);
             self.runtime.block_on(pipeline.run_once()).expect("the load");
             seen.clear();
+            self.server.execute("postgres", "CHECKPOINT");
+            settle();
             let stop = StopSignal::new();
             let committed = self.runtime.block_on(async {
                 let client = self.server.client(&database);

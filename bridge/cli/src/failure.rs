@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use tidegate_core::ErrorKind;
+use tidegate_core::{ErrorKind, chain};
 
 /// The end of a command that did not do what was asked.
 #[derive(Debug)]
@@ -53,16 +53,4 @@ impl Failure {
             ErrorKind::Stop => 3,
         })
     }
-}
-
-/// An error's message followed by those of its causes.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

@@ -6,10 +6,8 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::aws::AmazonS3Builder;
-use tidegate_core::{ConnectorError, ErrorKind};
+use tidegate_core::{ConnectorError, ErrorKind, chain};
 use url::Url;
-
-use crate::failure::chain;
 
 /// A resolved place.
 pub enum Place {

@@ -12,4 +12,5 @@ mod outputs;
 mod pipeline;
 mod recovery;
 mod sequences;
+mod stores;
 mod targets;

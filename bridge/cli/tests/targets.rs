@@ -102,18 +102,22 @@ impl Targets {
         let duck = self.reader();
         for ((view, _), expected) in VIEWS.iter().zip(expected) {
             for (sink, table) in READERS {
-                // Types that a format does not have are DuckDB's again.
-                let column = |(name, ty): &(String, String)| {
-                    let name = quote_ident(name);
-                    format!("CAST({name} AS {ty}) AS {name}")
-                };
-                let columns: Vec<_> = expected.columns.iter().map(column).collect();
-                let query = format!("SELECT {} FROM {}", columns.join(", "), table(self, view));
-                let found = ViewRows::read(&duck, &query).unwrap_or_else(|error| panic!("{what}: {query}: {error:?}"));
-                found.assert_equals(expected, &Tolerance::exact(), &format!("{what}: {view} in {sink}"));
+                assert_holds(&duck, &table(self, view), expected, &format!("{what}: {view} in {sink}"));
             }
         }
     }
+}
+
+/// What DuckDB reads of a table, the types that its format does not have cast to DuckDB's again, is what is expected.
+pub fn assert_holds(duck: &Duck, table: &str, expected: &ViewRows, what: &str) {
+    let column = |(name, ty): &(String, String)| {
+        let name = quote_ident(name);
+        format!("CAST({name} AS {ty}) AS {name}")
+    };
+    let columns: Vec<_> = expected.columns.iter().map(column).collect();
+    let query = format!("SELECT {} FROM {table}", columns.join(", "));
+    let found = ViewRows::read(duck, &query).unwrap_or_else(|error| panic!("{what}: {query}: {error:?}"));
+    found.assert_equals(expected, &Tolerance::exact(), what);
 }
 
 #[test]

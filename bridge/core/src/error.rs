@@ -45,3 +45,30 @@ impl ConnectorError {
         self.kind
     }
 }
+
+/// An error and its causes in one line; a cause that has been said already is left out.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_said_once() {
+        let cause = ConnectorError::with_source(ErrorKind::Retry, "the socket is closed", "reset by peer");
+        let error = ConnectorError::with_source(ErrorKind::Retry, "asking failed: the socket is closed", cause);
+        assert_eq!(chain(&error), "asking failed: the socket is closed: reset by peer");
+    }
+}

@@ -26,7 +26,7 @@ pub use batch::ZSet;
 pub use delta::{ChangeType, DeltaBatch, DeltaKind, ViewDelta};
 pub use duckdb_type::UnsupportedType;
 pub use epoch::{Epoch, EpochHash, EpochHeader, Micros};
-pub use error::{ConnectorError, ErrorKind};
+pub use error::{ConnectorError, ErrorKind, chain};
 pub use event::{KeyedChanges, KeyedOp, TableEvent};
 pub use frontier::Frontier;
 pub use identity::RowIdentity;

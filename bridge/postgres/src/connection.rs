@@ -199,7 +199,7 @@ impl Connection {
     async fn open(&self, options: &str) -> Result<Session, PostgresError> {
         let doing = "connecting";
         let unreachable = |error: &dyn std::error::Error, passing: bool| {
-            let message = format!("{self:?}: {}", error::chain(error));
+            let message = format!("{self:?}: {}", tidegate_core::chain(error));
             PostgresError::Unreachable { doing, message, passing }
         };
         let tcp = TcpStream::connect((self.host.as_str(), self.port)).await;

@@ -75,7 +75,7 @@ impl PostgresError {
                     dependents: db.detail().filter(|_| db.code().code() == "2BP01").map(str::to_owned),
                 }),
             },
-            None => PostgresError::Unreachable { doing, message: chain(error), passing: true },
+            None => PostgresError::Unreachable { doing, message: tidegate_core::chain(error), passing: true },
         }
     }
 }
@@ -98,20 +98,6 @@ pub fn tls_kind(text: &str) -> tidegate_core::ErrorKind {
     } else {
         tidegate_core::ErrorKind::Reconfigure
     }
-}
-
-/// An error with its causes.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

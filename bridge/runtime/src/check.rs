@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::SchemaRef;
 use tidegate_core::near::did_you_mean;
-use tidegate_core::{Frontier, Position, RowIdentity, ViewName};
+use tidegate_core::{Frontier, Position, RowIdentity, ViewName, chain};
 use tidegate_engine::{Input, Program};
 
-use crate::error::chain;
 use crate::state::StateFile;
 use crate::{Connectors, PipelineConfig, SinkSlot, planner};
 

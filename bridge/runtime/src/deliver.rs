@@ -25,7 +25,12 @@ impl Pipeline {
         let mut fatal = Ok(());
         while fatal.is_ok() && chosen.contains(&true) {
             for (index, chosen) in chosen.iter_mut().enumerate().filter(|(_, chosen)| **chosen) {
-                *chosen = self.begin_delivery(index)? == Delivery::UnderWay;
+                let begun = self.begin_delivery(index);
+                *chosen = matches!(begun, Ok(Delivery::UnderWay));
+                fatal = fatal.and(begun.map(drop));
+            }
+            if fatal.is_err() {
+                break;
             }
             self.any_done(&chosen).await;
             fatal = self.take_reports();
@@ -136,7 +141,7 @@ impl Pipeline {
                 }
                 Report::Maintained(Ok(())) => Ok(()),
                 Report::Maintained(Err(error)) => {
-                    let (sink, error) = (&self.drivers[index].name, crate::error::chain(&error));
+                    let (sink, error) = (&self.drivers[index].name, tidegate_core::chain(&error));
                     tracing::warn!(%sink, %error, "the sink could not keep its target in order; it is tried again later");
                     Ok(())
                 }
@@ -156,7 +161,7 @@ impl Pipeline {
     }
 
     fn sink_failed(&mut self, index: usize, error: tidegate_core::ConnectorError) -> Result<(), RuntimeError> {
-        let text = crate::error::chain(&error);
+        let text = tidegate_core::chain(&error);
         self.observer.notify(Progress::SinkRetry { sink: &self.drivers[index].name, error: &text });
         self.drivers[index].failed(error)
     }
@@ -169,7 +174,7 @@ impl Pipeline {
         );
         match self.config.on_sink_failure {
             OnSinkFailure::Detach if is_of_sink && error.kind() != ErrorKind::Bug => {
-                self.detach(index, crate::error::chain(&error));
+                self.detach(index, tidegate_core::chain(&error));
                 Ok(())
             }
             _ => Err(error),

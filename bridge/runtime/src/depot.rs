@@ -18,10 +18,9 @@ use futures::TryStreamExt;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 use serde::{Deserialize, Serialize};
-use tidegate_core::{Epoch, ErrorKind};
+use tidegate_core::{Epoch, ErrorKind, chain};
 
 use crate::checkpoint::{KEPT, seal, unseal};
-use crate::error::chain;
 use crate::lock::Lock;
 use crate::log::object::failed;
 use crate::state::StateFile;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tidegate_core::{BindError, ConnectorError, Epoch, ErrorKind, SourceId, ViewName};
+use tidegate_core::{BindError, ConnectorError, Epoch, ErrorKind, SourceId, ViewName, chain};
 use tidegate_engine::EngineError;
 
 /// What stopped a pipeline. `Display` gives the object, the fact and the way out; the cause is
@@ -251,18 +251,6 @@ fn name_sinks(behind: &[SinkBehind]) -> String {
         .collect();
     let verb = if described.len() == 1 { "sink" } else { "sinks" };
     format!("{verb} {} {}", described.join(", "), if described.len() == 1 { "is" } else { "are" })
-}
-
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 impl RuntimeError {

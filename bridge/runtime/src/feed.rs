@@ -241,7 +241,7 @@ impl Feed {
         match tokio::time::timeout(PATIENCE * 3, settled).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::debug!(source = %self.id, error = %crate::error::chain(&error), "the source has not settled");
+                tracing::debug!(source = %self.id, error = %tidegate_core::chain(&error), "the source has not settled");
             }
             Err(_) => tracing::debug!(source = %self.id, "the source has not settled in time"),
         }
@@ -258,7 +258,7 @@ impl Feed {
             Ok(Ok(())) => self.told = Some(*durable),
             Ok(Err(error)) if error.kind() != ErrorKind::Retry => return Err(error),
             Ok(Err(error)) => {
-                let error = crate::error::chain(&error);
+                let error = tidegate_core::chain(&error);
                 tracing::warn!(source = %self.id, %error, "the source could not be told its position");
             }
             Err(_) => tracing::warn!(source = %self.id, "the source did not take its position in time"),

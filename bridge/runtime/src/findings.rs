@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_core::{ConnectorError, ErrorKind, Finding, Frontier, Severity, SourceId};
+use tidegate_core::{ConnectorError, ErrorKind, Finding, Frontier, Severity, SourceId, chain};
 
-use crate::error::chain;
 use crate::{Connectors, PipelineConfig, planner};
 
 /// Asks every source that the views use how it fares; by the source's name, or why it cannot be

@@ -21,7 +21,7 @@ impl Pipeline {
         if self.config.on_sink_failure == OnSinkFailure::Detach
             && let Some(trouble) = &driver.trouble
         {
-            let said = crate::error::chain(&trouble.error);
+            let said = tidegate_core::chain(&trouble.error);
             self.detach(
                 index,
                 format!("it lacks more than {limit} bytes of changes, the limit of sink_lag_max: {said}"),

@@ -69,7 +69,7 @@ impl Pipeline {
                     if next.failing_for() > self.config.retry_for {
                         return Err(error);
                     }
-                    tracing::warn!(error = %crate::error::chain(&error), "loading failed and is tried again");
+                    tracing::warn!(error = %tidegate_core::chain(&error), "loading failed and is tried again");
                     tokio::select! {
                         () = tokio::time::sleep(next.due_in()) => {}
                         () = stop.stopped() => return Err(RuntimeError::StoppedWhileLoading),

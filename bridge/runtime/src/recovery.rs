@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Instant;
 
-use tidegate_core::{ErrorKind, Frontier};
+use tidegate_core::{ErrorKind, Frontier, chain};
 use tidegate_engine::{Engine, EngineCheckpoint, EngineOptions, Program};
 
 use crate::check::unknown_view;
 use crate::checkpoint::{CheckpointFile, Checkpoints, Listed};
 use crate::delivery::{Aside, Driver};
-use crate::error::chain;
 use crate::feed::Feed;
 use crate::history::History;
 use crate::lock::Lock;

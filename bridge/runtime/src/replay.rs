@@ -76,7 +76,7 @@ impl Pipeline {
             return Err(error);
         }
         let epoch = records[failed].header.header.epoch;
-        tracing::warn!(%epoch, error = %crate::error::chain(&error), "the views as they were cannot follow; building the new ones");
+        tracing::warn!(%epoch, error = %tidegate_core::chain(&error), "the views as they were cannot follow; building the new ones");
         self.resume_again(checkpoint)?;
         self.replay(&records[..failed]).await.map_err(|(_, error)| error)?;
         self.skip(&records[failed..]);

@@ -235,7 +235,7 @@ impl Pipeline {
         }
         feed.trouble = Some(backoff);
         if let RuntimeError::Source { source_id, error } = &error {
-            let text = crate::error::chain(error);
+            let text = tidegate_core::chain(error);
             tracing::warn!(source = %source_id, error = %text, "the source failed and is tried again");
             self.observer.notify(Progress::SourceRetry { source: source_id, error: &text });
         }

@@ -123,7 +123,7 @@ impl Pipeline {
             let behind = epoch.0.saturating_sub(held.unwrap_or_default().0);
             let (state, error) = match (&driver.aside, &driver.trouble) {
                 (Some(Aside::Detached(reason)), _) => (SinkState::Detached, Some(reason.clone())),
-                (_, Some(trouble)) => (SinkState::Failing, Some(crate::error::chain(&trouble.error))),
+                (_, Some(trouble)) => (SinkState::Failing, Some(tidegate_core::chain(&trouble.error))),
                 _ => (SinkState::Attached, None),
             };
             let behind_bytes = driver.floor().map_or(0, |floor| self.pending.bytes_after(floor));

@@ -15,11 +15,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tidegate_core::ViewName;
 use tidegate_core::near::did_you_mean;
+use tidegate_core::{ViewName, chain};
 use tidegate_runtime::{OnSinkFailure, ReadBack, SinkSlot, SourceSlot};
 
-use crate::failure::chain;
 use crate::place::{self, Place};
 use crate::registry::{self, Home, Made, Make, Registry, StandardOutput, Surroundings};
 pub use document::{Document, Fault};

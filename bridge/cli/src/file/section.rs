@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use tidegate_core::near::did_you_mean;
-use tidegate_core::{ConnectorError, units};
+use tidegate_core::{ConnectorError, chain, units};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::document::Document;
 use super::environment::substitute;
 use super::fields;
-use crate::failure::chain;
 
 /// A value and the byte offset at which it stands.
 #[derive(Debug, Clone)]

@@ -260,7 +260,7 @@ impl Driver {
             }
             Err(error) if resync.is_some() => {
                 if self.aside.is_none() {
-                    tracing::warn!(sink = %self.name, error = %crate::error::chain(&error), "the sink is left alone");
+                    tracing::warn!(sink = %self.name, error = %tidegate_core::chain(&error), "the sink is left alone");
                     self.aside = Some(Aside::Resync);
                 }
                 Ok(())
@@ -395,7 +395,7 @@ impl Driver {
             Some(trouble) => trouble.backoff.next(),
             None => Backoff::first(),
         };
-        tracing::warn!(sink = %self.name, error = %crate::error::chain(&error), "the sink failed and is tried again");
+        tracing::warn!(sink = %self.name, error = %tidegate_core::chain(&error), "the sink failed and is tried again");
         self.trouble = Some(Trouble { error, backoff });
         Ok(())
     }

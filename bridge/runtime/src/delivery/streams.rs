@@ -2,10 +2,11 @@
 
 use arrow::array::Int64Array;
 use futures::StreamExt;
-use tidegate_core::{BatchStream, ChangeType, ConnectorError, DeltaBatch, EpochBatch, EpochHeader, ErrorKind, ZSet};
+use tidegate_core::{
+    BatchStream, ChangeType, ConnectorError, DeltaBatch, EpochBatch, EpochHeader, ErrorKind, ZSet, chain,
+};
 
 use crate::RuntimeError;
-use crate::error::chain;
 use crate::pending::Changes;
 
 /// An error of ours on its way through a sink.
