@@ -70,8 +70,9 @@ class Faulty:
 
     def __call__(self, environ, start_response):
         if environ["PATH_INFO"] == "/faults":
-            start_response("200 OK", [("Content-Type", "text/plain")])
-            return [str(self.faults).encode()]
+            count = str(self.faults).encode()
+            start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(count)))])
+            return [count]
         fault = self.draw(environ)
         if fault == "slow":
             time.sleep(0.3)

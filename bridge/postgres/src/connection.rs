@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_postgres::NoTls;
 use url::Url;
 
-use crate::error::{self, PostgresError, tls_kind};
+use crate::error::{PostgresError, tls_kind};
 use crate::passfile;
 use crate::session::Session;
 

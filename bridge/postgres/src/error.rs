@@ -1,7 +1,5 @@
 //! What can go wrong between us and a server, and whether trying again may help.
 
-use std::error::Error;
-
 /// An error of a connection or a session.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {

@@ -12,7 +12,7 @@ pub mod quote;
 pub mod session;
 
 pub use connection::Connection;
-pub use error::{Constraint, PostgresError, chain, is_passing, tls_kind};
+pub use error::{Constraint, PostgresError, is_passing, tls_kind};
 pub use quote::{quote_ident, quote_literal, quote_name};
 pub use session::{CopyIn, Outcome, Session, Value};
 

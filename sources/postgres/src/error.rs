@@ -1,8 +1,8 @@
 //! What can go wrong with a database, and what the caller can do about it.
 
 use pgwire_replication::PgWireError;
-use tidegate_core::{ConnectorError, ErrorKind, Lsn, Position};
-use tidegate_postgres::{PostgresError as Unopened, chain, is_passing, tls_kind};
+use tidegate_core::{ConnectorError, ErrorKind, Lsn, Position, chain};
+use tidegate_postgres::{PostgresError as Unopened, is_passing, tls_kind};
 
 /// An error of a database. `database` is the source's name in the pipeline file.
 #[derive(Debug, thiserror::Error)]
