@@ -188,6 +188,16 @@ impl FileStats {
         }
     }
 
+    /// Takes up what is known of other rows of the same columns.
+    pub(crate) fn absorb(&mut self, other: FileStats) {
+        self.rows += other.rows;
+        for (stats, other) in self.columns.iter_mut().zip(other.columns) {
+            stats.nulls += other.nulls;
+            stats.unbounded |= other.unbounded;
+            stats.widen(other.min, other.max);
+        }
+    }
+
     /// The JSON of the log.
     pub(crate) fn to_json(&self) -> String {
         let list = |form: &dyn Fn(&ColumnStats) -> Option<String>| {
@@ -243,6 +253,10 @@ impl ColumnStats {
             }
             _ => (None, None),
         };
+        self.widen(low, high);
+    }
+
+    fn widen(&mut self, low: Option<Scalar>, high: Option<Scalar>) {
         if let Some(low) = low
             && self.min.as_ref().is_none_or(|min| !min.at_most(&low))
         {

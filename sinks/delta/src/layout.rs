@@ -1,5 +1,7 @@
 //! Names of folders and files.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tidegate_core::{EpochHeader, ViewName};
 
 /// The folder of the log in a table's folder.
@@ -30,29 +32,37 @@ pub(crate) fn entry(version: u64) -> String {
 
 /// What the files of a commit are called, each told from the others by a number: the epoch, the
 /// beginning of its hash and a part that no other attempt at the same commit has.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct FileNames {
     stem: String,
+    data: AtomicUsize,
+    changes: AtomicUsize,
 }
 
 impl FileNames {
     /// Names for the files of a commit of this epoch.
     pub(crate) fn of(header: &EpochHeader, attempt: &str) -> Self {
-        FileNames { stem: format!("epoch-{}-{}", header.epoch, attempt) }
+        FileNames::new(format!("epoch-{}-{}", header.epoch, attempt))
     }
 
     /// Names for files with merged rows, which belong to no epoch.
     pub(crate) fn merged(attempt: &str) -> Self {
-        FileNames { stem: format!("merged-{attempt}") }
+        FileNames::new(format!("merged-{attempt}"))
     }
 
-    /// A data file.
-    pub(crate) fn data(&self, number: usize) -> String {
+    fn new(stem: String) -> Self {
+        FileNames { stem, data: AtomicUsize::new(0), changes: AtomicUsize::new(0) }
+    }
+
+    /// The next data file.
+    pub(crate) fn data(&self) -> String {
+        let number = self.data.fetch_add(1, Ordering::Relaxed);
         format!("{}-{number:05}.zstd.parquet", self.stem)
     }
 
-    /// A change data file.
-    pub(crate) fn changes(&self, number: usize) -> String {
+    /// The next change data file.
+    pub(crate) fn changes(&self) -> String {
+        let number = self.changes.fetch_add(1, Ordering::Relaxed);
         format!("{CHANGES}/{}-{number:05}.zstd.parquet", self.stem)
     }
 }

@@ -25,6 +25,7 @@ mod columns;
 mod commit;
 pub mod config;
 mod curve;
+mod encode;
 pub mod error;
 mod layout;
 mod load;

@@ -25,7 +25,9 @@ use crate::config::DeltaConfig;
 use crate::curve::Curve;
 use crate::error::DeltaSinkError;
 use crate::rewrite::Setting;
-use crate::shape::Shape;
+use crate::scan::scan;
+use crate::shape::{Addresser, Shape};
+use crate::table::DataFile;
 use crate::write::{FileWriter, Kind, NewFile};
 
 /// What the sort may keep in memory.
@@ -44,13 +46,76 @@ pub(crate) async fn load(
     order: &Order,
 ) -> Result<Vec<NewFile>, DeltaSinkError> {
     let rows = stored(setting.shape.clone(), content, header.clone());
-    write(setting, order.sorted(setting.shape, rows)?).await
+    let Order::Address = order else { return write(setting, order.sorted(setting.shape, rows)?).await };
+    let (begun, rest) = write_ordered(setting, rows).await?;
+    let Some(rest) = rest else { return Ok(begun) };
+    if begun.is_empty() {
+        return write(setting, order.sorted(setting.shape, rest)?).await;
+    }
+    // What was in order is read again and sorted with what was not.
+    let (store, shape) = (setting.store.clone(), setting.shape.clone());
+    let begun_paths: Vec<_> = begun.iter().map(|file| file.path.clone()).collect();
+    let columns: Vec<usize> = (0..shape.stored.fields().len()).collect();
+    let again = stream::iter(begun).then(move |NewFile { path, size, partition, .. }| {
+        let (store, shape, columns) = (store.clone(), shape.clone(), columns.clone());
+        async move { scan(&store, &shape, &path, &DataFile::new(size, partition, None), &columns).await }
+    });
+    let sorted = order.sorted(setting.shape, again.try_flatten().chain(rest).boxed());
+    let written = match sorted {
+        Ok(sorted) => write(setting, sorted).await,
+        Err(error) => Err(error),
+    };
+    setting.store.discard(begun_paths).await;
+    written
+}
+
+/// Writes rows for as long as they come in the order of files; answers the others, if there are any.
+async fn write_ordered(
+    setting: Setting<'_>,
+    mut rows: Stored,
+) -> Result<(Vec<NewFile>, Option<Stored>), DeltaSinkError> {
+    let mut writer = FileWriter::new(setting, Kind::Data);
+    let mut run = Run { sorter: setting.shape.sorter()?, last: None };
+    let mut rest = None;
+    let mut written = Ok(());
+    while written.is_ok() {
+        written = match rows.try_next().await {
+            Ok(None) => break,
+            Ok(Some(batch)) => match run.goes_on(&batch) {
+                Ok(true) => writer.write(&batch, None).await,
+                Ok(false) => {
+                    rest = Some(stream::iter([Ok(batch)]).chain(rows).boxed());
+                    break;
+                }
+                Err(fact) => Err(DeltaSinkError::contract(&setting.shape.view.name, fact)),
+            },
+            Err(error) => Err(error),
+        };
+    }
+    Ok((writer.finish(written).await?, rest))
+}
+
+/// Rows that came in order.
+struct Run {
+    sorter: Addresser,
+    last: Option<Box<[u8]>>,
+}
+
+impl Run {
+    /// Whether the rows go on in order.
+    fn goes_on(&mut self, rows: &RecordBatch) -> Result<bool, String> {
+        let keys = self.sorter.of_rows(rows)?;
+        let Some(end) = keys.len().checked_sub(1) else { return Ok(true) };
+        let follows = self.last.as_deref().is_none_or(|last| last <= keys.get(0));
+        let in_order = follows && (0..end).all(|row| keys.get(row) <= keys.get(row + 1));
+        self.last = Some(keys.get(end).into());
+        Ok(in_order)
+    }
 }
 
 /// Writes rows in the order in which they come.
 pub(crate) async fn write(setting: Setting<'_>, mut rows: Stored) -> Result<Vec<NewFile>, DeltaSinkError> {
-    let Setting { store, shape, target, names } = setting;
-    let mut writer = FileWriter::new(store, shape, Kind::Data, target, names.clone(), 0);
+    let mut writer = FileWriter::new(setting, Kind::Data);
     let mut written = Ok(());
     while written.is_ok() {
         written = match rows.try_next().await {
@@ -59,15 +124,7 @@ pub(crate) async fn write(setting: Setting<'_>, mut rows: Stored) -> Result<Vec<
             Err(error) => Err(error),
         };
     }
-    match written {
-        Ok(()) => match writer.finish().await {
-            Ok(files) => return Ok(files),
-            Err(error) => written = Err(error),
-        },
-        Err(error) => written = Err(error),
-    }
-    store.discard(writer.left_behind()).await;
-    written.map(|()| Vec::new())
+    writer.finish(written).await
 }
 
 /// The rows of a content, each as often as it is there.
@@ -85,7 +142,10 @@ fn stored(shape: Shape, content: BatchStream, header: EpochHeader) -> Stored {
             return contract("a content has rows without copies".to_owned());
         }
         let rows = shape.store(&batch.rows)?;
-        Ok(stream::iter(Copies { rows, batch, entry: 0, taken: 0 }).map(Ok))
+        if batch.weights.values().iter().all(|weight| *weight == 1) {
+            return Ok(stream::iter([Ok(rows)]).boxed());
+        }
+        Ok(stream::iter(Copies { rows, batch, entry: 0, taken: 0 }).map(Ok).boxed())
     };
     content.map(expanded).try_flatten().boxed()
 }

@@ -6,6 +6,7 @@
 //! their own until maintenance merges them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{RecordBatch, StringArray};
 use arrow::compute::{interleave_record_batch, take_record_batch};
@@ -26,6 +27,8 @@ use crate::write::{FileWriter, Kind, NewFile, partition_values};
 
 /// Files that are looked into at the same time.
 const LOOKUPS: usize = 4;
+/// Files that are written anew at the same time.
+const REWRITES: usize = 2;
 /// Rows put together before they are written.
 const CHUNK_ROWS: usize = 16_384;
 
@@ -79,28 +82,41 @@ async fn write(
     hits: BTreeMap<String, Hits>,
     rewrite: &mut Rewrite,
 ) -> Result<(), DeltaSinkError> {
-    let Setting { store, shape, target, names } = setting;
-    let mut moved = Vec::new();
-    for (path, hits) in hits {
-        let file = &files[&path];
-        let mut writer = FileWriter::new(store, shape, Kind::Data, target, names.clone(), rewrite.added.len());
-        let replaced = replace(setting, &path, file, hits, net, &mut writer, &mut moved).await;
-        match replaced.and(writer.finish().await) {
-            Ok(files) => rewrite.added.extend(files),
-            Err(error) => {
-                store.discard(writer.left_behind()).await;
-                return Err(error);
+    let shape = setting.shape;
+    let failed = AtomicBool::new(false);
+    let replace_one = |(path, hits): (String, Hits)| {
+        let (file, failed) = (&files[&path], &failed);
+        let replaced = async move {
+            if failed.load(Ordering::Relaxed) {
+                return None;
             }
+            let replaced = replace(setting, &path, file, hits, net).await;
+            failed.fetch_or(replaced.is_err(), Ordering::Relaxed);
+            Some(replaced.map(|replaced| (path, replaced)))
+        };
+        replaced.boxed()
+    };
+    // Each of them is heard of, so that the files of all are known if one fails.
+    let replaced: Vec<_> = hits.into_iter().map(replace_one).collect();
+    let replaced: Vec<_> = stream::iter(replaced).buffered(REWRITES).collect().await;
+    let (mut moved, mut ended) = (Vec::new(), Ok(()));
+    for replaced in replaced.into_iter().flatten() {
+        match replaced {
+            Ok((path, (files, rows))) => {
+                rewrite.removed.push(path);
+                rewrite.added.extend(files);
+                moved.extend(rows);
+            }
+            Err(error) => ended = Err(error),
         }
-        rewrite.removed.push(path);
     }
+    ended?;
     let mut places: Vec<RowAt> = moved;
     for insert in &net.inserts {
         places.extend(std::iter::repeat_n(insert.row, insert.copies as usize));
     }
     sort(shape, net, &mut places)?;
-    let first = rewrite.added.len();
-    rewrite.added.extend(write_rows(setting, Kind::Data, net, &places, None, first).await?);
+    rewrite.added.extend(write_rows(setting, Kind::Data, net, &places, None).await?);
     // A commit without removals needs no change data: readers take its new files for insertions.
     if !rewrite.removed.is_empty() {
         let (mut places, mut labels) = (Vec::new(), Vec::new());
@@ -117,7 +133,7 @@ async fn write(
         }
         let places: Vec<_> = order.iter().map(|at| places[*at]).collect();
         let labels: Vec<_> = order.iter().map(|at| labels[*at]).collect();
-        rewrite.changes = write_rows(setting, Kind::Changes, net, &places, Some(&labels), 0).await?;
+        rewrite.changes = write_rows(setting, Kind::Changes, net, &places, Some(&labels)).await?;
     }
     Ok(())
 }
@@ -129,16 +145,18 @@ async fn write_rows(
     net: &Net,
     places: &[RowAt],
     labels: Option<&[&str]>,
-    first: usize,
 ) -> Result<Vec<NewFile>, DeltaSinkError> {
-    let Setting { store, shape, target, names } = setting;
-    let mut writer = FileWriter::new(store, shape, kind, target, names.clone(), first);
+    let mut writer = FileWriter::new(setting, kind);
     let batches: Vec<&RecordBatch> = net.batches.iter().collect();
     let mut written = Ok(());
     for (number, chunk) in places.chunks(CHUNK_ROWS).enumerate() {
         let indices: Vec<_> = chunk.iter().map(|at| (at.batch, at.row)).collect();
         let rows = interleave_record_batch(&batches, &indices)
-            .map_err(|error| DeltaSinkError::contract(&shape.view.name, error))?;
+            .map_err(|error| DeltaSinkError::contract(&setting.shape.view.name, error));
+        let rows = match rows {
+            Ok(rows) => rows,
+            Err(error) => return writer.finish(Err(error)).await,
+        };
         let labels = labels.map(|labels| {
             let from = number * CHUNK_ROWS;
             StringArray::from(labels[from..from + chunk.len()].to_vec())
@@ -148,13 +166,7 @@ async fn write_rows(
             break;
         }
     }
-    match written.and(writer.finish().await) {
-        Ok(files) => Ok(files),
-        Err(error) => {
-            store.discard(writer.left_behind()).await;
-            Err(error)
-        }
-    }
+    writer.finish(written).await
 }
 
 /// Puts rows into the order of files.
@@ -168,18 +180,16 @@ fn sort(shape: &Shape, net: &Net, places: &mut [RowAt]) -> Result<(), DeltaSinkE
 }
 
 /// Writes a file anew without the rows that go, and with those that take a place. Rows that would have to go
-/// into another partition are left to the caller.
+/// into another partition are answered, for the caller to write.
 async fn replace(
     setting: Setting<'_>,
     path: &str,
     file: &DataFile,
     hits: Hits,
     net: &Net,
-    writer: &mut FileWriter<'_>,
-    moved: &mut Vec<RowAt>,
-) -> Result<(), DeltaSinkError> {
-    let Setting { store, shape, .. } = setting;
-    let mut staying = BTreeMap::new();
+) -> Result<(Vec<NewFile>, Vec<RowAt>), DeltaSinkError> {
+    let shape = setting.shape;
+    let (mut staying, mut moved) = (BTreeMap::new(), Vec::new());
     for (position, after) in hits {
         let after = match after {
             Some(row) if partition_values(shape, &net.batches[row.batch], row.row)? != file.partition => {
@@ -191,39 +201,67 @@ async fn replace(
         staying.insert(position, after);
     }
     if file.rows == Some(staying.len() as u64) && staying.values().all(Option::is_none) {
-        return Ok(());
+        return Ok((Vec::new(), moved));
     }
+    // A file that grows a little stays one.
+    let target = if file.size / 3 <= setting.target / 2 { setting.target * 2 } else { setting.target };
+    let writer = FileWriter::new(Setting { target, ..setting }, Kind::Data);
+    let mut writer = writer.expecting(file.size, file.rows, file.partition.clone());
+    let written = write_staying(setting, path, file, &staying, net, &mut writer).await;
+    Ok((writer.finish(written).await?, moved))
+}
+
+/// Copies the rows of a file, but for those that go or change.
+async fn write_staying(
+    setting: Setting<'_>,
+    path: &str,
+    file: &DataFile,
+    staying: &Hits,
+    net: &Net,
+    writer: &mut FileWriter<'_>,
+) -> Result<(), DeltaSinkError> {
+    let Setting { store, shape, .. } = setting;
     let columns: Vec<_> = (0..shape.stored.fields().len()).collect();
     let mut rows = scan(store, shape, path, file, &columns).await?;
-    let mut position = 0;
+    let mut from = 0;
     while let Some(batch) = rows.try_next().await? {
-        let end = position + batch.num_rows() as u64;
-        let mut batches = vec![&batch];
-        let mut places: HashMap<usize, usize> = HashMap::new();
-        let mut indices = Vec::with_capacity(batch.num_rows());
-        for row in position..end {
-            match staying.get(&row) {
-                None => indices.push((0, (row - position) as usize)),
-                Some(None) => {}
-                Some(Some(after)) => {
-                    let place = *places.entry(after.batch).or_insert_with(|| {
-                        batches.push(&net.batches[after.batch]);
-                        batches.len() - 1
-                    });
-                    indices.push((place, after.row));
-                }
-            }
-        }
-        position = end;
-        let rows = if indices.len() == batch.num_rows() && batches.len() == 1 {
-            batch.clone()
-        } else {
-            interleaved(&shape.stored, &batches, &indices)
-                .map_err(|fact| DeltaSinkError::contract(&shape.view.name, fact))?
-        };
+        let rows = stays(shape, &batch, from, staying, net)?;
+        from += batch.num_rows() as u64;
         writer.write(&rows, None).await?;
     }
     Ok(())
+}
+
+/// The rows of a batch at a position of a file, but for those that go, with those that take a place.
+fn stays(
+    shape: &Shape,
+    batch: &RecordBatch,
+    from: u64,
+    staying: &Hits,
+    net: &Net,
+) -> Result<RecordBatch, DeltaSinkError> {
+    let mut hits = staying.range(from..from + batch.num_rows() as u64).peekable();
+    if hits.peek().is_none() {
+        return Ok(batch.clone());
+    }
+    let mut batches = vec![batch];
+    let mut places: HashMap<usize, usize> = HashMap::new();
+    let mut indices = Vec::with_capacity(batch.num_rows());
+    let mut next = 0;
+    for (position, after) in hits {
+        let row = (position - from) as usize;
+        indices.extend((next..row).map(|row| (0, row)));
+        next = row + 1;
+        if let Some(after) = after {
+            let place = *places.entry(after.batch).or_insert_with(|| {
+                batches.push(&net.batches[after.batch]);
+                batches.len() - 1
+            });
+            indices.push((place, after.row));
+        }
+    }
+    indices.extend((next..batch.num_rows()).map(|row| (0, row)));
+    interleaved(&shape.stored, &batches, &indices).map_err(|fact| DeltaSinkError::contract(&shape.view.name, fact))
 }
 
 fn interleaved(

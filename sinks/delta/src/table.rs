@@ -95,7 +95,7 @@ impl Metadata {
 }
 
 impl DataFile {
-    fn new(size: u64, partition: PartitionValues, stats: Option<String>) -> Self {
+    pub(crate) fn new(size: u64, partition: PartitionValues, stats: Option<String>) -> Self {
         DataFile { size, rows: None, partition, bounds: Vec::new(), stats: stats.map(Arc::from) }
     }
 

@@ -1,29 +1,31 @@
 //! Data files and change data files: rows in, files of a bounded size out, each with its statistics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::partition;
-use arrow::datatypes::{DataType, Date32Type, Field, Int8Type, Int16Type, Int32Type, Int64Type, SchemaRef};
+use arrow::datatypes::{DataType, Date32Type, Field, Int8Type, Int16Type, Int32Type, Int64Type};
 use bytes::Bytes;
 use chrono::NaiveDate;
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
 
-use crate::blocking::blocking;
-use crate::bounds::FileStats;
+use crate::blocking::{Started, spawn, start};
+use crate::encode::{Encoding, File, Group, Whole};
 use crate::error::DeltaSinkError;
-use crate::layout::FileNames;
+use crate::rewrite::Setting;
 use crate::shape::{CHANGE_TYPE, Shape, projected};
-use crate::store::TableStore;
 
-/// Rows that are encoded at a time, and looked at whether the file is full.
-const CHUNK_ROWS: usize = 4_096;
-/// Rows of a row group: what readers pass over or read together.
-const ROW_GROUP_ROWS: usize = 122_880;
+/// Rows of a group at least, so of a file too, unless there are no more.
+const GROUP_ROWS_MIN: usize = 4_096;
+/// Rows of a row group at most: what readers pass over or read together.
+const GROUP_ROWS_MAX: usize = 122_880;
+/// Groups that are encoded at the same time, and one that waits for its turn.
+const GROUPS: usize = 3;
+/// Files on their way into the store at the same time.
+const PUTS: usize = 2;
+/// How much what groups had before counts for how large the next will be.
+const MEMORY: f64 = 0.75;
 
 /// Values of the partition columns, by their names in files; `None` is NULL.
 pub(crate) type PartitionValues = BTreeMap<String, Option<String>>;
@@ -47,43 +49,92 @@ pub(crate) enum Kind {
 }
 
 /// Writes rows into files. Rows of one partition should come together: a file ends where the partition does.
+///
+/// Rows are collected into groups, which are encoded beside one another while more rows come. How many rows make a
+/// file of the target size is known from the groups before.
 pub(crate) struct FileWriter<'a> {
-    store: &'a TableStore,
-    shape: &'a Shape,
+    setting: Setting<'a>,
     kind: Kind,
-    target: u64,
-    names: FileNames,
-    schema: SchemaRef,
+    encoding: Arc<Encoding>,
     kept: Vec<usize>,
-    open: Option<OpenFile>,
-    done: Vec<NewFile>,
-    next: usize,
-}
-
-struct OpenFile {
-    encoder: Encoder,
+    /// The rows of the next group, all of one partition.
+    group: Vec<RecordBatch>,
+    group_rows: usize,
     partition: PartitionValues,
+    /// Rows of the file in groups that were cut.
+    file_rows: usize,
+    row_size: Option<RowSize>,
+    steps: VecDeque<Step>,
+    open: Option<File>,
+    puts: VecDeque<Started<Result<(), DeltaSinkError>>>,
+    done: Vec<NewFile>,
 }
 
-struct Encoder {
-    writer: ArrowWriter<Vec<u8>>,
-    stats: FileStats,
+/// What comes next in the files.
+enum Step {
+    Group {
+        rows: usize,
+        encoded: Started<Result<Group, String>>,
+    },
+    /// The file of this partition ends.
+    End(PartitionValues),
+}
+
+/// About how large a row is when it is encoded.
+#[derive(Debug, Clone, Copy)]
+struct RowSize {
+    bytes: f64,
+    rows: f64,
+}
+
+impl RowSize {
+    fn new(bytes: u64, rows: usize) -> Self {
+        RowSize { bytes: bytes as f64, rows: rows as f64 }
+    }
+
+    fn then(self, next: RowSize) -> Self {
+        RowSize { bytes: self.bytes * MEMORY + next.bytes, rows: self.rows * MEMORY + next.rows }
+    }
+
+    /// Rows of a file of that size.
+    fn rows_of(self, bytes: u64) -> usize {
+        (bytes as f64 * self.rows / self.bytes.max(1.0)) as usize
+    }
 }
 
 impl<'a> FileWriter<'a> {
-    /// Files get the names from number `first` on.
-    pub(crate) fn new(
-        store: &'a TableStore,
-        shape: &'a Shape,
-        kind: Kind,
-        target: u64,
-        names: FileNames,
-        first: usize,
-    ) -> Self {
+    pub(crate) fn new(setting: Setting<'a>, kind: Kind) -> Self {
+        let shape = setting.shape;
         let label = [Field::new(CHANGE_TYPE, DataType::Utf8, false)];
         let schema = projected(&shape.stored, &shape.partitions, if kind == Kind::Changes { &label } else { &[] });
-        let kept = (0..shape.stored.fields().len()).filter(|column| !shape.partitions.contains(column)).collect();
-        FileWriter { store, shape, kind, target, names, schema, kept, open: None, done: Vec::new(), next: first }
+        let kept = (0..shape.stored.fields().len()).filter(|column| !shape.partitions.contains(column));
+        let kept: Vec<usize> = kept.collect();
+        // Positions among the columns that files have.
+        let address = shape.address();
+        let address = (0..kept.len()).filter(|at| address.contains(&kept[*at])).collect();
+        let address = (kind == Kind::Data).then_some(address);
+        FileWriter {
+            setting,
+            kind,
+            encoding: Arc::new(Encoding::new(schema, address)),
+            kept,
+            group: Vec::new(),
+            group_rows: 0,
+            partition: PartitionValues::new(),
+            file_rows: 0,
+            row_size: None,
+            steps: VecDeque::new(),
+            open: None,
+            puts: VecDeque::new(),
+            done: Vec::new(),
+        }
+    }
+
+    /// Expects rows of a partition and of about this size, until it is known better.
+    pub(crate) fn expecting(mut self, bytes: u64, rows: Option<u64>, partition: PartitionValues) -> Self {
+        self.partition = partition;
+        self.row_size = rows.filter(|rows| *rows > 0).map(|rows| RowSize::new(bytes, rows as usize));
+        self
     }
 
     /// Writes rows in all stored columns, with labels if they are changes.
@@ -92,101 +143,174 @@ impl<'a> FileWriter<'a> {
         rows: &RecordBatch,
         labels: Option<&StringArray>,
     ) -> Result<(), DeltaSinkError> {
-        for run in self.runs(rows)? {
-            let partition = partition_values(self.shape, rows, run.start)?;
-            if self.open.as_ref().is_some_and(|open| open.partition != partition) {
-                self.end_file().await?;
+        let runs = self.runs(rows)?;
+        let all = self.in_file(rows, labels)?;
+        for run in runs {
+            let partition = partition_values(self.setting.shape, rows, run.start)?;
+            if self.partition != partition {
+                self.cut().await?;
+                self.end();
+                self.partition = partition;
             }
-            for from in run.clone().step_by(CHUNK_ROWS) {
-                let length = (run.end - from).min(CHUNK_ROWS);
-                let part = rows.slice(from, length);
-                let mut columns: Vec<ArrayRef> = self.kept.iter().map(|column| part.column(*column).clone()).collect();
-                if let Some(labels) = labels {
-                    columns.push(Arc::new(labels.slice(from, length)));
+            let mut from = run.start;
+            while from < run.end {
+                let limit = self.limit(&all).await?;
+                let length = (run.end - from).min(limit.saturating_sub(self.group_rows).max(1));
+                self.group.push(all.slice(from, length));
+                self.group_rows += length;
+                from += length;
+                if self.group_rows >= limit {
+                    self.cut().await?;
                 }
-                self.encode(columns, partition.clone()).await?;
             }
         }
         Ok(())
+    }
+
+    /// The columns that files have.
+    fn in_file(&self, rows: &RecordBatch, labels: Option<&StringArray>) -> Result<RecordBatch, DeltaSinkError> {
+        let mut columns: Vec<ArrayRef> = self.kept.iter().map(|column| rows.column(*column).clone()).collect();
+        if let Some(labels) = labels {
+            columns.push(Arc::new(labels.clone()));
+        }
+        let rows = RecordBatch::try_new(self.encoding.schema().clone(), columns);
+        rows.map_err(|error| self.contract(error.to_string()))
     }
 
     /// The runs of rows that belong to one partition.
     fn runs(&self, rows: &RecordBatch) -> Result<Vec<Range<usize>>, DeltaSinkError> {
+        let shape = self.setting.shape;
         if rows.num_rows() == 0 {
             return Ok(Vec::new());
         }
-        if self.shape.partitions.is_empty() {
+        if shape.partitions.is_empty() {
             return Ok(std::iter::once(0..rows.num_rows()).collect());
         }
-        let columns: Vec<_> = self.shape.partitions.iter().map(|column| rows.column(*column).clone()).collect();
-        let runs = partition(&columns).map_err(|error| DeltaSinkError::contract(&self.shape.view.name, error))?;
+        let columns: Vec<_> = shape.partitions.iter().map(|column| rows.column(*column).clone()).collect();
+        let runs = partition(&columns).map_err(|error| DeltaSinkError::contract(&shape.view.name, error))?;
         Ok(runs.ranges())
     }
 
-    async fn encode(&mut self, columns: Vec<ArrayRef>, partition: PartitionValues) -> Result<(), DeltaSinkError> {
-        let view = self.shape.view.name.clone();
-        let contract = |fact: String| DeltaSinkError::contract(&view, fact);
-        let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(|error| contract(error.to_string()))?;
-        let open = match self.open.take() {
-            Some(open) => open,
-            None => OpenFile { encoder: self.encoder().map_err(contract)?, partition },
+    /// Rows of the group that is being collected. The groups of a file are about equally large.
+    async fn limit(&mut self, next: &RecordBatch) -> Result<usize, DeltaSinkError> {
+        if self.row_size.is_none() {
+            self.settle(0).await?;
+        }
+        // Nothing has been encoded yet: not more than the rows take in memory, presumably.
+        let in_memory = || {
+            let bytes = next.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0));
+            RowSize::new(bytes.sum::<usize>() as u64, next.num_rows())
         };
-        let OpenFile { mut encoder, partition } = open;
-        let (encoder, written) = blocking(move || {
-            let written = encoder.write(&batch);
-            (encoder, written)
-        })
-        .await;
-        let size = written.map_err(contract)?;
-        self.open = Some(OpenFile { encoder, partition });
-        if size >= self.target {
-            self.end_file().await?;
+        let row_size = self.row_size.unwrap_or_else(in_memory);
+        let left = row_size.rows_of(self.setting.target).saturating_sub(self.file_rows).max(1);
+        Ok((left / left.div_ceil(GROUP_ROWS_MAX)).max(GROUP_ROWS_MIN))
+    }
+
+    /// Has the collected rows encoded, and ends the file if they are its last.
+    async fn cut(&mut self) -> Result<(), DeltaSinkError> {
+        if self.group_rows == 0 {
+            return Ok(());
+        }
+        self.settle(GROUPS - 1).await?;
+        let (group, rows) = (std::mem::take(&mut self.group), std::mem::take(&mut self.group_rows));
+        let encoding = self.encoding.clone();
+        self.steps.push_back(Step::Group { rows, encoded: start(move || encoding.group(&group)) });
+        self.file_rows += rows;
+        let whole = self.row_size.map(|size| size.rows_of(self.setting.target));
+        if whole.is_some_and(|whole| self.file_rows + GROUP_ROWS_MIN.max(whole / 32) > whole) {
+            self.end();
         }
         Ok(())
     }
 
-    fn encoder(&self) -> Result<Encoder, String> {
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            .set_created_by(concat!("tidegate ", env!("CARGO_PKG_VERSION")).to_owned())
-            .build();
-        let writer = ArrowWriter::try_new(Vec::new(), self.schema.clone(), Some(properties));
-        // Positions among the columns that files have.
-        let address = self.shape.address();
-        let address: Vec<_> = (0..self.kept.len()).filter(|at| address.contains(&self.kept[*at])).collect();
-        let stats = match self.kind {
-            Kind::Data => FileStats::new(&self.schema, &address),
-            Kind::Changes => FileStats::new(&arrow::datatypes::Schema::empty(), &[]),
-        };
-        Ok(Encoder { writer: writer.map_err(|error| error.to_string())?, stats })
+    /// Ends the file with the groups that were cut.
+    fn end(&mut self) {
+        if std::mem::take(&mut self.file_rows) > 0 {
+            self.steps.push_back(Step::End(self.partition.clone()));
+        }
     }
 
-    async fn end_file(&mut self) -> Result<(), DeltaSinkError> {
-        let Some(OpenFile { encoder, partition }) = self.open.take() else { return Ok(()) };
-        let (stats, rows) = (encoder.stats.to_json(), encoder.stats.rows());
-        let content = blocking(move || encoder.writer.into_inner().map_err(|error| error.to_string())).await;
-        let content = content.map_err(|fact| DeltaSinkError::contract(&self.shape.view.name, fact))?;
+    /// Takes groups into files until no more than some are left to do.
+    async fn settle(&mut self, left: usize) -> Result<(), DeltaSinkError> {
+        let mut groups = self.steps.iter().filter(|step| !matches!(step, Step::End(_))).count();
+        while groups > left || matches!(self.steps.front(), Some(Step::End(_))) {
+            match self.steps.pop_front() {
+                Some(Step::Group { rows, encoded }) => {
+                    groups -= 1;
+                    let group = encoded.done().await;
+                    self.append(group, rows).map_err(|fact| self.contract(fact))?;
+                }
+                Some(Step::End(partition)) => self.put(partition).await?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, group: Result<Group, String>, rows: usize) -> Result<(), String> {
+        let group = group?;
+        let size = RowSize::new(group.size, rows);
+        self.row_size = Some(self.row_size.map_or(size, |before| before.then(size)));
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => self.encoding.file()?,
+        };
+        open.append(group)?;
+        self.open = Some(open);
+        Ok(())
+    }
+
+    fn contract(&self, fact: String) -> DeltaSinkError {
+        DeltaSinkError::contract(&self.setting.shape.view.name, fact)
+    }
+
+    /// Sends the open file on its way.
+    async fn put(&mut self, partition: PartitionValues) -> Result<(), DeltaSinkError> {
+        let Some(open) = self.open.take() else { return Ok(()) };
+        let Whole { content, rows, stats } = open.finish().map_err(|fact| self.contract(fact))?;
+        self.arrive(PUTS - 1).await?;
         let path = match self.kind {
-            Kind::Data => self.names.data(self.next),
-            Kind::Changes => self.names.changes(self.next),
+            Kind::Data => self.setting.names.data(),
+            Kind::Changes => self.setting.names.changes(),
         };
         let size = content.len() as u64;
         // Counted before it is there, so that a failed put is thrown away too.
-        self.next += 1;
         self.done.push(NewFile { path: path.clone(), size, rows, stats, partition });
-        self.store.write(&path, Bytes::from(content)).await
+        let store = self.setting.store.clone();
+        self.puts.push_back(spawn(async move { store.write(&path, Bytes::from(content)).await }));
+        Ok(())
     }
 
-    /// Ends the last file; answers all files.
-    pub(crate) async fn finish(&mut self) -> Result<Vec<NewFile>, DeltaSinkError> {
-        self.end_file().await?;
-        Ok(std::mem::take(&mut self.done))
+    /// Waits until no more than some files are on their way.
+    async fn arrive(&mut self, left: usize) -> Result<(), DeltaSinkError> {
+        while self.puts.len() > left
+            && let Some(put) = self.puts.pop_front()
+        {
+            put.done().await?;
+        }
+        Ok(())
     }
 
-    /// The files that lie in the store when writing has failed.
-    pub(crate) fn left_behind(self) -> Vec<String> {
-        self.done.into_iter().map(|file| file.path).collect()
+    async fn end_all(&mut self) -> Result<(), DeltaSinkError> {
+        self.cut().await?;
+        self.end();
+        self.settle(0).await?;
+        self.arrive(0).await
+    }
+
+    /// Ends writing, which went as `written` says; answers all files, or throws them away.
+    pub(crate) async fn finish(mut self, written: Result<(), DeltaSinkError>) -> Result<Vec<NewFile>, DeltaSinkError> {
+        let ended = match written {
+            Ok(()) => self.end_all().await,
+            Err(error) => Err(error),
+        };
+        let Err(error) = ended else { return Ok(self.done) };
+        // What is on its way would lie there after all.
+        for put in self.puts {
+            let _ = put.done().await;
+        }
+        self.setting.store.discard(self.done.into_iter().map(|file| file.path)).await;
+        Err(error)
     }
 }
 
@@ -229,13 +353,4 @@ fn partition_text(array: &ArrayRef, row: usize) -> Result<Option<String>, &'stat
             text => text.to_owned(),
         },
     }))
-}
-
-impl Encoder {
-    /// Encodes some rows; answers about how large the file is.
-    fn write(&mut self, batch: &RecordBatch) -> Result<u64, String> {
-        self.stats.update(batch.columns());
-        self.writer.write(batch).map_err(|error| error.to_string())?;
-        Ok((self.writer.bytes_written() + self.writer.in_progress_size()) as u64)
-    }
 }

@@ -127,3 +127,48 @@ async fn rows_without_a_key_are_found_by_their_bounds() {
     let zsets: Vec<_> = target.read(view.info()).await.unwrap().try_collect().await.unwrap();
     Multiset::of_zsets(&zsets).assert_equals(&view.multiset(), "the table");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_in_order_only_at_first_are_sorted_as_a_whole() {
+    use futures::TryStreamExt;
+    use object_store::{ObjectStore, ObjectStoreExt};
+    let memory = Arc::new(InMemory::new());
+    let url = "s3://bucket/lake".to_owned();
+    let location = Location::Store { store: memory.clone(), prefix: "lake".into(), url: url.clone() };
+    let config = DeltaConfig { target_file_size: 64 << 10, ..DeltaConfig::new(url) };
+    let mut target = DeltaSink::new("lake", "shop", location, config, clock());
+    let mut view = ViewModel::new("late", &[("id", "BIGINT"), ("text", "VARCHAR")], RowIdentity::Key(vec![0]));
+    let all = "SELECT i, md5(i::VARCHAR) FROM range(40000) AS r(i)";
+    let all = rows::batch(view.schema(), &format!("(-1, ''); DELETE FROM t; INSERT INTO t {all}"));
+    view.change_to_batch(&all);
+    let part = |from: usize| {
+        let batch = tidegate_core::DeltaBatch {
+            rows: all.slice(from, 10_000),
+            weights: vec![1; 10_000].into(),
+            change: vec![tidegate_core::ChangeType::Insert; 10_000],
+            copies_before: vec![0; 10_000].into(),
+        };
+        Ok(tidegate_core::EpochBatch { header: header(1), batch })
+    };
+    let stream = Box::pin(futures::stream::iter([10_000, 20_000, 0, 30_000].map(part)));
+    let content = tidegate_core::ViewContent::Replace(stream);
+    target.open(&[view.info().clone()]).await.unwrap();
+    let views = vec![tidegate_core::ViewCommit { view: view.info().clone(), content }];
+    target.commit(Commit { after: Epoch(0), header: header(1), views }).await.unwrap();
+    let zsets: Vec<_> = target.read(view.info()).await.unwrap().try_collect().await.unwrap();
+    Multiset::of_zsets(&zsets).assert_equals(&view.multiset(), "the table");
+    // What was written of the order at first is gone again, and each file has a range of its own.
+    let found: Vec<_> = memory.list(None).try_collect().await.unwrap();
+    let files = found.iter().filter(|object| object.location.as_ref().ends_with(".parquet")).count();
+    let log = found.iter().find(|object| object.location.as_ref().ends_with(".json")).unwrap();
+    let log = memory.get(&log.location).await.unwrap().bytes().await.unwrap();
+    let entries = log.split(|byte| *byte == b'\n').filter_map(|line| {
+        let entry: serde_json::Value = serde_json::from_slice(line).ok()?;
+        let stats: serde_json::Value = serde_json::from_str(entry["add"]["stats"].as_str()?).ok()?;
+        Some((stats["minValues"]["id"].as_i64()?, stats["maxValues"]["id"].as_i64()?))
+    });
+    let mut ranges: Vec<_> = entries.collect();
+    ranges.sort_unstable();
+    assert_eq!(files, ranges.len());
+    assert!(files > 4 && ranges.windows(2).all(|pair| pair[0].1 < pair[1].0), "{ranges:?}");
+}

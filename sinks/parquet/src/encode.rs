@@ -1,17 +1,20 @@
 //! A Parquet file as bytes, written a row group at a time, with what the configuration says about
 //! compression, statistics and bloom filters, and with what the file is in its key-value metadata.
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowRowGroupWriterFactory;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use tidegate_core::{Epoch, EpochHash, EpochHeader, Frontier, Micros};
 
 use crate::columns::ColumnError;
 use crate::config::{BloomFilters, FileOptions, Statistics};
+use crate::row_group;
 
 /// Key-value metadata of a file: of the last epoch in it.
 pub(crate) const KEY_HASH: &str = "tidegate.hash";
@@ -24,8 +27,10 @@ pub(crate) const KEY_RESET: &str = "tidegate.reset";
 /// The row groups at which rows in order begin anew.
 const KEY_RUNS: &str = "tidegate.runs";
 
-/// Encoded bytes at which a row group ends.
+/// Bytes of rows at which a row group ends.
 const ROW_GROUP_BYTES: usize = 64 << 20;
+/// What rows are taken to be encoded to before any were.
+const ENCODED_PART: f64 = 0.5;
 /// One look-up of a value that is not there in so many finds it needs to read the row group.
 const FALSE_POSITIVES: f64 = 0.01;
 
@@ -64,7 +69,15 @@ impl From<ParquetError> for EncodeError {
 
 /// A Parquet file in the making.
 pub(crate) struct Encoder {
-    writer: ArrowWriter<Vec<u8>>,
+    file: SerializedFileWriter<Vec<u8>>,
+    groups: ArrowRowGroupWriterFactory,
+    row_group_rows: usize,
+    /// The rows of the next row group.
+    waiting: Vec<RecordBatch>,
+    waiting_rows: usize,
+    waiting_bytes: usize,
+    /// Bytes of the rows that are encoded.
+    taken_bytes: usize,
     runs: Vec<usize>,
 }
 
@@ -123,10 +136,12 @@ impl Encoder {
         let mut properties = WriterProperties::builder()
             .set_compression(options.compression)
             .set_statistics_enabled(statistics)
-            .set_max_row_group_row_count(Some(options.row_group_rows))
-            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
             .set_key_value_metadata(Some(label.pairs()))
             .set_created_by(concat!("tidegate ", env!("CARGO_PKG_VERSION")).to_owned());
+        if let [key] = key {
+            // Its values are hardly ever equal.
+            properties = properties.set_column_dictionary_enabled(ColumnPath::new(vec![(*key).to_owned()]), false);
+        }
         if options.bloom_filters == BloomFilters::Key {
             let key = schema.fields().iter().filter(|field| key.contains(&field.name().as_str()));
             for field in key.filter(|field| can_be_looked_up(field.data_type())) {
@@ -135,33 +150,75 @@ impl Encoder {
             }
         }
         let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties.build()))?;
-        Ok(Encoder { writer, runs: vec![0] })
+        let (file, groups) = writer.into_serialized_writer()?;
+        let row_group_rows = options.row_group_rows;
+        let (waiting, waiting_rows, waiting_bytes, taken_bytes) = (Vec::new(), 0, 0, 0);
+        Ok(Encoder { file, groups, row_group_rows, waiting, waiting_rows, waiting_bytes, taken_bytes, runs: vec![0] })
     }
 
     /// Rows that are not in order after those before begin a row group.
     pub(crate) fn begin_run(&mut self) -> Result<(), EncodeError> {
-        self.writer.flush()?;
-        self.runs.push(self.writer.flushed_row_groups().len());
+        self.end_group()?;
+        self.runs.push(self.file.flushed_row_groups().len());
         Ok(())
     }
 
     /// Encodes some rows; answers the bytes that are ready to be written.
     pub(crate) fn write(&mut self, rows: &RecordBatch) -> Result<Vec<u8>, EncodeError> {
-        self.writer.write(rows)?;
-        Ok(std::mem::take(self.writer.inner_mut()))
+        let mut at = 0;
+        while at < rows.num_rows() {
+            let rest = rows.slice(at, rows.num_rows() - at);
+            let row_bytes = (bytes(&rest) / rest.num_rows()).max(1);
+            let room = (ROW_GROUP_BYTES.saturating_sub(self.waiting_bytes) / row_bytes).max(1);
+            let count = rest.num_rows().min(room).min(self.row_group_rows - self.waiting_rows);
+            self.waiting.push(rest.slice(0, count));
+            self.waiting_rows += count;
+            self.waiting_bytes += count * row_bytes;
+            at += count;
+            if self.waiting_rows == self.row_group_rows || self.waiting_bytes + row_bytes > ROW_GROUP_BYTES {
+                self.end_group()?;
+            }
+        }
+        Ok(std::mem::take(self.file.inner_mut()))
     }
 
-    /// The bytes of what is complete and of what is not.
+    fn end_group(&mut self) -> Result<(), EncodeError> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let writers = self.groups.create_column_writers(self.file.flushed_row_groups().len())?;
+        let chunks = row_group::encode(&std::mem::take(&mut self.waiting), writers)?;
+        let mut group = self.file.next_row_group()?;
+        for chunk in chunks {
+            chunk.append_to_row_group(&mut group)?;
+        }
+        group.close()?;
+        self.taken_bytes += std::mem::take(&mut self.waiting_bytes);
+        self.waiting_rows = 0;
+        Ok(())
+    }
+
+    /// The bytes of what is complete, and about those of what is not.
     pub(crate) fn size(&self) -> usize {
-        self.writer.bytes_written() + self.writer.in_progress_size()
+        let written = self.file.bytes_written();
+        let part = if self.taken_bytes == 0 { ENCODED_PART } else { written as f64 / self.taken_bytes as f64 };
+        written + (self.waiting_bytes as f64 * part) as usize
     }
 
     /// The rest of the bytes.
     pub(crate) fn finish(mut self) -> Result<Vec<u8>, EncodeError> {
+        self.end_group()?;
         let runs: Vec<_> = self.runs.iter().map(usize::to_string).collect();
-        self.writer.append_key_value_metadata(KeyValue::new(KEY_RUNS.to_owned(), runs.join(",")));
-        Ok(self.writer.into_inner()?)
+        self.file.append_key_value_metadata(KeyValue::new(KEY_RUNS.to_owned(), runs.join(",")));
+        Ok(self.file.into_inner()?)
     }
+}
+
+/// Bytes of a batch's own rows, which may be a few of larger arrays'.
+pub(crate) fn bytes(rows: &RecordBatch) -> usize {
+    let column =
+        |array: &ArrayRef| array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size());
+    rows.columns().iter().map(column).sum()
 }
 
 /// Parquet has no bloom filters for columns of one bit, and a nested value is not looked up by its parts.

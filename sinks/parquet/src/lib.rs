@@ -40,6 +40,7 @@ mod manifest;
 mod merge;
 mod order;
 mod read;
+mod row_group;
 mod snapshot;
 mod sort;
 mod stage;

@@ -3,9 +3,9 @@
 
 use std::cmp::Ordering;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt64Array};
-use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::compute::interleave;
+use arrow::datatypes::Int64Type;
 use arrow::row::{OwnedRow, Rows};
 use tidegate_core::ChangeType;
 
@@ -45,10 +45,10 @@ impl Keys {
         self.weights[row]
     }
 
-    fn cmp(&self, a: usize, b: usize) -> Ordering {
-        let versions = (self.versions.value(a), self.versions.value(b));
-        let rest = || (versions.0, self.weights[a]).cmp(&(versions.1, self.weights[b]));
-        self.rows.row(a).cmp(&self.rows.row(b)).then_with(rest)
+    fn cmp(&self, row: usize, other: &Keys, other_row: usize) -> Ordering {
+        let rest = |keys: &Keys, row: usize| (keys.versions.value(row), keys.weights[row]);
+        let rows = self.rows.row(row).cmp(&other.rows.row(other_row));
+        rows.then_with(|| rest(self, row).cmp(&rest(other, other_row)))
     }
 }
 
@@ -61,29 +61,75 @@ pub(crate) fn weights(labels: &ArrayRef) -> Result<Vec<i64>, ColumnError> {
     weights.ok_or(ColumnError("it has an unknown change type"))
 }
 
-/// Batches as one in order, with the keys of the first and the last row; `None` without rows.
-pub(crate) fn sorted(
-    order: &RowOrder,
-    schema: &SchemaRef,
-    batches: &[RecordBatch],
-) -> Result<Option<(RecordBatch, Key, Key)>, ColumnError> {
-    let too_many = |_| ColumnError("a batch of it is too large");
-    let all = match batches {
-        [one] => one.clone(),
-        batches => concat_batches(schema, batches).map_err(too_many)?,
-    };
-    if all.num_rows() == 0 {
-        return Ok(None);
+/// Batches in order.
+pub(crate) struct Sorted {
+    pub(crate) batches: Vec<RecordBatch>,
+    /// Those of the first and of the last row.
+    pub(crate) first: Key,
+    pub(crate) last: Key,
+}
+
+/// Rows that are gathered at a time.
+const GATHERED_ROWS: usize = 32_768;
+/// Bytes of a key that are compared at once.
+const PREFIX: usize = size_of::<u128>();
+
+/// Brings the rows of batches in order; `None` without rows. Rows that are in order stay where they are.
+pub(crate) fn sorted(order: &RowOrder, batches: Vec<RecordBatch>) -> Result<Option<Sorted>, ColumnError> {
+    let batches: Vec<_> = batches.into_iter().filter(|batch| batch.num_rows() > 0).collect();
+    let keys = batches.iter().map(|batch| Keys::new(order, batch)).collect::<Result<Vec<_>, _>>()?;
+    let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return Ok(None) };
+    if is_sorted(&keys) {
+        let (first, last) = (first.get(0), last.get(last.weights.len() - 1));
+        return Ok(Some(Sorted { batches, first, last }));
     }
-    let keys = Keys::new(order, &all)?;
-    let mut indices: Vec<usize> = (0..all.num_rows()).collect();
-    indices.sort_by(|a, b| keys.cmp(*a, *b));
-    let (first, last) = (keys.get(indices[0]), keys.get(indices[indices.len() - 1]));
-    let sorted = if indices.is_sorted() {
-        all
-    } else {
-        let indices: UInt64Array = indices.into_iter().map(|index| index as u64).collect::<Vec<_>>().into();
-        take_record_batch(&all, &indices).map_err(too_many)?
-    };
-    Ok(Some((sorted, first, last)))
+    let places = in_order(&keys)?;
+    let key = |place: &(u32, u32)| keys[place.0 as usize].get(place.1 as usize);
+    let (first, last) = (key(&places[0]), key(&places[places.len() - 1]));
+    let schema = batches[0].schema();
+    let mut gathered = Vec::with_capacity(places.len().div_ceil(GATHERED_ROWS));
+    for places in places.chunks(GATHERED_ROWS) {
+        let places: Vec<_> = places.iter().map(|(batch, row)| (*batch as usize, *row as usize)).collect();
+        let column = |index: usize| {
+            let arrays: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(index).as_ref()).collect();
+            interleave(&arrays, &places)
+        };
+        let columns = (0..schema.fields().len()).map(column).collect::<Result<Vec<_>, _>>();
+        let rows = columns.and_then(|columns| RecordBatch::try_new(schema.clone(), columns));
+        gathered.push(rows.map_err(|_| ColumnError("a batch of it is too large"))?);
+    }
+    Ok(Some(Sorted { batches: gathered, first, last }))
+}
+
+fn is_sorted(keys: &[Keys]) -> bool {
+    let inside = |keys: &Keys| (1..keys.weights.len()).all(|row| keys.cmp(row - 1, keys, row).is_le());
+    let follows = |pair: &[Keys]| pair[0].cmp(pair[0].weights.len() - 1, &pair[1], 0).is_le();
+    keys.windows(2).all(follows) && keys.iter().all(inside)
+}
+
+/// Where the rows stand that come one after the other: batch and row.
+fn in_order(keys: &[Keys]) -> Result<Vec<(u32, u32)>, ColumnError> {
+    let mut entries = Vec::with_capacity(keys.iter().map(|keys| keys.weights.len()).sum());
+    for (batch, keys) in keys.iter().enumerate() {
+        let batch = u32::try_from(batch).map_err(|_| ColumnError("a run of it has too many batches"))?;
+        for (row, key) in keys.rows.iter().enumerate() {
+            let row = u32::try_from(row).map_err(|_| ColumnError("a batch of it is too large"))?;
+            entries.push((prefix(key.as_ref()), batch, row));
+        }
+    }
+    // Nearly all rows are told apart by the beginning of their key; equal ones stay as they came.
+    entries.sort_unstable_by(|(a, batch_a, row_a), (b, batch_b, row_b)| {
+        let keys = |batch: &u32| &keys[*batch as usize];
+        let rest = || keys(batch_a).cmp(*row_a as usize, keys(batch_b), *row_b as usize);
+        a.cmp(b).then_with(rest).then_with(|| (batch_a, row_a).cmp(&(batch_b, row_b)))
+    });
+    Ok(entries.into_iter().map(|(_, batch, row)| (batch, row)).collect())
+}
+
+/// The beginning of a key as a number, which compares as the key's bytes do.
+fn prefix(key: &[u8]) -> u128 {
+    let mut bytes = [0; PREFIX];
+    let known = key.len().min(PREFIX);
+    bytes[..known].copy_from_slice(&key[..known]);
+    u128::from_be_bytes(bytes)
 }

@@ -4,20 +4,21 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, StringArray, UInt64Array};
+use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
 use tidegate_core::{BatchStream, DeltaBatch, Epoch, EpochBatch, EpochHash, EpochHeader, ViewInfo, ViewName};
+use tokio::task::JoinSet;
 
 use crate::blocking::blocking;
 use crate::columns;
 use crate::config::FileOptions;
-use crate::encode::{EncodeError, Encoder, Kind, Label};
+use crate::encode::{self, EncodeError, Encoder, Kind, Label};
 use crate::error::ParquetSinkError;
 use crate::layout::Span;
 use crate::order::{self, RowOrder};
-use crate::sort::{self, Key};
+use crate::sort::{self, Key, Sorted};
 use crate::store::{Staged, Store, Upload};
 
 /// Rows that are taken from a delta at a time.
@@ -72,7 +73,7 @@ impl ViewStage<'_> {
         let read = self.fill(&mut stream, &mut open, files).await;
         if let Err(error) = read {
             if let Some(file) = open {
-                file.writer.abort().await;
+                file.abort().await;
             }
             return Err(error);
         }
@@ -126,11 +127,14 @@ impl ViewStage<'_> {
     }
 }
 
-/// A file that grows: rows that wait to be sorted, and those that are written.
+/// A file that grows: rows that wait to be sorted, and those that are being written meanwhile.
 struct OpenFile {
     header: EpochHeader,
     waiting: Waiting,
-    writer: RunWriter,
+    /// Away while it writes.
+    writer: Option<RunWriter>,
+    /// The run before, if it is being written; ends when this is dropped.
+    writing: JoinSet<(RunWriter, Result<(), ParquetSinkError>)>,
 }
 
 impl OpenFile {
@@ -139,7 +143,7 @@ impl OpenFile {
         let label = Label { header: header.clone(), kind: stage.kind, pipeline: stage.pipeline.map(str::to_owned) };
         let name = Span::single(header.epoch).file(&stage.view.name);
         let writer = RunWriter::create(stage.store, stage.view, &name, &waiting.schema, stage.options, &label).await?;
-        Ok(OpenFile { header: header.clone(), writer, waiting })
+        Ok(OpenFile { header: header.clone(), writer: Some(writer), writing: JoinSet::new(), waiting })
     }
 
     async fn write(&mut self, stage: &ViewStage<'_>, batch: DeltaBatch) -> Result<(), ParquetSinkError> {
@@ -152,21 +156,51 @@ impl OpenFile {
         Ok(())
     }
 
+    /// Begins to write what waits; sorts it while the run before is written.
     async fn write_waiting(&mut self, stage: &ViewStage<'_>) -> Result<(), ParquetSinkError> {
-        match self.waiting.sorted(&stage.order).await.map_err(|error| stage.encode_fault(error))? {
-            Some((rows, first, last)) => self.writer.write_run(rows, first, last).await,
-            None => Ok(()),
+        let sorted = self.waiting.sorted(&stage.order).await.map_err(|error| stage.encode_fault(error))?;
+        let Some(sorted) = sorted else { return Ok(()) };
+        let (mut writer, written) = self.rest().await;
+        match written {
+            Ok(()) => {
+                self.writing.spawn(async move {
+                    let written = writer.write_run(sorted).await;
+                    (writer, written)
+                });
+                Ok(())
+            }
+            Err(error) => {
+                self.writer = Some(writer);
+                Err(error)
+            }
         }
+    }
+
+    /// The writer, when it has written what it was given.
+    async fn rest(&mut self) -> (RunWriter, Result<(), ParquetSinkError>) {
+        match self.writing.join_next().await {
+            Some(Ok(done)) => done,
+            Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+            None => (self.writer.take().expect("a file's writer is here where it does not write"), Ok(())),
+        }
+    }
+
+    async fn abort(mut self) {
+        self.rest().await.0.abort().await;
     }
 
     async fn finish(mut self, stage: &ViewStage<'_>) -> Result<StagedFile, ParquetSinkError> {
         if let Err(error) = self.write_waiting(stage).await {
-            self.writer.abort().await;
+            self.abort().await;
             return Err(error);
         }
-        let OpenFile { header, writer, .. } = self;
+        let (writer, written) = self.rest().await;
+        if let Err(error) = written {
+            writer.abort().await;
+            return Err(error);
+        }
         let view = stage.view.name.clone();
-        let id = FileId { view, epoch: header.epoch, hash: header.hash, kind: stage.kind };
+        let id = FileId { view, epoch: self.header.epoch, hash: self.header.hash, kind: stage.kind };
         let rows = writer.rows;
         Ok(StagedFile { id, rows, staged: writer.finish().await? })
     }
@@ -200,25 +234,17 @@ impl Waiting {
         stored.extend([Arc::new(labels) as ArrayRef, versions, times]);
         let batch = RecordBatch::try_new(self.schema.clone(), stored)
             .map_err(|error| EncodeError::Contract(error.to_string()))?;
-        self.bytes += batch.columns().iter().map(sliced_bytes).sum::<usize>();
+        self.bytes += encode::bytes(&batch);
         self.batches.push(batch);
         Ok(true)
     }
 
-    /// Everything that waits, in order, with the first and the last key.
-    pub(crate) async fn sorted(
-        &mut self,
-        order: &Arc<RowOrder>,
-    ) -> Result<Option<(RecordBatch, Key, Key)>, EncodeError> {
-        let (batches, order, schema) = (std::mem::take(&mut self.batches), order.clone(), self.schema.clone());
+    /// Everything that waits, in order.
+    pub(crate) async fn sorted(&mut self, order: &Arc<RowOrder>) -> Result<Option<Sorted>, EncodeError> {
+        let (batches, order) = (std::mem::take(&mut self.batches), order.clone());
         self.bytes = 0;
-        blocking(move || sort::sorted(&order, &schema, &batches)).await.map_err(EncodeError::Column)
+        blocking(move || sort::sorted(&order, batches)).await.map_err(EncodeError::Column)
     }
-}
-
-/// Bytes of an array's own rows, which may be a few of a larger one's.
-fn sliced_bytes(array: &ArrayRef) -> usize {
-    array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size())
 }
 
 /// A file of sorted runs on its way to the store.
@@ -246,14 +272,15 @@ impl RunWriter {
     }
 
     /// Appends rows in order, which go on with the run before them where they follow it.
-    pub(crate) async fn write_run(&mut self, rows: RecordBatch, first: Key, last: Key) -> Result<(), ParquetSinkError> {
+    pub(crate) async fn write_run(&mut self, rows: Sorted) -> Result<(), ParquetSinkError> {
+        let Sorted { batches, first, last } = rows;
         if self.last.as_ref().is_some_and(|before| first < *before) {
             let encoder = self.encoder.as_mut().expect("an open file has its encoder between writes");
             encoder.begin_run().map_err(|error| encode_fault(&self.view, error))?;
         }
         self.last = Some(last);
-        for start in (0..rows.num_rows()).step_by(CHUNK_ROWS) {
-            self.write(rows.slice(start, CHUNK_ROWS.min(rows.num_rows() - start))).await?;
+        for batch in batches {
+            self.write(batch).await?;
         }
         Ok(())
     }

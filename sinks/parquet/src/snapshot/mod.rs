@@ -35,7 +35,7 @@ use crate::error::{ParquetSinkError, connector_error};
 use crate::manifest::{Manifest, Snapshot, State};
 use crate::merge::{self, Merge, Run};
 use crate::order::RowOrder;
-use crate::sort::Key;
+use crate::sort::{Key, Sorted};
 use crate::stage::{Expansion, RunWriter, Waiting, column_fault, encode_fault};
 use crate::store::Store;
 use crate::{layout, read, views_sql};
@@ -284,7 +284,7 @@ async fn sorted_changes(
         }
     };
     let Some(spill) = spill else {
-        let run = |(rows, _, _)| stream::iter([Ok(rows)]).boxed();
+        let run = |sorted: Sorted| stream::iter(sorted.batches.into_iter().map(Ok)).boxed();
         return Ok(rest.map(run).into_iter().collect());
     };
     let name = spill_name(&view.name);
@@ -303,14 +303,14 @@ async fn spill_over(
     spill: &mut Option<RunWriter>,
 ) -> Result<(), ParquetSinkError> {
     let sorted = waiting.sorted(order).await.map_err(|error| encode_fault(&view.name, error))?;
-    let Some((rows, first, last)) = sorted else { return Ok(()) };
+    let Some(sorted) = sorted else { return Ok(()) };
     if spill.is_none() {
         let label = Label { header: header.clone(), kind: Kind::Changes, pipeline: None };
         let name = spill_name(&view.name);
         let writer = RunWriter::create(target.store, view, &name, &waiting.schema, target.files, &label);
         *spill = Some(writer.await?);
     }
-    spill.as_mut().expect("the file was begun above").write_run(rows, first, last).await
+    spill.as_mut().expect("the file was begun above").write_run(sorted).await
 }
 
 fn spill_name(view: &ViewName) -> String {
