@@ -38,6 +38,9 @@ pub struct ViewStats {
     pub rows: u64,
     /// Incremental steps since the view was last built.
     pub steps: u64,
+    /// Rows that window functions and first rows were computed over since the circuit was started: with each
+    /// change those of the touched partitions.
+    pub recomputed_rows: u64,
     /// Bytes of its state on disk, all kept checkpoints together.
     pub state_bytes: u64,
 }
@@ -225,6 +228,7 @@ impl Engine {
                 view: node.info.name.clone(),
                 rows: node.rows(),
                 steps: node.steps,
+                recomputed_rows: node.recomputed_rows(),
                 state_bytes: node.disk_bytes(),
             })
             .collect()

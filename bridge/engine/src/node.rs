@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arrow::datatypes::Schema;
 use dbsp::utils::Tup2;
@@ -162,6 +163,11 @@ impl Node {
     /// Rows of the view after the last step, counting copies.
     pub fn rows(&self) -> u64 {
         u64::try_from(self.rows).unwrap_or_default()
+    }
+
+    /// Rows that were computed anew because another one of their partition changed.
+    pub fn recomputed_rows(&self) -> u64 {
+        self.plan.recomputed.load(Ordering::Relaxed)
     }
 
     /// Applies what was fed and answers what changed in the view, if anything did.

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use tidegate_core::ViewInfo;
 
 use crate::names::{Input, Relation};
-use crate::text::expression;
+use crate::semantics::TopRows;
+use crate::text::{expression, order_by};
 
 /// Counts what changes the meaning of a plan without changing its text: kernels, encodings of
 /// values, the text below.
@@ -67,6 +68,12 @@ fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
             }
             if let LogicalPlan::Aggregate(aggregate) = other {
                 text.push_str(&format!(" groups {}", aggregate.group_expr.len()));
+            }
+            if let LogicalPlan::Extension(extension) = other
+                && let Some(top) = TopRows::of(extension)
+            {
+                let (skip, fetch, by) = (top.skip, top.fetch, order_by(&top.order_by, true));
+                text.push_str(&format!(" partitions {} skip {skip} fetch {fetch} by {by}", top.partition_by.len()));
             }
             text.push('\n');
             for expr in other.expressions() {

@@ -23,6 +23,9 @@
 //! - `Aggregate`: `group_expr` are any expressions over the input, output first; `aggr_expr` are
 //!   read with [`aggregate_call`].
 //! - `Distinct::All`, `Union` (all; its inputs have equal types).
+//! - `Window`: functions over one partitioning and order, read with [`window_call`]; the node's columns are
+//!   those of its input and then one for each function.
+//! - `Extension` of [`TopRows`]: the first rows of an order.
 //! - `EmptyRelation` with one row and no columns, for a query without FROM.
 //!
 //! Types are those of [`tidegate_core::duckdb_type`]; views of text or binary never occur.
@@ -50,4 +53,5 @@ pub use names::{Input, Relation};
 pub use parse::table_references;
 pub use program::{PlannedView, Program, ProgramDefinition, ViewDef};
 pub use semantics::{AggregateCall, AggregateKind, aggregate_call};
+pub use semantics::{Frame, FrameBound, FrameUnits, TopRows, WindowCall, WindowKind, window_call};
 pub use stretch::{Stretch, StretchError};

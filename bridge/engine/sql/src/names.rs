@@ -2,6 +2,7 @@
 //! their bare names. All matching ignores the case of ASCII letters, as DuckDB's does.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -145,6 +146,12 @@ impl Names {
             )),
             (None, _) => Err(Refusal::at(span, self.unknown(parts))),
         }
+    }
+
+    /// The columns, in lower case, of everything that a name may mean.
+    pub(crate) fn columns_of(&self, parts: &[String]) -> BTreeSet<String> {
+        let meant = self.relations.iter().filter(|r| means(parts, &r.input));
+        meant.flat_map(|r| r.lowered.fields().iter()).map(|field| field.name().clone()).collect()
     }
 
     /// Whether a name of two or three parts is that of a table, as the front of a column's name.

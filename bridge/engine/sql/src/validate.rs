@@ -3,13 +3,14 @@
 
 use arrow::datatypes::DataType;
 use datafusion_common::JoinType;
+use datafusion_expr::expr::Sort;
 use datafusion_expr::logical_plan::Distinct;
 use datafusion_expr::{ExprSchemable, LogicalPlan};
 
 use crate::error::Refusal;
 use crate::explain::type_name;
 use crate::names::Relation;
-use crate::semantics::aggregate_call;
+use crate::semantics::{TopRows, aggregate_call, window_call};
 
 /// Refuses a plan that the circuit could not maintain.
 pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
@@ -61,6 +62,28 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
                 key_type("a join key", &left.get_type(node.left.schema())?)?;
             }
         }
+        LogicalPlan::Window(node) => {
+            for expr in &node.window_expr {
+                let call = window_call(expr).ok_or_else(|| {
+                    Refusal::new(format!("the window function {expr} cannot be maintained: write the view without it"))
+                })?;
+                for key in call.partition_by {
+                    key_type("PARTITION BY", &key.get_type(node.input.schema())?)?;
+                }
+                order_types(call.order_by, &node.input)?;
+                if let (true, Some(argument)) = (call.distinct, call.argument) {
+                    key_type("DISTINCT in an aggregate", &argument.get_type(node.input.schema())?)?;
+                }
+            }
+        }
+        LogicalPlan::Extension(node) if TopRows::of(node).is_some() => {
+            if let Some(top) = TopRows::of(node) {
+                for key in &top.partition_by {
+                    key_type("PARTITION BY", &key.get_type(top.input.schema())?)?;
+                }
+                order_types(&top.order_by, &top.input)?;
+            }
+        }
         other => {
             let name = other.display().to_string();
             let name = name.split([':', ' ']).next().unwrap_or_default().to_owned();
@@ -70,6 +93,10 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
         }
     }
     plan.inputs().into_iter().try_for_each(validate)
+}
+
+fn order_types(keys: &[Sort], input: &LogicalPlan) -> Result<(), Refusal> {
+    keys.iter().try_for_each(|key| key_type("ORDER BY", &key.expr.get_type(input.schema())?))
 }
 
 /// Intervals (1 month equals 30 days) and nested values have no single encoding.

@@ -22,6 +22,7 @@ use super::key::{Key, KeyShape, Keyed, KeyedHandle, KeyedStream, Short};
 use super::pipe::{Direct, Pipe};
 use super::plan::{CircuitPlan, Edge, Operator, OperatorKind};
 use super::way::{Errors, Way};
+use super::window::{self, TopPlan, WindowPlan};
 use crate::EngineError;
 use crate::engine::EngineOptions;
 
@@ -178,7 +179,25 @@ impl<'a> Builder<'a> {
                 let (first, rest) = inputs.split_first().expect("a union has inputs");
                 OperatorStream::Flat(first.sum(rest).set_persistent_id(Some(id)))
             }
+            OperatorKind::Window { input, key, window } => OperatorStream::Flat(match key {
+                KeyShape::Short => self.windowed::<Short>(id, input, window),
+                KeyShape::Row => self.windowed::<Row>(id, input, window),
+            }),
+            OperatorKind::Top { input, key, top } => OperatorStream::Flat(match key {
+                KeyShape::Short => self.top::<Short>(id, input, *top),
+                KeyShape::Row => self.top::<Row>(id, input, *top),
+            }),
         }
+    }
+
+    fn windowed<K: Key>(&self, id: &str, input: &Edge, plan: &Arc<WindowPlan>) -> Flat {
+        let input: KeyedStream<K> = self.keyed(&format!("{id}.in"), input);
+        window::windowed(id, &input, plan, self.errors, &self.plan.recomputed)
+    }
+
+    fn top<K: Key>(&self, id: &str, input: &Edge, plan: TopPlan) -> Flat {
+        let input: KeyedStream<K> = self.keyed(&format!("{id}.in"), input);
+        window::top(id, &input, plan, &self.plan.recomputed)
     }
 
     fn join<K: Key>(&self, index: usize, left: &Edge, right: &Edge) -> OperatorStream {

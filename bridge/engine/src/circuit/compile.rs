@@ -11,7 +11,7 @@ use datafusion_expr::logical_plan::Distinct;
 use datafusion_expr::{Expr, ExprSchemable, Join, JoinType, LogicalPlan};
 use tidegate_core::ViewName;
 use tidegate_engine_row::{KeyMode, RowCodec, has_canonical_form};
-use tidegate_engine_sql::{Input, PlannedView, Relation as Source, Stretch};
+use tidegate_engine_sql::{Input, PlannedView, Relation as Source, Stretch, TopRows};
 
 use super::key::KeyShape;
 use super::pipe::{Decoder, Encoder, KeyedEncoder, Pipe, ValueEncoder};
@@ -23,7 +23,8 @@ pub(crate) fn compile(view: &PlannedView) -> Result<CircuitPlan, EngineError> {
     let mut compiler = Compiler { view: &view.info.name, leaves: Vec::new(), operators: Vec::new() };
     let relation = compiler.relation(&view.plan)?;
     let output = compiler.flat_edge(&relation, &view.info.schema, KeyMode::Exact)?;
-    Ok(CircuitPlan { view: view.info.name.clone(), leaves: compiler.leaves, operators: compiler.operators, output })
+    let Compiler { view, leaves, operators } = compiler;
+    Ok(CircuitPlan { view: view.clone(), leaves, operators, output, recomputed: Arc::default() })
 }
 
 pub(super) struct Compiler<'a> {
@@ -84,6 +85,11 @@ impl Compiler<'_> {
                 }
                 self.operator(OperatorKind::Union { inputs }, row_decoder(&schema, KeyMode::Exact)?)
             }
+            LogicalPlan::Window(window) => self.window(window)?,
+            LogicalPlan::Extension(node) if TopRows::of(node).is_some() => match TopRows::of(node) {
+                Some(top) => self.top(top)?,
+                None => return Err(self.unsupported(node.node.name())),
+            },
             other => return Err(self.unsupported(other.display().to_string())),
         };
         Ok((operator, None))

@@ -3,11 +3,14 @@
 mod aggregate;
 mod build;
 mod compile;
+mod frame;
 mod group;
 mod key;
+mod order;
 mod pipe;
 mod plan;
 mod way;
+mod window;
 
 pub(crate) use build::{Handles, LeafHandle, StateSnapshot, build, config};
 pub(crate) use compile::compile;

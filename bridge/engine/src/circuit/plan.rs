@@ -2,6 +2,7 @@
 //! compiler makes it from a logical plan, the builder makes a DBSP circuit from it once a worker.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use tidegate_core::ViewName;
 use tidegate_engine_sql::Input;
@@ -9,6 +10,7 @@ use tidegate_engine_sql::Input;
 use super::group::{GroupPlan, Part};
 use super::key::KeyShape;
 use super::pipe::{Decoder, Pipe};
+use super::window::{TopPlan, WindowPlan};
 
 /// The circuit of one view.
 pub(crate) struct CircuitPlan {
@@ -20,6 +22,8 @@ pub(crate) struct CircuitPlan {
     pub operators: Vec<Operator>,
     /// How the view's rows leave the last operator (or the only leaf).
     pub output: Edge,
+    /// Counts the rows of partitions that were computed anew.
+    pub recomputed: Arc<AtomicU64>,
 }
 
 /// A place where rows of a table or an upstream view enter the circuit. The pipe runs outside the
@@ -73,6 +77,7 @@ impl OperatorKind {
             OperatorKind::Group(group) => group.parts.iter().map(Part::input).collect(),
             OperatorKind::Distinct { input } => vec![input],
             OperatorKind::Union { inputs } => inputs.iter().collect(),
+            OperatorKind::Window { input, .. } | OperatorKind::Top { input, .. } => vec![input],
         }
     }
 }
@@ -87,4 +92,9 @@ pub(crate) enum OperatorKind {
     Distinct { input: Edge },
     /// All rows of several flat edges. No state.
     Union { inputs: Vec<Edge> },
+    /// All rows of a keyed edge of ordered rows, each with the results of window functions over the rows of
+    /// its key. State: the rows, and the results, by key.
+    Window { input: Edge, key: KeyShape, window: Arc<WindowPlan> },
+    /// The first rows of each key of a keyed edge of ordered rows. State: the rows by key, and the first ones.
+    Top { input: Edge, key: KeyShape, top: TopPlan },
 }

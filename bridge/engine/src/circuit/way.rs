@@ -143,7 +143,7 @@ fn each_flat(batch: &OrdZSet<Row>, mut take: impl FnMut(&Row, ZWeight)) {
     }
 }
 
-fn each_keyed<K: Key>(batch: &OrdIndexedZSet<K, Row>, mut take: impl FnMut(&K, &Row, ZWeight)) {
+pub(super) fn each_keyed<K: Key>(batch: &OrdIndexedZSet<K, Row>, mut take: impl FnMut(&K, &Row, ZWeight)) {
     let mut cursor = batch.cursor();
     while cursor.key_valid() {
         while cursor.val_valid() {

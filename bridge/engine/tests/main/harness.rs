@@ -183,7 +183,7 @@ impl Harness {
         }
     }
 
-    fn rows(&mut self, view: &ViewName) -> Multiset {
+    pub fn rows(&mut self, view: &ViewName) -> Multiset {
         let rows = self.engine().rows(view).expect("the view is known");
         let chunks: Vec<ZSet> = rows.map(|chunk| chunk.expect("the chunk is read")).collect();
         Multiset::of_zsets(&chunks)

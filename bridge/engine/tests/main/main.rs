@@ -8,6 +8,7 @@ mod random;
 mod rebuild;
 mod states;
 mod told;
+mod windows;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

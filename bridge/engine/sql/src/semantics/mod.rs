@@ -23,6 +23,8 @@ mod plan;
 mod text;
 mod text_parse;
 mod text_print;
+mod top;
+mod window;
 
 use std::ops::ControlFlow;
 
@@ -32,6 +34,9 @@ pub use aggregate::{AggregateCall, AggregateKind, aggregate_call};
 pub(crate) use cast::cast_expr;
 pub(crate) use placeholder::{aggregate as aggregate_placeholder, scalar as scalar_placeholder};
 pub(crate) use plan::bind_plan;
+pub use top::TopRows;
+pub use window::{Frame, FrameBound, FrameUnits, WindowCall, WindowKind, window_call};
+pub(crate) use window::{OVER, is_window};
 
 use crate::error::Refusal;
 use crate::names::did_you_mean;

@@ -12,6 +12,7 @@ use super::bind::{bind, bind_condition, bind_settled, place};
 use super::bound::Bound;
 use super::coercion::common;
 use super::compare::{canonical, compare};
+use super::{top, window};
 use crate::error::Refusal;
 
 /// Binds a plan as DuckDB would.
@@ -32,6 +33,7 @@ pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
         LogicalPlan::Filter(node) => {
             let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
             let predicate = bind_condition(&node.predicate, input.schema())?;
+            let input = top::before_filter(input, &predicate)?;
             Ok(LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(input))?))
         }
         LogicalPlan::Aggregate(node) => aggregate(node),
@@ -45,6 +47,8 @@ pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
             Ok(LogicalPlan::Distinct(Distinct::All(Arc::new(input))))
         }
         LogicalPlan::Union(node) => union(node),
+        LogicalPlan::Window(node) => window::bind_window(node),
+        LogicalPlan::Limit(node) => top::bind_limit(node),
         other => {
             let name = other.display().to_string();
             let name = name.split([':', ' ']).next().unwrap_or_default().to_owned();
@@ -69,7 +73,7 @@ fn one_float(input: LogicalPlan) -> Result<LogicalPlan, Refusal> {
 }
 
 /// An expression under a column's name; a column that has it already is left alone.
-fn named(expr: Expr, qualifier: Option<&datafusion_common::TableReference>, name: &str) -> Expr {
+pub(super) fn named(expr: Expr, qualifier: Option<&datafusion_common::TableReference>, name: &str) -> Expr {
     match &expr {
         Expr::Column(column) if column.relation.as_ref() == qualifier && column.name == name => expr,
         _ => match qualifier {

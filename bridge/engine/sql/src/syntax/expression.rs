@@ -7,7 +7,7 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::{literal, precedence, type_name};
+use super::{literal, precedence, type_name, window};
 use crate::error::Refusal;
 use crate::names::Names;
 use crate::semantics;
@@ -172,10 +172,10 @@ fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refus
     };
     let name = name.to_ascii_lowercase();
     if function.over.is_some() {
-        return Err(refuse(
-            &format!("the window function {name}(…) OVER"),
-            "group in one view and join it in another, or compute it when you query the view",
-        ));
+        return window::prepare(function, &name, span, names);
+    }
+    if semantics::is_window(&name) && !semantics::is_aggregate(&name) {
+        return Err(Refusal::new(format!("{name} is a window function: write {name}(…) OVER (…)")));
     }
     let aggregate = semantics::is_aggregate(&name);
     if name.starts_with('#') || !aggregate && !semantics::is_scalar(&name) {
@@ -188,7 +188,28 @@ fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refus
     {
         return Err(refuse(&format!("{name} with such a clause"), "write it without"));
     }
-    let FunctionArguments::List(list) = function.args else {
+    let (args, treatment) = arguments(&name, aggregate, function.args, names)?;
+    let filter = match function.filter {
+        Some(mut filter) => {
+            prepare(&mut filter, names)?;
+            Some(filter)
+        }
+        None => None,
+    };
+    let mut prepared = call_function(&name, span, args);
+    prepared.filter = filter;
+    set_treatment(&mut prepared, treatment);
+    Ok(Expr::Function(prepared))
+}
+
+/// The arguments of a call, rewritten, and whether equal values count once.
+pub(super) fn arguments(
+    name: &str,
+    aggregate: bool,
+    args: FunctionArguments,
+    names: &Names,
+) -> Result<(Vec<Expr>, Option<DuplicateTreatment>), Refusal> {
+    let FunctionArguments::List(list) = args else {
         return Err(refuse(&format!("a subquery as argument of {name}"), "join instead"));
     };
     if !list.clauses.is_empty() {
@@ -201,36 +222,29 @@ fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refus
     if distinct && !aggregate {
         return Err(refuse(&format!("{name}(DISTINCT …)"), "write it without DISTINCT"));
     }
-    let mut args = Vec::with_capacity(list.args.len());
+    let mut prepared = Vec::with_capacity(list.args.len());
     for arg in list.args {
         match arg {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(mut arg)) => {
                 prepare(&mut arg, names)?;
-                args.push(arg);
+                prepared.push(arg);
             }
             FunctionArg::Unnamed(FunctionArgExpr::Wildcard) if name == "count" && !distinct => {}
             _ => return Err(refuse(&format!("such an argument of {name}"), "write plain expressions as arguments")),
         }
     }
-    let filter = match function.filter {
-        Some(mut filter) => {
-            prepare(&mut filter, names)?;
-            Some(filter)
-        }
-        None => None,
-    };
     // count() and count(*) count rows.
-    if name == "count" && args.is_empty() {
-        args.push(number("1"));
+    if name == "count" && prepared.is_empty() {
+        prepared.push(number("1"));
     }
-    let Expr::Function(mut prepared) = call(&name, span, args) else {
-        return Err(refuse(&name, "write it as a call"));
-    };
-    prepared.filter = filter;
-    if let (true, FunctionArguments::List(list)) = (distinct, &mut prepared.args) {
-        list.duplicate_treatment = Some(DuplicateTreatment::Distinct);
+    Ok((prepared, distinct.then_some(DuplicateTreatment::Distinct)))
+}
+
+/// Says in a call whether equal arguments count once.
+pub(super) fn set_treatment(function: &mut Function, treatment: Option<DuplicateTreatment>) {
+    if let FunctionArguments::List(list) = &mut function.args {
+        list.duplicate_treatment = treatment;
     }
-    Ok(Expr::Function(prepared))
 }
 
 /// `alias.column`; the `source.` or `source.schema.` in front of a table's name is dropped, since
@@ -301,8 +315,12 @@ fn cast(expr: Expr, duckdb_type: &str, span: Span) -> Expr {
 }
 
 fn call(name: &str, span: Span, args: Vec<Expr>) -> Expr {
+    Expr::Function(call_function(name, span, args))
+}
+
+pub(super) fn call_function(name: &str, span: Span, args: Vec<Expr>) -> Function {
     let arg = |e| FunctionArg::Unnamed(FunctionArgExpr::Expr(e));
-    Expr::Function(Function {
+    Function {
         name: ObjectName::from(vec![Ident::with_quote_and_span('"', span, name)]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
@@ -315,14 +333,14 @@ fn call(name: &str, span: Span, args: Vec<Expr>) -> Expr {
         null_treatment: None,
         over: None,
         within_group: Vec::new(),
-    })
+    }
 }
 
-fn string(text: String) -> Expr {
+pub(super) fn string(text: String) -> Expr {
     Expr::Value(Value::SingleQuotedString(text).with_empty_span())
 }
 
-fn number(text: &str) -> Expr {
+pub(super) fn number(text: &str) -> Expr {
     Expr::Value(Value::Number(text.to_owned(), false).with_empty_span())
 }
 

@@ -6,9 +6,12 @@
 //! would. All names become lower case.
 
 mod expression;
+mod limit;
 mod literal;
 mod precedence;
 mod query;
+mod scope;
 mod type_name;
+mod window;
 
 pub(crate) use query::prepare;

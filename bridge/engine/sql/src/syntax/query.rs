@@ -1,48 +1,36 @@
-//! Queries: SELECT, FROM, JOIN, WHERE, GROUP BY, HAVING, DISTINCT, UNION and WITH.
+//! Queries: SELECT, FROM, JOIN, WHERE, GROUP BY, HAVING, QUALIFY, DISTINCT, UNION and WITH.
 
 use std::collections::BTreeSet;
 
 use datafusion_sql::sqlparser::ast::{
-    Distinct, ExcludeSelectItem, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart,
-    Query, Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier,
-    Spanned, TableAlias, TableFactor, TableWithJoins, WildcardAdditionalOptions,
+    ExcludeSelectItem, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query,
+    Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Spanned,
+    TableAlias, TableFactor, TableWithJoins, WildcardAdditionalOptions,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::expression::{self, lower, refuse};
+use super::{limit, scope, window};
 use crate::error::Refusal;
 use crate::names::{Input, Names};
 
 /// Checks and rewrites a whole query in place.
 pub(crate) fn prepare(query: &mut Query, names: &Names) -> Result<(), Refusal> {
-    Walk { names, ctes: Vec::new() }.query(query, true)
+    Walk { names, ctes: Vec::new(), columns: Vec::new() }.query(query)
 }
 
 struct Walk<'a> {
     names: &'a Names,
     /// The common table expressions in sight, innermost last.
     ctes: Vec<String>,
+    /// The same with their columns.
+    columns: scope::Ctes,
 }
 
 impl Walk<'_> {
-    fn query(&mut self, query: &mut Query, top: bool) -> Result<(), Refusal> {
+    fn query(&mut self, query: &mut Query) -> Result<(), Refusal> {
         let outer = self.ctes.len();
-        if let Some(order) = &query.order_by {
-            let message = if top && query.limit_clause.is_none() && query.fetch.is_none() {
-                "ORDER BY has no effect: a view is a multiset; order when you query it"
-            } else {
-                "ORDER BY with LIMIT cannot be maintained incrementally: order and limit when you query the view"
-            };
-            return Err(Refusal::at(order.span(), message));
-        }
-        if let Some(limit) = &query.limit_clause {
-            return Err(located(limit.span(), refuse("LIMIT", "limit when you query the view")));
-        }
-        if let Some(fetch) = &query.fetch {
-            return Err(Refusal::new(format!(
-                "{fetch} cannot be maintained incrementally: limit when you query the view"
-            )));
-        }
+        limit::prepare(query, self.names)?;
         if !query.locks.is_empty()
             || query.for_clause.is_some()
             || query.settings.is_some()
@@ -57,14 +45,18 @@ impl Walk<'_> {
             }
             with.recursive = false;
             for cte in &mut with.cte_tables {
-                self.query(&mut cte.query, false)?;
+                self.query(&mut cte.query)?;
                 cte.materialized = None;
                 table_alias(&mut cte.alias)?;
                 self.ctes.push(cte.alias.name.value.clone());
+                let mut columns = scope::of_query(&cte.query, self.names, &self.columns);
+                columns.extend(cte.alias.columns.iter().map(|column| column.name.value.clone()));
+                self.columns.push((cte.alias.name.value.clone(), columns));
             }
         }
         self.body(&mut query.body)?;
         self.ctes.truncate(outer);
+        self.columns.truncate(outer);
         Ok(())
     }
 
@@ -72,7 +64,7 @@ impl Walk<'_> {
         let span = body.span();
         match body {
             SetExpr::Select(select) => self.select(select),
-            SetExpr::Query(query) => self.query(query, false),
+            SetExpr::Query(query) => self.query(query),
             SetExpr::SetOperation { op: SetOperator::Union, set_quantifier, left, right } => {
                 if matches!(
                     set_quantifier,
@@ -93,18 +85,7 @@ impl Walk<'_> {
 
     fn select(&mut self, select: &mut Select) -> Result<(), Refusal> {
         let span = select.span();
-        if let Some(Distinct::On(_)) = &select.distinct {
-            return Err(located(
-                span,
-                refuse("DISTINCT ON", "group by these columns and take min or max of the others"),
-            ));
-        }
-        if let Some(qualify) = &select.qualify {
-            return Err(located(qualify.span(), refuse("QUALIFY", "filter when you query the view")));
-        }
-        if !select.named_window.is_empty() {
-            return Err(located(span, refuse("WINDOW", "compute windows when you query the view")));
-        }
+        window::spread_names(select)?;
         if select.top.is_some()
             || select.into.is_some()
             || !select.lateral_views.is_empty()
@@ -125,6 +106,7 @@ impl Walk<'_> {
             select.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
             select.flavor = SelectFlavor::Standard;
         }
+        scope::check_qualify(select, self.names, &self.columns)?;
         self.projection(&mut select.projection)?;
         if let Some(selection) = &mut select.selection {
             expression::prepare_condition(selection, self.names)?;
@@ -140,6 +122,9 @@ impl Walk<'_> {
         }
         if let Some(having) = &mut select.having {
             expression::prepare_condition(having, self.names)?;
+        }
+        if let Some(qualify) = &mut select.qualify {
+            expression::prepare_condition(qualify, self.names)?;
         }
         Ok(())
     }
@@ -309,7 +294,7 @@ impl Walk<'_> {
                 }
             }
             TableFactor::Derived { lateral: false, subquery, alias, sample: None } => {
-                self.query(subquery, false)?;
+                self.query(subquery)?;
                 alias.iter_mut().try_for_each(table_alias)
             }
             TableFactor::NestedJoin { table_with_joins, alias: None } => self.table_with_joins(table_with_joins),
@@ -328,6 +313,9 @@ fn group_by_all(select: &mut Select) -> Result<(), Refusal> {
     for item in &select.projection {
         match item {
             SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+                if window::has_window(expr) {
+                    return Err(located(item.span(), refuse("GROUP BY ALL with window functions", "name the groups")));
+                }
                 if !crate::semantics::has_aggregate(expr) {
                     keys.push(expr.clone());
                 }

@@ -218,3 +218,24 @@ fn explanations_show_identity_and_state() {
     let json = program.views()[0].explain_json();
     assert!(json["inputs"][0].is_object() && json["operator"].is_string(), "{json}");
 }
+
+#[test]
+fn explain_tells_what_windows_cost_and_how_ties_are_broken() {
+    let world = World::new();
+    let explained = |sql: &str| world.plan(sql).unwrap().views()[0].explain_text();
+    let ties = "ties in the order of all columns";
+    let text = explained("SELECT id, lag(id) OVER (PARTITION BY note ORDER BY amount DESC) AS l FROM lake.orders");
+    for part in ["Window lag(id, 1) OVER (PARTITION BY note ORDER BY amount DESC)", ties, "the touched partitions"] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+    let text = explained("SELECT id, rank() OVER (ORDER BY amount) AS r FROM lake.orders");
+    assert!(!text.contains(ties) && text.contains("recomputes all rows"), "{text}");
+    let text = explained("SELECT id FROM lake.orders ORDER BY amount LIMIT 3 OFFSET 2");
+    for part in ["Top 3 after 2 by amount", ties, "looks at 5 rows"] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+    let text = explained("SELECT DISTINCT ON (note) note, id FROM lake.orders ORDER BY note, id");
+    for part in ["Top 1 of each note by note, id", "key (note)"] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+}
