@@ -8,7 +8,7 @@ use tidegate_core::{Integral, RowIdentity};
 
 use crate::identity::identity;
 use crate::names::Relation;
-use crate::semantics::{AggregateKind, aggregate_call};
+use crate::semantics::{AggregateKind, aggregate_call, recomputed_call};
 use crate::text::expression;
 
 /// A node of the explained tree.
@@ -131,6 +131,9 @@ fn aggregate_state(calls: &[datafusion_expr::Expr]) -> String {
         if !parts.contains(&part) {
             parts.push(part);
         }
+    }
+    if calls.iter().any(|call| recomputed_call(call).is_some()) {
+        parts.push("rows of every group");
     }
     if parts.is_empty() { "groups".to_owned() } else { parts.join(", ") }
 }

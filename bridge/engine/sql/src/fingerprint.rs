@@ -14,7 +14,7 @@ use crate::text::expression;
 
 /// Counts what changes the meaning of a plan without changing its text: kernels, encodings of
 /// values, the text below.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// BLAKE3 over the canonical text of a view's plan, its inputs' schemas, its name and its
 /// columns. An input that is a view counts by name and schema: when only its SQL changes, its

@@ -21,7 +21,7 @@
 //!   [`Stretch::projection`] computes. `filter` is the residual condition over both inputs' columns, left
 //!   first. `null_equality` says whether NULL keys meet (`IS NOT DISTINCT FROM`).
 //! - `Aggregate`: `group_expr` are any expressions over the input, output first; `aggr_expr` are
-//!   read with [`aggregate_call`].
+//!   read with [`aggregate_call`] or [`recomputed_call`].
 //! - `Distinct::All`, `Union` (all; its inputs have equal types).
 //! - `EmptyRelation` with one row and no columns, for a query without FROM.
 //!
@@ -49,5 +49,8 @@ pub use identity::identity;
 pub use names::{Input, Relation};
 pub use parse::table_references;
 pub use program::{PlannedView, Program, ProgramDefinition, ViewDef};
-pub use semantics::{AggregateCall, AggregateKind, aggregate_call};
+pub use semantics::{
+    AGGREGATES_OF_DUCKDB, AggregateCall, AggregateKind, ArgExtreme, Bits, Point, Quantile, Recomputed, RecomputedCall, Regression, Spread,
+    Standing, aggregate_call, recomputed_call,
+};
 pub use stretch::{Stretch, StretchError};

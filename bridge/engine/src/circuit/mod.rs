@@ -7,6 +7,7 @@ mod group;
 mod key;
 mod pipe;
 mod plan;
+mod recompute;
 mod way;
 
 pub(crate) use build::{Handles, LeafHandle, StateSnapshot, build, config};

@@ -7,7 +7,7 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::{literal, precedence, type_name};
+use super::{aggregate_call, literal, precedence, type_name};
 use crate::error::Refusal;
 use crate::names::Names;
 use crate::semantics;
@@ -170,7 +170,10 @@ fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refus
     let [name] = parts.as_slice() else {
         return Err(refuse(&format!("the function {}", function.name), "use a built-in function"));
     };
-    let name = name.to_ascii_lowercase();
+    let mut name = name.to_ascii_lowercase();
+    if !function.within_group.is_empty() {
+        return self::function(aggregate_call::without_group(function, &name)?, span, names);
+    }
     if function.over.is_some() {
         return Err(refuse(
             &format!("the window function {name}(…) OVER"),
@@ -182,21 +185,19 @@ fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refus
         return Err(semantics::unknown_function(&name));
     }
     if function.null_treatment.is_some()
-        || !function.within_group.is_empty()
         || !matches!(function.parameters, FunctionArguments::None)
         || (function.filter.is_some() && !aggregate)
     {
         return Err(refuse(&format!("{name} with such a clause"), "write it without"));
     }
-    let FunctionArguments::List(list) = function.args else {
+    let FunctionArguments::List(mut list) = function.args else {
         return Err(refuse(&format!("a subquery as argument of {name}"), "join instead"));
     };
-    if !list.clauses.is_empty() {
-        return Err(refuse(
-            &format!("ORDER BY or another clause inside {name}(…)"),
-            "the result of the supported aggregates does not depend on order: leave it out",
-        ));
+    if !list.clauses.is_empty() && !aggregate {
+        return Err(refuse(&format!("ORDER BY or another clause inside {name}(…)"), "leave it out"));
     }
+    aggregate_call::points(&mut name, &mut list);
+    let clauses = aggregate_call::order(&name, std::mem::take(&mut list.clauses), names)?;
     let distinct = matches!(list.duplicate_treatment, Some(DuplicateTreatment::Distinct));
     if distinct && !aggregate {
         return Err(refuse(&format!("{name}(DISTINCT …)"), "write it without DISTINCT"));
@@ -227,8 +228,9 @@ fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refus
         return Err(refuse(&name, "write it as a call"));
     };
     prepared.filter = filter;
-    if let (true, FunctionArguments::List(list)) = (distinct, &mut prepared.args) {
-        list.duplicate_treatment = Some(DuplicateTreatment::Distinct);
+    if let FunctionArguments::List(list) = &mut prepared.args {
+        list.duplicate_treatment = distinct.then_some(DuplicateTreatment::Distinct);
+        list.clauses = clauses;
     }
     Ok(Expr::Function(prepared))
 }
