@@ -29,6 +29,7 @@
 
 mod error;
 mod explain;
+mod filter_word;
 mod fingerprint;
 mod identity;
 mod names;
@@ -50,7 +51,7 @@ pub use names::{Input, Relation};
 pub use parse::table_references;
 pub use program::{PlannedView, Program, ProgramDefinition, ViewDef};
 pub use semantics::{
-    AGGREGATES_OF_DUCKDB, AggregateCall, AggregateKind, ArgExtreme, Bits, Point, Quantile, Recomputed, RecomputedCall, Regression, Spread,
-    Standing, aggregate_call, recomputed_call,
+    AGGREGATES_OF_DUCKDB, AggregateCall, AggregateKind, ArgExtreme, Bits, Point, Quantile, Recomputed, RecomputedCall,
+    Regression, Spread, Standing, aggregate_call, recomputed_call,
 };
 pub use stretch::{Stretch, StretchError};

@@ -14,7 +14,7 @@ const VIEWS: &[(&str, &str)] = &[
         "texts",
         "SELECT k, string_agg(s, ', ' ORDER BY s DESC) AS a, group_concat(s ORDER BY s) AS b, \
          listagg(i, '' ORDER BY i NULLS FIRST) AS c, string_agg(DISTINCT s, '|' ORDER BY s) AS d, \
-         string_agg(s, '-' ORDER BY i DESC NULLS LAST, s, d) FILTER (i > 1) AS e, string_agg(s, NULL) AS f \
+         string_agg(s, '-' ORDER BY i DESC NULLS LAST, s, d) FILTER (WHERE i > 1) AS e, string_agg(s, NULL) AS f \
          FROM lake.facts GROUP BY k",
     ),
     (
@@ -22,20 +22,20 @@ const VIEWS: &[(&str, &str)] = &[
         "SELECT k, list(i ORDER BY i) AS a, array_agg(s ORDER BY s DESC NULLS FIRST) AS b, \
          list(m ORDER BY m DESC) AS c, list(ts ORDER BY ts) FILTER (WHERE id > 3) AS d, \
          list(DISTINCT i ORDER BY i DESC) AS e, list(w ORDER BY w) AS f, list(b ORDER BY b) AS g, \
-         list(l ORDER BY id, i, s, u, d, l::VARCHAR) FILTER (id < 0) AS h, list(u ORDER BY u) AS j, list(dt ORDER BY dt) AS q \
+         list(l ORDER BY id, i, s, u, d) FILTER (WHERE id < 0) AS h, list(u ORDER BY u) AS j, list(dt ORDER BY dt) AS q \
          FROM lake.facts GROUP BY k",
     ),
     (
         "firsts",
         "SELECT k, first(i ORDER BY i) AS a, last(i ORDER BY i) AS b, any_value(s ORDER BY s DESC) AS c, \
          first(s ORDER BY s DESC NULLS FIRST) AS d, arbitrary(m ORDER BY m) AS e, last(tm ORDER BY tm NULLS FIRST) AS f, \
-         first(i ORDER BY i) FILTER (i > 2) AS g FROM lake.facts GROUP BY k",
+         first(i ORDER BY i) FILTER (WHERE i > 2) AS g FROM lake.facts GROUP BY k",
     ),
     (
         "extremes",
         "SELECT k, arg_min(i, i) AS a, arg_max(s, s) AS b, min_by(i + 1, i) AS c, max_by(m, m) AS d, \
          arg_max(d, d) AS e, arg_min_null(i, i) AS f, arg_max_null(s, ts) IS NULL AND max(ts) IS NULL AS g, \
-         argmin(i, i) FILTER (i > 1) AS h, arg_max(i * 2, i) AS j FROM lake.facts GROUP BY k",
+         argmin(i, i) FILTER (WHERE i > 1) AS h, arg_max(i * 2, i) AS j FROM lake.facts GROUP BY k",
     ),
     (
         "medians",
@@ -55,25 +55,25 @@ const VIEWS: &[(&str, &str)] = &[
     (
         "tallies",
         "SELECT k, histogram(i) AS a, histogram(s) AS b, histogram(b) AS c, histogram(m) AS d, \
-         round(entropy(i) + 0.12345678912, 8) AS e, round(entropy(s) + 0.12345678912, 8) AS f, histogram(dt) FILTER (id > 4) AS g \
+         round(entropy(i) + 0.12345678912, 8) AS e, round(entropy(s) + 0.12345678912, 8) AS f, histogram(dt) FILTER (WHERE id > 4) AS g \
          FROM lake.facts GROUP BY k",
     ),
     (
         "logic",
         "SELECT k, bool_and(b) AS a, bool_or(b) AS c, count_if(b) AS d, countif(i > 2) AS e, bit_and(i) AS f, \
          bit_or(i) AS g, bit_xor(i) AS h, bit_and(u) AS j, bit_or(u) AS n, bit_xor(u) AS o, \
-         bool_and(i > 0) FILTER (b) AS p, count_if(DISTINCT b) AS q, bit_xor(DISTINCT i) AS r, bit_or(id) AS t \
+         bool_and(i > 0) FILTER (WHERE b) AS p, count_if(DISTINCT b) AS q, bit_xor(DISTINCT i) AS r, bit_or(id) AS t \
          FROM lake.facts GROUP BY k",
     ),
     (
         "spread",
         "SELECT k, round(stddev(i) + 0.12345678912, 8) AS a, round(stddev_pop(m) + 0.12345678912, 8) AS b, \
-         round(variance(d) + 0.12345678912, 8) AS c, round(var_pop(w) + 0.12345678912, 8) AS e, \
+         round(variance(d) + 0.12345678912, 8) AS c, round(var_pop(w) + 0.12345678912, 2) AS e, \
          round(stddev_samp(u) + 0.12345678912, 8) AS f, round(var_samp(i) + 0.12345678912, 8) AS g, \
          round(sem(i) + 0.12345678912, 8) AS h, round(skewness(i) + 0.12345678912, 6) AS j, \
          round(kurtosis(i) + 0.12345678912, 6) AS n, round(kurtosis_pop(i) + 0.12345678912, 6) AS o, \
-         round(product(i) + 0.12345678912, 4) AS p, round(stddev(DISTINCT i) + 0.12345678912, 8) AS q, \
-         fsum(m) AS r, favg(i) AS t FROM lake.facts GROUP BY k",
+         product(d) FILTER (WHERE d < 1) AS p, round(stddev(DISTINCT i) + 0.12345678912, 8) AS q, \
+         round(fsum(m) + 0.12345678912, 8) AS r, round(favg(i) + 0.12345678912, 8) AS t FROM lake.facts GROUP BY k",
     ),
     (
         "pairs",
@@ -83,7 +83,7 @@ const VIEWS: &[(&str, &str)] = &[
          round(regr_slope(i, u) + 0.12345678912, 8) AS g, round(regr_intercept(i, u) + 0.12345678912, 8) AS h, \
          round(regr_r2(i, u) + 0.12345678912, 8) AS j, round(regr_sxx(i, u) + 0.12345678912, 8) AS n, \
          round(regr_syy(i, u) + 0.12345678912, 8) AS o, round(regr_sxy(i, u) + 0.12345678912, 8) AS p, \
-         round(covar_pop(DISTINCT i, u) + 0.12345678912, 8) AS q, regr_count(i, u) FILTER (b) AS r \
+         round(covar_pop(DISTINCT i, u) + 0.12345678912, 8) AS q, regr_count(i, u) FILTER (WHERE b) AS r \
          FROM lake.facts GROUP BY k",
     ),
     (
@@ -132,7 +132,7 @@ const VIEWS: &[(&str, &str)] = &[
 const ORDERED: &[(&str, &str, &str)] = &[
     (
         "orderless",
-        "SELECT k, list(i) AS a, string_agg(s, ',') FILTER (s IS NOT NULL) AS b FROM lake.facts WHERE s IS NOT NULL GROUP BY k",
+        "SELECT k, list(i) AS a, string_agg(s, ',') FILTER (WHERE s IS NOT NULL) AS b FROM lake.facts WHERE s IS NOT NULL GROUP BY k",
         "SELECT k, list(i ORDER BY i, s) AS a, string_agg(s, ',' ORDER BY i, s) AS b FROM lake.facts WHERE s IS NOT NULL GROUP BY k",
     ),
     (
@@ -214,7 +214,7 @@ fn run(seed: u64, epochs: usize, views: &[(&str, &str)], answers: &[(&str, &str,
     let facts = facts();
     let mut workers = rng.random_range(1..3);
     let all: Vec<_> = views.iter().copied().chain(answers.iter().map(|(name, sql, _)| (*name, *sql))).collect();
-    let mut harness = Harness::new(&[facts.clone()], &all, workers);
+    let mut harness = Harness::new(std::slice::from_ref(&facts), &all, workers);
     harness.answers = answers.iter().map(|(name, _, sql)| ((*name).into(), (*sql).to_owned())).collect();
     let what = format!("seed {seed}");
     harness.rebuild(RebuildScope::All, &format!("{what}: initial load"));
@@ -247,4 +247,19 @@ fn recomputed_groups_equal_a_recompute_after_every_epoch() {
     for sequence in 0..seed::sequences(6) {
         run(seed.wrapping_add(sequence), 25, VIEWS, ORDERED);
     }
+}
+
+#[test]
+fn a_statistic_out_of_range_stops_the_engine() {
+    let facts = facts();
+    let views = [("v", "SELECT k, stddev(d) AS s FROM lake.facts GROUP BY k")];
+    let mut harness = Harness::new(std::slice::from_ref(&facts), &views, 1);
+    harness.rebuild(RebuildScope::All, "initial load");
+    let row = |d: &str| format!("(1, 1, true, 1, 1, {d}, 1, 1, 'a', NULL, NULL, NULL, NULL)");
+    harness.feed(&facts.name, rows::inserted(&facts.columns, &row("'inf'")));
+    harness.step("one value has no deviation");
+    harness.feed(&facts.name, rows::inserted(&facts.columns, &row("1.0")));
+    let error = harness.engine().step().expect_err("DuckDB fails, too");
+    assert_eq!(error.kind(), tidegate_core::ErrorKind::Stop);
+    assert!(error.to_string().contains("stddev is out of range"), "{error}");
 }

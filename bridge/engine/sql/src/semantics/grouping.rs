@@ -103,9 +103,7 @@ fn expand_node(node: &Aggregate) -> Result<LogicalPlan, Refusal> {
     let parts = sets.iter().map(|set| part(node, &columns, set, has_id)).collect::<Result<Vec<_>, _>>()?;
     let plan = match <[LogicalPlan; 1]>::try_from(parts) {
         Ok([part]) => part,
-        Err(parts) => {
-            LogicalPlan::Union(Union::try_new_with_loose_types(parts.into_iter().map(Arc::new).collect())?)
-        }
+        Err(parts) => LogicalPlan::Union(Union::try_new_with_loose_types(parts.into_iter().map(Arc::new).collect())?),
     };
     // The union's columns are counted; here they get the node's names.
     let named = node.schema.iter().enumerate().map(|(position, (qualifier, field))| {

@@ -283,10 +283,7 @@ pub(super) fn bind_call(call: &AggregateFunction, schema: &DFSchema) -> Result<B
 
 /// The function, its type, and DuckDB's name of that where the type alone does not tell. What is
 /// left in `args` are the columns it needs.
-fn overload(
-    name: &'static str,
-    args: &mut Vec<Bound>,
-) -> Result<(Recomputed, DataType, Option<String>), Refusal> {
+fn overload(name: &'static str, args: &mut Vec<Bound>) -> Result<(Recomputed, DataType, Option<String>), Refusal> {
     let double_type = |function| (function, DataType::Float64, None);
     Ok(match name {
         "string_agg" | "group_concat" | "listagg" => {

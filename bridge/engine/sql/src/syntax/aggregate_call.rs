@@ -65,7 +65,8 @@ pub(super) fn order(
             return Err(refuse(&format!("such a clause inside {name}(…)"), "write it without, or with ORDER BY"));
         };
         for OrderByExpr { expr, options, .. } in &mut order {
-            let all = matches!(expr, Expr::Identifier(i) if i.quote_style.is_none() && i.value.eq_ignore_ascii_case("all"));
+            let all =
+                matches!(expr, Expr::Identifier(i) if i.quote_style.is_none() && i.value.eq_ignore_ascii_case("all"));
             if all || matches!(expr, Expr::Value(value) if matches!(value.value, Value::Number(..) | Value::Null)) {
                 return Err(refuse(&format!("ORDER BY {expr} inside {name}(…)"), "order by columns or expressions"));
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::AsArray;
 use tidegate_engine_sql::{AGGREGATES_OF_DUCKDB, Standing};
 
 use crate::world::World;

@@ -59,12 +59,7 @@ fn discrete(point: &Point, n: usize) -> usize {
     n.saturating_sub(above).max(1) - 1
 }
 
-fn interpolated(
-    column: &ArrayRef,
-    low: usize,
-    high: usize,
-    share: f64,
-) -> Result<ArrayRef, arrow::error::ArrowError> {
+fn interpolated(column: &ArrayRef, low: usize, high: usize, share: f64) -> Result<ArrayRef, arrow::error::ArrowError> {
     let mixed = |low: f64, high: f64| low * (1.0 - share) + high * share;
     let moment = |low: i64, high: i64| mixed(low as f64, high as f64).round() as i64;
     Ok(match column.data_type() {
@@ -79,7 +74,7 @@ fn interpolated(
             let value = if *precision <= 18 {
                 low + ((high - low) as f64 * share) as i128
             } else {
-                mixed(low as f64, high as f64).round_ties_even() as i128
+                mixed(low as f64, high as f64) as i128
             };
             Arc::new(Decimal128Array::from(vec![value]).with_precision_and_scale(*precision, *scale)?)
         }

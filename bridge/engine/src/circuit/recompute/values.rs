@@ -33,7 +33,8 @@ pub(super) fn answer(call: &Call, group: &Group, rows: &[usize]) -> Answer {
         Recomputed::ArgExtreme(extreme) => one(arg_extreme(*extreme, call, group, rows)),
         Recomputed::Mode => {
             let counts = counts(group.keys(first), valid());
-            let best = counts.values().min_by_key(|(row, position, count)| (std::cmp::Reverse(*count), *position, *row));
+            let best =
+                counts.values().min_by_key(|(row, position, count)| (std::cmp::Reverse(*count), *position, *row));
             one(best.map(|(row, ..)| *row))
         }
         Recomputed::StringAgg(separator) => {
@@ -58,7 +59,9 @@ pub(super) fn answer(call: &Call, group: &Group, rows: &[usize]) -> Answer {
             let counts = counts(group.keys(first), valid());
             let total = counts.values().map(|(.., count)| count).sum::<u64>() as f64;
             // A sum of nothing is −0.0.
-            double(Some(counts.values().map(|(.., n)| *n as f64).fold(0.0, |sum, n| sum + n / total * (total / n).log2())))
+            double(Some(
+                counts.values().map(|(.., n)| *n as f64).fold(0.0, |sum, n| sum + n / total * (total / n).log2()),
+            ))
         }
         Recomputed::Bits(bits) => self::bits(*bits, column, valid(), &call.return_type),
         Recomputed::Product => {
@@ -86,9 +89,7 @@ pub(super) fn answer(call: &Call, group: &Group, rows: &[usize]) -> Answer {
 
 fn arg_extreme(extreme: ArgExtreme, call: &Call, group: &Group, rows: &[usize]) -> Option<usize> {
     let (value, by) = (call.arguments[0], call.arguments[1]);
-    let seen = |row: usize| {
-        group.columns[by].is_valid(row) && (extreme.nulls || group.columns[value].is_valid(row))
-    };
+    let seen = |row: usize| group.columns[by].is_valid(row) && (extreme.nulls || group.columns[value].is_valid(row));
     let keys = group.keys(by);
     let mut best: Option<usize> = None;
     for row in rows.iter().copied().filter(|row| seen(*row)) {
