@@ -27,6 +27,14 @@ pub enum EngineError {
         /// The view.
         view: ViewName,
     },
+    /// A statistic that DuckDB, too, fails to compute: of infinities, NaNs or numbers that are too large.
+    #[error("view {view}: {function} is out of range: filter such values")]
+    OutOfRange {
+        /// The view.
+        view: ViewName,
+        /// The aggregate.
+        function: String,
+    },
     /// Arrow refused something.
     #[error("an Arrow operation failed in the engine")]
     Arrow(#[from] arrow::error::ArrowError),
@@ -104,6 +112,7 @@ impl EngineError {
             EngineError::Circuit { .. } | EngineError::Storage { .. } => ErrorKind::Retry,
             EngineError::Expression(_)
             | EngineError::SumOverflow { .. }
+            | EngineError::OutOfRange { .. }
             | EngineError::Inconsistent { .. }
             | EngineError::InconsistentTable { .. }
             | EngineError::IncompatibleFormat { .. } => ErrorKind::Stop,

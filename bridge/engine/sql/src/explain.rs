@@ -9,7 +9,7 @@ use tidegate_core::{Integral, RowIdentity};
 
 use crate::identity::identity;
 use crate::names::Relation;
-use crate::semantics::{AggregateKind, TopRows, aggregate_call, window_call};
+use crate::semantics::{AggregateKind, TopRows, aggregate_call, recomputed_call, window_call};
 use crate::text::{expression, order_by};
 
 /// A node of the explained tree.
@@ -172,6 +172,9 @@ fn aggregate_state(calls: &[datafusion_expr::Expr]) -> String {
         if !parts.contains(&part) {
             parts.push(part);
         }
+    }
+    if calls.iter().any(|call| recomputed_call(call).is_some()) {
+        parts.push("rows of every group");
     }
     if parts.is_empty() { "groups".to_owned() } else { parts.join(", ") }
 }

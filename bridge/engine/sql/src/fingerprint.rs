@@ -28,6 +28,9 @@ impl PlanId {
         let mut text = format!("tidegate plan {VERSION}\nview {:?} {:?}\n", info.name.0, info.identity);
         schema(&info.schema, &mut text);
         node(plan, 0, &mut text);
+        if has_equal_parts(plan, &mut Vec::new()) {
+            text.push_str("equal parts are kept once\n");
+        }
         PlanId(*blake3::hash(text.as_bytes()).as_bytes())
     }
 }
@@ -82,6 +85,18 @@ fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
         }
     }
     plan.inputs().into_iter().for_each(|input| node(input, depth + 1, text));
+}
+
+/// Whether a node with state occurs more than once.
+fn has_equal_parts<'a>(plan: &'a LogicalPlan, seen: &mut Vec<&'a LogicalPlan>) -> bool {
+    use LogicalPlan::{Aggregate, Distinct, Join, Union};
+    if matches!(plan, Aggregate(_) | Distinct(_) | Join(_) | Union(_)) {
+        if seen.contains(&plan) {
+            return true;
+        }
+        seen.push(plan);
+    }
+    plan.inputs().into_iter().any(|input| has_equal_parts(input, seen))
 }
 
 /// An expression with its type, where its inputs give one.

@@ -21,7 +21,7 @@
 //!   [`Stretch::projection`] computes. `filter` is the residual condition over both inputs' columns, left
 //!   first. `null_equality` says whether NULL keys meet (`IS NOT DISTINCT FROM`).
 //! - `Aggregate`: `group_expr` are any expressions over the input, output first; `aggr_expr` are
-//!   read with [`aggregate_call`].
+//!   read with [`aggregate_call`] or [`recomputed_call`].
 //! - `Distinct::All`, `Union` (all; its inputs have equal types).
 //! - `Window`: functions over one partitioning and order, read with [`window_call`]; the node's columns are
 //!   those of its input and then one for each function.
@@ -32,6 +32,7 @@
 
 mod error;
 mod explain;
+mod filter_word;
 mod fingerprint;
 mod identity;
 mod names;
@@ -52,6 +53,10 @@ pub use identity::identity;
 pub use names::{Input, Relation};
 pub use parse::table_references;
 pub use program::{PlannedView, Program, ProgramDefinition, ViewDef};
+pub use semantics::{
+    AGGREGATES_OF_DUCKDB, AggregateCall, AggregateKind, ArgExtreme, Bits, Point, Quantile, Recomputed, RecomputedCall,
+    Regression, Spread, Standing, aggregate_call, recomputed_call,
+};
 pub use semantics::{AggregateCall, AggregateKind, aggregate_call};
 pub use semantics::{Frame, FrameBound, FrameUnits, TopRows, WindowCall, WindowKind, window_call};
 pub use stretch::{Stretch, StretchError};

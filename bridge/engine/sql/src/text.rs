@@ -7,7 +7,9 @@ use datafusion_expr::expr::Sort;
 use datafusion_expr::{Expr, Operator};
 
 use crate::explain::type_name;
-use crate::semantics::{WindowCall, WindowKind, aggregate_call, window_call};
+use crate::semantics::{
+    Point, Recomputed, RecomputedCall, WindowCall, WindowKind, aggregate_call, recomputed_call, window_call,
+};
 
 /// The text of an expression. The canonical form has qualified columns, typed calls and literals;
 /// the other one is for people. Both cover every expression that this crate's planner makes.
@@ -58,7 +60,10 @@ pub(crate) fn expression(expr: &Expr, canonical: bool) -> String {
                 let answer = if canonical { format!(":{:?}", call.return_type) } else { String::new() };
                 format!("{}({distinct}{argument}){filter}{answer}", call.kind.name())
             }
-            None => format!("{expr:?}"),
+            None => match recomputed_call(expr) {
+                Some(call) => recomputed(&call, canonical),
+                None => format!("{expr:?}"),
+            },
         },
         Expr::WindowFunction(_) => match window_call(expr) {
             Some(call) => window(&call, canonical),
@@ -109,6 +114,36 @@ pub(crate) fn order_by(keys: &[Sort], canonical: bool) -> String {
         format!("{}{direction}{nulls}", expression(&key.expr, canonical))
     };
     keys.iter().map(key).collect::<Vec<_>>().join(", ")
+}
+
+fn recomputed(call: &RecomputedCall, canonical: bool) -> String {
+    let text = |e: &Expr| expression(e, canonical);
+    let mut written = call.arguments.iter().map(text).collect::<Vec<_>>().join(", ");
+    match call.function {
+        Recomputed::StringAgg(Some(separator)) => written += &format!(", '{}'", separator.replace('\'', "''")),
+        Recomputed::StringAgg(None) => written += ", NULL",
+        Recomputed::Quantile(quantile) if call.name != "median" => {
+            let point = |point: &Point| match point {
+                Point::Exact { units, scale } => literal(&ScalarValue::Decimal128(Some(*units), 38, *scale as i8)),
+                Point::Double(bits) => f64::from_bits(*bits).to_string(),
+            };
+            let points = quantile.points.iter().map(point).collect::<Vec<_>>().join(", ");
+            written += &if quantile.listed { format!(", [{points}]") } else { format!(", {points}") };
+        }
+        _ => {}
+    }
+    if !call.order_by.is_empty() {
+        let key = |sort: &datafusion_expr::SortExpr| {
+            let direction = if sort.asc { "" } else { " DESC" };
+            let nulls = if sort.nulls_first { " NULLS FIRST" } else { "" };
+            format!("{}{direction}{nulls}", text(&sort.expr))
+        };
+        written += &format!(" ORDER BY {}", call.order_by.iter().map(key).collect::<Vec<_>>().join(", "));
+    }
+    let distinct = if call.distinct { "DISTINCT " } else { "" };
+    let filter = call.filter.map(|f| format!(" FILTER ({})", text(f))).unwrap_or_default();
+    let answer = if canonical { format!(":{:?}", call.return_type) } else { String::new() };
+    format!("{}({distinct}{written}){filter}{answer}", call.name.trim_start_matches('#'))
 }
 
 /// A constant as SQL writes it.

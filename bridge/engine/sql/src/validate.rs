@@ -10,7 +10,7 @@ use datafusion_expr::{ExprSchemable, LogicalPlan};
 use crate::error::Refusal;
 use crate::explain::type_name;
 use crate::names::Relation;
-use crate::semantics::{TopRows, aggregate_call, window_call};
+use crate::semantics::{TopRows, aggregate_call, recomputed_call, window_call};
 
 /// Refuses a plan that the circuit could not maintain.
 pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
@@ -33,6 +33,9 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
                 key_type("GROUP BY", &expr.get_type(node.input.schema())?)?;
             }
             for expr in &node.aggr_expr {
+                if recomputed_call(expr).is_some() {
+                    continue;
+                }
                 let call = aggregate_call(expr).ok_or_else(|| {
                     Refusal::new(format!(
                         "the aggregate {expr} cannot be maintained incrementally: use count, sum, avg, min or max"

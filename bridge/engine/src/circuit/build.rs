@@ -21,6 +21,7 @@ use super::group::{Extreme, GroupOutputs, GroupPlan, Part, SEED_TAG, Slots};
 use super::key::{Key, KeyShape, Keyed, KeyedHandle, KeyedStream, Short};
 use super::pipe::{Direct, Pipe};
 use super::plan::{CircuitPlan, Edge, Operator, OperatorKind};
+use super::recompute::Recomputing;
 use super::way::{Errors, Way};
 use super::window::{self, TopPlan, WindowPlan};
 use crate::EngineError;
@@ -238,6 +239,11 @@ impl<'a> Builder<'a> {
                         Extreme::Min => input.aggregate_persistent(Some(&id), Min),
                         Extreme::Max => input.aggregate_persistent(Some(&id), Max),
                     }
+                }
+                Part::Recompute { input, part } => {
+                    let input: KeyedStream<K> = self.keyed(&format!("{id}.in"), input);
+                    let recomputing = Recomputing { part: Arc::clone(part), errors: self.errors.clone() };
+                    input.aggregate_persistent(Some(&id), recomputing)
                 }
             };
             let result = result.set_persistent_id(Some(&format!("{id}.out")));

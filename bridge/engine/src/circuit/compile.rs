@@ -20,7 +20,7 @@ use crate::EngineError;
 
 /// Compiles a view.
 pub(crate) fn compile(view: &PlannedView) -> Result<CircuitPlan, EngineError> {
-    let mut compiler = Compiler { view: &view.info.name, leaves: Vec::new(), operators: Vec::new() };
+    let mut compiler = Compiler { view: &view.info.name, leaves: Vec::new(), operators: Vec::new(), known: Vec::new() };
     let relation = compiler.relation(&view.plan)?;
     let output = compiler.flat_edge(&relation, &view.info.schema, KeyMode::Exact)?;
     let Compiler { view, leaves, operators } = compiler;
@@ -31,6 +31,8 @@ pub(super) struct Compiler<'a> {
     pub view: &'a ViewName,
     leaves: Vec<Leaf>,
     operators: Vec<Operator>,
+    /// Nodes that have an operator: equal ones, as the inputs of grouping sets are, have one.
+    known: Vec<(LogicalPlan, Origin, Option<Stretch>)>,
 }
 
 /// A relation on the way up: where its rows come from and what is still to be done to them.
@@ -57,6 +59,17 @@ impl Compiler<'_> {
     }
 
     fn origin(&mut self, plan: &LogicalPlan) -> Result<(Origin, Option<Stretch>), EngineError> {
+        if let Some((_, origin, residual)) = self.known.iter().find(|(known, ..)| known == plan) {
+            return Ok((origin.clone(), residual.clone()));
+        }
+        let (origin, residual) = self.new_origin(plan)?;
+        if matches!(origin, Origin::Operator(_)) {
+            self.known.push((plan.clone(), origin.clone(), residual.clone()));
+        }
+        Ok((origin, residual))
+    }
+
+    fn new_origin(&mut self, plan: &LogicalPlan) -> Result<(Origin, Option<Stretch>), EngineError> {
         let operator = match plan {
             LogicalPlan::TableScan(scan) => {
                 let source = Source::of(scan.source.as_ref());

@@ -9,6 +9,7 @@ mod key;
 mod order;
 mod pipe;
 mod plan;
+mod recompute;
 mod way;
 mod window;
 

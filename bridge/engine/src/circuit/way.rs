@@ -35,7 +35,8 @@ impl Errors {
         self.first.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
     }
 
-    fn keep(&self, error: EngineError) {
+    /// Keeps an error, unless there is one.
+    pub fn keep(&self, error: EngineError) {
         self.first.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
     }
 

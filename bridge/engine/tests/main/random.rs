@@ -81,6 +81,15 @@ pub const VIEWS: &[(&str, &str)] = &[
         "SELECT total, count(*) AS n, sum(customer) AS customers FROM \
          (SELECT customer, sum(amount) AS total FROM lake.orders GROUP BY customer) t GROUP BY total",
     ),
+    (
+        "recomputed",
+        "SELECT customer, median(amount) AS m, list(note ORDER BY note) AS l, arg_max(price, price) FILTER (amount > 0) AS a, \
+         stddev(id) > 1.2345 AS wide FROM lake.orders GROUP BY customer",
+    ),
+    (
+        "rolled_up",
+        "SELECT customer, note, sum(amount) AS s, bool_or(amount > 3) AS b FROM lake.orders GROUP BY ROLLUP (customer, note)",
+    ),
     ("by_expression", "SELECT id % 3 AS r, count(*) AS n FROM lake.orders GROUP BY id % 3"),
 ];
 

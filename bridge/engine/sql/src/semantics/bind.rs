@@ -10,7 +10,7 @@ use arrow::datatypes::DataType;
 use super::aggregate::{self, AggregateKind};
 use super::bound::{Bound, Kind};
 use super::coercion::unify;
-use super::function;
+use super::{function, grouping, recomputed};
 use crate::error::Refusal;
 use crate::explain::type_name;
 
@@ -95,7 +95,10 @@ fn bind_here(expr: &Expr, schema: &DFSchema) -> Result<Bound, Refusal> {
         }
         Expr::AggregateFunction(function) => {
             let name = function.func.name();
-            let kind = AggregateKind::by_name(name).ok_or_else(|| super::unknown_function(name))?;
+            if grouping::is_grouping(name) {
+                return grouping::bind_call(function, schema);
+            }
+            let Some(kind) = AggregateKind::by_name(name) else { return recomputed::bind_call(function, schema) };
             let args = function.params.args.iter().map(|arg| bind(arg, schema)).collect::<Result<Vec<_>, _>>()?;
             let filter = function.params.filter.as_ref().map(|f| bind_condition(f, schema)).transpose()?;
             let expr = aggregate::bind(kind, args, function.params.distinct, filter)?;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use datafusion_common::{Column, DFSchema, JoinConstraint, JoinType, NullEquality};
 use datafusion_expr::logical_plan::{Aggregate, Distinct, Filter, Join, Projection, SubqueryAlias, Union};
 use datafusion_expr::utils::{find_valid_equijoin_key_pair, split_conjunction_owned};
-use datafusion_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
+use datafusion_expr::{BinaryExpr, Expr, GroupingSet, LogicalPlan, Operator};
 
 use super::bind::{bind, bind_condition, bind_settled, place};
 use super::bound::Bound;
 use super::coercion::common;
 use super::compare::{canonical, compare};
+use super::grouping::bind_sets;
 use super::{top, window};
 use crate::error::Refusal;
 
@@ -84,10 +85,13 @@ pub(super) fn named(expr: Expr, qualifier: Option<&datafusion_common::TableRefer
 }
 
 fn aggregate(node: Aggregate) -> Result<LogicalPlan, Refusal> {
-    let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
+    let input = bind_plan(Arc::unwrap_or_clone(Arc::clone(&node.input)))?;
     let schema = input.schema();
     let mut group_expr = Vec::with_capacity(node.group_expr.len());
     let mut aggr_expr = Vec::with_capacity(node.aggr_expr.len());
+    if let [Expr::GroupingSet(sets)] = node.group_expr.as_slice() {
+        return grouping_sets(&node, sets, input);
+    }
     // A group that is written twice is one column.
     let mut unique: Vec<&Expr> = Vec::with_capacity(node.group_expr.len());
     for expr in &node.group_expr {
@@ -97,11 +101,6 @@ fn aggregate(node: Aggregate) -> Result<LogicalPlan, Refusal> {
     }
     let groups = unique.len();
     for (position, expr) in unique.into_iter().chain(&node.aggr_expr).enumerate() {
-        if matches!(expr, Expr::GroupingSet(_)) {
-            return Err(Refusal::new(
-                "grouping sets cannot be maintained incrementally: write one view for each grouping",
-            ));
-        }
         let (qualifier, field) = node.schema.qualified_field(position);
         let bound = bind_settled(expr, schema)?;
         if position < groups {
@@ -112,6 +111,22 @@ fn aggregate(node: Aggregate) -> Result<LogicalPlan, Refusal> {
         }
     }
     Ok(LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input), group_expr, aggr_expr)?))
+}
+
+fn grouping_sets(node: &Aggregate, sets: &GroupingSet, input: LogicalPlan) -> Result<LogicalPlan, Refusal> {
+    let schema = input.schema();
+    let groups = bind_sets(sets, |position, expr| {
+        let (qualifier, field) = node.schema.qualified_field(position);
+        let bound = bind_settled(expr, schema)?;
+        Ok((named(canonical(bound.expr, &bound.data_type), qualifier, field.name()), bound.kind))
+    })?;
+    let first = node.schema.fields().len() - node.aggr_expr.len();
+    let calls = node.aggr_expr.iter().enumerate().map(|(position, expr)| {
+        let (qualifier, field) = node.schema.qualified_field(first + position);
+        Ok(named(bind_settled(expr, schema)?.expr, qualifier, field.name()))
+    });
+    let calls = calls.collect::<Result<Vec<_>, Refusal>>()?;
+    Ok(LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input), vec![groups], calls)?))
 }
 
 fn join(node: Join) -> Result<LogicalPlan, Refusal> {

@@ -2,12 +2,12 @@
 
 use datafusion_sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DuplicateTreatment, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Spanned, UnaryOperator, Value,
-    ValueWithSpan,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Spanned,
+    UnaryOperator, Value, ValueWithSpan,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::{literal, precedence, type_name, window};
+use super::{aggregate_call, literal, precedence, type_name, window};
 use crate::error::Refusal;
 use crate::names::Names;
 use crate::semantics;
@@ -170,7 +170,10 @@ fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refus
     let [name] = parts.as_slice() else {
         return Err(refuse(&format!("the function {}", function.name), "use a built-in function"));
     };
-    let name = name.to_ascii_lowercase();
+    let mut name = name.to_ascii_lowercase();
+    if !function.within_group.is_empty() {
+        return self::function(aggregate_call::without_group(function, &name)?, span, names);
+    }
     if function.over.is_some() {
         return window::prepare(function, &name, span, names);
     }
@@ -182,13 +185,12 @@ fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refus
         return Err(semantics::unknown_function(&name));
     }
     if function.null_treatment.is_some()
-        || !function.within_group.is_empty()
         || !matches!(function.parameters, FunctionArguments::None)
         || (function.filter.is_some() && !aggregate)
     {
         return Err(refuse(&format!("{name} with such a clause"), "write it without"));
     }
-    let (args, treatment) = arguments(&name, aggregate, function.args, names)?;
+    let arguments = arguments(&mut name, aggregate, function.args, names)?;
     let filter = match function.filter {
         Some(mut filter) => {
             prepare(&mut filter, names)?;
@@ -196,48 +198,58 @@ fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refus
         }
         None => None,
     };
-    let mut prepared = call_function(&name, span, args);
+    let mut prepared = call_function(&name, span, arguments.values);
     prepared.filter = filter;
-    set_treatment(&mut prepared, treatment);
+    if let FunctionArguments::List(list) = &mut prepared.args {
+        list.duplicate_treatment = arguments.treatment;
+        list.clauses = arguments.order;
+    }
     Ok(Expr::Function(prepared))
 }
 
-/// The arguments of a call, rewritten, and whether equal values count once.
+/// What stands between the parentheses of a call, rewritten.
+pub(super) struct Arguments {
+    pub values: Vec<Expr>,
+    /// Whether equal values count once.
+    pub treatment: Option<DuplicateTreatment>,
+    pub order: Vec<FunctionArgumentClause>,
+}
+
+/// The arguments of a call; its name may become another one because of them.
 pub(super) fn arguments(
-    name: &str,
+    name: &mut String,
     aggregate: bool,
     args: FunctionArguments,
     names: &Names,
-) -> Result<(Vec<Expr>, Option<DuplicateTreatment>), Refusal> {
-    let FunctionArguments::List(list) = args else {
+) -> Result<Arguments, Refusal> {
+    let FunctionArguments::List(mut list) = args else {
         return Err(refuse(&format!("a subquery as argument of {name}"), "join instead"));
     };
-    if !list.clauses.is_empty() {
-        return Err(refuse(
-            &format!("ORDER BY or another clause inside {name}(…)"),
-            "the result of the supported aggregates does not depend on order: leave it out",
-        ));
+    if !list.clauses.is_empty() && !aggregate {
+        return Err(refuse(&format!("ORDER BY or another clause inside {name}(…)"), "leave it out"));
     }
+    aggregate_call::points(name, &mut list);
+    let order = aggregate_call::order(name, std::mem::take(&mut list.clauses), names)?;
     let distinct = matches!(list.duplicate_treatment, Some(DuplicateTreatment::Distinct));
     if distinct && !aggregate {
         return Err(refuse(&format!("{name}(DISTINCT …)"), "write it without DISTINCT"));
     }
-    let mut prepared = Vec::with_capacity(list.args.len());
+    let mut values = Vec::with_capacity(list.args.len());
     for arg in list.args {
         match arg {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(mut arg)) => {
                 prepare(&mut arg, names)?;
-                prepared.push(arg);
+                values.push(arg);
             }
             FunctionArg::Unnamed(FunctionArgExpr::Wildcard) if name == "count" && !distinct => {}
             _ => return Err(refuse(&format!("such an argument of {name}"), "write plain expressions as arguments")),
         }
     }
     // count() and count(*) count rows.
-    if name == "count" && prepared.is_empty() {
-        prepared.push(number("1"));
+    if name == "count" && values.is_empty() {
+        values.push(number("1"));
     }
-    Ok((prepared, distinct.then_some(DuplicateTreatment::Distinct)))
+    Ok(Arguments { values, treatment: distinct.then_some(DuplicateTreatment::Distinct), order })
 }
 
 /// Says in a call whether equal arguments count once.

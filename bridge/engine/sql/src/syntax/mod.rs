@@ -5,7 +5,9 @@
 //! INTERVAL …) becomes a call named `#…`, which [`semantics`](crate::semantics) binds as DuckDB
 //! would. All names become lower case.
 
+mod aggregate_call;
 mod expression;
+mod grouping;
 mod limit;
 mod literal;
 mod precedence;

@@ -10,7 +10,7 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::expression::{self, lower, refuse};
-use super::{limit, scope, window};
+use super::{grouping, limit, scope, window};
 use crate::error::Refusal;
 use crate::names::{Input, Names};
 
@@ -115,7 +115,7 @@ impl Walk<'_> {
             GroupByExpr::All(modifiers) if modifiers.is_empty() => group_by_all(select)?,
             GroupByExpr::Expressions(exprs, modifiers) if modifiers.is_empty() => {
                 for expr in exprs {
-                    self.expr(expr)?;
+                    grouping::prepare_group(expr, self.names)?;
                 }
             }
             other => return Err(located(other.span(), refuse("GROUP BY with such a clause", "group by expressions"))),

@@ -11,7 +11,7 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::expression::{self, arguments, refuse, string};
+use super::expression::{self, Arguments, arguments, refuse, string};
 use super::literal;
 use crate::error::Refusal;
 use crate::names::Names;
@@ -104,12 +104,15 @@ pub(super) fn prepare(function: Function, name: &str, span: Span, names: &Names)
     if !within_group.is_empty() || !matches!(parameters, FunctionArguments::None) {
         return Err(refuse(&format!("{name} with such a clause"), "write it without"));
     }
-    let (args, treatment) = arguments(name, aggregate, args, names)?;
+    let Arguments { values, treatment, order } = arguments(&mut name.to_owned(), aggregate, args, names)?;
+    if !order.is_empty() {
+        return Err(refuse(&format!("ORDER BY inside {name}(…) OVER"), "write the order into the window"));
+    }
     let Some(WindowType::WindowSpec(spec)) = over else {
         return Err(refuse(&format!("the window of {name}"), "name it in the WINDOW clause of the same SELECT"));
     };
     let filter = filter.map(|mut filter| expression::prepare(&mut filter, names).map(|()| filter)).transpose()?;
-    let mut prepared = expression::call_function(&format!("{}{name}", semantics::OVER), span, args);
+    let mut prepared = expression::call_function(&format!("{}{name}", semantics::OVER), span, values);
     prepared.filter = filter;
     prepared.over = Some(WindowType::WindowSpec(specification(spec, names)?));
     expression::set_treatment(&mut prepared, treatment);
