@@ -5,6 +5,8 @@ mod build;
 mod compile;
 mod group;
 mod key;
+mod meet;
+mod outer;
 mod pipe;
 mod plan;
 mod way;

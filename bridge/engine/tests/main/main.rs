@@ -2,6 +2,7 @@
 //! exact multisets.
 
 mod harness;
+mod joins;
 mod keyed;
 mod parts;
 mod random;

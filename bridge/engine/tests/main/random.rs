@@ -118,7 +118,7 @@ pub fn customer(rng: &mut StdRng) -> String {
     format!("({}, {}, {})", maybe(rng, id), maybe(rng, region), maybe(rng, rating))
 }
 
-fn change(harness: &mut Harness, rng: &mut StdRng, schema: &TableSchema, row: fn(&mut StdRng) -> String) {
+pub fn change(harness: &mut Harness, rng: &mut StdRng, schema: &TableSchema, row: fn(&mut StdRng) -> String) {
     if rng.random_ratio(2, 3) {
         let values: Vec<String> = (0..rng.random_range(1..4)).map(|_| row(rng)).collect();
         harness.feed(&schema.name, rows::inserted(&schema.columns, &values.join(", ")));

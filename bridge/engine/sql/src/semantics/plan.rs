@@ -12,6 +12,7 @@ use super::bind::{bind, bind_condition, bind_settled, place};
 use super::bound::Bound;
 use super::coercion::common;
 use super::compare::{canonical, compare};
+use super::{set, subquery};
 use crate::error::Refusal;
 
 /// Binds a plan as DuckDB would.
@@ -20,6 +21,9 @@ pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
         LogicalPlan::TableScan(_) => Ok(plan),
         LogicalPlan::EmptyRelation(_) => Ok(plan),
         LogicalPlan::Projection(node) => {
+            if node.expr.iter().any(subquery::is_in) {
+                return subquery::projection(node);
+            }
             let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
             let schema = input.schema();
             let named = node.schema.iter().zip(&node.expr).map(|((qualifier, field), expr)| {
@@ -30,6 +34,9 @@ pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
             Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
         }
         LogicalPlan::Filter(node) => {
+            if subquery::is_in(&node.predicate) {
+                return subquery::filter(node);
+            }
             let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
             let predicate = bind_condition(&node.predicate, input.schema())?;
             Ok(LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(input))?))
@@ -69,7 +76,7 @@ fn one_float(input: LogicalPlan) -> Result<LogicalPlan, Refusal> {
 }
 
 /// An expression under a column's name; a column that has it already is left alone.
-fn named(expr: Expr, qualifier: Option<&datafusion_common::TableReference>, name: &str) -> Expr {
+pub(super) fn named(expr: Expr, qualifier: Option<&datafusion_common::TableReference>, name: &str) -> Expr {
     match &expr {
         Expr::Column(column) if column.relation.as_ref() == qualifier && column.name == name => expr,
         _ => match qualifier {
@@ -111,14 +118,12 @@ fn aggregate(node: Aggregate) -> Result<LogicalPlan, Refusal> {
 }
 
 fn join(node: Join) -> Result<LogicalPlan, Refusal> {
+    // Nothing but EXCEPT and INTERSECT lets NULLs meet before conditions become keys.
+    if node.null_equality == NullEquality::NullEqualsNull {
+        return set::operation(node);
+    }
     let left = bind_plan(Arc::unwrap_or_clone(node.left))?;
     let right = bind_plan(Arc::unwrap_or_clone(node.right))?;
-    if node.join_type != JoinType::Inner {
-        return Err(Refusal::new(format!(
-            "{} JOIN cannot be maintained incrementally: write an inner join",
-            node.join_type
-        )));
-    }
     let mut conditions = Vec::new();
     for (a, b) in node.on {
         let bound = compare(Operator::Eq, bind(&a, left.schema())?, bind(&b, right.schema())?)
@@ -129,6 +134,17 @@ fn join(node: Join) -> Result<LogicalPlan, Refusal> {
         let both = left.schema().join(right.schema())?;
         conditions.extend(split_conjunction_owned(bind_condition(filter, &both)?));
     }
+    joined(left, right, conditions, node.join_type)
+}
+
+/// A join of two bound inputs. Equalities of one with the other are its keys, whatever its type: rows
+/// that differ in them do not meet.
+pub(super) fn joined(
+    left: LogicalPlan,
+    right: LogicalPlan,
+    conditions: Vec<Expr>,
+    join_type: JoinType,
+) -> Result<LogicalPlan, Refusal> {
     let (mut on, mut rest) = (Vec::new(), Vec::new());
     for condition in conditions {
         match key_pair(&condition, left.schema(), right.schema())? {
@@ -141,7 +157,7 @@ fn join(node: Join) -> Result<LogicalPlan, Refusal> {
         Arc::new(right),
         on,
         rest.into_iter().reduce(Expr::and),
-        JoinType::Inner,
+        join_type,
         JoinConstraint::On,
         NullEquality::NullEqualsNothing,
         false,
@@ -184,7 +200,7 @@ fn union(node: Union) -> Result<LogicalPlan, Refusal> {
 
 /// One input of a union and its columns. A NULL that is written in its select list has no type
 /// yet; every other literal has.
-fn part(plan: LogicalPlan) -> Result<(LogicalPlan, Vec<Bound>), Refusal> {
+pub(super) fn part(plan: LogicalPlan) -> Result<(LogicalPlan, Vec<Bound>), Refusal> {
     if let LogicalPlan::Projection(node) = plan {
         let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
         let column = |expr: &Expr| {

@@ -6,6 +6,7 @@
 //! would. All names become lower case.
 
 mod expression;
+mod join;
 mod literal;
 mod precedence;
 mod query;

@@ -18,6 +18,11 @@ pub(crate) fn prepare(query: &mut Query, names: &Names) -> Result<(), Refusal> {
     Walk { names, ctes: Vec::new() }.query(query, true)
 }
 
+/// Checks and rewrites a subquery of an expression.
+pub(super) fn prepare_subquery(query: &mut Query, names: &Names) -> Result<(), Refusal> {
+    Walk { names, ctes: names.ctes.clone() }.query(query, false)
+}
+
 struct Walk<'a> {
     names: &'a Names,
     /// The common table expressions in sight, innermost last.
@@ -83,6 +88,18 @@ impl Walk<'_> {
                 self.body(left)?;
                 self.body(right)
             }
+            SetExpr::SetOperation {
+                op: SetOperator::Except | SetOperator::Intersect,
+                set_quantifier: SetQuantifier::None | SetQuantifier::Distinct,
+                left,
+                right,
+            } => {
+                self.body(left)?;
+                self.body(right)
+            }
+            SetExpr::SetOperation { op, set_quantifier: SetQuantifier::All, .. } => {
+                Err(located(span, refuse(&format!("{op} ALL"), &format!("write {op} for the distinct rows"))))
+            }
             SetExpr::SetOperation { op, .. } => {
                 Err(located(span, refuse(&op.to_string(), "write it as a join or as a filter")))
             }
@@ -125,9 +142,10 @@ impl Walk<'_> {
             select.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
             select.flavor = SelectFlavor::Standard;
         }
+        super::join::check_wildcard(&select.from, &select.projection)?;
         self.projection(&mut select.projection)?;
         if let Some(selection) = &mut select.selection {
-            expression::prepare_condition(selection, self.names)?;
+            expression::prepare_condition(selection, &self.scope())?;
         }
         match &mut select.group_by {
             GroupByExpr::All(modifiers) if modifiers.is_empty() => group_by_all(select)?,
@@ -139,13 +157,18 @@ impl Walk<'_> {
             other => return Err(located(other.span(), refuse("GROUP BY with such a clause", "group by expressions"))),
         }
         if let Some(having) = &mut select.having {
-            expression::prepare_condition(having, self.names)?;
+            expression::prepare_condition(having, &self.scope())?;
         }
         Ok(())
     }
 
     fn expr(&self, expr: &mut Expr) -> Result<(), Refusal> {
-        expression::prepare(expr, self.names)
+        expression::prepare(expr, &self.scope())
+    }
+
+    /// What a subquery of an expression may read.
+    fn scope(&self) -> Names {
+        self.names.with_ctes(&self.ctes)
     }
 
     /// Every column gets a name of its own, as DuckDB numbers equal ones: `x`, `x_1`. Columns
@@ -218,21 +241,20 @@ impl Walk<'_> {
             if join.global {
                 return Err(located(span, refuse("GLOBAL JOIN", "write JOIN")));
             }
+            super::join::prepare(&mut join.join_operator, span)?;
             match &mut join.join_operator {
+                JoinOperator::LeftOuter(constraint)
+                | JoinOperator::RightOuter(constraint)
+                | JoinOperator::FullOuter(constraint)
+                | JoinOperator::LeftSemi(constraint)
+                | JoinOperator::LeftAnti(constraint) => self.constraint(constraint)?,
                 JoinOperator::Join(constraint)
                 | JoinOperator::Inner(constraint)
                 | JoinOperator::CrossJoin(constraint) => {
                     self.constraint(constraint)?;
                 }
                 operator => {
-                    let kind = join_kind(operator);
-                    return Err(located(
-                        span,
-                        refuse(
-                            kind,
-                            "write an inner join; rows without a partner can be added with UNION ALL from a view of their own",
-                        ),
-                    ));
+                    return Err(located(span, refuse(super::join::kind(operator), "write another join")));
                 }
             }
         }
@@ -241,7 +263,7 @@ impl Walk<'_> {
 
     fn constraint(&self, constraint: &mut JoinConstraint) -> Result<(), Refusal> {
         match constraint {
-            JoinConstraint::On(expr) => expression::prepare_condition(expr, self.names),
+            JoinConstraint::On(expr) => expression::prepare_condition(expr, &self.scope()),
             JoinConstraint::Using(columns) => {
                 for column in columns {
                     for part in &mut column.0 {
@@ -375,19 +397,7 @@ fn reads_itself(query: &Query, name: &str) -> bool {
     found.is_break()
 }
 
-fn join_kind(operator: &JoinOperator) -> &'static str {
-    match operator {
-        JoinOperator::Left(_) | JoinOperator::LeftOuter(_) => "LEFT JOIN",
-        JoinOperator::Right(_) | JoinOperator::RightOuter(_) => "RIGHT JOIN",
-        JoinOperator::FullOuter(_) => "FULL JOIN",
-        JoinOperator::AsOf { .. } => "ASOF JOIN",
-        JoinOperator::Semi(_) | JoinOperator::LeftSemi(_) | JoinOperator::RightSemi(_) => "SEMI JOIN",
-        JoinOperator::Anti(_) | JoinOperator::LeftAnti(_) | JoinOperator::RightAnti(_) => "ANTI JOIN",
-        _ => "such a join",
-    }
-}
-
-fn located(span: Span, refusal: Refusal) -> Refusal {
+pub(super) fn located(span: Span, refusal: Refusal) -> Refusal {
     refusal.or_at((span.start.line > 0).then_some(span.start))
 }
 
