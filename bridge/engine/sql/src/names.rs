@@ -110,8 +110,6 @@ fn is_default_schema(schema: &str) -> bool {
 #[derive(Default)]
 pub struct Names {
     relations: Vec<Arc<Relation>>,
-    /// The common table expressions in sight of an expression, innermost last.
-    pub(crate) ctes: Vec<String>,
 }
 
 impl Names {
@@ -122,12 +120,7 @@ impl Names {
             let relation = Relation::new(input, Arc::clone(&t.columns), t.identity.clone(), t.incarnation);
             Arc::new(Relation { integral: t.integral, ..relation })
         };
-        Names { relations: tables.iter().map(relation).collect(), ctes: Vec::new() }
-    }
-
-    /// The same names with these common table expressions.
-    pub(crate) fn with_ctes(&self, ctes: &[String]) -> Names {
-        Names { relations: self.relations.clone(), ctes: ctes.to_vec() }
+        Names { relations: tables.iter().map(relation).collect() }
     }
 
     /// Lets later views read this one.

@@ -12,7 +12,6 @@ use super::bind::{bind, bind_condition, bind_settled, place};
 use super::bound::Bound;
 use super::coercion::common;
 use super::compare::{canonical, compare};
-use super::{set, subquery};
 use crate::error::Refusal;
 
 /// Binds a plan as DuckDB would.
@@ -21,9 +20,6 @@ pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
         LogicalPlan::TableScan(_) => Ok(plan),
         LogicalPlan::EmptyRelation(_) => Ok(plan),
         LogicalPlan::Projection(node) => {
-            if node.expr.iter().any(subquery::is_in) {
-                return subquery::projection(node);
-            }
             let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
             let schema = input.schema();
             let named = node.schema.iter().zip(&node.expr).map(|((qualifier, field), expr)| {
@@ -34,9 +30,6 @@ pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
             Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
         }
         LogicalPlan::Filter(node) => {
-            if subquery::is_in(&node.predicate) {
-                return subquery::filter(node);
-            }
             let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
             let predicate = bind_condition(&node.predicate, input.schema())?;
             Ok(LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(input))?))
@@ -76,7 +69,7 @@ fn one_float(input: LogicalPlan) -> Result<LogicalPlan, Refusal> {
 }
 
 /// An expression under a column's name; a column that has it already is left alone.
-pub(super) fn named(expr: Expr, qualifier: Option<&datafusion_common::TableReference>, name: &str) -> Expr {
+fn named(expr: Expr, qualifier: Option<&datafusion_common::TableReference>, name: &str) -> Expr {
     match &expr {
         Expr::Column(column) if column.relation.as_ref() == qualifier && column.name == name => expr,
         _ => match qualifier {
@@ -118,10 +111,6 @@ fn aggregate(node: Aggregate) -> Result<LogicalPlan, Refusal> {
 }
 
 fn join(node: Join) -> Result<LogicalPlan, Refusal> {
-    // Nothing but EXCEPT and INTERSECT lets NULLs meet before conditions become keys.
-    if node.null_equality == NullEquality::NullEqualsNull {
-        return set::operation(node);
-    }
     let left = bind_plan(Arc::unwrap_or_clone(node.left))?;
     let right = bind_plan(Arc::unwrap_or_clone(node.right))?;
     let mut conditions = Vec::new();
@@ -139,7 +128,7 @@ fn join(node: Join) -> Result<LogicalPlan, Refusal> {
 
 /// A join of two bound inputs. Equalities of one with the other are its keys, whatever its type: rows
 /// that differ in them do not meet.
-pub(super) fn joined(
+fn joined(
     left: LogicalPlan,
     right: LogicalPlan,
     conditions: Vec<Expr>,
@@ -200,7 +189,7 @@ fn union(node: Union) -> Result<LogicalPlan, Refusal> {
 
 /// One input of a union and its columns. A NULL that is written in its select list has no type
 /// yet; every other literal has.
-pub(super) fn part(plan: LogicalPlan) -> Result<(LogicalPlan, Vec<Bound>), Refusal> {
+fn part(plan: LogicalPlan) -> Result<(LogicalPlan, Vec<Bound>), Refusal> {
     if let LogicalPlan::Projection(node) = plan {
         let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
         let column = |expr: &Expr| {

@@ -18,11 +18,6 @@ pub(crate) fn prepare(query: &mut Query, names: &Names) -> Result<(), Refusal> {
     Walk { names, ctes: Vec::new() }.query(query, true)
 }
 
-/// Checks and rewrites a subquery of an expression.
-pub(super) fn prepare_subquery(query: &mut Query, names: &Names) -> Result<(), Refusal> {
-    Walk { names, ctes: names.ctes.clone() }.query(query, false)
-}
-
 struct Walk<'a> {
     names: &'a Names,
     /// The common table expressions in sight, innermost last.
@@ -88,18 +83,6 @@ impl Walk<'_> {
                 self.body(left)?;
                 self.body(right)
             }
-            SetExpr::SetOperation {
-                op: SetOperator::Except | SetOperator::Intersect,
-                set_quantifier: SetQuantifier::None | SetQuantifier::Distinct,
-                left,
-                right,
-            } => {
-                self.body(left)?;
-                self.body(right)
-            }
-            SetExpr::SetOperation { op, set_quantifier: SetQuantifier::All, .. } => {
-                Err(located(span, refuse(&format!("{op} ALL"), &format!("write {op} for the distinct rows"))))
-            }
             SetExpr::SetOperation { op, .. } => {
                 Err(located(span, refuse(&op.to_string(), "write it as a join or as a filter")))
             }
@@ -145,7 +128,7 @@ impl Walk<'_> {
         super::join::check_wildcard(&select.from, &select.projection)?;
         self.projection(&mut select.projection)?;
         if let Some(selection) = &mut select.selection {
-            expression::prepare_condition(selection, &self.scope())?;
+            expression::prepare_condition(selection, self.names)?;
         }
         match &mut select.group_by {
             GroupByExpr::All(modifiers) if modifiers.is_empty() => group_by_all(select)?,
@@ -157,18 +140,13 @@ impl Walk<'_> {
             other => return Err(located(other.span(), refuse("GROUP BY with such a clause", "group by expressions"))),
         }
         if let Some(having) = &mut select.having {
-            expression::prepare_condition(having, &self.scope())?;
+            expression::prepare_condition(having, self.names)?;
         }
         Ok(())
     }
 
     fn expr(&self, expr: &mut Expr) -> Result<(), Refusal> {
-        expression::prepare(expr, &self.scope())
-    }
-
-    /// What a subquery of an expression may read.
-    fn scope(&self) -> Names {
-        self.names.with_ctes(&self.ctes)
+        expression::prepare(expr, self.names)
     }
 
     /// Every column gets a name of its own, as DuckDB numbers equal ones: `x`, `x_1`. Columns
@@ -245,9 +223,7 @@ impl Walk<'_> {
             match &mut join.join_operator {
                 JoinOperator::LeftOuter(constraint)
                 | JoinOperator::RightOuter(constraint)
-                | JoinOperator::FullOuter(constraint)
-                | JoinOperator::LeftSemi(constraint)
-                | JoinOperator::LeftAnti(constraint) => self.constraint(constraint)?,
+                | JoinOperator::FullOuter(constraint) => self.constraint(constraint)?,
                 JoinOperator::Join(constraint)
                 | JoinOperator::Inner(constraint)
                 | JoinOperator::CrossJoin(constraint) => {
@@ -263,7 +239,7 @@ impl Walk<'_> {
 
     fn constraint(&self, constraint: &mut JoinConstraint) -> Result<(), Refusal> {
         match constraint {
-            JoinConstraint::On(expr) => expression::prepare_condition(expr, &self.scope()),
+            JoinConstraint::On(expr) => expression::prepare_condition(expr, self.names),
             JoinConstraint::Using(columns) => {
                 for column in columns {
                     for part in &mut column.0 {
