@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tidegate_core::{Integral, RowIdentity};
 
 use crate::identity::identity;
+use crate::join;
 use crate::names::Relation;
 use crate::semantics::{AggregateKind, TopRows, aggregate_call, recomputed_call, window_call};
 use crate::text::{expression, order_by};
@@ -90,7 +91,7 @@ fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {
         LogicalPlan::Join(node) => {
             let on = node.on.iter().map(|(l, r)| format!("{} = {}", expression(l, false), expression(r, false)));
             let filter = node.filter.iter().map(|f| expression(f, false));
-            ("Join", on.chain(filter).collect::<Vec<_>>().join(" AND "), "both sides, by the join key".to_owned())
+            (join::operator(node), on.chain(filter).collect::<Vec<_>>().join(" AND "), join::state(node))
         }
         LogicalPlan::Aggregate(node) => {
             let groups: Vec<String> = node.group_expr.iter().map(|e| expression(e, false)).collect();

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use arrow::datatypes::Schema;
-use datafusion_expr::{Expr, ExprSchemable, LogicalPlan};
+use datafusion_expr::{Expr, ExprSchemable, JoinType, LogicalPlan};
 use serde::{Deserialize, Serialize};
 use tidegate_core::ViewInfo;
 
@@ -68,6 +68,9 @@ fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
             text.push_str(name.split([':', ' ']).next().unwrap_or_default());
             if let LogicalPlan::Join(join) = other {
                 text.push_str(&format!(" {:?}", join.null_equality));
+                if join.join_type != JoinType::Inner {
+                    text.push_str(&format!(" {:?} keys {} {}", join.join_type, join.on.len(), join.null_aware));
+                }
             }
             if let LogicalPlan::Aggregate(aggregate) = other {
                 text.push_str(&format!(" groups {}", aggregate.group_expr.len()));

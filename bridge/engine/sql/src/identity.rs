@@ -1,10 +1,11 @@
 //! Row identity, derived bottom-up: which columns of a node's output are unique together.
 
 use datafusion_expr::logical_plan::{Aggregate, Join, Projection, TableScan, Window};
-use datafusion_expr::{Expr, LogicalPlan};
+use datafusion_expr::{Expr, JoinType, LogicalPlan};
 use tidegate_core::RowIdentity;
 
 use crate::error::Refusal;
+use crate::join;
 use crate::names::Relation;
 use crate::semantics::{TopRows, WindowKind, window_call};
 
@@ -22,7 +23,7 @@ pub fn identity(plan: &LogicalPlan) -> RowIdentity {
     }
 }
 
-fn key(plan: &LogicalPlan) -> Option<Vec<usize>> {
+pub(crate) fn key(plan: &LogicalPlan) -> Option<Vec<usize>> {
     match plan {
         LogicalPlan::TableScan(scan) => scan_key(scan),
         LogicalPlan::EmptyRelation(_) => Some(Vec::new()),
@@ -31,6 +32,7 @@ fn key(plan: &LogicalPlan) -> Option<Vec<usize>> {
         LogicalPlan::Distinct(node) => key(node.input()),
         LogicalPlan::Projection(node) => projection_key(node),
         LogicalPlan::Aggregate(node) => Some(aggregate_key(node)),
+        LogicalPlan::Join(node) if node.join_type != JoinType::Inner => join::key(node),
         LogicalPlan::Join(node) => join_key(node),
         LogicalPlan::Window(node) => key(&node.input).or_else(|| number_key(node)),
         LogicalPlan::Extension(node) => top_key(TopRows::of(node)?),
@@ -60,10 +62,6 @@ fn aggregate_key(node: &Aggregate) -> Vec<usize> {
 
 fn join_key(node: &Join) -> Option<Vec<usize>> {
     let (left, right) = (key(&node.left)?, key(&node.right)?);
-    let covered = |key: &[usize], side: &LogicalPlan, exprs: Vec<&Expr>| {
-        let joined: Vec<Option<usize>> = exprs.into_iter().map(|e| column_position(e, side.schema())).collect();
-        key.iter().all(|column| joined.contains(&Some(*column)))
-    };
     let width = node.left.schema().fields().len();
     let shifted: Vec<usize> = right.iter().map(|column| column + width).collect();
     if covered(&right, &node.right, node.on.iter().map(|(_, r)| r).collect()) {
@@ -96,6 +94,12 @@ fn top_key(node: &TopRows) -> Option<Vec<usize>> {
 
 fn columns(exprs: &[Expr], schema: &datafusion_common::DFSchema) -> Option<Vec<usize>> {
     exprs.iter().map(|expr| column_position(expr, schema)).collect()
+}
+
+/// Whether the joined expressions of one side hold all columns of its key.
+pub(crate) fn covered(key: &[usize], side: &LogicalPlan, exprs: Vec<&Expr>) -> bool {
+    let joined: Vec<Option<usize>> = exprs.into_iter().map(|e| column_position(e, side.schema())).collect();
+    key.iter().all(|column| joined.contains(&Some(*column)))
 }
 
 /// The position of a plain column, with or without another name.

@@ -16,7 +16,7 @@
 //! - `TableScan` of a table or view ([`Relation::of`] its source says which); `projection` counts
 //!   in [`Relation::declared`]. No filters, no limit.
 //! - `Projection`, `Filter`, `SubqueryAlias`: stateless; [`Stretch::compile`] takes them.
-//! - `Join`: inner, at least one pair in `on`. Keys stay expressions: `on` holds pairs
+//! - `Join`: inner or outer, at least one pair in `on`. Keys stay expressions: `on` holds pairs
 //!   (expression over the left input, expression over the right input) of equal types, which
 //!   [`Stretch::projection`] computes. `filter` is the residual condition over both inputs' columns, left
 //!   first. `null_equality` says whether NULL keys meet (`IS NOT DISTINCT FROM`).
@@ -35,6 +35,7 @@ mod explain;
 mod filter_word;
 mod fingerprint;
 mod identity;
+mod join;
 mod names;
 mod optimise;
 mod output;

@@ -47,9 +47,9 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
             }
         }
         LogicalPlan::Join(node) => {
-            if node.join_type != JoinType::Inner {
+            if !matches!(node.join_type, JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full) {
                 return Err(Refusal::new(format!(
-                    "{} JOIN cannot be maintained incrementally: write an inner join",
+                    "{} JOIN cannot be maintained incrementally: write an inner or an outer join",
                     node.join_type
                 )));
             }

@@ -61,19 +61,28 @@ pub(crate) struct Operator {
 
 impl CircuitPlan {
     /// Every pipe out of an operator.
-    pub fn pipes_from(&self, operator: usize) -> impl Iterator<Item = &Pipe> {
+    pub fn pipes_from(&self, operator: usize) -> Vec<&Pipe> {
         let edges = self.operators.iter().flat_map(|operator| operator.kind.inputs()).chain([&self.output]);
-        edges.filter_map(move |edge| match edge {
-            Edge::Operator { operator: origin, pipe } if *origin == operator => Some(&**pipe),
-            Edge::Operator { .. } | Edge::Whole(_) | Edge::Leaf(_) => None,
-        })
+        let mut pipes: Vec<&Pipe> = Vec::new();
+        for edge in edges {
+            match edge {
+                // Consumers that share an edge share its pipe.
+                Edge::Operator { operator: origin, pipe }
+                    if *origin == operator && !pipes.iter().any(|known| std::ptr::eq(*known, &raw const **pipe)) =>
+                {
+                    pipes.push(pipe);
+                }
+                Edge::Operator { .. } | Edge::Whole(_) | Edge::Leaf(_) => {}
+            }
+        }
+        pipes
     }
 }
 
 impl OperatorKind {
     fn inputs(&self) -> Vec<&Edge> {
         match self {
-            OperatorKind::Join { left, right, .. } => vec![left, right],
+            OperatorKind::Join { left, right, .. } | OperatorKind::Match { left, right, .. } => vec![left, right],
             OperatorKind::Group(group) => group.parts.iter().map(Part::input).collect(),
             OperatorKind::Distinct { input } => vec![input],
             OperatorKind::Union { inputs } => inputs.iter().collect(),
@@ -86,6 +95,9 @@ pub(crate) enum OperatorKind {
     /// Inner equi-join of two keyed edges. Its rows are key, left value and right value, in this
     /// order, end to end. State: both sides, by key.
     Join { left: Edge, right: Edge, key: KeyShape },
+    /// The rows of the left keyed edge, each with its own weight, whose key is among those of the
+    /// right edge, or is not. State: the left side, by key, and the keys of the right side.
+    Match { left: Edge, right: Edge, key: KeyShape, keep: Keep },
     /// Grouped aggregates over keyed edges.
     Group(GroupPlan),
     /// The distinct rows of a flat edge. State: a count for each row.
@@ -97,4 +109,13 @@ pub(crate) enum OperatorKind {
     Window { input: Edge, key: KeyShape, window: Arc<WindowPlan> },
     /// The first rows of each key of a keyed edge of ordered rows. State: the rows by key, and the first ones.
     Top { input: Edge, key: KeyShape, top: TopPlan },
+}
+
+/// Which rows a match keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Those that meet a row of the other side.
+    Met,
+    /// Those that meet none.
+    Unmet,
 }

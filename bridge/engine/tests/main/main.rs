@@ -3,6 +3,7 @@
 
 mod groups;
 mod harness;
+mod joins;
 mod keyed;
 mod parts;
 mod random;

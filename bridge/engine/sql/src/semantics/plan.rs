@@ -132,12 +132,6 @@ fn grouping_sets(node: &Aggregate, sets: &GroupingSet, input: LogicalPlan) -> Re
 fn join(node: Join) -> Result<LogicalPlan, Refusal> {
     let left = bind_plan(Arc::unwrap_or_clone(node.left))?;
     let right = bind_plan(Arc::unwrap_or_clone(node.right))?;
-    if node.join_type != JoinType::Inner {
-        return Err(Refusal::new(format!(
-            "{} JOIN cannot be maintained incrementally: write an inner join",
-            node.join_type
-        )));
-    }
     let mut conditions = Vec::new();
     for (a, b) in node.on {
         let bound = compare(Operator::Eq, bind(&a, left.schema())?, bind(&b, right.schema())?)
@@ -148,6 +142,17 @@ fn join(node: Join) -> Result<LogicalPlan, Refusal> {
         let both = left.schema().join(right.schema())?;
         conditions.extend(split_conjunction_owned(bind_condition(filter, &both)?));
     }
+    joined(left, right, conditions, node.join_type)
+}
+
+/// A join of two bound inputs. Equalities of one with the other are its keys, whatever its type: rows
+/// that differ in them do not meet.
+fn joined(
+    left: LogicalPlan,
+    right: LogicalPlan,
+    conditions: Vec<Expr>,
+    join_type: JoinType,
+) -> Result<LogicalPlan, Refusal> {
     let (mut on, mut rest) = (Vec::new(), Vec::new());
     for condition in conditions {
         match key_pair(&condition, left.schema(), right.schema())? {
@@ -160,7 +165,7 @@ fn join(node: Join) -> Result<LogicalPlan, Refusal> {
         Arc::new(right),
         on,
         rest.into_iter().reduce(Expr::and),
-        JoinType::Inner,
+        join_type,
         JoinConstraint::On,
         NullEquality::NullEqualsNothing,
         false,

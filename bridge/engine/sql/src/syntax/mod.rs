@@ -8,6 +8,7 @@
 mod aggregate_call;
 mod expression;
 mod grouping;
+mod join;
 mod limit;
 mod literal;
 mod precedence;

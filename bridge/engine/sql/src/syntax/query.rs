@@ -106,6 +106,7 @@ impl Walk<'_> {
             select.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
             select.flavor = SelectFlavor::Standard;
         }
+        super::join::check_wildcard(&select.from, &select.projection)?;
         scope::check_qualify(select, self.names, &self.columns)?;
         self.projection(&mut select.projection)?;
         if let Some(selection) = &mut select.selection {
@@ -203,21 +204,18 @@ impl Walk<'_> {
             if join.global {
                 return Err(located(span, refuse("GLOBAL JOIN", "write JOIN")));
             }
+            super::join::prepare(&mut join.join_operator, span)?;
             match &mut join.join_operator {
+                JoinOperator::LeftOuter(constraint)
+                | JoinOperator::RightOuter(constraint)
+                | JoinOperator::FullOuter(constraint) => self.constraint(constraint)?,
                 JoinOperator::Join(constraint)
                 | JoinOperator::Inner(constraint)
                 | JoinOperator::CrossJoin(constraint) => {
                     self.constraint(constraint)?;
                 }
                 operator => {
-                    let kind = join_kind(operator);
-                    return Err(located(
-                        span,
-                        refuse(
-                            kind,
-                            "write an inner join; rows without a partner can be added with UNION ALL from a view of their own",
-                        ),
-                    ));
+                    return Err(located(span, refuse(super::join::kind(operator), "write another join")));
                 }
             }
         }
@@ -363,19 +361,7 @@ fn reads_itself(query: &Query, name: &str) -> bool {
     found.is_break()
 }
 
-fn join_kind(operator: &JoinOperator) -> &'static str {
-    match operator {
-        JoinOperator::Left(_) | JoinOperator::LeftOuter(_) => "LEFT JOIN",
-        JoinOperator::Right(_) | JoinOperator::RightOuter(_) => "RIGHT JOIN",
-        JoinOperator::FullOuter(_) => "FULL JOIN",
-        JoinOperator::AsOf { .. } => "ASOF JOIN",
-        JoinOperator::Semi(_) | JoinOperator::LeftSemi(_) | JoinOperator::RightSemi(_) => "SEMI JOIN",
-        JoinOperator::Anti(_) | JoinOperator::LeftAnti(_) | JoinOperator::RightAnti(_) => "ANTI JOIN",
-        _ => "such a join",
-    }
-}
-
-fn located(span: Span, refusal: Refusal) -> Refusal {
+pub(super) fn located(span: Span, refusal: Refusal) -> Refusal {
     refusal.or_at((span.start.line > 0).then_some(span.start))
 }
 
