@@ -58,6 +58,5 @@ pub use semantics::{
     AGGREGATES_OF_DUCKDB, AggregateCall, AggregateKind, ArgExtreme, Bits, Point, Quantile, Recomputed, RecomputedCall,
     Regression, Spread, Standing, aggregate_call, recomputed_call,
 };
-pub use semantics::{AggregateCall, AggregateKind, aggregate_call};
 pub use semantics::{Frame, FrameBound, FrameUnits, TopRows, WindowCall, WindowKind, window_call};
 pub use stretch::{Stretch, StretchError};
