@@ -215,7 +215,7 @@ pub(super) fn bind_window(node: datafusion_expr::Window) -> Result<LogicalPlan, 
             None => groups.push(vec![bound]),
         }
     }
-    groups.sort_by_key(|group| group.iter().all(|expr| is_row_number(expr)));
+    groups.sort_by_key(|group| group.iter().all(is_row_number));
     let mut plan = input;
     for group in groups {
         plan = LogicalPlan::Window(datafusion_expr::Window::try_new(group, Arc::new(plan))?);
