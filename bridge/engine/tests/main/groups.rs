@@ -68,7 +68,7 @@ const VIEWS: &[(&str, &str)] = &[
     (
         "spread",
         "SELECT k, round(stddev(i) + 0.12345678912, 8) AS a, round(stddev_pop(m) + 0.12345678912, 8) AS b, \
-         round(variance(d) + 0.12345678912, 8) AS c, round(var_pop(w) + 0.12345678912, 2) AS e, \
+         round(variance(d) + 0.12345678912, 0) AS c, round(var_pop(w) + 0.12345678912, 2) AS e, \
          round(stddev_samp(u) + 0.12345678912, 8) AS f, round(var_samp(i) + 0.12345678912, 8) AS g, \
          round(sem(i) + 0.12345678912, 8) AS h, round(skewness(i) + 0.12345678912, 6) AS j, \
          round(kurtosis(i) + 0.12345678912, 6) AS n, round(kurtosis_pop(i) + 0.12345678912, 6) AS o, \
@@ -77,7 +77,7 @@ const VIEWS: &[(&str, &str)] = &[
     ),
     (
         "pairs",
-        "SELECT k, round(covar_pop(i, m) + 0.12345678912, 8) AS a, round(covar_samp(i, d) + 0.12345678912, 8) AS b, \
+        "SELECT k, round(covar_pop(i, m) + 0.12345678912, 8) AS a, round(covar_samp(i, d) + 0.12345678912, 3) AS b, \
          round(corr(u, i) + 0.12345678912, 8) AS c, round(regr_avgx(i, u) + 0.12345678912, 8) AS d, \
          round(regr_avgy(i, u) + 0.12345678912, 8) AS e, regr_count(i, u) AS f, \
          round(regr_slope(i, u) + 0.12345678912, 8) AS g, round(regr_intercept(i, u) + 0.12345678912, 8) AS h, \
