@@ -23,7 +23,7 @@ pub(crate) fn compile(view: &PlannedView) -> Result<CircuitPlan, EngineError> {
     let mut compiler = Compiler { view: &view.info.name, leaves: Vec::new(), operators: Vec::new(), known: Vec::new() };
     let relation = compiler.relation(&view.plan)?;
     let output = compiler.flat_edge(&relation, &view.info.schema, KeyMode::Exact)?;
-    let Compiler { view, leaves, operators } = compiler;
+    let Compiler { view, leaves, operators, .. } = compiler;
     Ok(CircuitPlan { view: view.clone(), leaves, operators, output, recomputed: Arc::default() })
 }
 
