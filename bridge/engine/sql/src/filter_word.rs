@@ -9,12 +9,12 @@ pub(crate) fn with_where(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let words: Vec<usize> = (0..tokens.len()).filter(|at| !matches!(tokens[*at].token, Token::Whitespace(_))).collect();
     let token = |place: usize| words.get(place).map(|at| &tokens[*at].token);
     let mut lacking: Vec<usize> = Vec::new();
-    for place in 2..words.len() {
+    for (place, opening) in words.iter().enumerate().skip(2) {
         let filters = token(place - 2) == Some(&Token::RParen)
             && is(token(place - 1), Keyword::FILTER)
             && token(place) == Some(&Token::LParen);
         if filters && !is(token(place + 1), Keyword::WHERE) {
-            lacking.push(words[place]);
+            lacking.push(*opening);
         }
     }
     let mut complete = Vec::with_capacity(tokens.len() + lacking.len());

@@ -26,7 +26,9 @@ pub(super) fn quantile(wanted: &Quantile, return_type: &DataType, column: &Array
         }
         let place = (rows.len() - 1) as f64 * double(point);
         let (low, high) = (rows[place.floor() as usize], rows[place.ceil() as usize]);
-        if low == high { Ok(column.slice(low, 1)) } else { interpolated(column, low, high, place - place.floor()) }
+        // Equal values are interpolated, too, which may cost a last digit as it does in DuckDB.
+        let share = place - place.floor();
+        if share == 0.0 { Ok(column.slice(low, 1)) } else { interpolated(column, low, high, share) }
     };
     let values = wanted.points.iter().map(value).collect::<Result<Vec<_>, arrow::error::ArrowError>>()?;
     match return_type {
