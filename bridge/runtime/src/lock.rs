@@ -1,7 +1,8 @@
 //! One process a state folder: an flock on `lock`, which also names the process that holds it.
 //!
 //! The lock belongs to the open file, so it goes with the process however that ends; a stale
-//! file locks nobody out.
+//! file locks nobody out. It is given back in so many words: a child that another thread has
+//! just forked has the open file too until it executes its program (`flock(2)`).
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -16,7 +17,15 @@ const FILE: &str = "lock";
 /// The right to work on a state folder, until it is dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Err(error) = flock(&self.file, FlockOperation::Unlock) {
+            tracing::warn!(%error, "the lock of the state folder is given back when the process ends");
+        }
+    }
 }
 
 impl Lock {
@@ -44,7 +53,7 @@ impl Lock {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(RuntimeError::io("write", &path))?;
-        Ok(Lock { _file: file })
+        Ok(Lock { file })
     }
 
     /// Whether a process holds the lock of a folder; takes nothing.
@@ -73,5 +82,16 @@ mod tests {
         drop(first);
         assert!(!Lock::is_held(dir.path()));
         Lock::acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn it_is_given_back_though_a_forked_child_still_has_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Lock::acquire(dir.path()).unwrap();
+        // What fork leaves to a child until it executes its program.
+        let childs = lock.file.try_clone().unwrap();
+        drop(lock);
+        Lock::acquire(dir.path()).unwrap();
+        drop(childs);
     }
 }

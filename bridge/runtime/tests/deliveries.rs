@@ -119,6 +119,12 @@ fn two_sinks() -> Harness {
     h
 }
 
+/// Waits until nothing of the first epoch is under way any more.
+async fn all_hold_the_first_epoch(h: &Harness, ear: &Ear) {
+    let holds = |sink: &MemorySink| sink.committed(&"a".into()).is_some_and(|held| held.epoch == Epoch(1));
+    ear.until(|| h.sinks.iter().all(holds)).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_sink_holds_up_neither_epochs_nor_other_sinks() {
     let h = two_sinks();
@@ -150,7 +156,7 @@ async fn a_stop_waits_for_the_commit_under_way() {
     let ear = Ear::new();
     let (gate, pipeline) = gated(&h, ear.clone(), Maintenance::Counted).await;
     let (stop, running) = run(pipeline);
-    ear.hears(1).await;
+    all_hold_the_first_epoch(&h, &ear).await;
     gate.shut();
     h.source.commit([rows("t", &[10], 1)]);
     gate.has_begun(2).await;
@@ -168,7 +174,7 @@ async fn a_pipeline_dropped_in_the_middle_of_a_commit_goes_on_where_it_was() {
     let ear = Ear::new();
     let (gate, pipeline) = gated(&h, ear.clone(), Maintenance::Counted).await;
     let (_stop, running) = run(pipeline);
-    ear.hears(1).await;
+    all_hold_the_first_epoch(&h, &ear).await;
     gate.shut();
     for id in 10..13 {
         h.source.commit([rows("t", &[id], 1)]);

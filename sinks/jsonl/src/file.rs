@@ -56,6 +56,16 @@ pub(crate) fn open(path: &Path) -> Result<Option<File>, JsonlSinkError> {
     }
 }
 
+/// In so many words: a child that another thread has just forked has the open file too, and the
+/// lock with it, until it executes its program (`flock(2)`).
+impl Drop for Locked {
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(file = %self.path.display(), %error, "the lock is given back when the process ends");
+        }
+    }
+}
+
 impl Locked {
     /// Opens the file, which is made when it is not there, and keeps others out.
     pub(crate) fn open(path: &Path) -> Result<Locked, JsonlSinkError> {
