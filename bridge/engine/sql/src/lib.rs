@@ -16,7 +16,7 @@
 //! - `TableScan` of a table or view ([`Relation::of`] its source says which); `projection` counts
 //!   in [`Relation::declared`]. No filters, no limit.
 //! - `Projection`, `Filter`, `SubqueryAlias`: stateless; [`Stretch::compile`] takes them.
-//! - `Join`: inner or outer, at least one pair in `on`. Keys stay expressions: `on` holds pairs
+//! - `Join`: inner, outer, semi or anti, at least one pair in `on`. Keys stay expressions: `on` holds pairs
 //!   (expression over the left input, expression over the right input) of equal types, which
 //!   [`Stretch::projection`] computes. `filter` is the residual condition over both inputs' columns, left
 //!   first. `null_equality` says whether NULL keys meet (`IS NOT DISTINCT FROM`).

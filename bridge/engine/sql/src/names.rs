@@ -107,10 +107,15 @@ fn is_default_schema(schema: &str) -> bool {
     DEFAULT_SCHEMAS.iter().any(|default| schema.eq_ignore_ascii_case(default))
 }
 
+/// Common table expressions in sight with their columns, the innermost last.
+pub(crate) type Ctes = Vec<(String, BTreeSet<String>)>;
+
 /// Everything a view can read.
 #[derive(Default)]
 pub struct Names {
     relations: Vec<Arc<Relation>>,
+    /// The common table expressions in sight of an expression, innermost last.
+    pub(crate) ctes: Ctes,
 }
 
 impl Names {
@@ -121,7 +126,12 @@ impl Names {
             let relation = Relation::new(input, Arc::clone(&t.columns), t.identity.clone(), t.incarnation);
             Arc::new(Relation { integral: t.integral, ..relation })
         };
-        Names { relations: tables.iter().map(relation).collect() }
+        Names { relations: tables.iter().map(relation).collect(), ctes: Vec::new() }
+    }
+
+    /// The same names with these common table expressions.
+    pub(crate) fn with_ctes(&self, ctes: &Ctes) -> Names {
+        Names { relations: self.relations.clone(), ctes: ctes.clone() }
     }
 
     /// Lets later views read this one.

@@ -47,18 +47,10 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
             }
         }
         LogicalPlan::Join(node) => {
-            if !matches!(node.join_type, JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full) {
+            if matches!(node.join_type, JoinType::LeftMark | JoinType::RightMark) || node.null_aware {
                 return Err(Refusal::new(format!(
-                    "{} JOIN cannot be maintained incrementally: write an inner or an outer join",
+                    "{} JOIN cannot be maintained incrementally: write another join",
                     node.join_type
-                )));
-            }
-            if node.on.is_empty() {
-                return Err(Refusal::new(format!(
-                    "the join of {} and {} has no equality of a column of one with a column of the other: \
-                     add one to ON or WHERE",
-                    inputs_of(&node.left),
-                    inputs_of(&node.right)
                 )));
             }
             for (left, _) in &node.on {
@@ -111,18 +103,4 @@ fn key_type(place: &str, data_type: &DataType) -> Result<(), Refusal> {
         )));
     }
     Ok(())
-}
-
-/// The tables and views below a node, for messages.
-fn inputs_of(plan: &LogicalPlan) -> String {
-    fn collect(plan: &LogicalPlan, names: &mut Vec<String>) {
-        match plan {
-            LogicalPlan::SubqueryAlias(node) => names.push(node.alias.table().to_owned()),
-            LogicalPlan::TableScan(node) => names.push(node.table_name.table().to_owned()),
-            other => other.inputs().into_iter().for_each(|input| collect(input, names)),
-        }
-    }
-    let mut names = Vec::new();
-    collect(plan, &mut names);
-    names.join(", ")
 }

@@ -1,6 +1,6 @@
 //! An engine, its tables as a model, and its views as the deltas make them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
@@ -204,6 +204,7 @@ impl Harness {
             let field_type = |field: &arrow::datatypes::FieldRef| type_of(field).unwrap_or_default().to_owned();
             let columns = info.schema.fields().iter().map(|f| (f.name().clone(), field_type(f))).collect();
             let from_state = ViewRows { columns, rows: self.rows(name) };
+            check_key(&info.identity, &from_state.rows, &format!("{what}: key of {name}"));
             from_state.assert_equals(&expected, &Tolerance::exact(), &format!("{what}: state of {name}"));
             let from_deltas = self.state.entry(name.clone()).or_default().clone();
             from_deltas.assert_equals(&from_state.rows, &format!("{what}: deltas of {name}"));
@@ -211,6 +212,16 @@ impl Harness {
             let rows = stats.iter().find(|stats| stats.view == *name).expect("the view has figures").rows;
             assert_eq!(rows as i64, expected.rows.len(), "{what}: row count of {name}");
         }
+    }
+}
+
+/// A key that was derived tells all rows apart.
+fn check_key(identity: &RowIdentity, rows: &Multiset, what: &str) {
+    let RowIdentity::Key(columns) = identity else { return };
+    let mut seen = BTreeSet::new();
+    for (row, copies) in rows.iter() {
+        let key: Vec<_> = columns.iter().map(|column| row[*column].clone()).collect();
+        assert!(copies == 1 && seen.insert(key), "{what}: {columns:?} do not tell its rows apart");
     }
 }
 

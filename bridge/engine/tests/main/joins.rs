@@ -1,4 +1,4 @@
-//! Outer joins against the oracle: random changes of both
+//! Outer joins, semi joins, anti joins and subqueries against the oracle: random changes of both
 //! sides, NULL keys, duplicates, zeros of both signs, sides that become empty.
 
 use rand::rngs::StdRng;
@@ -8,7 +8,7 @@ use tidegate_engine::RebuildScope;
 use tidegate_testkit::seed;
 
 use crate::harness::{Harness, table};
-use crate::random;
+use crate::{keyed, random};
 
 const OUTER: &[(&str, &str)] = &[
     (
@@ -175,6 +175,9 @@ fn runs(views: &[(&str, &str)], name: &str) {
     let seed = seed::seed(name);
     for sequence in 0..seed::sequences(4) {
         run(views, seed.wrapping_add(sequence), 20);
+        if sequence % 2 == 0 {
+            keyed::run(views, seed.wrapping_add(sequence));
+        }
     }
 }
 
@@ -221,4 +224,119 @@ fn floats_and_lists_pass_outer_joins_as_they_are() {
             harness.step(&format!("seed {seed}, epoch {epoch}"));
         }
     }
+}
+
+const SUBQUERIES: &[(&str, &str)] = &[
+    ("semi", "SELECT * FROM lake.orders o SEMI JOIN lake.customers c ON o.customer = c.id"),
+    (
+        "semi_residual",
+        "SELECT * FROM lake.orders o SEMI JOIN lake.customers c ON o.customer = c.id AND o.amount > c.rating",
+    ),
+    ("anti", "SELECT * FROM lake.orders o ANTI JOIN lake.customers c ON o.customer = c.id"),
+    (
+        "anti_residual",
+        "SELECT * FROM lake.orders o ANTI JOIN lake.customers c ON o.customer = c.id AND o.amount > c.rating",
+    ),
+    (
+        "anti_own_condition",
+        "SELECT * FROM lake.orders o ANTI JOIN lake.customers c ON o.customer = c.id AND o.amount > 10",
+    ),
+    (
+        "semi_using",
+        "SELECT a.id, region FROM lake.customers a SEMI JOIN (SELECT customer AS id FROM lake.orders) b USING (id)",
+    ),
+    (
+        "existing",
+        "SELECT id, note FROM lake.orders o WHERE EXISTS (SELECT 1 FROM lake.customers c WHERE c.id = o.customer)",
+    ),
+    (
+        "existing_not",
+        "SELECT id, note FROM lake.orders o WHERE NOT EXISTS (SELECT * FROM lake.customers c WHERE c.id = o.customer AND c.rating < o.amount)",
+    ),
+    ("existing_at_all", "SELECT id FROM lake.orders WHERE EXISTS (SELECT * FROM lake.customers WHERE rating > 10)"),
+    (
+        "not_existing_at_all",
+        "SELECT id FROM lake.orders WHERE NOT EXISTS (SELECT * FROM lake.customers WHERE rating > 15)",
+    ),
+    (
+        "in_rows",
+        "SELECT id, customer FROM lake.orders WHERE customer IN (SELECT id FROM lake.customers) AND amount > 3",
+    ),
+    ("not_in_rows", "SELECT id, customer FROM lake.orders WHERE customer NOT IN (SELECT id FROM lake.customers)"),
+    (
+        "not_in_without_nulls",
+        "SELECT id, customer FROM lake.orders WHERE customer NOT IN (SELECT id FROM lake.customers WHERE id IS NOT NULL)",
+    ),
+    (
+        "not_in_correlated",
+        "SELECT id, amount FROM lake.orders o WHERE id NOT IN (SELECT rating FROM lake.customers c WHERE c.id = o.customer)",
+    ),
+    ("in_self", "SELECT id FROM lake.orders WHERE id IN (SELECT customer FROM lake.orders WHERE note = 'a')"),
+    (
+        "in_groups",
+        "SELECT id FROM lake.customers WHERE id IN (SELECT customer FROM lake.orders GROUP BY customer HAVING count(*) > 1)",
+    ),
+    (
+        "nested",
+        "SELECT id FROM lake.customers WHERE id IN (SELECT customer FROM lake.orders o WHERE EXISTS \
+         (SELECT 1 FROM lake.orders p WHERE p.id = o.id AND p.amount > 20))",
+    ),
+    (
+        "in_or",
+        "SELECT id, customer, amount FROM lake.orders WHERE amount > 20 OR customer IN (SELECT id FROM lake.customers)",
+    ),
+    (
+        "as_values",
+        "SELECT id, customer IN (SELECT id FROM lake.customers) AS known, customer NOT IN (SELECT id FROM lake.customers \
+         WHERE rating > 8) AS unknown, EXISTS (SELECT 1 FROM lake.customers c WHERE c.id = o.customer) AS there \
+         FROM lake.orders o",
+    ),
+    (
+        "in_cte",
+        "WITH c AS (SELECT id FROM lake.customers WHERE region = 'north') SELECT o.id FROM lake.orders o \
+         WHERE o.customer IN (SELECT id FROM c) OR o.customer NOT IN (FROM c)",
+    ),
+    ("except_rows", "SELECT customer FROM lake.orders EXCEPT SELECT id FROM lake.customers"),
+    (
+        "except_pairs",
+        "SELECT customer, note FROM lake.orders EXCEPT SELECT id, region FROM lake.customers WHERE rating > 3",
+    ),
+    ("intersect_rows", "SELECT id FROM lake.orders INTERSECT SELECT rating FROM lake.customers"),
+    ("intersect_nulls", "SELECT customer, NULL AS x FROM lake.orders INTERSECT SELECT id, NULL FROM lake.customers"),
+    (
+        "except_twice",
+        "SELECT id FROM lake.orders EXCEPT SELECT id FROM lake.customers EXCEPT SELECT rating FROM lake.customers",
+    ),
+    ("greatest", "SELECT id, amount FROM lake.orders WHERE amount = (SELECT max(amount) FROM lake.orders)"),
+    ("with_a_total", "SELECT id, amount, (SELECT sum(amount) FROM lake.orders) AS total FROM lake.orders"),
+    (
+        "above_own_average",
+        "SELECT id, amount FROM lake.orders o WHERE amount > (SELECT avg(p.amount) FROM lake.orders p WHERE p.customer = o.customer)",
+    ),
+    (
+        "counted_for_each",
+        "SELECT id, (SELECT count(*) FROM lake.orders o WHERE o.customer = c.id) AS n, \
+         (SELECT sum(amount) + 1 FROM lake.orders o WHERE o.customer = c.id AND o.note = c.region) AS total, \
+         (SELECT count(o.note) * 2 FROM lake.orders o WHERE o.customer = c.id) AS notes FROM lake.customers c",
+    ),
+    ("crossed", "SELECT o.id, c.id AS cid FROM lake.orders o CROSS JOIN lake.customers c WHERE c.rating > 10"),
+    ("unequal", "SELECT o.id, c.id AS cid FROM lake.orders o JOIN lake.customers c ON o.amount < c.rating"),
+    (
+        "left_unequal",
+        "SELECT o.id, c.id AS cid FROM lake.orders o LEFT JOIN lake.customers c ON o.amount < c.rating AND o.id > 4",
+    ),
+    ("full_unequal", "SELECT o.id, c.id AS cid FROM lake.orders o FULL JOIN lake.customers c ON o.amount < c.rating"),
+    (
+        "against_one_row",
+        "SELECT o.id, t.least FROM lake.orders o, (SELECT min(rating) AS least FROM lake.customers) t WHERE o.amount > t.least",
+    ),
+    (
+        "having_subquery",
+        "SELECT customer, sum(amount) AS s FROM lake.orders GROUP BY customer HAVING sum(amount) > (SELECT avg(amount) FROM lake.orders)",
+    ),
+];
+
+#[test]
+fn subqueries_equal_a_recompute() {
+    runs(SUBQUERIES, "subqueries_equal_a_recompute");
 }

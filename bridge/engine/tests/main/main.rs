@@ -10,6 +10,7 @@ mod random;
 mod rebuild;
 mod states;
 mod told;
+mod tpch;
 mod windows;
 
 #[global_allocator]

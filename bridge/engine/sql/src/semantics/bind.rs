@@ -5,7 +5,7 @@ use datafusion_expr::expr::{Case, ScalarFunction};
 use datafusion_expr::{BinaryExpr, Expr, Operator};
 use datafusion_sql::sqlparser::tokenizer::Location;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field};
 
 use super::aggregate::{self, AggregateKind};
 use super::bound::{Bound, Kind};
@@ -52,16 +52,9 @@ fn bind_here(expr: &Expr, schema: &DFSchema) -> Result<Bound, Refusal> {
     let test = |inner: &Expr| bind_condition(inner, schema).map(Box::new);
     match expr {
         Expr::Alias(alias) => bind(&alias.expr, schema),
-        Expr::Column(column) => {
-            let field = schema.field_from_column(column)?;
-            let duckdb_type = tidegate_core::schema::duckdb_type(field).map(str::to_owned);
-            let kind = match duckdb_type.as_deref() {
-                Some("UUID") => Kind::Uuid,
-                Some("JSON") => Kind::Json,
-                _ => Kind::Plain,
-            };
-            Ok(Bound { kind, duckdb_type, ..Bound::new(expr.clone(), field.data_type().clone()) })
-        }
+        Expr::Column(column) => Ok(self::column(expr, schema.field_from_column(column)?)),
+        Expr::OuterReferenceColumn(field, _) => Ok(column(expr, field)),
+        Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) => Err(super::subquery::refused()),
         Expr::Literal(value, _) => literal(value),
         Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right }) => {
             let (left, right) = (bind_condition(left, schema)?, bind_condition(right, schema)?);
@@ -107,6 +100,16 @@ fn bind_here(expr: &Expr, schema: &DFSchema) -> Result<Bound, Refusal> {
         }
         other => Err(Refusal::new(format!("the expression {other} cannot be maintained incrementally"))),
     }
+}
+
+fn column(expr: &Expr, field: &Field) -> Bound {
+    let duckdb_type = tidegate_core::schema::duckdb_type(field).map(str::to_owned);
+    let kind = match duckdb_type.as_deref() {
+        Some("UUID") => Kind::Uuid,
+        Some("JSON") => Kind::Json,
+        _ => Kind::Plain,
+    };
+    Bound { kind, duckdb_type, ..Bound::new(expr.clone(), field.data_type().clone()) }
 }
 
 /// `CASE WHEN … THEN … ELSE last END`; one result more than conditions.

@@ -13,7 +13,7 @@ use super::bound::Bound;
 use super::coercion::common;
 use super::compare::{canonical, compare};
 use super::grouping::bind_sets;
-use super::{top, window};
+use super::{set, subquery, top, window};
 use crate::error::Refusal;
 
 /// Binds a plan as DuckDB would.
@@ -22,6 +22,9 @@ pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
         LogicalPlan::TableScan(_) => Ok(plan),
         LogicalPlan::EmptyRelation(_) => Ok(plan),
         LogicalPlan::Projection(node) => {
+            if node.expr.iter().any(subquery::is_in) {
+                return subquery::projection(node);
+            }
             let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
             let schema = input.schema();
             let named = node.schema.iter().zip(&node.expr).map(|((qualifier, field), expr)| {
@@ -32,6 +35,9 @@ pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
             Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
         }
         LogicalPlan::Filter(node) => {
+            if subquery::is_in(&node.predicate) {
+                return subquery::filter(node);
+            }
             let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
             let predicate = bind_condition(&node.predicate, input.schema())?;
             let input = top::before_filter(input, &predicate)?;
@@ -130,6 +136,10 @@ fn grouping_sets(node: &Aggregate, sets: &GroupingSet, input: LogicalPlan) -> Re
 }
 
 fn join(node: Join) -> Result<LogicalPlan, Refusal> {
+    // Nothing but EXCEPT and INTERSECT lets NULLs meet before conditions become keys.
+    if node.null_equality == NullEquality::NullEqualsNull {
+        return set::operation(node);
+    }
     let left = bind_plan(Arc::unwrap_or_clone(node.left))?;
     let right = bind_plan(Arc::unwrap_or_clone(node.right))?;
     let mut conditions = Vec::new();
@@ -147,7 +157,7 @@ fn join(node: Join) -> Result<LogicalPlan, Refusal> {
 
 /// A join of two bound inputs. Equalities of one with the other are its keys, whatever its type: rows
 /// that differ in them do not meet.
-fn joined(
+pub(super) fn joined(
     left: LogicalPlan,
     right: LogicalPlan,
     conditions: Vec<Expr>,
@@ -208,7 +218,7 @@ fn union(node: Union) -> Result<LogicalPlan, Refusal> {
 
 /// One input of a union and its columns. A NULL that is written in its select list has no type
 /// yet; every other literal has.
-fn part(plan: LogicalPlan) -> Result<(LogicalPlan, Vec<Bound>), Refusal> {
+pub(super) fn part(plan: LogicalPlan) -> Result<(LogicalPlan, Vec<Bound>), Refusal> {
     if let LogicalPlan::Projection(node) = plan {
         let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
         let column = |expr: &Expr| {

@@ -7,7 +7,7 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::{aggregate_call, literal, precedence, type_name, window};
+use super::{aggregate_call, literal, precedence, query, type_name, window};
 use crate::error::Refusal;
 use crate::names::Names;
 use crate::semantics;
@@ -138,6 +138,18 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
             Expr::Case { case_token, end_token, operand: None, conditions: whens, else_result }
         }
         Expr::Function(function) => self::function(function, span, names)?,
+        Expr::Exists { mut subquery, negated } => {
+            query::prepare_subquery(&mut subquery, names)?;
+            Expr::Exists { subquery, negated }
+        }
+        Expr::InSubquery { expr, mut subquery, negated } => {
+            query::prepare_subquery(&mut subquery, names)?;
+            Expr::InSubquery { expr: walk_boxed(expr)?, subquery, negated }
+        }
+        Expr::Subquery(mut subquery) => {
+            query::prepare_subquery(&mut subquery, names)?;
+            Expr::Subquery(subquery)
+        }
         other => return Err(refuse_construct(&other)),
     })
 }
@@ -310,7 +322,12 @@ pub(super) fn prepare_condition(expr: &mut Expr, names: &Names) -> Result<(), Re
 /// Marks a value that stands as a condition, so that only binding judges its type.
 fn condition(expr: Expr) -> Expr {
     match expr {
-        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Case { .. } | Expr::Value(_) | Expr::Function(_) => {
+        Expr::Identifier(_)
+        | Expr::CompoundIdentifier(_)
+        | Expr::Case { .. }
+        | Expr::Value(_)
+        | Expr::Function(_)
+        | Expr::Subquery(_) => {
             let span = expr.span();
             call("#condition", span, vec![expr])
         }
@@ -371,9 +388,7 @@ pub(super) fn refuse(construct: &str, way_out: &str) -> Refusal {
 
 fn refuse_construct(expr: &Expr) -> Refusal {
     let (construct, way_out) = match expr {
-        Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } | Expr::AnyOp { .. } | Expr::AllOp { .. } => {
-            ("a subquery in an expression", "write it as a join with a subquery in FROM")
-        }
+        Expr::AnyOp { .. } | Expr::AllOp { .. } => ("ANY or ALL", "write IN, EXISTS or a comparison with min or max"),
         Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => {
             ("grouping sets", "write one view for each grouping and put them together with UNION ALL")
         }

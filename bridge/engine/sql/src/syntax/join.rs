@@ -18,6 +18,8 @@ pub(super) fn prepare(operator: &mut JoinOperator, span: Span) -> Result<(), Ref
         JoinOperator::FullOuter(constraint) => {
             JoinOperator::FullOuter(with_own_columns("FULL JOIN", constraint, span)?)
         }
+        JoinOperator::Semi(constraint) => JoinOperator::LeftSemi(constraint),
+        JoinOperator::Anti(constraint) => JoinOperator::LeftAnti(constraint),
         other => other,
     };
     Ok(())
@@ -54,8 +56,11 @@ pub(super) fn check_wildcard(from: &[TableWithJoins], items: &[SelectItem]) -> R
 }
 
 fn is_by_name(operator: &JoinOperator) -> bool {
-    let (JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) | JoinOperator::LeftOuter(constraint)) =
-        operator
+    let (JoinOperator::Join(constraint)
+    | JoinOperator::Inner(constraint)
+    | JoinOperator::LeftOuter(constraint)
+    | JoinOperator::LeftSemi(constraint)
+    | JoinOperator::LeftAnti(constraint)) = operator
     else {
         return false;
     };
@@ -75,8 +80,8 @@ fn name(table: &TableFactor) -> Option<&str> {
 pub(super) fn kind(operator: &JoinOperator) -> &'static str {
     match operator {
         JoinOperator::AsOf { .. } => "ASOF JOIN",
-        JoinOperator::Semi(_) | JoinOperator::LeftSemi(_) | JoinOperator::RightSemi(_) => "SEMI JOIN",
-        JoinOperator::Anti(_) | JoinOperator::LeftAnti(_) | JoinOperator::RightAnti(_) => "ANTI JOIN",
+        JoinOperator::RightSemi(_) => "RIGHT SEMI JOIN",
+        JoinOperator::RightAnti(_) => "RIGHT ANTI JOIN",
         _ => "such a join",
     }
 }

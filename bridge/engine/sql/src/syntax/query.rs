@@ -12,25 +12,27 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 use super::expression::{self, lower, refuse};
 use super::{grouping, limit, scope, window};
 use crate::error::Refusal;
-use crate::names::{Input, Names};
+use crate::names::{Ctes, Input, Names};
 
 /// Checks and rewrites a whole query in place.
 pub(crate) fn prepare(query: &mut Query, names: &Names) -> Result<(), Refusal> {
-    Walk { names, ctes: Vec::new(), columns: Vec::new() }.query(query)
+    Walk { names, ctes: Vec::new() }.query(query)
+}
+
+/// Checks and rewrites a subquery of an expression.
+pub(super) fn prepare_subquery(query: &mut Query, names: &Names) -> Result<(), Refusal> {
+    Walk { names, ctes: names.ctes.clone() }.query(query)
 }
 
 struct Walk<'a> {
     names: &'a Names,
-    /// The common table expressions in sight, innermost last.
-    ctes: Vec<String>,
-    /// The same with their columns.
-    columns: scope::Ctes,
+    ctes: Ctes,
 }
 
 impl Walk<'_> {
     fn query(&mut self, query: &mut Query) -> Result<(), Refusal> {
         let outer = self.ctes.len();
-        limit::prepare(query, self.names)?;
+        limit::prepare(query, &self.scope())?;
         if !query.locks.is_empty()
             || query.for_clause.is_some()
             || query.settings.is_some()
@@ -48,15 +50,13 @@ impl Walk<'_> {
                 self.query(&mut cte.query)?;
                 cte.materialized = None;
                 table_alias(&mut cte.alias)?;
-                self.ctes.push(cte.alias.name.value.clone());
-                let mut columns = scope::of_query(&cte.query, self.names, &self.columns);
+                let mut columns = scope::of_query(&cte.query, self.names, &self.ctes);
                 columns.extend(cte.alias.columns.iter().map(|column| column.name.value.clone()));
-                self.columns.push((cte.alias.name.value.clone(), columns));
+                self.ctes.push((cte.alias.name.value.clone(), columns));
             }
         }
         self.body(&mut query.body)?;
         self.ctes.truncate(outer);
-        self.columns.truncate(outer);
         Ok(())
     }
 
@@ -74,6 +74,18 @@ impl Walk<'_> {
                 }
                 self.body(left)?;
                 self.body(right)
+            }
+            SetExpr::SetOperation {
+                op: SetOperator::Except | SetOperator::Intersect,
+                set_quantifier: SetQuantifier::None | SetQuantifier::Distinct,
+                left,
+                right,
+            } => {
+                self.body(left)?;
+                self.body(right)
+            }
+            SetExpr::SetOperation { op, set_quantifier: SetQuantifier::All, .. } => {
+                Err(located(span, refuse(&format!("{op} ALL"), &format!("write {op} for the distinct rows"))))
             }
             SetExpr::SetOperation { op, .. } => {
                 Err(located(span, refuse(&op.to_string(), "write it as a join or as a filter")))
@@ -107,31 +119,36 @@ impl Walk<'_> {
             select.flavor = SelectFlavor::Standard;
         }
         super::join::check_wildcard(&select.from, &select.projection)?;
-        scope::check_qualify(select, self.names, &self.columns)?;
+        scope::check_qualify(select, self.names, &self.ctes)?;
         self.projection(&mut select.projection)?;
         if let Some(selection) = &mut select.selection {
-            expression::prepare_condition(selection, self.names)?;
+            expression::prepare_condition(selection, &self.scope())?;
         }
         match &mut select.group_by {
             GroupByExpr::All(modifiers) if modifiers.is_empty() => group_by_all(select)?,
             GroupByExpr::Expressions(exprs, modifiers) if modifiers.is_empty() => {
                 for expr in exprs {
-                    grouping::prepare_group(expr, self.names)?;
+                    grouping::prepare_group(expr, &self.scope())?;
                 }
             }
             other => return Err(located(other.span(), refuse("GROUP BY with such a clause", "group by expressions"))),
         }
         if let Some(having) = &mut select.having {
-            expression::prepare_condition(having, self.names)?;
+            expression::prepare_condition(having, &self.scope())?;
         }
         if let Some(qualify) = &mut select.qualify {
-            expression::prepare_condition(qualify, self.names)?;
+            expression::prepare_condition(qualify, &self.scope())?;
         }
         Ok(())
     }
 
     fn expr(&self, expr: &mut Expr) -> Result<(), Refusal> {
-        expression::prepare(expr, self.names)
+        expression::prepare(expr, &self.scope())
+    }
+
+    /// What a subquery of an expression may read.
+    fn scope(&self) -> Names {
+        self.names.with_ctes(&self.ctes)
     }
 
     /// Every column gets a name of its own, as DuckDB numbers equal ones: `x`, `x_1`. Columns
@@ -208,7 +225,9 @@ impl Walk<'_> {
             match &mut join.join_operator {
                 JoinOperator::LeftOuter(constraint)
                 | JoinOperator::RightOuter(constraint)
-                | JoinOperator::FullOuter(constraint) => self.constraint(constraint)?,
+                | JoinOperator::FullOuter(constraint)
+                | JoinOperator::LeftSemi(constraint)
+                | JoinOperator::LeftAnti(constraint) => self.constraint(constraint)?,
                 JoinOperator::Join(constraint)
                 | JoinOperator::Inner(constraint)
                 | JoinOperator::CrossJoin(constraint) => {
@@ -224,7 +243,7 @@ impl Walk<'_> {
 
     fn constraint(&self, constraint: &mut JoinConstraint) -> Result<(), Refusal> {
         match constraint {
-            JoinConstraint::On(expr) => expression::prepare_condition(expr, self.names),
+            JoinConstraint::On(expr) => expression::prepare_condition(expr, &self.scope()),
             JoinConstraint::Using(columns) => {
                 for column in columns {
                     for part in &mut column.0 {
@@ -271,7 +290,7 @@ impl Walk<'_> {
                 }
                 let parts = crate::parse::parts(name);
                 let own = parts.last().cloned().unwrap_or_default().to_ascii_lowercase();
-                if parts.len() == 1 && self.ctes.contains(&own) {
+                if parts.len() == 1 && self.ctes.iter().any(|(name, _)| *name == own) {
                     *name = ObjectName::from(vec![Ident::with_quote_and_span('"', span, own.clone())]);
                 } else {
                     let relation = self.names.resolve(&parts, span)?;

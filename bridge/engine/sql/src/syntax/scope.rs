@@ -10,10 +10,7 @@ use datafusion_sql::sqlparser::ast::{
 
 use super::limit::aliases;
 use crate::error::Refusal;
-use crate::names::Names;
-
-/// Common table expressions in sight with their columns, the innermost last.
-pub(super) type Ctes = Vec<(String, BTreeSet<String>)>;
+use crate::names::{Ctes, Names};
 
 /// Refuses a name in QUALIFY that is both a column of FROM, which DuckDB takes, and a name of the select list.
 pub(super) fn check_qualify(select: &Select, names: &Names, ctes: &Ctes) -> Result<(), Refusal> {

@@ -45,13 +45,25 @@ const REFUSALS: &[Case] = &[
     ),
     ("SELECT id FROM lake.orders o FULL JOIN app.customers c USING (id)", None, &["FULL JOIN with USING", "coalesce"]),
     ("SELECT * FROM lake.orders o NATURAL JOIN app.customers c", None, &["*", "name the columns"]),
-    ("SELECT id FROM lake.orders\nWHERE id IN (SELECT id FROM app.customers)", Some((2, 7)), &["subquery", "join"]),
-    ("SELECT id FROM lake.orders WHERE EXISTS (SELECT 1 FROM app.customers)", None, &["subquery"]),
-    ("SELECT (SELECT max(id) FROM app.customers) FROM lake.orders", None, &["subquery"]),
-    ("SELECT a.id FROM lake.orders a, app.customers b", None, &["of a and b", "no equality"]),
-    ("SELECT a.id FROM lake.orders a JOIN app.customers b ON a.id < b.id", None, &["no equality"]),
-    ("SELECT id FROM lake.orders EXCEPT SELECT id FROM app.customers", None, &["EXCEPT"]),
-    ("SELECT id FROM lake.orders INTERSECT SELECT id FROM app.customers", None, &["INTERSECT"]),
+    (
+        "SELECT id FROM lake.orders o WHERE amount > (SELECT amount FROM lake.orders p WHERE p.customer = o.customer)",
+        None,
+        &["several rows", "aggregate it"],
+    ),
+    (
+        "SELECT id FROM lake.orders o WHERE id > (SELECT max(p.id) FROM lake.orders p WHERE p.customer < o.customer)",
+        None,
+        &["equality", "join first"],
+    ),
+    (
+        "SELECT o.id FROM lake.orders o WHERE EXISTS (SELECT 1 FROM app.customers c WHERE c.id = o.id AND EXISTS \
+         (SELECT 1 FROM lake.orders p WHERE p.id = c.id AND p.customer = o.customer))",
+        None,
+        &["further out"],
+    ),
+    ("SELECT id FROM lake.orders WHERE id > ALL (SELECT id FROM app.customers)", None, &["IN, EXISTS"]),
+    ("SELECT id FROM lake.orders EXCEPT ALL SELECT id FROM app.customers", None, &["EXCEPT ALL"]),
+    ("SELECT sum((SELECT max(id) FROM app.customers)) FROM lake.orders", None, &["subquery in this place"]),
     (
         "WITH RECURSIVE r AS (SELECT 1 AS x UNION ALL SELECT x + 1 FROM r WHERE x < 5) SELECT x FROM r",
         None,
