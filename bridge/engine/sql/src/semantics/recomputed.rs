@@ -6,9 +6,9 @@
 //! DuckDB gives when the rows of the group come in the order of the arguments of all such calls of the
 //! same SELECT: one order for all of them, so that `first(a)` and `first(b)` are of one row.
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, TimeUnit};
 use datafusion_common::DFSchema;
-use datafusion_expr::expr::AggregateFunction;
+use datafusion_expr::expr::{AggregateFunction, AggregateFunctionParams};
 use datafusion_expr::{Expr, SortExpr};
 
 use super::aggregate::{self, AggregateKind};
@@ -262,7 +262,12 @@ pub(super) fn bind_call(call: &AggregateFunction, schema: &DFSchema) -> Result<B
         "favg" => return as_kind(AggregateKind::Avg, double(name, one(name, args)?)?, filter),
         _ => {}
     }
+    let written = args.first().map(|arg| arg.data_type.clone());
     let (function, return_type, duckdb_type) = overload(name, &mut args)?;
+    if matches!(function, Recomputed::Quantile(_)) {
+        let computed = args.first().map(|arg| &arg.data_type);
+        check_quantile(name, params, written.as_ref().zip(computed))?;
+    }
     let mut order_by = Vec::with_capacity(params.order_by.len());
     for sort in &params.order_by {
         let key = compared(name, bind_settled(&sort.expr, schema)?)?;
@@ -432,20 +437,21 @@ fn quantile(name: &'static str, args: &mut Vec<Bound>) -> Result<(Recomputed, Da
     if given.next().is_some() || points.is_empty() || !listed && points.len() > 1 {
         return Err(Refusal::new(format!("{name} takes a value and a number between 0 and 1")));
     }
-    let temporal = match &value.data_type {
-        DataType::Date32 | DataType::Time64(_) => true,
-        DataType::Timestamp(unit, _) => *unit == arrow::datatypes::TimeUnit::Microsecond,
-        _ => false,
-    };
+    let temporal = matches!(value.data_type, DataType::Date32 | DataType::Time64(_) | DataType::Timestamp(..));
     let interpolates = is_numeric(&value.data_type) || temporal;
     let continuous = name.ends_with("cont") || name == "median" && interpolates;
-    if continuous && !interpolates {
+    // DuckDB interpolates timestamps in their own unit, and the circuit knows microseconds.
+    let other_unit = matches!(&value.data_type, DataType::Timestamp(unit, _) if *unit != TimeUnit::Microsecond);
+    if continuous && (!interpolates || other_unit) {
         return Err(refuse_type(name, &value.data_type));
     }
     let value = match &value.data_type {
         _ if !continuous => value,
         DataType::Date32 => cast(value, &TIMESTAMP)?,
-        DataType::Decimal128(38, 0) => cast(value, &DataType::Float64)?,
+        // HUGEINT and DECIMAL(38,0) share this type; a column tells which it is, and a DECIMAL stays one.
+        DataType::Decimal128(38, 0) if value.duckdb_type.as_deref() != Some("DECIMAL(38,0)") => {
+            cast(value, &DataType::Float64)?
+        }
         t if t.is_integer() => cast(value, &DataType::Float64)?,
         _ => value,
     };
@@ -458,6 +464,34 @@ fn quantile(name: &'static str, args: &mut Vec<Bound>) -> Result<(Recomputed, Da
     } else {
         (function, item, item_type)
     })
+}
+
+/// What DuckDB does to a quantile that its values do not tell: one ORDER BY key with DESC turns the point
+/// around, whatever the key is, and DISTINCT tells integers apart before they become DOUBLE.
+/// `types` are those of the argument, as it is written and as it is computed with.
+fn check_quantile(
+    name: &str,
+    params: &AggregateFunctionParams,
+    types: Option<(&DataType, &DataType)>,
+) -> Result<(), Refusal> {
+    let shown = name.trim_start_matches('#');
+    if matches!(params.order_by.as_slice(), [sort] if !sort.asc) && !matches!(name, "median" | "quantile") {
+        return Err(Refusal::new(format!(
+            "{shown} with ORDER BY … DESC cannot be maintained: leave the order out, which counts the point from \
+             the least value"
+        )));
+    }
+    match types {
+        Some((written @ (DataType::Int64 | DataType::UInt64 | DataType::Decimal128(38, 0)), DataType::Float64))
+            if params.distinct =>
+        {
+            Err(Refusal::new(format!(
+                "{shown}(DISTINCT …) of {} cannot be maintained: cast the argument to DOUBLE",
+                type_name(written)
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn point(written: Bound) -> Result<Point, Refusal> {

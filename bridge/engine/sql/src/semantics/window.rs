@@ -462,6 +462,11 @@ impl RangeValues<'_> {
             return Err(Refusal::new("RANGE with an offset needs exactly one ORDER BY key: order by one column"));
         };
         let key = bind_settled(&sort.expr, self.schema)?;
+        if matches!(key.expr, Expr::Literal(..)) {
+            return Err(Refusal::new(
+                "RANGE with an offset needs an ORDER BY key that is no constant: order by a column",
+            ));
+        }
         let operation = if precedes == sort.asc { "#subtract" } else { "#add" };
         let value = function::bind(operation, vec![key.clone(), range_offset(offset)?])?;
         self.key = Some(key);
