@@ -329,11 +329,12 @@ fn quantiles_of_large_decimals() {
     let mut values = Vec::new();
     for k in 1..200 {
         for _ in 0..rng.random_range(2..6) {
-            let mut digits = |most: u32| {
-                let magnitude = rng.random_range(0..10i128.pow(rng.random_range(1..=most)));
+            let mut number = |most: u32| {
+                let digits = rng.random_range(1..=most);
+                let magnitude = rng.random_range(0..10i128.pow(digits));
                 if rng.random_ratio(1, 2) { -magnitude } else { magnitude }
             };
-            let (x, y) = (digits(19), digits(38));
+            let (x, y) = (number(19), number(38));
             let thousandths = y.unsigned_abs() % 1000;
             let sign = if y < 0 { "-" } else { "" };
             values.push(format!("({k}, {x}, {sign}{}.{thousandths:03})", y.unsigned_abs() / 1000));
