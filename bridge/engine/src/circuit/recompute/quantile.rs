@@ -112,7 +112,7 @@ mod tests {
     /// DuckDB 1.5.5 answers −39373454015816224; of operands that are rounded once it would be …232.
     #[test]
     fn large_decimals_are_interpolated_as_hugeints() {
-        let values = vec![-157_493_816_048_118_353, -5_048_850, 1_509_500_116_689, 7_634_061_854_273];
+        let values: Vec<i128> = vec![-157_493_816_048_118_353, -5_048_850, 1_509_500_116_689, 7_634_061_854_273];
         let column = Decimal128Array::from(values).with_precision_and_scale(19, 0).expect("they have 18 digits");
         let column: ArrayRef = Arc::new(column);
         let found = interpolated(&column, 0, 1, 0.75).expect("decimals are interpolated");
