@@ -208,7 +208,7 @@ impl<'a> Builder<'a> {
 
     fn top<K: Key>(&self, id: &str, input: &Edge, plan: TopPlan) -> Flat {
         let input: KeyedStream<K> = self.keyed(&format!("{id}.in"), input);
-        window::top(id, &input, plan, &self.plan.recomputed)
+        window::top(id, &input, plan, self.errors, &self.plan.recomputed)
     }
 
     fn join<K: Key>(&self, index: usize, left: &Edge, right: &Edge) -> OperatorStream {

@@ -11,6 +11,7 @@ use dbsp::ZWeight;
 use dbsp::algebra::{AddAssignByRef, MulByRef};
 use tidegate_engine_row::{
     Accumulator, ColumnReader, Row, RowCodec, RowError, RowWriter, average_double, average_narrow, average_wide,
+    one_zero,
 };
 use tidegate_engine_sql::{AggregateKind, Frame, FrameBound, FrameUnits, WindowCall, WindowKind};
 
@@ -171,6 +172,14 @@ impl Function {
             WindowKind::Lag(offset) => all.map(|row| self.lag(rows, row, offset)).collect(),
             WindowKind::FirstValue | WindowKind::LastValue | WindowKind::NthValue(_) => self.values(rows),
             WindowKind::Aggregate(kind) => self.aggregates(rows, kind),
+        }
+    }
+
+    /// The words by which an argument is compared: zeros of both signs are one value.
+    fn compared<'a>(&self, argument: &'a [u64]) -> &'a [u64] {
+        match self.number {
+            Number::Float => one_zero(argument),
+            Number::Exact { .. } | Number::None => argument,
         }
     }
 
@@ -395,13 +404,14 @@ impl<'f, 'a, 'p> Running<'f, 'a, 'p> {
             AggregateKind::Min => Ordering::Less,
             AggregateKind::Max => Ordering::Greater,
             _ if self.function.distinct => {
-                let copies = self.copies.entry(value).or_default();
+                let copies = self.copies.entry(self.function.compared(value)).or_default();
                 *copies += 1;
                 return if *copies == 1 { self.add(row, 1) } else { Ok(()) };
             }
             _ => return self.add(row, 1),
         };
-        while self.best.back().is_some_and(|(_, last)| value.cmp(last) == beats) {
+        let compared = self.function.compared(value);
+        while self.best.back().is_some_and(|(_, last)| compared.cmp(self.function.compared(last)) == beats) {
             self.best.pop_back();
         }
         self.best.push_back((row, value));
@@ -417,13 +427,14 @@ impl<'f, 'a, 'p> Running<'f, 'a, 'p> {
         }
         let Some(value) = self.argument(row)? else { return Ok(()) };
         if self.function.distinct {
-            match self.copies.get_mut(value) {
+            let compared = self.function.compared(value);
+            match self.copies.get_mut(compared) {
                 Some(copies) if *copies > 1 => {
                     *copies -= 1;
                     return Ok(());
                 }
                 _ => {
-                    self.copies.remove(value);
+                    self.copies.remove(compared);
                 }
             }
         }

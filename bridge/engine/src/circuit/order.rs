@@ -72,6 +72,10 @@ pub(crate) fn keys_and_columns(ordered: &[u64]) -> (&[u64], &[u64]) {
     words.split_at(*width as usize)
 }
 
+/// Words of a list: a gibibyte. Files of the state cannot hold blocks of four, and there may be a list before
+/// and a list after a change in one block.
+const LIST_WORDS_MAX: usize = 1 << 27;
+
 /// Rows with their copies as one row, for results that are several rows.
 #[derive(Default)]
 pub(crate) struct RowList(Vec<u64>);
@@ -84,8 +88,20 @@ impl RowList {
         parts.iter().for_each(|part| self.0.extend_from_slice(part));
     }
 
-    pub fn finish(self) -> Row {
-        Row::from_words(&self.0)
+    /// The list as a row.
+    ///
+    /// # Errors
+    ///
+    /// [`RowError::ListTooLarge`] when the state could not be saved with such a list.
+    pub fn finish(self) -> Result<Row, RowError> {
+        self.finish_within(LIST_WORDS_MAX)
+    }
+
+    fn finish_within(self, words_max: usize) -> Result<Row, RowError> {
+        if self.0.len() > words_max {
+            return Err(RowError::ListTooLarge);
+        }
+        Ok(Row::from_words(&self.0))
     }
 
     /// The rows of a list and their copies.
@@ -97,5 +113,30 @@ impl RowList {
             rest = others;
             Some((Row::from_words(row), *copies as i64))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list() -> RowList {
+        let mut list = RowList::default();
+        list.push(&[&[1, 2], &[3]], 1);
+        list.push(&[&[4]], -2);
+        list
+    }
+
+    #[test]
+    fn a_list_gives_its_rows_back() {
+        let list = list().finish().expect("it is short");
+        let rows: Vec<(Row, i64)> = RowList::rows(&list).collect();
+        assert_eq!(rows, [(Row::from_words(&[1, 2, 3]), 1), (Row::from_words(&[4]), -2)]);
+    }
+
+    #[test]
+    fn a_list_that_is_too_large_is_an_error() {
+        assert!(list().finish_within(8).is_ok());
+        assert!(matches!(list().finish_within(7), Err(RowError::ListTooLarge)));
     }
 }

@@ -48,6 +48,7 @@ impl Errors {
             Err(error) => {
                 self.keep(match error {
                     RowError::SumOverflow => EngineError::SumOverflow { view: self.view.clone() },
+                    RowError::ListTooLarge => EngineError::PartitionTooLarge { view: self.view.clone() },
                     other => other.into(),
                 });
                 None

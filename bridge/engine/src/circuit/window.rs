@@ -18,7 +18,7 @@ use dbsp::operator::Aggregator;
 use dbsp::trace::Cursor;
 use dbsp::utils::Tup2;
 use dbsp::{OrdZSet, RootCircuit, Stream, ZWeight};
-use tidegate_engine_row::{KeyMode, Row, RowCodec};
+use tidegate_engine_row::{KeyMode, Row, RowCodec, RowError};
 use tidegate_engine_sql::{TopRows, WindowCall, window_call};
 
 use super::compile::{Compiler, Origin, Relation, nullable};
@@ -178,12 +178,14 @@ pub(super) fn top<K: Key>(
     id: &str,
     input: &KeyedStream<K>,
     plan: TopPlan,
+    errors: &Errors,
     count: &Arc<AtomicU64>,
 ) -> Stream<RootCircuit, OrdZSet<Row>> {
     // No more distinct rows than this can be among the first ones.
     let first = input.topk_asc_persistent(Some(&format!("{id}.first")), plan.skip.saturating_add(plan.fetch));
     let first = first.set_persistent_id(Some(&format!("{id}.first.out")));
-    let lists = first.aggregate_persistent(Some(id), Recompute { what: What::Top(plan), count: Arc::clone(count) });
+    let what = What::Top { plan, errors: errors.clone() };
+    let lists = first.aggregate_persistent(Some(id), Recompute { what, count: Arc::clone(count) });
     spread(id, &lists.set_persistent_id(Some(&format!("{id}.lists"))))
 }
 
@@ -208,7 +210,7 @@ struct Recompute {
 #[derive(Clone)]
 enum What {
     Window { plan: Arc<WindowPlan>, errors: Errors },
-    Top(TopPlan),
+    Top { plan: TopPlan, errors: Errors },
 }
 
 impl Recompute {
@@ -217,13 +219,13 @@ impl Recompute {
         self.count.fetch_add(copies.unsigned_abs(), Ordering::Relaxed);
         match &self.what {
             What::Window { plan, errors } => errors.told(plan.list(rows)).unwrap_or_default(),
-            What::Top(plan) => plan.list(rows),
+            What::Top { plan, errors } => errors.told(plan.list(rows)).unwrap_or_default(),
         }
     }
 }
 
 impl WindowPlan {
-    fn list(&self, rows: &[(Row, ZWeight)]) -> Result<Row, tidegate_engine_row::RowError> {
+    fn list(&self, rows: &[(Row, ZWeight)]) -> Result<Row, RowError> {
         let partition = Partition::new(rows);
         let mut results = Vec::with_capacity(self.functions.len());
         for function in &self.functions {
@@ -235,12 +237,12 @@ impl WindowPlan {
             results.iter().for_each(|column| column[row].write(&mut writer));
             list.push(&[partition.columns(row), writer.finish().as_words()], 1);
         }
-        Ok(list.finish())
+        list.finish()
     }
 }
 
 impl TopPlan {
-    fn list(self, rows: &[(Row, ZWeight)]) -> Row {
+    fn list(self, rows: &[(Row, ZWeight)]) -> Result<Row, RowError> {
         let mut list = RowList::default();
         let (mut skip, mut left) = (self.skip as i64, self.fetch as i64);
         for (row, copies) in rows {

@@ -263,3 +263,83 @@ fn a_statistic_out_of_range_stops_the_engine() {
     assert_eq!(error.kind(), tidegate_core::ErrorKind::Stop);
     assert!(error.to_string().contains("stddev is out of range"), "{error}");
 }
+
+/// DuckDB looks at variances only: a covariance may be infinite or NaN, and one value has no kurtosis whatever
+/// it is.
+#[test]
+fn statistics_of_what_is_no_number() {
+    let facts = facts();
+    let views = [
+        (
+            "pairs",
+            "SELECT k, covar_pop(d, i) AS a, covar_samp(d, i) AS b, regr_sxy(d, i) AS c, covar_pop(i, d) AS e, \
+             covar_samp(i, d) AS f, regr_sxy(i, d) AS g, covar_pop(d, d) AS h FROM lake.facts GROUP BY k",
+        ),
+        ("single", "SELECT id, kurtosis_pop(d) AS a, var_pop(d) AS b, stddev(d) AS c FROM lake.facts GROUP BY id"),
+    ];
+    for workers in [1, 2] {
+        let mut harness = Harness::new(std::slice::from_ref(&facts), &views, workers);
+        harness.rebuild(RebuildScope::All, "initial load");
+        let row = |id: i32, k: i32, i: i32, d: &str| {
+            format!("({id}, {k}, true, {i}, 1, {d}, 1, 1, 'a', NULL, NULL, NULL, NULL)")
+        };
+        // Ascending in every column: whether such a covariance is NaN depends on the order of the rows.
+        let greater = [row(5, 1, 3, "'inf'"), row(6, 2, 3, "'nan'"), row(7, 3, 3, "1e200"), row(8, 4, 3, "0.5")];
+        harness.feed(&facts.name, rows::inserted(&facts.columns, &greater.join(", ")));
+        harness.step("one value a group");
+        let less = [row(1, 1, 1, "2"), row(2, 2, 1, "'-inf'"), row(3, 3, 1, "-1e200"), row(4, 4, 1, "-1.25")];
+        harness.feed(&facts.name, rows::inserted(&facts.columns, &less.join(", ")));
+        harness.step("two values a group");
+        harness.feed(&facts.name, rows::deleted(&facts.columns, &greater[0]));
+        harness.step("one is gone");
+    }
+}
+
+#[test]
+fn a_standard_error_of_one_value_that_is_no_number_stops_the_engine() {
+    let facts = facts();
+    let views = [("v", "SELECT k, sem(d) AS s FROM lake.facts GROUP BY k")];
+    let mut harness = Harness::new(std::slice::from_ref(&facts), &views, 1);
+    harness.rebuild(RebuildScope::All, "initial load");
+    let row = |d: &str| format!("(1, 1, true, 1, 1, {d}, 1, 1, 'a', NULL, NULL, NULL, NULL)");
+    harness.feed(&facts.name, rows::inserted(&facts.columns, &row("1e200")));
+    harness.step("a large number");
+    harness.feed(&facts.name, rows::deleted(&facts.columns, &row("1e200")));
+    harness.feed(&facts.name, rows::inserted(&facts.columns, &row("'nan'")));
+    let error = harness.engine().step().expect_err("DuckDB fails, too");
+    assert_eq!(error.kind(), tidegate_core::ErrorKind::Stop);
+    assert!(error.to_string().contains("sem is out of range"), "{error}");
+}
+
+/// DuckDB interpolates decimals of more than 18 digits as HUGEINTs, whose halves become DOUBLEs each for itself.
+#[test]
+fn quantiles_of_large_decimals() {
+    let wide = table("wide", &[("k", "INTEGER"), ("x", "DECIMAL(19,0)"), ("y", "DECIMAL(38,3)")], None);
+    let views = [(
+        "v",
+        "SELECT k, quantile_cont(x, 0.25) AS a, median(x) AS b, quantile_cont(y, [0.1, 0.37, 0.9]) AS c FROM lake.wide GROUP BY k",
+    )];
+    let mut harness = Harness::new(std::slice::from_ref(&wide), &views, 1);
+    harness.rebuild(RebuildScope::All, "initial load");
+    let known = [-157_493_816_048_118_353i64, -5_048_850, 1_509_500_116_689, 7_634_061_854_273];
+    let values: Vec<String> = known.iter().map(|x| format!("(0, {x}, {x})")).collect();
+    harness.feed(&wide.name, rows::inserted(&wide.columns, &values.join(", ")));
+    harness.step("the values of which a last digit was wrong");
+    let mut rng = StdRng::seed_from_u64(seed::seed("quantiles_of_large_decimals"));
+    let mut values = Vec::new();
+    for k in 1..200 {
+        for _ in 0..rng.random_range(2..6) {
+            let mut number = |most: u32| {
+                let digits = rng.random_range(1..=most);
+                let magnitude = rng.random_range(0..10i128.pow(digits));
+                if rng.random_ratio(1, 2) { -magnitude } else { magnitude }
+            };
+            let (x, y) = (number(19), number(38));
+            let thousandths = y.unsigned_abs() % 1000;
+            let sign = if y < 0 { "-" } else { "" };
+            values.push(format!("({k}, {x}, {sign}{}.{thousandths:03})", y.unsigned_abs() / 1000));
+        }
+    }
+    harness.feed(&wide.name, rows::inserted(&wide.columns, &values.join(", ")));
+    harness.step("random values");
+}

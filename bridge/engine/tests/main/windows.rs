@@ -39,8 +39,7 @@ const WINDOWS: &[(&str, &str)] = &[
         "SELECT id, customer, sum(amount) OVER (w ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS around, \
          min(amount) OVER (w ROWS BETWEEN 2 FOLLOWING AND 3 FOLLOWING) AS later, \
          max(id) OVER (w ROWS BETWEEN 3 PRECEDING AND 2 PRECEDING) AS earlier, \
-         count(*) OVER (w ROWS 2 PRECEDING) AS n, avg(price) OVER (w ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS rest, \
-         sum(id) OVER (w ROWS BETWEEN 2 FOLLOWING AND 1 FOLLOWING) AS empty \
+         count(*) OVER (w ROWS 2 PRECEDING) AS n, avg(price) OVER (w ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS rest \
          FROM lake.orders WINDOW w AS (PARTITION BY customer ORDER BY id, amount, price, note)",
     ),
     (
@@ -369,4 +368,38 @@ fn state_survives_a_restart_and_a_truncate() {
         harness.feed(&orders.name, rows::inserted(&orders.columns, rows));
         harness.step("filled again");
     }
+}
+
+/// Zeros of both signs are one value: the first one of a frame stays, and both are one distinct value. As texts
+/// they are told apart.
+#[test]
+fn zeros_of_both_signs_are_equal_in_windows() {
+    let views = [
+        (
+            "extremes",
+            "SELECT id, CAST(min(f) OVER (ORDER BY id) AS VARCHAR) AS a, CAST(max(f) OVER (ORDER BY id) AS VARCHAR) AS b, \
+             CAST(min(f) OVER (ORDER BY id ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS VARCHAR) AS c, \
+             CAST(max(f) OVER (ORDER BY id ROWS BETWEEN CURRENT ROW AND 2 FOLLOWING) AS VARCHAR) AS d, \
+             CAST(min(CAST(f AS FLOAT)) OVER (ORDER BY id DESC ROWS 1 PRECEDING) AS VARCHAR) AS e FROM lake.events",
+        ),
+        (
+            "distinct",
+            "SELECT id, count(DISTINCT f) OVER (ORDER BY id ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS n, \
+             sum(DISTINCT f) OVER (ORDER BY id) AS s FROM lake.events",
+        ),
+    ];
+    let events = events();
+    let mut harness = Harness::new(std::slice::from_ref(&events), &views, 1);
+    harness.rebuild(RebuildScope::All, "initial load");
+    let rows = |values: &[(i32, &str)]| -> String {
+        let rows = values.iter().map(|(id, f)| format!("({id}, NULL, NULL, 1, {f}::DOUBLE, 1)"));
+        rows.collect::<Vec<_>>().join(", ")
+    };
+    let inserted = rows(&[(1, "0"), (2, "'-0.0'"), (3, "0"), (5, "'-0.0'"), (6, "NULL"), (7, "'-0.0'"), (8, "0")]);
+    harness.feed(&events.name, rows::inserted(&events.columns, &inserted));
+    harness.step("zeros");
+    harness.feed(&events.name, rows::inserted(&events.columns, &rows(&[(4, "1.5"), (9, "-2"), (10, "'nan'")])));
+    harness.step("and others");
+    harness.feed(&events.name, rows::deleted(&events.columns, &rows(&[(1, "0"), (4, "1.5")])));
+    harness.step("some are gone");
 }

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field};
 use super::aggregate::{self, AggregateKind};
 use super::bound::{Bound, Kind};
 use super::coercion::unify;
-use super::{function, grouping, recomputed};
+use super::{function, grouping, recomputed_bind};
 use crate::error::Refusal;
 use crate::explain::type_name;
 
@@ -91,7 +91,7 @@ fn bind_here(expr: &Expr, schema: &DFSchema) -> Result<Bound, Refusal> {
             if grouping::is_grouping(name) {
                 return grouping::bind_call(function, schema);
             }
-            let Some(kind) = AggregateKind::by_name(name) else { return recomputed::bind_call(function, schema) };
+            let Some(kind) = AggregateKind::by_name(name) else { return recomputed_bind::bind_call(function, schema) };
             let args = function.params.args.iter().map(|arg| bind(arg, schema)).collect::<Result<Vec<_>, _>>()?;
             let filter = function.params.filter.as_ref().map(|f| bind_condition(f, schema)).transpose()?;
             let expr = aggregate::bind(kind, args, function.params.distinct, filter)?;

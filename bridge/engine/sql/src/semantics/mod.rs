@@ -23,7 +23,9 @@ mod letter_case;
 mod number;
 mod placeholder;
 mod plan;
+mod quantile;
 mod recomputed;
+mod recomputed_bind;
 mod recomputed_udf;
 mod set;
 mod subquery;
@@ -32,6 +34,9 @@ mod text_parse;
 mod text_print;
 mod top;
 mod window;
+mod window_bind;
+mod window_frame;
+mod window_udf;
 
 use std::ops::ControlFlow;
 
@@ -87,7 +92,7 @@ const VOLATILE: &[&str] = &[
 
 /// Whether a name is that of a supported aggregate.
 pub(crate) fn is_aggregate(name: &str) -> bool {
-    AggregateKind::by_name(name).is_some() || recomputed::known(name).is_some() || grouping::is_grouping(name)
+    AggregateKind::by_name(name).is_some() || recomputed_bind::known(name).is_some() || grouping::is_grouping(name)
 }
 
 /// Whether a name is that of a supported scalar function.
@@ -118,7 +123,7 @@ pub(crate) fn unknown_function(name: &str) -> Refusal {
         return Refusal::new(format!("the aggregate {name} cannot be maintained incrementally: {way_out}"));
     }
     let known = function::NAMES.iter().copied().chain(AggregateKind::ALL.iter().map(|k| k.name()));
-    let known = known.chain(recomputed::NAMES.iter().copied());
+    let known = known.chain(recomputed_bind::NAMES.iter().copied());
     let hint = did_you_mean(name, known.filter(|n| !n.starts_with('#')));
     Refusal::new(format!(
         "the function {name} cannot be maintained: it is not one of the functions supported here{}",

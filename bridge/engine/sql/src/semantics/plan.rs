@@ -13,7 +13,7 @@ use super::bound::Bound;
 use super::coercion::common;
 use super::compare::{canonical, compare};
 use super::grouping::bind_sets;
-use super::{set, subquery, top, window};
+use super::{set, subquery, top, window_bind};
 use crate::error::Refusal;
 
 /// Binds a plan as DuckDB would.
@@ -54,7 +54,7 @@ pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
             Ok(LogicalPlan::Distinct(Distinct::All(Arc::new(input))))
         }
         LogicalPlan::Union(node) => union(node),
-        LogicalPlan::Window(node) => window::bind_window(node),
+        LogicalPlan::Window(node) => window_bind::bind_window(node),
         LogicalPlan::Limit(node) => top::bind_limit(node),
         other => {
             let name = other.display().to_string();

@@ -10,7 +10,8 @@ use datafusion_expr::utils::split_conjunction;
 use datafusion_expr::{BinaryExpr, Expr, LogicalPlan, Operator, UserDefinedLogicalNodeCore};
 
 use super::plan::bind_plan;
-use super::window::{is_row_number, order_by, window_call};
+use super::window::window_call;
+use super::window_bind::{is_row_number, order_by};
 use crate::error::Refusal;
 
 /// Of each partition the rows after the first `skip`, at most `fetch` of them, in the given order. Rows that

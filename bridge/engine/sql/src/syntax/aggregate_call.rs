@@ -27,9 +27,17 @@ pub(super) fn without_group(mut function: Function, name: &str) -> Result<Functi
     let Ok([OrderByExpr { expr, options, .. }]) = <[OrderByExpr; 1]>::try_from(order) else {
         return Err(refuse(&format!("{name}(…) WITHIN GROUP with several orders"), "order by one expression"));
     };
-    if options.asc == Some(false) && plain != "mode" {
-        let way_out = format!("write {plain}(x, 1 - p)");
-        return Err(refuse(&format!("{name}(p) WITHIN GROUP (ORDER BY x DESC)"), &way_out));
+    if plain == "mode" {
+        // The order decides between values that are equally frequent.
+        let order = OrderByExpr { expr: expr.clone(), options, with_fill: None };
+        list.clauses.push(FunctionArgumentClause::OrderBy(vec![order]));
+    } else if options.asc == Some(false) {
+        // The discrete quantile at 1 - p is another value wherever p falls between two of them.
+        let way_out = match plain {
+            "quantile_cont" => "write quantile_cont(x, 1 - p)",
+            _ => "leave DESC out, which counts the point from the least value",
+        };
+        return Err(refuse(&format!("{name}(p) WITHIN GROUP (ORDER BY x DESC)"), way_out));
     }
     list.args.insert(0, FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)));
     function.name = ObjectName::from(vec![Ident::with_quote('"', plain)]);
@@ -65,9 +73,13 @@ pub(super) fn order(
             return Err(refuse(&format!("such a clause inside {name}(…)"), "write it without, or with ORDER BY"));
         };
         for OrderByExpr { expr, options, .. } in &mut order {
+            let mut bare = &*expr;
+            while let Expr::Nested(inner) = bare {
+                bare = inner;
+            }
             let all =
-                matches!(expr, Expr::Identifier(i) if i.quote_style.is_none() && i.value.eq_ignore_ascii_case("all"));
-            if all || matches!(expr, Expr::Value(value) if matches!(value.value, Value::Number(..) | Value::Null)) {
+                matches!(bare, Expr::Identifier(i) if i.quote_style.is_none() && i.value.eq_ignore_ascii_case("all"));
+            if all || matches!(bare, Expr::Value(value) if matches!(value.value, Value::Number(..) | Value::Null)) {
                 return Err(refuse(&format!("ORDER BY {expr} inside {name}(…)"), "order by columns or expressions"));
             }
             prepare(expr, names)?;

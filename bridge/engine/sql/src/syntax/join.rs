@@ -43,7 +43,7 @@ fn with_own_columns(kind: &str, constraint: JoinConstraint, span: Span) -> Resul
 pub(super) fn check_wildcard(from: &[TableWithJoins], items: &[SelectItem]) -> Result<(), Refusal> {
     let Some(wildcard) = items.iter().find(|item| matches!(item, SelectItem::Wildcard(_))) else { return Ok(()) };
     for table in from {
-        let by_name = table.joins.iter().any(|join| is_by_name(&join.join_operator));
+        let by_name = joins_by_name(table);
         let relations = std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation));
         let names: Option<Vec<&str>> = relations.map(name).collect();
         let in_order = names.is_some_and(|names| names.windows(2).all(|pair| pair[0] < pair[1]));
@@ -53,6 +53,16 @@ pub(super) fn check_wildcard(from: &[TableWithJoins], items: &[SelectItem]) -> R
         }
     }
     Ok(())
+}
+
+/// Whether a join with USING or NATURAL is among those of a table, in parentheses or not.
+fn joins_by_name(table: &TableWithJoins) -> bool {
+    let mut relations = std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation));
+    table.joins.iter().any(|join| is_by_name(&join.join_operator))
+        || relations.any(|relation| match relation {
+            TableFactor::NestedJoin { table_with_joins, .. } => joins_by_name(table_with_joins),
+            _ => false,
+        })
 }
 
 fn is_by_name(operator: &JoinOperator) -> bool {

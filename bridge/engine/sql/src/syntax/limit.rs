@@ -16,6 +16,11 @@ use crate::names::Names;
 /// Checks and rewrites the clauses after the body of a query, and DISTINCT ON, which reads its ORDER BY.
 pub(super) fn prepare(query: &mut Query, names: &Names) -> Result<(), Refusal> {
     fetch(query)?;
+    // DuckDB takes these clauses into the SELECT in the parentheses, where they mean something else.
+    if matches!(query.body.as_ref(), SetExpr::Query(_)) && (query.order_by.is_some() || query.limit_clause.is_some()) {
+        let refusal = refuse("ORDER BY or LIMIT after a query in parentheses", "leave the parentheses out");
+        return Err(located(query.body.span(), refusal));
+    }
     let is_limited = query.limit_clause.is_some();
     let on = distinct_on(query)?;
     if on && !is_limited {
@@ -139,8 +144,11 @@ fn distinct_on(query: &mut Query) -> Result<bool, Refusal> {
 }
 
 /// What an expression of ORDER BY or DISTINCT ON means over the rows of FROM: a number is a column of the
-/// select list, and so is a name that the list gives.
-fn target(expr: Expr, select: &Select) -> Result<Expr, Refusal> {
+/// select list, and so is a name that the list gives, in parentheses or not.
+fn target(mut expr: Expr, select: &Select) -> Result<Expr, Refusal> {
+    while let Expr::Nested(inner) = expr {
+        expr = *inner;
+    }
     let span = expr.span();
     if let Expr::Value(value) = &expr
         && let Value::Number(text, _) = &value.value

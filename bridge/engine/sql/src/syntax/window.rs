@@ -156,6 +156,7 @@ pub(super) fn order_key(key: &mut OrderByExpr, names: &Names) -> Result<(), Refu
 /// Frames with bounds that are written down: rows and groups are counted in whole numbers, ranges in whole
 /// numbers or intervals, which become months, days and microseconds.
 fn frame(frame: WindowFrame) -> Result<WindowFrame, Refusal> {
+    check_direction(&frame)?;
     let bound = |bound: WindowFrameBound| -> Result<WindowFrameBound, Refusal> {
         Ok(match bound {
             WindowFrameBound::Preceding(Some(offset)) => {
@@ -172,6 +173,46 @@ fn frame(frame: WindowFrame) -> Result<WindowFrame, Refusal> {
         start_bound: bound(frame.start_bound)?,
         end_bound: Some(bound(frame.end_bound.unwrap_or(WindowFrameBound::CurrentRow))?),
     })
+}
+
+/// Refuses bounds on one side of the row that are the wrong way round: in such a frame DuckDB counts fewer
+/// than no rows.
+fn check_direction(frame: &WindowFrame) -> Result<(), Refusal> {
+    let (farther, nearer) = match (&frame.start_bound, &frame.end_bound) {
+        (WindowFrameBound::Preceding(Some(start)), Some(WindowFrameBound::Preceding(Some(end)))) => (start, end),
+        (WindowFrameBound::Following(Some(start)), Some(WindowFrameBound::Following(Some(end)))) => (end, start),
+        _ => return Ok(()),
+    };
+    if least_difference(farther, nearer).is_none_or(|difference| difference >= 0) {
+        return Ok(());
+    }
+    let span = farther.span();
+    let refusal = refuse("a frame that ends, or may end, before it begins", "it holds no rows: turn its bounds around");
+    Err(refusal.or_at((span.start.line > 0).then_some(span.start)))
+}
+
+/// How much farther from the row one bound is than another, at least: in rows, groups, values or microseconds.
+/// `None` for what is no bound or no bound of the same kind, which is refused elsewhere.
+fn least_difference(farther: &Expr, nearer: &Expr) -> Option<i128> {
+    const DAY: i128 = 86_400_000_000;
+    match (farther, nearer) {
+        (Expr::Value(farther), Expr::Value(nearer)) => match (&farther.value, &nearer.value) {
+            (Value::Number(farther, _), Value::Number(nearer, _)) => {
+                Some(i128::from(farther.parse::<u32>().ok()?) - i128::from(nearer.parse::<u32>().ok()?))
+            }
+            _ => None,
+        },
+        (Expr::Interval(farther), Expr::Interval(nearer)) => {
+            let (farther, nearer) = (literal::interval(farther).ok()?, literal::interval(nearer).ok()?);
+            let months = i128::from(farther.months) - i128::from(nearer.months);
+            let days = i128::from(farther.days) - i128::from(nearer.days);
+            let micros = i128::from(farther.micros) - i128::from(nearer.micros);
+            // A month has 28 to 31 days.
+            let month = if months > 0 { 28 } else { 31 };
+            Some((months * month + days) * DAY + micros)
+        }
+        _ => None,
+    }
 }
 
 fn frame_offset(offset: Expr, units: WindowFrameUnits) -> Result<Expr, Refusal> {

@@ -220,6 +220,52 @@ fn explanations_show_identity_and_state() {
 }
 
 #[test]
+fn what_is_written_in_two_ways_is_one_plan() {
+    let world = World::new();
+    let id = |sql: &str| world.plan(sql).unwrap().views()[0].plan_id;
+    for (a, b) in [
+        (
+            "SELECT mode() WITHIN GROUP (ORDER BY id DESC) AS m FROM lake.orders",
+            "SELECT mode(id ORDER BY id DESC) AS m FROM lake.orders",
+        ),
+        (
+            "SELECT DISTINCT ON ((1)) note, id FROM lake.orders ORDER BY (id) DESC",
+            "SELECT DISTINCT ON (note) note, id FROM lake.orders ORDER BY id DESC",
+        ),
+    ] {
+        assert_eq!(id(a), id(b), "{a}");
+    }
+    // A decimal and a double are the same number, and choose different values.
+    let (decimal, double) = ("quantile_disc(id, 0.5)", "quantile_disc(id, 5e-1)");
+    let of = |call: &str| id(&format!("SELECT {call} AS q FROM lake.orders"));
+    assert_ne!(of(decimal), of(double));
+}
+
+#[test]
+fn conditions_without_columns_stay_above_totals() {
+    let world = World::new();
+    for sql in [
+        "SELECT count(*) AS n FROM lake.orders HAVING 1 = 2",
+        "SELECT n FROM (SELECT count(*) AS n FROM lake.orders) WHERE 1 = 2",
+        "SELECT o.id, s.n FROM lake.orders o LEFT JOIN (SELECT count(*) AS n FROM app.customers) s ON o.id = s.n AND 1 = 2",
+    ] {
+        let text = world.plan(sql).unwrap().views()[0].explain_text();
+        let places = (text.find("Filter"), text.find("Aggregate"));
+        assert!(places.0.is_some() && places.0 < places.1, "{sql}\n{text}");
+    }
+}
+
+#[test]
+fn medians_of_decimals_stay_decimals() {
+    let world = World::new();
+    let sql = "SELECT median(h) AS h, median(whole) AS w, median(DISTINCT whole) AS d FROM lake.edges";
+    let text = world.plan(sql).unwrap().views()[0].explain_text();
+    for call in ["median(cast_decimal_float(h))", "median(whole)", "median(DISTINCT whole)"] {
+        assert!(text.contains(call), "{call} in\n{text}");
+    }
+}
+
+#[test]
 fn explain_tells_what_windows_cost_and_how_ties_are_broken() {
     let world = World::new();
     let explained = |sql: &str| world.plan(sql).unwrap().views()[0].explain_text();

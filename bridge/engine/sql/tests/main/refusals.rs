@@ -14,6 +14,12 @@ const REFUSALS: &[Case] = &[
     ("SELECT id FROM lake.orders ORDER BY id LIMIT 50%", None, &["cannot be parsed"]),
     ("SELECT id FROM lake.orders ORDER BY ALL LIMIT 2", None, &["ORDER BY ALL"]),
     ("SELECT id AS x FROM lake.orders ORDER BY x + 1 LIMIT 2", Some((1, 42)), &["not clear what x is", "name"]),
+    (
+        "(SELECT DISTINCT ON (note) note, id FROM lake.orders) ORDER BY note, id DESC LIMIT 10",
+        None,
+        &["after a query in parentheses", "leave the parentheses out"],
+    ),
+    ("(SELECT id FROM lake.orders) FETCH FIRST 2 ROWS ONLY", None, &["after a query in parentheses"]),
     ("SELECT x FROM (SELECT id AS x FROM lake.orders ORDER BY x) t", None, &["ORDER BY has no effect"]),
     ("SELECT l FROM lake.t ORDER BY l LIMIT 1", None, &["ORDER BY", "INTEGER[]"]),
     (
@@ -34,6 +40,26 @@ const REFUSALS: &[Case] = &[
         "SELECT sum(id) OVER (ORDER BY id RANGE BETWEEN -1 PRECEDING AND CURRENT ROW) FROM lake.orders",
         None,
         &["frame bound", "not negative"],
+    ),
+    (
+        "SELECT count(*) OVER (ORDER BY 1 DESC RANGE BETWEEN 1 PRECEDING AND CURRENT ROW) FROM lake.orders",
+        None,
+        &["RANGE with an offset", "no constant", "order by a column"],
+    ),
+    (
+        "SELECT count(*) OVER (ORDER BY id ROWS BETWEEN 1 PRECEDING AND 3 PRECEDING) FROM lake.orders",
+        Some((1, 48)),
+        &["a frame that ends", "before it begins", "turn its bounds around"],
+    ),
+    (
+        "SELECT sum(id) OVER (ORDER BY id RANGE BETWEEN 2 FOLLOWING AND 1 FOLLOWING) FROM lake.orders",
+        None,
+        &["before it begins"],
+    ),
+    (
+        "SELECT sum(id) OVER (ORDER BY placed RANGE BETWEEN INTERVAL 1 MONTH PRECEDING AND INTERVAL 30 DAY PRECEDING) FROM lake.orders",
+        None,
+        &["before it begins"],
     ),
     ("SELECT sum(id) OVER w FROM lake.orders WINDOW v AS (ORDER BY id)", None, &["no window w", "did you mean v"]),
     ("SELECT sum(id) OVER (PARTITION BY l) FROM lake.t", None, &["PARTITION BY", "INTEGER[]"]),
@@ -65,6 +91,11 @@ const REFUSALS: &[Case] = &[
     ("SELECT id FROM lake.orders EXCEPT ALL SELECT id FROM app.customers", None, &["EXCEPT ALL"]),
     ("SELECT sum((SELECT max(id) FROM app.customers)) FROM lake.orders", None, &["subquery in this place"]),
     (
+        "SELECT * FROM lake.orders o JOIN (app.customers c JOIN lake.orders p USING (id)) ON o.id = p.customer",
+        Some((1, 8)),
+        &["* over a join with USING or NATURAL", "name the columns"],
+    ),
+    (
         "WITH RECURSIVE r AS (SELECT 1 AS x UNION ALL SELECT x + 1 FROM r WHERE x < 5) SELECT x FROM r",
         None,
         &["WITH RECURSIVE"],
@@ -85,6 +116,31 @@ const REFUSALS: &[Case] = &[
     ("SELECT list(DISTINCT id ORDER BY note) FROM lake.orders", None, &["list(DISTINCT", "order by the argument"]),
     ("SELECT grouping(id), note FROM lake.orders GROUP BY note", None, &["GROUPING", "GROUP BY"]),
     ("SELECT note, sum(id) FROM lake.orders GROUP BY ROLLUP (1)", None, &["position 1"]),
+    ("SELECT list(id ORDER BY (1)) FROM lake.orders", None, &["ORDER BY (1)", "columns"]),
+    (
+        "SELECT quantile_cont(id, 0.25 ORDER BY note DESC) FROM lake.orders",
+        None,
+        &["quantile_cont with ORDER BY … DESC", "leave the order out"],
+    ),
+    (
+        "SELECT quantile_disc(id, [0.25, 0.5] ORDER BY id DESC) FROM lake.orders",
+        None,
+        &["quantile_disc with ORDER BY … DESC", "leave the order out"],
+    ),
+    (
+        "SELECT percentile_cont(0.25) WITHIN GROUP (ORDER BY id DESC) FROM lake.orders",
+        None,
+        &["percentile_cont", "write quantile_cont(x, 1 - p)"],
+    ),
+    (
+        "SELECT percentile_disc(0.25) WITHIN GROUP (ORDER BY id DESC) FROM lake.orders",
+        None,
+        &["percentile_disc", "leave DESC out"],
+    ),
+    ("SELECT median(sec) FROM lake.edges", None, &["median of TIMESTAMP_S", "cast"]),
+    ("SELECT quantile_cont(sec, 0.5) FROM lake.edges", None, &["quantile_cont of TIMESTAMP_S", "cast"]),
+    ("SELECT median(DISTINCT n) FROM lake.edges", None, &["median(DISTINCT …) of BIGINT", "to DOUBLE"]),
+    ("SELECT quantile_cont(DISTINCT h, [0.1]) FROM lake.edges", None, &["quantile_cont(DISTINCT …) of HUGEINT"]),
     ("SELECT md5(note) FROM lake.orders", None, &["md5", "not one of the functions"]),
     ("SELECT lenght(note) FROM lake.orders", Some((1, 8)), &["lenght", "did you mean length"]),
     ("SELECT id\nFROM lake.order", Some((2, 6)), &["lake.order", "did you mean lake.Orders?"]),

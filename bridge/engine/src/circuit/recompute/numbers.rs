@@ -56,8 +56,8 @@ fn finite(value: f64) -> Result<f64, Fault> {
 /// A statistic of one variable.
 pub(super) fn spread(which: Spread, values: impl Iterator<Item = f64>) -> Result<Option<f64>, Fault> {
     let least = match which {
-        Spread::StddevSamp | Spread::VarSamp => 2,
-        Spread::StddevPop | Spread::VarPop | Spread::Sem | Spread::KurtosisPop => 1,
+        Spread::StddevSamp | Spread::VarSamp | Spread::KurtosisPop => 2,
+        Spread::StddevPop | Spread::VarPop | Spread::Sem => 1,
         Spread::Skewness => 3,
         Spread::Kurtosis => 4,
     };
@@ -74,7 +74,8 @@ pub(super) fn spread(which: Spread, values: impl Iterator<Item = f64>) -> Result
                 Spread::StddevSamp => sample()?.sqrt(),
                 Spread::VarSamp => sample()?,
                 Spread::StddevPop => sums.variance()?.sqrt(),
-                Spread::Sem => sums.variance()?.sqrt() / sums.count.sqrt(),
+                // Unlike a variance it is computed of a single value, too, which may be no number.
+                Spread::Sem => finite((sums.squares / sums.count).sqrt() / sums.count.sqrt())?,
                 _ => sums.variance()?,
             }))
         }
@@ -147,8 +148,9 @@ pub(super) fn regression(which: Regression, pairs: impl Iterator<Item = (f64, f6
         Ok::<_, Fault>(if product == 0.0 { f64::NAN } else { finite(both.moment / n / product)? })
     };
     Ok(match which {
-        Regression::CovarPop => Some(finite(both.moment / n)?),
-        Regression::CovarSamp => Some(finite(both.moment / (n - 1.0))?),
+        // DuckDB looks at variances only; a covariance may be infinite or NaN.
+        Regression::CovarPop => Some(both.moment / n),
+        Regression::CovarSamp => Some(both.moment / (n - 1.0)),
         Regression::Corr => Some(corr()?),
         Regression::AvgX => Some(sum_x / n),
         Regression::AvgY => Some(sum_y / n),
@@ -166,6 +168,45 @@ pub(super) fn regression(which: Regression, pairs: impl Iterator<Item = (f64, f6
         }
         Regression::Sxx => Some(n * xs.variance()?),
         Regression::Syy => Some(n * ys.variance()?),
-        Regression::Sxy => Some(n * finite(both.moment / n)?),
+        Regression::Sxy => Some(n * (both.moment / n)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(which: Spread, values: &[f64]) -> Option<Option<f64>> {
+        spread(which, values.iter().copied()).ok()
+    }
+
+    /// What DuckDB 1.5.5 answers; `None` where it says that the function is out of range.
+    #[test]
+    fn one_value_that_is_no_number() {
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(of(Spread::Sem, &[value]), None);
+            assert_eq!(of(Spread::KurtosisPop, &[value]), Some(None));
+            assert_eq!(of(Spread::VarPop, &[value]), Some(Some(0.0)));
+            assert_eq!(of(Spread::StddevPop, &[value]), Some(Some(0.0)));
+            assert_eq!(of(Spread::VarSamp, &[value]), Some(None));
+        }
+        assert_eq!(of(Spread::Sem, &[1e200]), Some(Some(0.0)));
+        assert_eq!(of(Spread::KurtosisPop, &[1e200]), Some(None));
+        assert_eq!(of(Spread::KurtosisPop, &[1e200, -1e200]), None);
+        assert_eq!(of(Spread::Sem, &[1e200, -1e200]), None);
+        assert_eq!(of(Spread::Sem, &[]), Some(None));
+    }
+
+    #[test]
+    fn a_covariance_need_not_be_finite() {
+        let of = |which, pairs: &[(f64, f64)]| regression(which, pairs.iter().copied()).ok();
+        for which in [Regression::CovarPop, Regression::CovarSamp, Regression::Sxy] {
+            let nan = of(which, &[(1.0, f64::INFINITY), (2.0, 3.0)]);
+            assert!(nan.flatten().is_some_and(f64::is_nan), "{which:?}");
+            assert_eq!(of(which, &[(1e200, 1e200), (-1e200, -1e200)]), Some(Some(f64::INFINITY)), "{which:?}");
+        }
+        assert_eq!(of(Regression::CovarSamp, &[(1.0, f64::INFINITY)]), Some(None));
+        assert_eq!(of(Regression::Corr, &[(1e200, 1e200), (-1e200, -1e200)]), None);
+        assert_eq!(of(Regression::Sxx, &[(1.0, f64::INFINITY), (2.0, 3.0)]), None);
+    }
 }

@@ -76,7 +76,7 @@ fn interpolated(column: &ArrayRef, low: usize, high: usize, share: f64) -> Resul
             let value = if *precision <= 18 {
                 low + ((high - low) as f64 * share) as i128
             } else {
-                mixed(low as f64, high as f64) as i128
+                mixed(hugeint_double(low), hugeint_double(high)) as i128
             };
             Arc::new(Decimal128Array::from(vec![value]).with_precision_and_scale(*precision, *scale)?)
         }
@@ -94,4 +94,32 @@ fn interpolated(column: &ArrayRef, low: usize, high: usize, share: f64) -> Resul
             Arc::new(Float64Array::from(vec![mixed(values.value(low), values.value(high))]))
         }
     })
+}
+
+/// The DOUBLE that DuckDB makes of a HUGEINT: both halves are rounded, each for itself.
+fn hugeint_double(value: i128) -> f64 {
+    let (high, low) = ((value >> 64) as i64, value as u64);
+    if high == -1 {
+        return -((u64::MAX - low) as f64) - 1.0;
+    }
+    low as f64 + high as f64 * 18_446_744_073_709_551_616.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// DuckDB 1.5.5 answers −39373454015816224; of operands that are rounded once it would be …232.
+    #[test]
+    fn large_decimals_are_interpolated_as_hugeints() {
+        let values: Vec<i128> = vec![-157_493_816_048_118_353, -5_048_850, 1_509_500_116_689, 7_634_061_854_273];
+        let column = Decimal128Array::from(values).with_precision_and_scale(19, 0).expect("they have 18 digits");
+        let column: ArrayRef = Arc::new(column);
+        let found = interpolated(&column, 0, 1, 0.75).expect("decimals are interpolated");
+        assert_eq!(found.as_primitive::<Decimal128Type>().value(0), -39_373_454_015_816_224);
+        assert_eq!(hugeint_double(-1), -1.0);
+        assert_eq!(hugeint_double(-5_048_850), -5_048_850.0);
+        assert_eq!(hugeint_double(1 << 64), 18_446_744_073_709_551_616.0);
+        assert_eq!(hugeint_double(-(1 << 64)), -18_446_744_073_709_551_616.0);
+    }
 }
