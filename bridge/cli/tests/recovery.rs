@@ -290,9 +290,10 @@ fn a_lake_that_its_own_consumer_writes_to() {
         }
     }
     let settled = lake.snapshot();
-    wait("everything is read", || {
+    wait("everything is read and written", || {
         let status = pipeline.command("status", &["--json"]).run().expect(0).json();
         status["sources"]["lake"]["position"]["snapshot_id"].as_u64() == Some(settled)
+            && status["sinks"].as_object().unwrap().values().all(|sink| sink["behind"] == 0)
     });
     let (before, rows) = (epoch(), lake.rows("seen", None).len());
     std::thread::sleep(Duration::from_secs(1));

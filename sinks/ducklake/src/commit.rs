@@ -9,6 +9,7 @@ use crate::columns::{Column, Inlining, inlining};
 use crate::config::Place;
 use crate::epochs::{self, EPOCH_ROWS_INLINED, EPOCHS, Epochs};
 use crate::error::DucklakeSinkError;
+use crate::feed::Feed;
 use crate::lake::{Inserts, Lake, Survey};
 use crate::stage::{Changed, Stage};
 use crate::target::Target;
@@ -22,13 +23,37 @@ pub(crate) enum Mode {
     Replace,
 }
 
-/// A view of the commit; its deltas are in the stage's table of the same index.
-#[derive(Debug, Clone)]
-pub(crate) struct Staged {
+/// A view of the commit.
+pub(crate) struct Part {
     pub(crate) view: ViewInfo,
     pub(crate) columns: Vec<Column>,
     pub(crate) mode: Mode,
-    pub(crate) changed: Changed,
+    pub(crate) rows: Rows,
+}
+
+/// Where a view's rows are.
+pub(crate) enum Rows {
+    /// In the stage's table of the same index.
+    Staged(Changed),
+    /// On their way: a whole content.
+    Fed(Feed),
+}
+
+impl Part {
+    fn changed(&self) -> Changed {
+        match &self.rows {
+            Rows::Staged(changed) => *changed,
+            Rows::Fed(feed) => Changed { inserted: feed.rows(), deleted: 0 },
+        }
+    }
+
+    /// Whether the part is still as it was before it was applied.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        match &self.rows {
+            Rows::Staged(_) => true,
+            Rows::Fed(feed) => !feed.is_touched(),
+        }
+    }
 }
 
 /// The range that is committed.
@@ -88,7 +113,7 @@ pub(crate) fn apply(
     stage: &Stage,
     place: &Place,
     pipeline: Option<&str>,
-    views: &[Staged],
+    views: &[Part],
     range: &Range,
     attempt: Attempt,
 ) -> Result<CommitOutcome, DucklakeSinkError> {
@@ -116,12 +141,14 @@ pub(crate) fn apply(
         lake.execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", lake.schema()))?;
     }
     epochs::create(&lake)?;
-    for (index, staged) in views.iter().enumerate() {
-        let Staged { view, columns, .. } = staged;
+    // What may have to be repeated comes before what cannot be: rows that are on their way.
+    let mut emptied = Vec::new();
+    for (index, part) in views.iter().enumerate() {
+        let Part { view, columns, .. } = part;
         let header = &range.header;
         let target = Target { lake: &lake, survey: &survey, epochs: &epochs, view, columns, header, index };
-        match staged.mode {
-            Mode::Replace => target.replace()?,
+        match part.mode {
+            Mode::Replace => emptied.push((target.empty()?, target, part)),
             Mode::Changes => {
                 // A first commit of changes: the view was empty before.
                 if range.after == Epoch::ZERO {
@@ -129,13 +156,19 @@ pub(crate) fn apply(
                 } else {
                     target.check_columns()?;
                 }
-                if staged.changed.rows() > 0 {
+                if part.changed().rows() > 0 {
                     target.change()?;
                 }
             }
         }
     }
-    epochs::note(&lake, views.iter().map(|staged| &staged.view.name), &range.header, range.at)?;
+    for (emptied, target, part) in emptied {
+        match &part.rows {
+            Rows::Staged(_) => target.fill(emptied)?,
+            Rows::Fed(feed) => target.fill_from(feed, emptied)?,
+        }
+    }
+    epochs::note(&lake, views.iter().map(|part| &part.view.name), &range.header, range.at)?;
     let info = quote_literal(&provenance(pipeline, views, range).to_string());
     let message = quote_literal(&format!("epoch {}", range.header.epoch));
     lake.call("set_commit_message", &format!("'tidegate', {message}, extra_info => {info}"))?;
@@ -154,8 +187,8 @@ fn gone(place: &Place) -> DucklakeSinkError {
     DucklakeSinkError::NoDataPath { lake: place.shown.clone() }
 }
 
-fn outcome(views: &[Staged]) -> CommitOutcome {
-    CommitOutcome::Committed { rows: views.iter().map(|staged| staged.changed.rows()).sum() }
+fn outcome(views: &[Part]) -> CommitOutcome {
+    CommitOutcome::Committed { rows: views.iter().map(|part| part.changed().rows()).sum() }
 }
 
 /// Whether an earlier attempt of this very range got through.
@@ -163,12 +196,12 @@ fn arrived(
     lake: &Lake<'_>,
     survey: &Survey,
     epochs: &Epochs,
-    views: &[Staged],
+    views: &[Part],
     header: &EpochHeader,
 ) -> Result<bool, DucklakeSinkError> {
     let wanted = Committed { epoch: header.epoch, hash: header.hash };
-    for staged in views {
-        if epochs.committed(lake, survey, &staged.view.name)? != Some(wanted) {
+    for part in views {
+        if epochs.committed(lake, survey, &part.view.name)? != Some(wanted) {
             return Ok(false);
         }
     }
@@ -178,24 +211,24 @@ fn arrived(
 /// Sees to it that rows which the catalog would damage go into files. A table's option can only be set
 /// when the table is there, so that one which is about to be made needs an attachment that
 /// inlines nothing, and a lake that does not say otherwise.
-fn settle_inlining(lake: &Lake<'_>, survey: &Survey, views: &[Staged]) -> Result<Inserts, DucklakeSinkError> {
+fn settle_inlining(lake: &Lake<'_>, survey: &Survey, views: &[Part]) -> Result<Inserts, DucklakeSinkError> {
     if survey.relation(EPOCHS).is_some_and(|epochs| epochs.inlining.is_none()) {
         lake.set_inlining(EPOCHS, EPOCH_ROWS_INLINED)?;
     }
     let mut inserts = Inserts::AsUsual;
-    for staged in views {
-        if inlining(&lake.place.catalog, &staged.view) == Inlining::Allowed {
+    for part in views {
+        if inlining(&lake.place.catalog, &part.view) == Inlining::Allowed {
             continue;
         }
-        let relation = survey.relation(staged.view.name.as_str());
+        let relation = survey.relation(part.view.name.as_str());
         if let Some(relation) = relation.filter(|relation| relation.table.is_some() && relation.inlining != Some(0)) {
             lake.set_inlining(&relation.name, 0)?;
         }
-        if relation.is_none() || staged.mode == Mode::Replace {
+        if relation.is_none() || part.mode == Mode::Replace {
             if survey.inlining.is_some_and(|rows| rows > 0) {
                 return Err(DucklakeSinkError::Unsupported {
                     lake: lake.place.shown.clone(),
-                    view: staged.view.name.clone(),
+                    view: part.view.name.clone(),
                     fact: format!(
                         "the option data_inlining_row_limit of the whole lake or schema is on, and DuckLake damages \
                          nested values, such as those of this view, that it keeps in a catalog of this kind: CALL \
@@ -211,14 +244,14 @@ fn settle_inlining(lake: &Lake<'_>, survey: &Survey, views: &[Staged]) -> Result
 }
 
 /// What the snapshot says of itself in `extra_info`.
-fn provenance(pipeline: Option<&str>, views: &[Staged], range: &Range) -> Value {
-    let view = |staged: &Staged| {
+fn provenance(pipeline: Option<&str>, views: &[Part], range: &Range) -> Value {
+    let view = |part: &Part| {
         let about = json!({
-            "mode": match staged.mode { Mode::Changes => "changes", Mode::Replace => "replace" },
-            "inserted": staged.changed.inserted,
-            "deleted": staged.changed.deleted,
+            "mode": match part.mode { Mode::Changes => "changes", Mode::Replace => "replace" },
+            "inserted": part.changed().inserted,
+            "deleted": part.changed().deleted,
         });
-        (staged.view.name.as_str().to_owned(), about)
+        (part.view.name.as_str().to_owned(), about)
     };
     // The frontier is shown as people see it everywhere.
     let frontier = serde_json::from_str(&range.header.frontier.to_string()).unwrap_or(Value::Null);

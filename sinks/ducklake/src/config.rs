@@ -95,6 +95,9 @@ const RESERVED: &[(&str, &str)] = &[
     ("type", "it is a DuckLake"),
 ];
 
+/// The option that says how many rows of an insert go into the catalog at most.
+pub(crate) const INLINING: &str = "data_inlining_row_limit";
+
 /// Everything that `ATTACH` needs, and what the tables are like.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
@@ -114,6 +117,14 @@ pub(crate) struct Place {
     /// The schema of the tables.
     pub(crate) schema: String,
     pub(crate) tables: BTreeMap<String, TableConfig>,
+}
+
+impl Place {
+    /// How many rows of an insert the attachment lets go into the catalog, if it says so.
+    pub(crate) fn inlining(&self) -> Option<u64> {
+        let value = |option: &String| option.strip_prefix(INLINING)?.trim().parse().ok();
+        self.options.iter().find_map(value)
+    }
 }
 
 impl DucklakeConfig {

@@ -8,7 +8,7 @@ use tidegate_duck::duckdb::{Params, Row};
 use tidegate_duck::lake::{LakeCatalog, absolute, s3_secret};
 use tidegate_duck::{Access, Duck, DuckError, Extension, Gate, Pass, quote_ident, quote_literal, quote_name};
 
-use crate::config::Place;
+use crate::config::{INLINING, Place};
 use crate::error::DucklakeSinkError;
 
 /// The version of the catalog specification that this program writes.
@@ -21,8 +21,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const NO_LAKE: &str = "creating a new DuckLake is explicitly disabled";
 /// What it says of a lake whose files are on S3, until it can read from there.
 const REMOTE: &str = "requires the extension httpfs";
-/// The option that says how many rows of an insert go into the catalog at most.
-const INLINING: &str = "data_inlining_row_limit";
 
 /// What small inserts of one attachment do where neither table nor lake say otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,9 +9,12 @@
 //!
 //! A commit first stages the deltas in a DuckDB in memory, which spills to the pipeline's state. Only
 //! then is the lake attached. When another writer changes something in the way, DuckLake refuses the
-//! transaction, and the whole of it is repeated from the stage. A catalog in a DuckDB file admits one
-//! process at a time: it is held only while a commit runs, and while another has it, commits fail with
-//! an error of kind `Retry` that names the file.
+//! transaction, and the whole of it is repeated from the stage. The whole content of a view (its first load)
+//! goes from the stream into the lake's files without a stage; where another writer was in the way of
+//! that, the commit fails with an error of kind `Retry`, and the next one stages it.
+//!
+//! A catalog in a DuckDB file admits one process at a time: it is held only while a commit runs, and while
+//! another has it, commits fail with an error of kind `Retry` that names the file.
 //!
 //! Removed rows must be there: if a person changed the table, the sink stops and says so instead of
 //! guessing. What a commit costs follows its changes: files, and parts of files, that cannot hold a removed
@@ -27,8 +30,10 @@ mod commit;
 pub mod config;
 mod epochs;
 pub mod error;
+mod feed;
 mod lake;
 mod maintain;
+mod order;
 mod read;
 mod stage;
 mod target;
@@ -46,12 +51,13 @@ use tidegate_core::{
 use tidegate_duck::Access;
 
 use crate::blocking::blocking;
-use crate::commit::{Attempt, Mode, Range, Staged};
+use crate::commit::{Attempt, Mode, Part, Range, Rows};
 use crate::config::Place;
 pub use crate::config::{DucklakeConfig, MaintenanceConfig, TableConfig};
 use crate::epochs::{EPOCHS, Epochs};
 pub use crate::error::DucklakeSinkError;
 use crate::error::connector_error;
+use crate::feed::Feed;
 use crate::lake::{Inserts, Lake};
 use crate::maintain::Upkeep;
 use crate::stage::Stage;
@@ -84,6 +90,16 @@ pub struct DucklakeSink {
     views: Vec<ViewName>,
     /// Whether the lake was there, and stood where we think, when we last looked.
     is_known: bool,
+    loads: Loads,
+}
+
+/// How whole contents go into the lake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loads {
+    /// Straight from their streams: the transaction is as long as they are, and cannot be repeated.
+    Streamed,
+    /// From the stage: another writer was in the way.
+    Staged,
 }
 
 impl DucklakeSink {
@@ -107,6 +123,7 @@ impl DucklakeSink {
             upkeep: Arc::new(Mutex::new(Upkeep::new(config.maintenance.clone()))),
             views: Vec::new(),
             is_known: false,
+            loads: Loads::Streamed,
         })
     }
 
@@ -140,6 +157,7 @@ impl DucklakeSink {
         };
         let (place, spill) = (self.place.clone(), self.spill.next());
         let wanted: Vec<_> = views.iter().map(|v| (v.view.clone(), mode(&v.content))).collect();
+        let loads = self.loads;
         // Before much is read from the streams: can the lake be written, and does it stand where the
         // range begins? Where that was so a moment ago, the transaction finds out.
         let looks = !self.is_known || wanted.iter().any(|(_, mode)| *mode == Mode::Replace);
@@ -153,9 +171,11 @@ impl DucklakeSink {
                 conflict = without_doubt(&place, look, |conflict| conflict.is_some())?;
             }
             let mut columns = Vec::with_capacity(wanted.len());
-            for (index, (view, _)) in wanted.iter().enumerate() {
+            for (index, (view, mode)) in wanted.iter().enumerate() {
                 columns.push(columns::columns(&place.shown, view)?);
-                stage.create(index, &columns[index])?;
+                if *mode == Mode::Changes || loads == Loads::Staged {
+                    stage.create(index, &columns[index])?;
+                }
             }
             Ok::<_, DucklakeSinkError>((stage, conflict, columns))
         });
@@ -163,19 +183,31 @@ impl DucklakeSink {
         if let Some((view, found)) = conflict {
             return Ok(CommitOutcome::Conflict { view, found });
         }
-        let mut staged = Vec::with_capacity(views.len());
+        let (mut parts, mut contents) = (Vec::with_capacity(views.len()), Vec::new());
         for (index, (part, columns)) in views.into_iter().zip(columns).enumerate() {
-            let mode = mode(&part.content);
+            let (view, mode) = (part.view, mode(&part.content));
             let (ViewContent::Changes(stream) | ViewContent::Replace(stream)) = part.content;
+            if mode == Mode::Replace && loads == Loads::Streamed {
+                let (sender, feed) = Feed::new(&view)?;
+                contents.push((sender, view.clone(), stream));
+                parts.push(Part { view, columns, mode, rows: Rows::Fed(feed) });
+                continue;
+            }
             // The whole content stands for the last epoch alone.
             let after = if mode == Mode::Replace { Epoch(header.epoch.0.saturating_sub(1)) } else { after };
             let changed;
-            (stage, changed) = stage::fill(stage, index, &part.view, stream, after, &header).await?;
-            staged.push(Staged { view: part.view, columns, mode, changed });
+            (stage, changed) = stage::fill(stage, index, &view, stream, after, &header).await?;
+            parts.push(Part { view, columns, mode, rows: Rows::Staged(changed) });
         }
-        let range = Range { after, header, at: (self.clock)() };
-        let (stage, outcome) = self.transact(stage, staged, range).await;
+        let (last, range) = (header.epoch, Range { after, header, at: (self.clock)() });
+        let sent = async {
+            for (sender, view, stream) in contents {
+                feed::send(sender, &view, stream, last).await;
+            }
+        };
+        let ((stage, outcome), ()) = tokio::join!(self.transact(stage, parts, range), sent);
         let outcome = outcome?;
+        self.loads = Loads::Streamed;
         self.is_known = matches!(outcome, CommitOutcome::Committed { .. });
         blocking(move || stage.close()).await;
         Ok(outcome)
@@ -185,24 +217,28 @@ impl DucklakeSink {
     async fn transact(
         &mut self,
         mut stage: Stage,
-        views: Vec<Staged>,
+        views: Vec<Part>,
         range: Range,
     ) -> (Stage, Result<CommitOutcome, DucklakeSinkError>) {
         let views = Arc::new(views);
         let (mut pause, mut tried, mut doubted) = (PAUSE_MIN, 0, 0);
         loop {
-            let (place, views, range) = (self.place.clone(), views.clone(), range.clone());
+            let (place, parts, range) = (self.place.clone(), views.clone(), range.clone());
             let pipeline = self.pipeline.clone();
             let attempt = if tried == doubted { Attempt::First } else { Attempt::Again };
             let outcome;
             (stage, outcome) = blocking(move || {
-                let outcome = commit::apply(&stage, &place, pipeline.as_deref(), &views, &range, attempt);
+                let outcome = commit::apply(&stage, &place, pipeline.as_deref(), &parts, &range, attempt);
                 (stage, outcome)
             })
             .await;
             tried += 1;
+            let is_repeatable = views.iter().all(Part::is_repeatable);
             match outcome {
-                Err(DucklakeSinkError::Conflict { lake, message }) if tried >= ATTEMPTS_MAX => {
+                Err(DucklakeSinkError::Conflict { lake, message }) if tried >= ATTEMPTS_MAX || !is_repeatable => {
+                    if !is_repeatable {
+                        self.loads = Loads::Staged;
+                    }
                     return (stage, Err(DucklakeSinkError::Contended { lake, attempts: tried, message }));
                 }
                 Err(DucklakeSinkError::Conflict { message, .. }) => {
@@ -210,7 +246,7 @@ impl DucklakeSink {
                     tokio::time::sleep(jittered(pause)).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
-                outcome if doubted < DOUBTS_MAX && is_doubtful(&self.place, &outcome) => {
+                outcome if is_repeatable && doubted < DOUBTS_MAX && is_doubtful(&self.place, &outcome) => {
                     doubted += 1;
                     tokio::time::sleep(DOUBT).await;
                 }

@@ -1,6 +1,7 @@
 //! Deltas on their way into the lake: tables of a DuckDB in memory, filled from the streams before the
-//! lake is attached, so that the transaction is short, and can be repeated as a whole. Large
-//! contents spill to a folder of the pipeline's state.
+//! lake is attached, so that the transaction is short, and can be repeated as a whole. Large ones spill to a
+//! folder of the pipeline's state. Whole contents are staged only after another writer was in the way of one
+//! that came through a feed.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,7 @@ use crate::blocking::blocking;
 use crate::columns::Column;
 use crate::config::Place;
 use crate::error::DucklakeSinkError;
+use crate::feed::{FUNCTION, FeedFunction};
 use crate::lake;
 
 /// Rows gathered from the stream before they go into a table.
@@ -95,6 +97,8 @@ impl Stage {
         lake::load(&duck, place)?;
         let stage = Stage { duck, lake, extension: place.catalog.extension() };
         stage.execute("SET preserve_insertion_order = false")?;
+        let registered = stage.duck.connection().register_table_function::<FeedFunction>(FUNCTION);
+        registered.map_err(|error| DucklakeSinkError::duck(&stage.lake, STAGING, stage.duck.error(&error)))?;
         Ok(stage)
     }
 
@@ -144,11 +148,7 @@ pub(crate) async fn fill(
     let (mut changed, mut reached) = (Changed::default(), after);
     while let Some(item) = stream.next().await {
         let EpochBatch { header, batch } = item.map_err(DucklakeSinkError::Input)?;
-        let in_order = header.epoch >= reached && header.epoch > after && header.epoch <= last.epoch;
-        if !in_order {
-            let fact = format!("epoch {} is out of order in ({after}, {}]", header.epoch, last.epoch);
-            return Err(DucklakeSinkError::Contract { view: view.name.clone(), fact });
-        }
+        check_epoch(view, header.epoch, reached, after, last.epoch)?;
         reached = header.epoch;
         for weight in batch.weights.values() {
             let side = if *weight > 0 { &mut changed.inserted } else { &mut changed.deleted };
@@ -170,6 +170,32 @@ pub(crate) async fn fill(
     Ok((stage, changed))
 }
 
+/// Refuses an epoch that may not come after `reached` in the range from `after` to `last`.
+pub(crate) fn check_epoch(
+    view: &ViewInfo,
+    epoch: Epoch,
+    reached: Epoch,
+    after: Epoch,
+    last: Epoch,
+) -> Result<(), DucklakeSinkError> {
+    if epoch >= reached && epoch > after && epoch <= last {
+        return Ok(());
+    }
+    let fact = format!("epoch {epoch} is out of order in ({after}, {last}]");
+    Err(DucklakeSinkError::Contract { view: view.name.clone(), fact })
+}
+
+/// Refuses rows that do not have the view's columns.
+pub(crate) fn check_columns(view: &ViewInfo, rows: &RecordBatch) -> Result<(), DucklakeSinkError> {
+    let types_agree = rows.num_columns() == view.schema.fields().len()
+        && rows.columns().iter().zip(view.schema.fields()).all(|(column, f)| column.data_type() == f.data_type());
+    if types_agree {
+        return Ok(());
+    }
+    let fact = format!("columns {:?} instead of {:?}", rows.schema().fields(), view.schema.fields());
+    Err(DucklakeSinkError::Contract { view: view.name.clone(), fact })
+}
+
 /// A batch in the columns of the stage's table.
 fn staged(
     rows: &RecordBatch,
@@ -178,11 +204,7 @@ fn staged(
     view: &ViewInfo,
 ) -> Result<RecordBatch, DucklakeSinkError> {
     let contract = |fact: String| DucklakeSinkError::Contract { view: view.name.clone(), fact };
-    let types_agree = rows.num_columns() == view.schema.fields().len()
-        && rows.columns().iter().zip(view.schema.fields()).all(|(column, f)| column.data_type() == f.data_type());
-    if !types_agree {
-        return Err(contract(format!("columns {:?} instead of {:?}", rows.schema().fields(), view.schema.fields())));
-    }
+    check_columns(view, rows)?;
     let number = i64::try_from(epoch.0).map_err(|_| contract(format!("epoch {epoch} is not a BIGINT")))?;
     let mut fields: Vec<Field> = rows
         .columns()

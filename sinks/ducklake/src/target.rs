@@ -11,10 +11,21 @@ use tidegate_core::{EpochHeader, RowIdentity, ViewInfo};
 
 use crate::columns::Column;
 use crate::columns::natural_order;
+use crate::config::TableConfig;
 use crate::epochs::Epochs;
 use crate::error::DucklakeSinkError;
+use crate::feed::{Feed, TELLING_ROWS};
 use crate::lake::{Lake, Survey};
 use crate::stage::{column, table as stage_table};
+
+/// Whether there is a table to write into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Emptied {
+    /// It stands, without rows.
+    Stands,
+    /// It is to be made.
+    Gone,
+}
 
 /// One table of the lake and the stage's table with its changes.
 pub(crate) struct Target<'a> {
@@ -48,10 +59,9 @@ impl Target<'_> {
         columns.collect::<Vec<_>>().join(", ")
     }
 
-    /// Writes the staged content in place of what the lake holds of the view. The table stays the same
-    /// one where its columns do, with what people have set for it, and for those who follow its
-    /// changes.
-    pub(crate) fn replace(&self) -> Result<(), DucklakeSinkError> {
+    /// Takes away what the lake holds of the view. The table stays the same one where its columns do, with
+    /// what people have set for it, and for those who follow its changes.
+    pub(crate) fn empty(&self) -> Result<Emptied, DucklakeSinkError> {
         let stands = match self.survey.relation(self.view.name.as_str()) {
             None => false,
             Some(_) if !self.epochs.knows(&self.view.name) => return Err(self.foreign()),
@@ -60,13 +70,65 @@ impl Target<'_> {
         };
         if stands && self.difference()?.is_none() {
             self.lake.execute(&format!("DELETE FROM {}", self.table()))?;
-        } else {
-            if stands {
-                self.lake.execute(&format!("DROP TABLE {}", self.table()))?;
-            }
+            return Ok(Emptied::Stands);
+        }
+        if stands {
+            self.lake.execute(&format!("DROP TABLE {}", self.table()))?;
+        }
+        Ok(Emptied::Gone)
+    }
+
+    /// Writes the staged content.
+    pub(crate) fn fill(&self, emptied: Emptied) -> Result<(), DucklakeSinkError> {
+        if emptied == Emptied::Gone {
             self.make()?;
         }
         self.insert_copies(&self.stage(), "weight")
+    }
+
+    /// Writes the content as it comes. DuckLake sorts what is inserted into a table with an order, which a
+    /// new one gets only after the rows that come in it.
+    pub(crate) fn fill_from(&self, feed: &Feed, emptied: Emptied) -> Result<(), DucklakeSinkError> {
+        let mut rows = 0;
+        if emptied == Emptied::Gone {
+            let layout = self.make_bare()?;
+            if let Some(key) = self.arriving_order(&layout)
+                && feed.begins_in_order(key)?
+            {
+                rows = self.insert_fed(feed)?;
+            }
+            self.lay_out(&layout)?;
+        }
+        if feed.has_more() {
+            rows += self.insert_fed(feed)?;
+        }
+        if rows == feed.rows() {
+            return Ok(());
+        }
+        let fact = format!("{rows} of {} rows arrived", feed.rows());
+        Err(DucklakeSinkError::Contract { view: self.view.name.clone(), fact })
+    }
+
+    /// The columns in whose order a new table will be, and rows may come, if any.
+    fn arriving_order(&self, layout: &TableConfig) -> Option<&[usize]> {
+        let RowIdentity::Key(key) = &self.view.identity else { return None };
+        let is_natural = layout.sorted_by.is_none() && layout.partitioned_by.is_empty();
+        // A table that has inlined rows of the same transaction gets no order from DuckLake.
+        let inlined = self.survey.inlining.max(self.lake.place.inlining()).unwrap_or(0);
+        let goes_into_files = usize::try_from(inlined).is_ok_and(|rows| rows < TELLING_ROWS);
+        (is_natural && goes_into_files && !key.is_empty() && key.iter().all(|index| self.columns[*index].is_orderly()))
+            .then_some(key)
+    }
+
+    fn insert_fed(&self, feed: &Feed) -> Result<u64, DucklakeSinkError> {
+        let typed =
+            self.columns.iter().enumerate().map(|(i, c)| format!("CAST({0} AS {1}) AS {0}", column(i), c.view_type));
+        let typed = typed.collect::<Vec<_>>().join(", ");
+        let (table, written, rows) = (self.table(), self.written(), feed.table());
+        let insert = format!("INSERT INTO {table} SELECT {written} FROM (SELECT {typed} FROM {rows}) s");
+        let inserted = self.lake.change(&insert, []);
+        // What the stream said is the cause of what DuckDB says.
+        feed.fault().map_or(inserted, Err)
     }
 
     /// Makes the table of a view that the lake does not hold.
@@ -78,11 +140,21 @@ impl Target<'_> {
     }
 
     fn make(&self) -> Result<(), DucklakeSinkError> {
+        let layout = self.make_bare()?;
+        self.lay_out(&layout)
+    }
+
+    /// Makes the table without a layout, and answers which one it shall have.
+    fn make_bare(&self) -> Result<TableConfig, DucklakeSinkError> {
         let columns = self.columns.iter().map(|c| format!("{} {}", c.name, c.held_type)).collect::<Vec<_>>();
-        self.lake.execute(&format!("CREATE TABLE {} ({})", self.table(), columns.join(", ")))?;
-        let layout = self.lake.place.layout(self.view.name.as_str()).cloned().unwrap_or_default();
-        let sorted_by = layout.sorted_by.unwrap_or_else(|| natural_order(self.view, self.columns));
-        for (clause, expressions) in [("PARTITIONED", layout.partitioned_by), ("SORTED", sorted_by)] {
+        let made = self.lake.execute(&format!("CREATE TABLE {} ({})", self.table(), columns.join(", ")));
+        made.map_err(made_meanwhile)?;
+        Ok(self.lake.place.layout(self.view.name.as_str()).cloned().unwrap_or_default())
+    }
+
+    fn lay_out(&self, layout: &TableConfig) -> Result<(), DucklakeSinkError> {
+        let sorted_by = layout.sorted_by.clone().unwrap_or_else(|| natural_order(self.view, self.columns));
+        for (clause, expressions) in [("PARTITIONED", &layout.partitioned_by), ("SORTED", &sorted_by)] {
             if expressions.is_empty() {
                 continue;
             }
@@ -283,5 +355,16 @@ impl Target<'_> {
             found,
             expected,
         })
+    }
+}
+
+/// A table that was not there when we looked: another writer made it, and the transaction is repeated
+/// from the look on.
+fn made_meanwhile(error: DucklakeSinkError) -> DucklakeSinkError {
+    match error {
+        DucklakeSinkError::Duck { lake, message, .. } if message.contains("already exists") => {
+            DucklakeSinkError::Conflict { lake, message }
+        }
+        error => error,
     }
 }

@@ -7,6 +7,7 @@ mod faults;
 #[path = "../../parquet/tests/history.rs"]
 mod history;
 mod lakes;
+mod loads;
 mod random;
 mod remote;
 mod rows;
