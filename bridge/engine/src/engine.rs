@@ -17,7 +17,7 @@ use crate::{EngineError, state};
 /// Rows of a chunk that [`Engine::rows`] answers.
 const CHUNK_ROWS: usize = 65_536;
 
-/// Rows that come together before they are applied, unless [`Engine::set_part_rows`] says otherwise.
+/// Rows that come together before they go into a circuit, unless [`Engine::set_part_rows`] says otherwise.
 const PART_ROWS: u64 = 500_000;
 
 /// Resources of new circuits.
@@ -38,6 +38,9 @@ pub struct ViewStats {
     pub rows: u64,
     /// Incremental steps since the view was last built.
     pub steps: u64,
+    /// Rows that window functions and first rows were computed over since the circuit was started: with each
+    /// change those of the touched partitions.
+    pub recomputed_rows: u64,
     /// Bytes of its state on disk, all kept checkpoints together.
     pub state_bytes: u64,
 }
@@ -137,9 +140,9 @@ impl Engine {
         self.program.as_ref()
     }
 
-    /// How many rows come together before they are applied: loads and epochs with more are applied in
-    /// parts, so that memory does not grow with them. An epoch in parts answers the same deltas, taken
-    /// from the view states before and after it.
+    /// How many rows come together before they go into the circuits: loads and epochs with more are applied in
+    /// parts, so that memory does not grow with them. The parts are one transaction of each circuit, and an
+    /// epoch in parts answers the same deltas.
     pub fn set_part_rows(&mut self, rows: u64) {
         self.part_rows = rows.max(1);
     }
@@ -225,6 +228,7 @@ impl Engine {
                 view: node.info.name.clone(),
                 rows: node.rows(),
                 steps: node.steps,
+                recomputed_rows: node.recomputed_rows(),
                 state_bytes: node.disk_bytes(),
             })
             .collect()

@@ -27,6 +27,23 @@ pub enum EngineError {
         /// The view.
         view: ViewName,
     },
+    /// The rows of one window partition, or the first rows of an order, are more than the state can hold as one.
+    #[error(
+        "view {view}: a partition of a window, or the rows that a LIMIT keeps, take more than a gibibyte: \
+         choose a finer PARTITION BY, a lower LIMIT or fewer columns"
+    )]
+    PartitionTooLarge {
+        /// The view.
+        view: ViewName,
+    },
+    /// A statistic that DuckDB, too, fails to compute: of infinities, NaNs or numbers that are too large.
+    #[error("view {view}: {function} is out of range: filter such values")]
+    OutOfRange {
+        /// The view.
+        view: ViewName,
+        /// The aggregate.
+        function: String,
+    },
     /// Arrow refused something.
     #[error("an Arrow operation failed in the engine")]
     Arrow(#[from] arrow::error::ArrowError),
@@ -104,6 +121,8 @@ impl EngineError {
             EngineError::Circuit { .. } | EngineError::Storage { .. } => ErrorKind::Retry,
             EngineError::Expression(_)
             | EngineError::SumOverflow { .. }
+            | EngineError::OutOfRange { .. }
+            | EngineError::PartitionTooLarge { .. }
             | EngineError::Inconsistent { .. }
             | EngineError::InconsistentTable { .. }
             | EngineError::IncompatibleFormat { .. } => ErrorKind::Stop,

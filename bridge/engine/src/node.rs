@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arrow::datatypes::Schema;
 use dbsp::utils::Tup2;
@@ -36,16 +37,19 @@ pub(crate) struct Node {
     handles: Handles,
     errors: Errors,
     state: Option<StateSnapshot>,
-    /// Rows of the view, counting copies. Between two parts of an epoch they may be less than none.
+    /// Rows of the view, counting copies.
     rows: i64,
     pending: u64,
-    /// An epoch that is applied in parts.
-    parts: Option<Parts>,
+    phase: Phase,
 }
 
-/// What the view was before the first part of an epoch.
-struct Parts {
-    before: Option<StateSnapshot>,
+/// Where a circuit is between two calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Between two epochs.
+    Idle,
+    /// In a transaction that has taken parts of an epoch or of a load.
+    InParts,
 }
 
 impl Node {
@@ -114,7 +118,7 @@ impl Node {
             state: None,
             rows: 0,
             pending: 0,
-            parts: None,
+            phase: Phase::Idle,
         })
     }
 
@@ -123,16 +127,24 @@ impl Node {
         self.plan.leaves.iter().any(|leaf| leaf.input.as_ref() == Some(input))
     }
 
-    /// Buffers rows of an input until the next step. When `rows_max` have come together they are
-    /// applied at once.
+    /// Buffers rows of an input until the next step. When `rows_max` have come together they go into the
+    /// circuit at once.
     pub fn feed(&mut self, input: &Input, zset: &ZSet, rows_max: u64) -> Result<(), EngineError> {
         self.feed_leaves(Some(input), zset)?;
-        if self.pending < rows_max {
-            return Ok(());
-        }
-        let before = self.state.clone();
-        self.parts.get_or_insert(Parts { before });
-        self.apply().map(|_| ())
+        if self.pending < rows_max { Ok(()) } else { self.part() }
+    }
+
+    /// Lets the circuit take what was fed. However many parts an epoch has, they are one transaction: operators
+    /// with state collect its rows, on disk where memory gets short, and compute at its end, so that no row is
+    /// made of half an epoch and no partition is computed twice.
+    fn part(&mut self) -> Result<(), EngineError> {
+        let begun = match self.phase {
+            Phase::Idle => self.dbsp.start_transaction(),
+            Phase::InParts => Ok(()),
+        };
+        (self.phase, self.pending, self.clean_checkpoint) = (Phase::InParts, 0, None);
+        let stepped = begun.and_then(|()| self.dbsp.step());
+        self.unless_told(stepped.map(|_| ()))
     }
 
     fn feed_leaves(&mut self, input: Option<&Input>, zset: &ZSet) -> Result<(), EngineError> {
@@ -156,7 +168,7 @@ impl Node {
 
     /// Whether something was fed since the last step.
     pub fn is_fed(&self) -> bool {
-        self.pending > 0 || self.parts.is_some()
+        self.pending > 0 || self.phase == Phase::InParts
     }
 
     /// Rows of the view after the last step, counting copies.
@@ -164,25 +176,21 @@ impl Node {
         u64::try_from(self.rows).unwrap_or_default()
     }
 
+    /// Rows that were computed anew because another one of their partition changed.
+    pub fn recomputed_rows(&self) -> u64 {
+        self.plan.recomputed.load(Ordering::Relaxed)
+    }
+
     /// Applies what was fed and answers what changed in the view, if anything did.
     pub fn step(&mut self) -> Result<Option<ViewDelta>, EngineError> {
-        let Some(Parts { before }) = self.parts.take() else {
-            let before = self.state.clone();
-            let delta = self.apply()?;
-            self.check_rows()?;
-            return view_delta(&self.info, &self.codec, || state::rows(Some(&delta)), before.as_ref());
-        };
-        if self.pending > 0 {
-            self.apply()?;
-        }
+        let before = self.state.clone();
+        let delta = self.apply()?;
         self.check_rows()?;
-        let changes = || state::difference(before.as_ref(), self.state.as_ref());
-        view_delta(&self.info, &self.codec, changes, before.as_ref())
+        view_delta(&self.info, &self.codec, || state::rows(Some(&delta)), before.as_ref())
     }
 
     /// Applies what was fed while the view is loaded; nobody needs the delta.
     pub fn load(&mut self) -> Result<(), EngineError> {
-        self.parts = None;
         self.apply()?;
         self.check_rows()
     }
@@ -206,15 +214,25 @@ impl Node {
         Err(EngineError::Inconsistent { view: self.info.name.clone(), fact })
     }
 
+    /// Ends the transaction that has begun, or runs one. It may take several steps: the integral is that of the
+    /// last one, and the delta comes once.
     fn transaction(&mut self) -> Result<(), EngineError> {
-        let result = self.dbsp.transaction();
-        if let Some(error) = self.errors.take() {
-            return Err(error);
-        }
-        result.map_err(|error| self.failed("stepping", error))?;
-        let state = self.handles.state.concat();
-        self.state = Some(state);
+        let ended = match self.phase {
+            Phase::Idle => self.dbsp.transaction(),
+            Phase::InParts => self.dbsp.commit_transaction(),
+        };
+        self.phase = Phase::Idle;
+        self.unless_told(ended)?;
+        self.state = Some(self.handles.state.concat());
         Ok(())
+    }
+
+    /// The error that a closure of the circuit has kept, before one of the circuit itself.
+    fn unless_told(&self, result: Result<(), dbsp::Error>) -> Result<(), EngineError> {
+        match self.errors.take() {
+            Some(error) => Err(error),
+            None => result.map_err(|error| self.failed("stepping", error)),
+        }
     }
 
     /// The view's rows after the last step.
@@ -224,6 +242,9 @@ impl Node {
 
     /// Saves the circuit's state; does nothing when nothing happened since the last time.
     pub fn checkpoint(&mut self) -> Result<Uuid, EngineError> {
+        if self.phase == Phase::InParts {
+            return Err(EngineError::Misuse("an epoch of which parts were applied must end before it is saved"));
+        }
         if let Some(checkpoint) = self.clean_checkpoint {
             return Ok(checkpoint);
         }

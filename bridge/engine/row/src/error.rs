@@ -75,4 +75,7 @@ pub enum RowError {
     /// A sum does not fit 128 bits. Nothing has wrapped: the accumulator still holds the truth.
     #[error("a sum is outside the range of HUGEINT")]
     SumOverflow,
+    /// More rows as one than a file of the state can hold.
+    #[error("a list of rows is larger than a gibibyte")]
+    ListTooLarge,
 }

@@ -25,3 +25,4 @@ pub use codec::{KeyMode, RowCodec};
 pub use direct::{ColumnReader, Gather, RowWriter, has_canonical_form};
 pub use error::RowError;
 pub use row::{ArchivedRow, Row, WordRow};
+pub use word::one_zero;

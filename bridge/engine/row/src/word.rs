@@ -67,6 +67,14 @@ impl Word for f64 {
     }
 }
 
+/// The words of a float as they compare: those of 0.0 for a zero of either sign. Exact rows keep the sign.
+#[inline]
+pub fn one_zero(float: &[u64]) -> &[u64] {
+    const ZERO: u64 = SIGN;
+    const NEGATIVE_ZERO: u64 = !SIGN;
+    if float == [NEGATIVE_ZERO] { &[ZERO] } else { float }
+}
+
 impl Word for f32 {
     /// Widening keeps value, order and the sign of zero.
     #[inline]
@@ -136,4 +144,23 @@ pub(crate) fn write_i128(value: i128, out: &mut [u64]) {
 #[inline]
 pub(crate) fn read_i128(high: u64, low: u64) -> i128 {
     (i128::from((high ^ SIGN) as i64) << 64) | i128::from(low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_of_both_signs_compare_as_one() {
+        let word = |value: f64| value.to_word(KeyMode::Exact);
+        for zero in [0.0, -0.0] {
+            assert_eq!(one_zero(&[word(zero)]), [word(0.0)]);
+            assert_eq!(f64::from_word(word(zero)).to_bits(), f64::to_bits(zero), "the row keeps the sign");
+        }
+        for value in [f64::NEG_INFINITY, -1.5, -5e-324, 5e-324, 2.0, f64::INFINITY, f64::NAN] {
+            assert_eq!(one_zero(&[word(value)]), [word(value)]);
+        }
+        assert_eq!(word(-0.0), !SIGN);
+        assert!(one_zero(&[]).is_empty());
+    }
 }

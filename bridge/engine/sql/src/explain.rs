@@ -3,13 +3,15 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion_expr::LogicalPlan;
+use datafusion_expr::logical_plan::Window;
 use serde_json::{Value, json};
 use tidegate_core::{Integral, RowIdentity};
 
 use crate::identity::identity;
+use crate::join;
 use crate::names::Relation;
-use crate::semantics::{AggregateKind, aggregate_call};
-use crate::text::expression;
+use crate::semantics::{AggregateKind, TopRows, aggregate_call, recomputed_call, window_call};
+use crate::text::{expression, order_by};
 
 /// A node of the explained tree.
 struct Node {
@@ -89,7 +91,7 @@ fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {
         LogicalPlan::Join(node) => {
             let on = node.on.iter().map(|(l, r)| format!("{} = {}", expression(l, false), expression(r, false)));
             let filter = node.filter.iter().map(|f| expression(f, false));
-            ("Join", on.chain(filter).collect::<Vec<_>>().join(" AND "), "both sides, by the join key".to_owned())
+            (join::operator(node), on.chain(filter).collect::<Vec<_>>().join(" AND "), join::state(node))
         }
         LogicalPlan::Aggregate(node) => {
             let groups: Vec<String> = node.group_expr.iter().map(|e| expression(e, false)).collect();
@@ -99,9 +101,42 @@ fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {
         }
         LogicalPlan::Distinct(_) => ("Distinct", String::new(), "counts of every row".to_owned()),
         LogicalPlan::Union(_) => ("Union", "ALL".to_owned(), none()),
+        LogicalPlan::Window(node) => window(node),
+        LogicalPlan::Extension(node) if TopRows::of(node).is_some() => {
+            TopRows::of(node).map_or_else(Default::default, top)
+        }
         LogicalPlan::EmptyRelation(_) => ("OneRow", String::new(), none()),
         other => ("Other", other.display().to_string(), none()),
     }
+}
+
+/// Windows, and what a change costs: every row of the partitions that it touches is computed anew.
+fn window(node: &Window) -> (&'static str, String, String) {
+    let calls: Vec<String> = node.window_expr.iter().map(|call| expression(call, false)).collect();
+    let depends = node.window_expr.iter().filter_map(window_call).any(|call| call.depends_on_ties());
+    let ties = if depends { "; ties in the order of all columns" } else { "" };
+    let is_whole = node.window_expr.iter().filter_map(window_call).any(|call| call.partition_by.is_empty());
+    let scope = if is_whole { "all rows" } else { "the touched partitions" };
+    (
+        "Window",
+        format!("{}{ties}", calls.join(", ")),
+        format!("rows and results by partition; a change recomputes {scope}"),
+    )
+}
+
+/// The first rows of an order: only as many rows are looked at as stay or are skipped.
+fn top(node: &TopRows) -> (&'static str, String, String) {
+    let by = if node.partition_by.is_empty() {
+        String::new()
+    } else {
+        let keys: Vec<String> = node.partition_by.iter().map(|key| expression(key, false)).collect();
+        format!(" of each {}", keys.join(", "))
+    };
+    let order = order_by(&node.order_by, false);
+    let order = if order.is_empty() { String::new() } else { format!(" by {order}") };
+    let skip = if node.skip == 0 { String::new() } else { format!(" after {}", node.skip) };
+    let detail = format!("{}{skip}{by}{order}; ties in the order of all columns", node.fetch);
+    ("Top", detail, format!("all rows in order; a change looks at {} rows", node.skip + node.fetch))
 }
 
 /// A text over the rows of `input`, with aggregates as they are written where the planner has names
@@ -110,6 +145,13 @@ fn with_calls(text: String, input: &LogicalPlan) -> String {
     match input {
         LogicalPlan::SubqueryAlias(alias) => with_calls(text, &alias.input),
         LogicalPlan::Filter(filter) => with_calls(text, &filter.input),
+        LogicalPlan::Window(node) => {
+            let fields = node.schema.fields().iter().skip(node.input.schema().fields().len());
+            let text = fields.zip(&node.window_expr).fold(text, |text, (field, call)| {
+                text.replace(field.name().trim_start_matches('#'), &expression(call, false))
+            });
+            with_calls(text, &node.input)
+        }
         LogicalPlan::Aggregate(node) => {
             let fields = node.schema.fields().iter().skip(node.group_expr.len());
             fields
@@ -131,6 +173,9 @@ fn aggregate_state(calls: &[datafusion_expr::Expr]) -> String {
         if !parts.contains(&part) {
             parts.push(part);
         }
+    }
+    if calls.iter().any(|call| recomputed_call(call).is_some()) {
+        parts.push("rows of every group");
     }
     if parts.is_empty() { "groups".to_owned() } else { parts.join(", ") }
 }

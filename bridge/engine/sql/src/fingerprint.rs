@@ -5,12 +5,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use arrow::datatypes::Schema;
-use datafusion_expr::{Expr, ExprSchemable, LogicalPlan};
+use datafusion_expr::{Expr, ExprSchemable, JoinType, LogicalPlan};
 use serde::{Deserialize, Serialize};
 use tidegate_core::ViewInfo;
 
 use crate::names::{Input, Relation};
-use crate::text::expression;
+use crate::semantics::TopRows;
+use crate::text::{expression, order_by};
 
 /// Counts what changes the meaning of a plan without changing its text: kernels, encodings of
 /// values, the text below.
@@ -27,6 +28,9 @@ impl PlanId {
         let mut text = format!("tidegate plan {VERSION}\nview {:?} {:?}\n", info.name.0, info.identity);
         schema(&info.schema, &mut text);
         node(plan, 0, &mut text);
+        if has_equal_parts(plan, &mut Vec::new()) {
+            text.push_str("equal parts are kept once\n");
+        }
         PlanId(*blake3::hash(text.as_bytes()).as_bytes())
     }
 }
@@ -64,9 +68,18 @@ fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
             text.push_str(name.split([':', ' ']).next().unwrap_or_default());
             if let LogicalPlan::Join(join) = other {
                 text.push_str(&format!(" {:?}", join.null_equality));
+                if join.join_type != JoinType::Inner {
+                    text.push_str(&format!(" {:?} keys {} {}", join.join_type, join.on.len(), join.null_aware));
+                }
             }
             if let LogicalPlan::Aggregate(aggregate) = other {
                 text.push_str(&format!(" groups {}", aggregate.group_expr.len()));
+            }
+            if let LogicalPlan::Extension(extension) = other
+                && let Some(top) = TopRows::of(extension)
+            {
+                let (skip, fetch, by) = (top.skip, top.fetch, order_by(&top.order_by, true));
+                text.push_str(&format!(" partitions {} skip {skip} fetch {fetch} by {by}", top.partition_by.len()));
             }
             text.push('\n');
             for expr in other.expressions() {
@@ -75,6 +88,18 @@ fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
         }
     }
     plan.inputs().into_iter().for_each(|input| node(input, depth + 1, text));
+}
+
+/// Whether a node with state occurs more than once.
+fn has_equal_parts<'a>(plan: &'a LogicalPlan, seen: &mut Vec<&'a LogicalPlan>) -> bool {
+    use LogicalPlan::{Aggregate, Distinct, Join, Union};
+    if matches!(plan, Aggregate(_) | Distinct(_) | Join(_) | Union(_)) {
+        if seen.contains(&plan) {
+            return true;
+        }
+        seen.push(plan);
+    }
+    plan.inputs().into_iter().any(|input| has_equal_parts(input, seen))
 }
 
 /// An expression with its type, where its inputs give one.

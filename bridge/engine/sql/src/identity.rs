@@ -1,18 +1,21 @@
 //! Row identity, derived bottom-up: which columns of a node's output are unique together.
 
-use datafusion_expr::logical_plan::{Aggregate, Join, Projection, TableScan};
-use datafusion_expr::{Expr, LogicalPlan};
+use datafusion_expr::logical_plan::{Aggregate, Join, Projection, TableScan, Window};
+use datafusion_expr::{Expr, JoinType, LogicalPlan};
 use tidegate_core::RowIdentity;
 
 use crate::error::Refusal;
+use crate::join;
 use crate::names::Relation;
+use crate::semantics::{TopRows, WindowKind, window_call};
 
 /// The identity of a node's rows, in the positions of its output.
 ///
 /// A filter keeps the identity of its input; a projection does when all key columns pass
 /// unchanged; an aggregate has its groups as key, and an aggregate without groups at most one
 /// row. A join has the keys of both sides together, or that of one side alone when it meets at
-/// most one row of the other.
+/// most one row of the other. A window keeps the identity of its input, or has its row numbers as key
+/// within the partition; the first rows of an order keep it, and a first row has its partition as key.
 pub fn identity(plan: &LogicalPlan) -> RowIdentity {
     match key(plan) {
         Some(columns) => RowIdentity::Key(columns),
@@ -20,7 +23,7 @@ pub fn identity(plan: &LogicalPlan) -> RowIdentity {
     }
 }
 
-fn key(plan: &LogicalPlan) -> Option<Vec<usize>> {
+pub(crate) fn key(plan: &LogicalPlan) -> Option<Vec<usize>> {
     match plan {
         LogicalPlan::TableScan(scan) => scan_key(scan),
         LogicalPlan::EmptyRelation(_) => Some(Vec::new()),
@@ -29,7 +32,10 @@ fn key(plan: &LogicalPlan) -> Option<Vec<usize>> {
         LogicalPlan::Distinct(node) => key(node.input()),
         LogicalPlan::Projection(node) => projection_key(node),
         LogicalPlan::Aggregate(node) => Some(aggregate_key(node)),
+        LogicalPlan::Join(node) if node.join_type != JoinType::Inner => join::key(node),
         LogicalPlan::Join(node) => join_key(node),
+        LogicalPlan::Window(node) => key(&node.input).or_else(|| number_key(node)),
+        LogicalPlan::Extension(node) => top_key(TopRows::of(node)?),
         _ => None,
     }
 }
@@ -56,10 +62,6 @@ fn aggregate_key(node: &Aggregate) -> Vec<usize> {
 
 fn join_key(node: &Join) -> Option<Vec<usize>> {
     let (left, right) = (key(&node.left)?, key(&node.right)?);
-    let covered = |key: &[usize], side: &LogicalPlan, exprs: Vec<&Expr>| {
-        let joined: Vec<Option<usize>> = exprs.into_iter().map(|e| column_position(e, side.schema())).collect();
-        key.iter().all(|column| joined.contains(&Some(*column)))
-    };
     let width = node.left.schema().fields().len();
     let shifted: Vec<usize> = right.iter().map(|column| column + width).collect();
     if covered(&right, &node.right, node.on.iter().map(|(_, r)| r).collect()) {
@@ -69,6 +71,35 @@ fn join_key(node: &Join) -> Option<Vec<usize>> {
         return Some(shifted);
     }
     Some(left.into_iter().chain(shifted).collect())
+}
+
+/// Row numbers tell the rows of a partition apart.
+fn number_key(node: &Window) -> Option<Vec<usize>> {
+    let width = node.input.schema().fields().len();
+    let (position, call) = node.window_expr.iter().enumerate().find_map(|(position, expr)| {
+        window_call(expr).filter(|call| call.kind == WindowKind::RowNumber).map(|call| (position, call))
+    })?;
+    let mut key = columns(call.partition_by, node.input.schema())?;
+    key.push(width + position);
+    Some(key)
+}
+
+/// The first row of each partition is told apart by what makes the partition.
+fn top_key(node: &TopRows) -> Option<Vec<usize>> {
+    match node.fetch {
+        0 | 1 => columns(&node.partition_by, node.input.schema()).or_else(|| key(&node.input)),
+        _ => key(&node.input),
+    }
+}
+
+fn columns(exprs: &[Expr], schema: &datafusion_common::DFSchema) -> Option<Vec<usize>> {
+    exprs.iter().map(|expr| column_position(expr, schema)).collect()
+}
+
+/// Whether the joined expressions of one side hold all columns of its key.
+pub(crate) fn covered(key: &[usize], side: &LogicalPlan, exprs: Vec<&Expr>) -> bool {
+    let joined: Vec<Option<usize>> = exprs.into_iter().map(|e| column_position(e, side.schema())).collect();
+    key.iter().all(|column| joined.contains(&Some(*column)))
 }
 
 /// The position of a plain column, with or without another name.

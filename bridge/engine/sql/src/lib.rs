@@ -16,21 +16,26 @@
 //! - `TableScan` of a table or view ([`Relation::of`] its source says which); `projection` counts
 //!   in [`Relation::declared`]. No filters, no limit.
 //! - `Projection`, `Filter`, `SubqueryAlias`: stateless; [`Stretch::compile`] takes them.
-//! - `Join`: inner, at least one pair in `on`. Keys stay expressions: `on` holds pairs
+//! - `Join`: inner, outer, semi or anti, at least one pair in `on`. Keys stay expressions: `on` holds pairs
 //!   (expression over the left input, expression over the right input) of equal types, which
 //!   [`Stretch::projection`] computes. `filter` is the residual condition over both inputs' columns, left
 //!   first. `null_equality` says whether NULL keys meet (`IS NOT DISTINCT FROM`).
 //! - `Aggregate`: `group_expr` are any expressions over the input, output first; `aggr_expr` are
-//!   read with [`aggregate_call`].
+//!   read with [`aggregate_call`] or [`recomputed_call`].
 //! - `Distinct::All`, `Union` (all; its inputs have equal types).
+//! - `Window`: functions over one partitioning and order, read with [`window_call`]; the node's columns are
+//!   those of its input and then one for each function.
+//! - `Extension` of [`TopRows`]: the first rows of an order.
 //! - `EmptyRelation` with one row and no columns, for a query without FROM.
 //!
 //! Types are those of [`tidegate_core::duckdb_type`]; views of text or binary never occur.
 
 mod error;
 mod explain;
+mod filter_word;
 mod fingerprint;
 mod identity;
+mod join;
 mod names;
 mod optimise;
 mod output;
@@ -49,5 +54,9 @@ pub use identity::identity;
 pub use names::{Input, Relation};
 pub use parse::table_references;
 pub use program::{PlannedView, Program, ProgramDefinition, ViewDef};
-pub use semantics::{AggregateCall, AggregateKind, aggregate_call};
+pub use semantics::{
+    AGGREGATES_OF_DUCKDB, AggregateCall, AggregateKind, ArgExtreme, Bits, Point, Quantile, Recomputed, RecomputedCall,
+    Regression, Spread, Standing, aggregate_call, recomputed_call,
+};
+pub use semantics::{Frame, FrameBound, FrameUnits, TopRows, WindowCall, WindowKind, window_call};
 pub use stretch::{Stretch, StretchError};

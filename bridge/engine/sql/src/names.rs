@@ -2,6 +2,7 @@
 //! their bare names. All matching ignores the case of ASCII letters, as DuckDB's does.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -106,10 +107,15 @@ fn is_default_schema(schema: &str) -> bool {
     DEFAULT_SCHEMAS.iter().any(|default| schema.eq_ignore_ascii_case(default))
 }
 
+/// Common table expressions in sight with their columns, the innermost last.
+pub(crate) type Ctes = Vec<(String, BTreeSet<String>)>;
+
 /// Everything a view can read.
 #[derive(Default)]
 pub struct Names {
     relations: Vec<Arc<Relation>>,
+    /// The common table expressions in sight of an expression, innermost last.
+    pub(crate) ctes: Ctes,
 }
 
 impl Names {
@@ -120,7 +126,12 @@ impl Names {
             let relation = Relation::new(input, Arc::clone(&t.columns), t.identity.clone(), t.incarnation);
             Arc::new(Relation { integral: t.integral, ..relation })
         };
-        Names { relations: tables.iter().map(relation).collect() }
+        Names { relations: tables.iter().map(relation).collect(), ctes: Vec::new() }
+    }
+
+    /// The same names with these common table expressions.
+    pub(crate) fn with_ctes(&self, ctes: &Ctes) -> Names {
+        Names { relations: self.relations.clone(), ctes: ctes.clone() }
     }
 
     /// Lets later views read this one.
@@ -145,6 +156,12 @@ impl Names {
             )),
             (None, _) => Err(Refusal::at(span, self.unknown(parts))),
         }
+    }
+
+    /// The columns, in lower case, of everything that a name may mean.
+    pub(crate) fn columns_of(&self, parts: &[String]) -> BTreeSet<String> {
+        let meant = self.relations.iter().filter(|r| means(parts, &r.input));
+        meant.flat_map(|r| r.lowered.fields().iter()).map(|field| field.name().clone()).collect()
     }
 
     /// Whether a name of two or three parts is that of a table, as the front of a column's name.

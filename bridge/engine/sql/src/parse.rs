@@ -9,14 +9,18 @@ use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 
 use crate::error::Refusal;
+use crate::filter_word::with_where;
 
 const ONE_QUERY: &str = "a view is one query: write a single SELECT";
 
 /// Parses a view's SQL: one query, in DuckDB's dialect.
 pub fn parse(sql: &str) -> Result<Query, Refusal> {
-    let statements = Parser::new(&DuckDbDialect {})
-        .try_with_sql(sql)
-        .and_then(|mut parser| parser.parse_statements())
+    let tokens = Tokenizer::new(&DuckDbDialect {}, sql).tokenize_with_location();
+    let statements = tokens
+        .map_err(ParserError::from)
+        .and_then(|tokens| {
+            Parser::new(&DuckDbDialect {}).with_tokens_with_locations(with_where(tokens)).parse_statements()
+        })
         .map_err(syntax_error)?;
     let mut statements = statements.into_iter();
     let Some(first) = statements.next() else {

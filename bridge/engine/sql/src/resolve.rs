@@ -79,7 +79,8 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        semantics::is_aggregate(name).then(|| semantics::aggregate_placeholder(name))
+        let known = semantics::is_aggregate(name) || name.starts_with(semantics::OVER);
+        known.then(|| semantics::aggregate_placeholder(name))
     }
 
     fn get_window_meta(&self, _: &str) -> Option<Arc<WindowUDF>> {

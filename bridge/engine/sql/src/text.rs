@@ -3,10 +3,13 @@
 use arrow::datatypes::DataType;
 use arrow::util::display::array_value_to_string;
 use datafusion_common::ScalarValue;
+use datafusion_expr::expr::Sort;
 use datafusion_expr::{Expr, Operator};
 
 use crate::explain::type_name;
-use crate::semantics::aggregate_call;
+use crate::semantics::{
+    Point, Recomputed, RecomputedCall, WindowCall, WindowKind, aggregate_call, recomputed_call, window_call,
+};
 
 /// The text of an expression. The canonical form has qualified columns, typed calls and literals;
 /// the other one is for people. Both cover every expression that this crate's planner makes.
@@ -57,10 +60,92 @@ pub(crate) fn expression(expr: &Expr, canonical: bool) -> String {
                 let answer = if canonical { format!(":{:?}", call.return_type) } else { String::new() };
                 format!("{}({distinct}{argument}){filter}{answer}", call.kind.name())
             }
+            None => match recomputed_call(expr) {
+                Some(call) => recomputed(&call, canonical),
+                None => format!("{expr:?}"),
+            },
+        },
+        Expr::WindowFunction(_) => match window_call(expr) {
+            Some(call) => window(&call, canonical),
             None => format!("{expr:?}"),
         },
         other => format!("{other:?}"),
     }
+}
+
+/// A function over a window; the canonical form has everything that its values depend on.
+fn window(call: &WindowCall, canonical: bool) -> String {
+    let text = |e: &Expr| expression(e, canonical);
+    let list = |items: &[Expr]| items.iter().map(text).collect::<Vec<_>>().join(", ");
+    let order = order_by(call.order_by, canonical);
+    let over = [("PARTITION BY", list(call.partition_by)), ("ORDER BY", order)];
+    let over = over.iter().filter(|(_, what)| !what.is_empty()).map(|(word, what)| format!("{word} {what}"));
+    let over = over.collect::<Vec<_>>().join(" ");
+    if canonical {
+        let parts = [call.argument, call.default, call.filter, call.range_key, call.range_start, call.range_end];
+        let parts: Vec<String> = parts.iter().map(|part| part.map_or("-".to_owned(), text)).collect();
+        let distinct = call.distinct;
+        return format!(
+            "{:?}({}) distinct {distinct} {:?} OVER ({over}):{:?}",
+            call.kind,
+            parts.join("; "),
+            call.frame,
+            call.return_type
+        );
+    }
+    let distinct = if call.distinct { "DISTINCT " } else { "" };
+    let arguments = match (call.kind, call.argument) {
+        (WindowKind::Aggregate(_), None) => "*".to_owned(),
+        (WindowKind::Ntile(buckets), _) => buckets.to_string(),
+        (WindowKind::Lag(offset), Some(argument)) => format!("{}, {offset}", text(argument)),
+        (WindowKind::NthValue(place), Some(argument)) => format!("{}, {place}", text(argument)),
+        (_, argument) => argument.map_or(String::new(), text),
+    };
+    let default = call.default.map(|default| format!(", {}", text(default))).unwrap_or_default();
+    let filter = call.filter.map(|filter| format!(" FILTER ({})", text(filter))).unwrap_or_default();
+    format!("{}({distinct}{arguments}{default}){filter} OVER ({over})", call.kind.name())
+}
+
+/// Keys of an order.
+pub(crate) fn order_by(keys: &[Sort], canonical: bool) -> String {
+    let key = |key: &Sort| {
+        let direction = if key.asc { "" } else { " DESC" };
+        let nulls = if key.nulls_first { " NULLS FIRST" } else { "" };
+        format!("{}{direction}{nulls}", expression(&key.expr, canonical))
+    };
+    keys.iter().map(key).collect::<Vec<_>>().join(", ")
+}
+
+fn recomputed(call: &RecomputedCall, canonical: bool) -> String {
+    let text = |e: &Expr| expression(e, canonical);
+    let mut written = call.arguments.iter().map(text).collect::<Vec<_>>().join(", ");
+    match call.function {
+        Recomputed::StringAgg(Some(separator)) => written += &format!(", '{}'", separator.replace('\'', "''")),
+        Recomputed::StringAgg(None) => written += ", NULL",
+        Recomputed::Quantile(quantile) if call.name != "median" => {
+            let point = |point: &Point| match point {
+                // Equal numbers of two kinds are computed with in two ways.
+                point if canonical => format!("{point:?}"),
+                Point::Exact { units, scale } => literal(&ScalarValue::Decimal128(Some(*units), 38, *scale as i8)),
+                Point::Double(bits) => f64::from_bits(*bits).to_string(),
+            };
+            let points = quantile.points.iter().map(point).collect::<Vec<_>>().join(", ");
+            written += &if quantile.listed { format!(", [{points}]") } else { format!(", {points}") };
+        }
+        _ => {}
+    }
+    if !call.order_by.is_empty() {
+        let key = |sort: &datafusion_expr::SortExpr| {
+            let direction = if sort.asc { "" } else { " DESC" };
+            let nulls = if sort.nulls_first { " NULLS FIRST" } else { "" };
+            format!("{}{direction}{nulls}", text(&sort.expr))
+        };
+        written += &format!(" ORDER BY {}", call.order_by.iter().map(key).collect::<Vec<_>>().join(", "));
+    }
+    let distinct = if call.distinct { "DISTINCT " } else { "" };
+    let filter = call.filter.map(|f| format!(" FILTER ({})", text(f))).unwrap_or_default();
+    let answer = if canonical { format!(":{:?}", call.return_type) } else { String::new() };
+    format!("{}({distinct}{written}){filter}{answer}", call.name.trim_start_matches('#'))
 }
 
 /// A constant as SQL writes it.

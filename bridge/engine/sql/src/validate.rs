@@ -3,13 +3,14 @@
 
 use arrow::datatypes::DataType;
 use datafusion_common::JoinType;
+use datafusion_expr::expr::Sort;
 use datafusion_expr::logical_plan::Distinct;
 use datafusion_expr::{ExprSchemable, LogicalPlan};
 
 use crate::error::Refusal;
 use crate::explain::type_name;
 use crate::names::Relation;
-use crate::semantics::aggregate_call;
+use crate::semantics::{TopRows, aggregate_call, recomputed_call, window_call};
 
 /// Refuses a plan that the circuit could not maintain.
 pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
@@ -32,6 +33,9 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
                 key_type("GROUP BY", &expr.get_type(node.input.schema())?)?;
             }
             for expr in &node.aggr_expr {
+                if recomputed_call(expr).is_some() {
+                    continue;
+                }
                 let call = aggregate_call(expr).ok_or_else(|| {
                     Refusal::new(format!(
                         "the aggregate {expr} cannot be maintained incrementally: use count, sum, avg, min or max"
@@ -43,22 +47,36 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
             }
         }
         LogicalPlan::Join(node) => {
-            if node.join_type != JoinType::Inner {
+            if matches!(node.join_type, JoinType::LeftMark | JoinType::RightMark) || node.null_aware {
                 return Err(Refusal::new(format!(
-                    "{} JOIN cannot be maintained incrementally: write an inner join",
+                    "{} JOIN cannot be maintained incrementally: write another join",
                     node.join_type
-                )));
-            }
-            if node.on.is_empty() {
-                return Err(Refusal::new(format!(
-                    "the join of {} and {} has no equality of a column of one with a column of the other: \
-                     add one to ON or WHERE",
-                    inputs_of(&node.left),
-                    inputs_of(&node.right)
                 )));
             }
             for (left, _) in &node.on {
                 key_type("a join key", &left.get_type(node.left.schema())?)?;
+            }
+        }
+        LogicalPlan::Window(node) => {
+            for expr in &node.window_expr {
+                let call = window_call(expr).ok_or_else(|| {
+                    Refusal::new(format!("the window function {expr} cannot be maintained: write the view without it"))
+                })?;
+                for key in call.partition_by {
+                    key_type("PARTITION BY", &key.get_type(node.input.schema())?)?;
+                }
+                order_types(call.order_by, &node.input)?;
+                if let (true, Some(argument)) = (call.distinct, call.argument) {
+                    key_type("DISTINCT in an aggregate", &argument.get_type(node.input.schema())?)?;
+                }
+            }
+        }
+        LogicalPlan::Extension(node) if TopRows::of(node).is_some() => {
+            if let Some(top) = TopRows::of(node) {
+                for key in &top.partition_by {
+                    key_type("PARTITION BY", &key.get_type(top.input.schema())?)?;
+                }
+                order_types(&top.order_by, &top.input)?;
             }
         }
         other => {
@@ -72,6 +90,10 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
     plan.inputs().into_iter().try_for_each(validate)
 }
 
+fn order_types(keys: &[Sort], input: &LogicalPlan) -> Result<(), Refusal> {
+    keys.iter().try_for_each(|key| key_type("ORDER BY", &key.expr.get_type(input.schema())?))
+}
+
 /// Intervals (1 month equals 30 days) and nested values have no single encoding.
 fn key_type(place: &str, data_type: &DataType) -> Result<(), Refusal> {
     if data_type.is_nested() || matches!(data_type, DataType::Interval(_)) {
@@ -81,18 +103,4 @@ fn key_type(place: &str, data_type: &DataType) -> Result<(), Refusal> {
         )));
     }
     Ok(())
-}
-
-/// The tables and views below a node, for messages.
-fn inputs_of(plan: &LogicalPlan) -> String {
-    fn collect(plan: &LogicalPlan, names: &mut Vec<String>) {
-        match plan {
-            LogicalPlan::SubqueryAlias(node) => names.push(node.alias.table().to_owned()),
-            LogicalPlan::TableScan(node) => names.push(node.table_name.table().to_owned()),
-            other => other.inputs().into_iter().for_each(|input| collect(input, names)),
-        }
-    }
-    let mut names = Vec::new();
-    collect(plan, &mut names);
-    names.join(", ")
 }

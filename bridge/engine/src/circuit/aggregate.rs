@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion_expr::{Aggregate, Expr, ExprSchemable, lit, when};
-use tidegate_engine_row::{KeyMode, RowCodec};
-use tidegate_engine_sql::{AggregateCall, AggregateKind, aggregate_call};
+use tidegate_engine_row::{KeyMode, Row, RowCodec};
+use tidegate_engine_sql::{AggregateCall, AggregateKind, RecomputedCall, aggregate_call, recomputed_call};
 
 use super::compile::{Compiler, Origin, Relation, non_null, nullable};
 use super::group::{Extreme, GroupOutputs, GroupPlan, Output, Part, Slot, SlotEncoder, Slots, Width};
 use super::key::KeyShape;
 use super::pipe::{Decoder, Encoder, KeyedEncoder, ValueEncoder};
 use super::plan::{Edge, OperatorKind};
+use super::recompute::{Call, OrderKey, Recompute};
 use crate::EngineError;
 
 impl Compiler<'_> {
@@ -25,6 +26,8 @@ impl Compiler<'_> {
             linear: Arguments::default(),
             linear_slots: vec![Slot::Rows],
             parts: vec![PartDraft::Linear],
+            recomputed: Arguments::default(),
+            calls: Vec::new(),
         };
         let outputs = aggregate.aggr_expr.iter().map(|expr| builder.output(expr)).collect::<Result<Vec<_>, _>>()?;
         builder.finish(outputs, aggregate)
@@ -48,6 +51,7 @@ enum PartDraft {
     Linear,
     Distinct { argument: Expr, slots: Slots },
     Extreme { argument: Expr, which: Extreme },
+    Recompute,
 }
 
 struct GroupBuilder<'a, 'b> {
@@ -57,10 +61,16 @@ struct GroupBuilder<'a, 'b> {
     linear: Arguments,
     linear_slots: Vec<Slot>,
     parts: Vec<PartDraft>,
+    /// Columns of the recomputed part.
+    recomputed: Arguments,
+    calls: Vec<Call>,
 }
 
 impl GroupBuilder<'_, '_> {
     fn output(&mut self, expr: &Expr) -> Result<Output, EngineError> {
+        if let Some(call) = recomputed_call(expr) {
+            return Ok(self.recompute(&call));
+        }
         let call = aggregate_call(expr);
         let AggregateCall { kind, argument, distinct, filter, .. } =
             call.ok_or_else(|| self.compiler.unsupported(format!("aggregate expression {expr}")))?;
@@ -93,6 +103,30 @@ impl GroupBuilder<'_, '_> {
                 Ok(sum_output(kind, &data_type, part, 1, 0))
             }
         }
+    }
+
+    fn recompute(&mut self, call: &RecomputedCall) -> Output {
+        let known = self.parts.iter().position(|part| matches!(part, PartDraft::Recompute));
+        let part = known.unwrap_or_else(|| {
+            self.parts.push(PartDraft::Recompute);
+            self.parts.len() - 1
+        });
+        let mut column = |expr: &Expr| self.recomputed.index(expr.clone());
+        let order = |sort: &datafusion_expr::SortExpr, column: &mut dyn FnMut(&Expr) -> usize| OrderKey {
+            column: column(&sort.expr),
+            descending: !sort.asc,
+            nulls_first: sort.nulls_first,
+        };
+        self.calls.push(Call {
+            function: call.function.clone(),
+            name: call.name.to_owned(),
+            arguments: call.arguments.iter().map(&mut column).collect(),
+            distinct: call.distinct,
+            order: call.order_by.iter().map(|sort| order(sort, &mut column)).collect(),
+            filter: call.filter.map(&mut column),
+            return_type: call.return_type.clone(),
+        });
+        Output::Recomputed { part, call: self.calls.len() - 1, data_type: call.return_type.clone() }
     }
 
     fn filtered(&self, argument: Expr, filter: &Expr) -> Result<Expr, EngineError> {
@@ -163,6 +197,7 @@ impl GroupBuilder<'_, '_> {
         let linear_slots = Slots::new(std::mem::take(&mut self.linear_slots));
         let arguments = std::mem::take(&mut self.linear).0;
         let (mut parts, mut slots) = (Vec::new(), Vec::new());
+        let mut of_none = Row::empty();
         let mut keys = None;
         for draft in std::mem::take(&mut self.parts) {
             let (part, part_slots) = match draft {
@@ -191,6 +226,19 @@ impl GroupBuilder<'_, '_> {
                     let (input, _) = self.part_edge(&[argument], value, true)?;
                     (Part::Extreme { input, which }, Slots::new(Vec::new()))
                 }
+                PartDraft::Recompute => {
+                    let arguments = std::mem::take(&mut self.recomputed).0;
+                    let mut codec = None;
+                    let value = |fields: &[FieldRef]| {
+                        Ok(ValueEncoder::Row(codec.insert(RowCodec::new(fields, KeyMode::Exact)?).clone()))
+                    };
+                    let (input, _) = self.part_edge(&arguments, value, false)?;
+                    let codec = codec.expect("the edge asks for the encoder of its values");
+                    let calls = std::mem::take(&mut self.calls);
+                    let part = Arc::new(Recompute::new(self.compiler.view.clone(), codec, calls)?);
+                    of_none = part.empty().clone();
+                    (Part::Recompute { input, part }, Slots::new(Vec::new()))
+                }
             };
             parts.push(part);
             slots.push(part_slots);
@@ -214,7 +262,7 @@ impl GroupBuilder<'_, '_> {
             columns: (0..schema.fields().len()).collect(),
             schema,
         };
-        let outputs = Arc::new(GroupOutputs { slots, outputs, codec: values });
+        let outputs = Arc::new(GroupOutputs { slots, of_none, outputs, codec: values });
         let kind = OperatorKind::Group(GroupPlan { parts, seeded: self.groups.is_empty(), key, outputs });
         Ok(self.compiler.operator(kind, decoder))
     }

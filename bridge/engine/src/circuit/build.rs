@@ -1,5 +1,6 @@
 //! From a circuit plan to a running DBSP circuit.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,9 +20,12 @@ use uuid::Uuid;
 
 use super::group::{Extreme, GroupOutputs, GroupPlan, Part, SEED_TAG, Slots};
 use super::key::{Key, KeyShape, Keyed, KeyedHandle, KeyedStream, Short};
+use super::meet::meet;
 use super::pipe::{Direct, Pipe};
-use super::plan::{CircuitPlan, Edge, Operator, OperatorKind};
+use super::plan::{CircuitPlan, Edge, Keep, Operator, OperatorKind};
+use super::recompute::Recomputing;
 use super::way::{Errors, Way};
+use super::window::{self, TopPlan, WindowPlan};
 use crate::EngineError;
 use crate::engine::EngineOptions;
 
@@ -101,6 +105,9 @@ struct Builder<'a> {
     keyed_leaves: HashMap<usize, Keyed>,
     seeds: Vec<KeyedHandle>,
     outputs: Vec<OperatorStream>,
+    /// What keyed edges out of operators have become, by their pipes: an edge that several consumers
+    /// share is one stream, and what they keep of it is kept once.
+    shared: RefCell<HashMap<*const Pipe, Keyed>>,
 }
 
 enum OperatorStream {
@@ -121,6 +128,7 @@ impl<'a> Builder<'a> {
             keyed_leaves: HashMap::new(),
             seeds: Vec::new(),
             outputs: Vec::new(),
+            shared: RefCell::default(),
         }
     }
 
@@ -164,6 +172,10 @@ impl<'a> Builder<'a> {
         match &operator.kind {
             OperatorKind::Join { left, right, key: KeyShape::Short } => self.join::<Short>(index, left, right),
             OperatorKind::Join { left, right, key: KeyShape::Row } => self.join::<Row>(index, left, right),
+            OperatorKind::Match { left, right, key, keep } => OperatorStream::Keyed(match key {
+                KeyShape::Short => Short::keyed(self.matched(id, left, right, *keep)),
+                KeyShape::Row => Row::keyed(self.matched(id, left, right, *keep)),
+            }),
             OperatorKind::Group(group) => OperatorStream::Keyed(match group.key {
                 KeyShape::Short => Short::keyed(self.group(id, group)),
                 KeyShape::Row => Row::keyed(self.group(id, group)),
@@ -178,15 +190,32 @@ impl<'a> Builder<'a> {
                 let (first, rest) = inputs.split_first().expect("a union has inputs");
                 OperatorStream::Flat(first.sum(rest).set_persistent_id(Some(id)))
             }
+            OperatorKind::Window { input, key, window } => OperatorStream::Flat(match key {
+                KeyShape::Short => self.windowed::<Short>(id, input, window),
+                KeyShape::Row => self.windowed::<Row>(id, input, window),
+            }),
+            OperatorKind::Top { input, key, top } => OperatorStream::Flat(match key {
+                KeyShape::Short => self.top::<Short>(id, input, *top),
+                KeyShape::Row => self.top::<Row>(id, input, *top),
+            }),
         }
+    }
+
+    fn windowed<K: Key>(&self, id: &str, input: &Edge, plan: &Arc<WindowPlan>) -> Flat {
+        let input: KeyedStream<K> = self.keyed(&format!("{id}.in"), input);
+        window::windowed(id, &input, plan, self.errors, &self.plan.recomputed)
+    }
+
+    fn top<K: Key>(&self, id: &str, input: &Edge, plan: TopPlan) -> Flat {
+        let input: KeyedStream<K> = self.keyed(&format!("{id}.in"), input);
+        window::top(id, &input, plan, self.errors, &self.plan.recomputed)
     }
 
     fn join<K: Key>(&self, index: usize, left: &Edge, right: &Edge) -> OperatorStream {
         let id = format!("op{index}");
         let left: KeyedStream<K> = self.keyed(&format!("{id}.left"), left);
         let right: KeyedStream<K> = self.keyed(&format!("{id}.right"), right);
-        let pipes: Vec<_> = self.plan.pipes_from(index).collect();
-        if let [pipe] = pipes[..]
+        if let [pipe] = self.plan.pipes_from(index)[..]
             && pipe.direct().is_some()
         {
             return OperatorStream::Join(K::keyed(left), K::keyed(right));
@@ -196,6 +225,12 @@ impl<'a> Builder<'a> {
             key.with_words(width, |key| Row::concat(&[key, left.as_words(), right.as_words()]))
         });
         OperatorStream::Flat(joined.set_persistent_id(Some(&id)))
+    }
+
+    fn matched<K: Key>(&self, id: &str, left: &Edge, right: &Edge, keep: Keep) -> KeyedStream<K> {
+        let left: KeyedStream<K> = self.keyed(&format!("{id}.left"), left);
+        let right: KeyedStream<K> = self.keyed(&format!("{id}.right"), right);
+        meet(id, &left, &right, keep)
     }
 
     fn group<K: Key>(&mut self, id: &str, group: &GroupPlan) -> KeyedStream<K> {
@@ -219,6 +254,11 @@ impl<'a> Builder<'a> {
                         Extreme::Min => input.aggregate_persistent(Some(&id), Min),
                         Extreme::Max => input.aggregate_persistent(Some(&id), Max),
                     }
+                }
+                Part::Recompute { input, part } => {
+                    let input: KeyedStream<K> = self.keyed(&format!("{id}.in"), input);
+                    let recomputing = Recomputing { part: Arc::clone(part), errors: self.errors.clone() };
+                    input.aggregate_persistent(Some(&id), recomputing)
                 }
             };
             let result = result.set_persistent_id(Some(&format!("{id}.out")));
@@ -301,9 +341,15 @@ impl<'a> Builder<'a> {
                 OperatorStream::Keyed(keyed) => return K::stream(keyed),
                 _ => unreachable!("only keyed streams are read as they are"),
             },
-            Edge::Operator { operator, pipe } => self.way(*operator, pipe),
+            Edge::Operator { operator, pipe } => {
+                if let Some(stream) = self.shared.borrow().get(&Arc::as_ptr(pipe)) {
+                    return K::stream(stream);
+                }
+                self.way(*operator, pipe)
+            }
         };
-        let piped = match origin {
+        let pipe = Arc::as_ptr(&way.pipe);
+        let piped: KeyedStream<K> = match origin {
             OperatorStream::Flat(stream) => stream.apply(move |batch| OrdIndexedZSet::from_tuples((), way.rows(batch))),
             OperatorStream::Keyed(Keyed::Short(stream)) => {
                 stream.apply(move |batch| OrdIndexedZSet::from_tuples((), way.rows(batch)))
@@ -314,7 +360,9 @@ impl<'a> Builder<'a> {
             OperatorStream::Join(Keyed::Short(left), right) => keyed_join(left, &Short::stream(right), way),
             OperatorStream::Join(Keyed::Row(left), right) => keyed_join(left, &Row::stream(right), way),
         };
-        piped.set_persistent_id(Some(id))
+        let piped = piped.set_persistent_id(Some(id));
+        self.shared.borrow_mut().insert(pipe, K::keyed(piped.clone()));
+        piped
     }
 
     fn way(&self, operator: usize, pipe: &Arc<Pipe>) -> (&OperatorStream, Way) {

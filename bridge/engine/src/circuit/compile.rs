@@ -11,7 +11,7 @@ use datafusion_expr::logical_plan::Distinct;
 use datafusion_expr::{Expr, ExprSchemable, Join, JoinType, LogicalPlan};
 use tidegate_core::ViewName;
 use tidegate_engine_row::{KeyMode, RowCodec, has_canonical_form};
-use tidegate_engine_sql::{Input, PlannedView, Relation as Source, Stretch};
+use tidegate_engine_sql::{Input, PlannedView, Relation as Source, Stretch, TopRows};
 
 use super::key::KeyShape;
 use super::pipe::{Decoder, Encoder, KeyedEncoder, Pipe, ValueEncoder};
@@ -20,16 +20,19 @@ use crate::EngineError;
 
 /// Compiles a view.
 pub(crate) fn compile(view: &PlannedView) -> Result<CircuitPlan, EngineError> {
-    let mut compiler = Compiler { view: &view.info.name, leaves: Vec::new(), operators: Vec::new() };
+    let mut compiler = Compiler { view: &view.info.name, leaves: Vec::new(), operators: Vec::new(), known: Vec::new() };
     let relation = compiler.relation(&view.plan)?;
     let output = compiler.flat_edge(&relation, &view.info.schema, KeyMode::Exact)?;
-    Ok(CircuitPlan { view: view.info.name.clone(), leaves: compiler.leaves, operators: compiler.operators, output })
+    let Compiler { view, leaves, operators, .. } = compiler;
+    Ok(CircuitPlan { view: view.clone(), leaves, operators, output, recomputed: Arc::default() })
 }
 
 pub(super) struct Compiler<'a> {
     pub view: &'a ViewName,
     leaves: Vec<Leaf>,
     operators: Vec<Operator>,
+    /// Nodes that have an operator: equal ones, as the inputs of grouping sets are, have one.
+    known: Vec<(LogicalPlan, Origin, Option<Stretch>)>,
 }
 
 /// A relation on the way up: where its rows come from and what is still to be done to them.
@@ -56,6 +59,17 @@ impl Compiler<'_> {
     }
 
     fn origin(&mut self, plan: &LogicalPlan) -> Result<(Origin, Option<Stretch>), EngineError> {
+        if let Some((_, origin, residual)) = self.known.iter().find(|(known, ..)| known == plan) {
+            return Ok((origin.clone(), residual.clone()));
+        }
+        let (origin, residual) = self.new_origin(plan)?;
+        if matches!(origin, Origin::Operator(_)) {
+            self.known.push((plan.clone(), origin.clone(), residual.clone()));
+        }
+        Ok((origin, residual))
+    }
+
+    fn new_origin(&mut self, plan: &LogicalPlan) -> Result<(Origin, Option<Stretch>), EngineError> {
         let operator = match plan {
             LogicalPlan::TableScan(scan) => {
                 let source = Source::of(scan.source.as_ref());
@@ -63,6 +77,7 @@ impl Compiler<'_> {
                 return Ok((Origin::Scan(Some(source.input.clone())), None));
             }
             LogicalPlan::EmptyRelation(empty) if empty.produce_one_row => return Ok((Origin::Scan(None), None)),
+            LogicalPlan::Join(join) if join.join_type != JoinType::Inner => self.outer(join)?,
             LogicalPlan::Join(join) => {
                 let residual =
                     join.filter.as_ref().map(|filter| Stretch::predicate(filter, &join.schema)).transpose()?;
@@ -84,6 +99,11 @@ impl Compiler<'_> {
                 }
                 self.operator(OperatorKind::Union { inputs }, row_decoder(&schema, KeyMode::Exact)?)
             }
+            LogicalPlan::Window(window) => self.window(window)?,
+            LogicalPlan::Extension(node) if TopRows::of(node).is_some() => match TopRows::of(node) {
+                Some(top) => self.top(top)?,
+                None => return Err(self.unsupported(node.node.name())),
+            },
             other => return Err(self.unsupported(other.display().to_string())),
         };
         Ok((operator, None))
@@ -112,7 +132,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn flat_edge(&mut self, relation: &Relation, schema: &SchemaRef, mode: KeyMode) -> Result<Edge, EngineError> {
+    pub fn flat_edge(&mut self, relation: &Relation, schema: &SchemaRef, mode: KeyMode) -> Result<Edge, EngineError> {
         let codec = RowCodec::new(&fields(schema), mode)?;
         Ok(self.edge(relation, relation.stretch.clone(), Encoder::Flat(codec)))
     }
@@ -130,30 +150,43 @@ impl Compiler<'_> {
     }
 
     fn join(&mut self, join: &Join) -> Result<Origin, EngineError> {
-        if join.join_type != JoinType::Inner || join.on.is_empty() {
-            return Err(self.unsupported(format!("{} join", join.join_type)));
-        }
         let left = self.relation(&join.left)?;
         let right = self.relation(&join.right)?;
+        let (left, right) = self.join_sides(join, &left, &right)?;
+        Ok(self.inner(&left, &right, nullable(join.schema.inner())))
+    }
+
+    /// Both sides of a join of any type, by one key.
+    pub fn join_sides(
+        &mut self,
+        join: &Join,
+        left: &Relation,
+        right: &Relation,
+    ) -> Result<(JoinSide, JoinSide), EngineError> {
         let mut on = join.on.clone();
-        let (left, right) = if let Some(left) = self.group_as_side(&left, &mut on, |(left, _)| left) {
+        Ok(if let Some(left) = self.group_as_side(left, &mut on, |(left, _)| left) {
             let keys: Vec<Expr> = on.into_iter().map(|(_, right)| right).collect();
-            (left, self.join_side(&right, &keys, join.null_equality, true)?)
-        } else if let Some(right) = self.group_as_side(&right, &mut on, |(_, right)| right) {
+            (left, self.join_side(right, &keys, join.null_equality, true)?)
+        } else if let Some(right) = self.group_as_side(right, &mut on, |(_, right)| right) {
             let keys: Vec<Expr> = on.into_iter().map(|(left, _)| left).collect();
-            (self.join_side(&left, &keys, join.null_equality, true)?, right)
+            (self.join_side(left, &keys, join.null_equality, true)?, right)
         } else {
             let (left_keys, right_keys): (Vec<Expr>, Vec<Expr>) = on.into_iter().unzip();
-            let left = self.join_side(&left, &left_keys, join.null_equality, false)?;
-            (left, self.join_side(&right, &right_keys, join.null_equality, false)?)
-        };
+            let left = self.join_side(left, &left_keys, join.null_equality, false)?;
+            (left, self.join_side(right, &right_keys, join.null_equality, false)?)
+        })
+    }
+
+    /// The rows of both sides that meet; their columns are those of `schema`.
+    pub fn inner(&mut self, left: &JoinSide, right: &JoinSide, schema: SchemaRef) -> Origin {
         let codec = RowCodec::concat(&[left.key_codec.clone(), left.value_codec.clone(), right.value_codec.clone()]);
-        let keys = join.on.len();
+        let keys = left.key_codec.fields().count();
         let columns = left.columns(keys).chain(right.columns(keys + left.values)).collect();
         let key = KeyShape::of(&left.key_codec);
         let key_width = left.key_codec.fixed_words().unwrap_or(0);
-        let decoder = Decoder { codec, keyed: None, key_width, columns, schema: nullable(join.schema.inner()) };
-        Ok(self.operator(OperatorKind::Join { left: left.edge, right: right.edge, key }, decoder))
+        let decoder = Decoder { codec, keyed: None, key_width, columns, schema };
+        let (left, right) = (left.edge.clone(), right.edge.clone());
+        self.operator(OperatorKind::Join { left, right, key }, decoder)
     }
 
     /// The groups of an aggregate as one side of a join on exactly their keys, if that is what the
@@ -166,7 +199,8 @@ impl Compiler<'_> {
         side: impl Fn(&(Expr, Expr)) -> &Expr,
     ) -> Option<JoinSide> {
         let Origin::Operator(operator) = relation.origin else { return None };
-        let (key_codec, value_codec) = self.operators[operator].decoder.keyed.clone()?;
+        let Operator { kind: OperatorKind::Group(_), decoder } = &self.operators[operator] else { return None };
+        let (key_codec, value_codec) = decoder.keyed.clone()?;
         let picked = relation.stretch.positions().filter(|_| relation.residual.is_none())?;
         let keys = key_codec.fields().count();
         let position = |pair: &(Expr, Expr)| match side(pair) {
@@ -184,7 +218,7 @@ impl Compiler<'_> {
         let place = |column: usize| if column < keys { Place::Key(column) } else { Place::Value(column - keys) };
         let places = picked.into_iter().map(place).collect();
         let values = value_codec.fields().count();
-        Some(JoinSide { edge: Edge::Whole(operator), key_codec, value_codec, places, values })
+        Some(JoinSide { edge: Edge::Whole(operator), key_codec, value_codec, places, values, left_out: Vec::new() })
     }
 
     /// One side of a join: keys first, then the columns that cannot be read back from the key. Rows
@@ -223,16 +257,19 @@ impl Compiler<'_> {
             required: if drop_nulls { (0..keys.len()).collect() } else { Vec::new() },
         });
         let edge = self.edge(relation, stretch, encoder);
-        Ok(JoinSide { edge, key_codec, value_codec, places, values: value_fields.len() })
+        let left_out = if drop_nulls { keys.to_vec() } else { Vec::new() };
+        Ok(JoinSide { edge, key_codec, value_codec, places, values: value_fields.len(), left_out })
     }
 }
 
-struct JoinSide {
-    edge: Edge,
-    key_codec: RowCodec,
-    value_codec: RowCodec,
+pub(super) struct JoinSide {
+    pub edge: Edge,
+    pub key_codec: RowCodec,
+    pub value_codec: RowCodec,
     places: Vec<Place>,
     values: usize,
+    /// The keys whose NULLs leave a row out of the edge; none where such rows are there.
+    pub left_out: Vec<Expr>,
 }
 
 enum Place {
@@ -242,7 +279,7 @@ enum Place {
 
 impl JoinSide {
     /// Where this side's columns stand among the joined row's, given where its values begin.
-    fn columns(&self, values_at: usize) -> impl Iterator<Item = usize> + '_ {
+    pub fn columns(&self, values_at: usize) -> impl Iterator<Item = usize> + '_ {
         self.places.iter().map(move |place| match place {
             Place::Key(key) => *key,
             Place::Value(value) => values_at + value,
@@ -250,7 +287,7 @@ impl JoinSide {
     }
 }
 
-fn fields(schema: &SchemaRef) -> Vec<FieldRef> {
+pub(super) fn fields(schema: &SchemaRef) -> Vec<FieldRef> {
     schema.fields().iter().cloned().collect()
 }
 
@@ -259,7 +296,7 @@ pub(super) fn nullable(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>()))
 }
 
-fn row_decoder(schema: &SchemaRef, mode: KeyMode) -> Result<Decoder, EngineError> {
+pub(super) fn row_decoder(schema: &SchemaRef, mode: KeyMode) -> Result<Decoder, EngineError> {
     Ok(Decoder {
         codec: RowCodec::new(&fields(schema), mode)?,
         keyed: None,

@@ -19,6 +19,7 @@ use tidegate_engine_row::{
 
 use super::key::KeyShape;
 use super::plan::Edge;
+use super::recompute::{self, Recompute};
 use crate::EngineError;
 
 /// The parts of an aggregate node.
@@ -48,12 +49,17 @@ pub(crate) enum Part {
     Distinct { input: Edge, slots: Slots },
     /// The least or greatest value.
     Extreme { input: Edge, which: Extreme },
+    /// What is computed from all rows.
+    Recompute { input: Edge, part: Arc<Recompute> },
 }
 
 impl Part {
     pub fn input(&self) -> &Edge {
         match self {
-            Part::Linear { input, .. } | Part::Distinct { input, .. } | Part::Extreme { input, .. } => input,
+            Part::Linear { input, .. }
+            | Part::Distinct { input, .. }
+            | Part::Extreme { input, .. }
+            | Part::Recompute { input, .. } => input,
         }
     }
 }
@@ -316,6 +322,8 @@ pub(crate) enum Output {
     FloatAverage { part: usize, slot: usize, count: usize },
     /// The least or greatest value.
     Extreme { part: usize, data_type: DataType },
+    /// The answer of a call of the recomputed part.
+    Recomputed { part: usize, call: usize, data_type: DataType },
 }
 
 impl Output {
@@ -325,7 +333,7 @@ impl Output {
             Output::Count { .. } => (DataType::Int64, false),
             Output::Sum { scale, .. } => (DataType::Decimal128(38, *scale as i8), true),
             Output::FloatSum { .. } | Output::Average { .. } | Output::FloatAverage { .. } => (DataType::Float64, true),
-            Output::Extreme { data_type, .. } => (data_type.clone(), true),
+            Output::Extreme { data_type, .. } | Output::Recomputed { data_type, .. } => (data_type.clone(), true),
         };
         Arc::new(Field::new(planned.name(), data_type, nullable))
     }
@@ -342,6 +350,8 @@ pub(crate) enum Width {
 pub(crate) struct GroupOutputs {
     /// The slots of each part; empty for an extreme.
     pub slots: Vec<Slots>,
+    /// What the recomputed part answers for no rows.
+    pub of_none: Row,
     pub outputs: Vec<Output>,
     /// Of the aggregates, without the keys.
     pub codec: RowCodec,
@@ -405,6 +415,10 @@ impl GroupOutputs {
                     writer.put_float((n > 0).then(|| average_double(float(part, slot), n as u64)))
                 }
                 Output::Extreme { part, .. } => writer.put(sections[part]),
+                Output::Recomputed { part, call, .. } => {
+                    let answers = sections[part].unwrap_or(self.of_none.as_words());
+                    writer.put(recompute::answer(answers, call))
+                }
             };
         }
         Ok(writer.finish())

@@ -3,11 +3,17 @@
 mod aggregate;
 mod build;
 mod compile;
+mod frame;
 mod group;
 mod key;
+mod meet;
+mod order;
+mod outer;
 mod pipe;
 mod plan;
+mod recompute;
 mod way;
+mod window;
 
 pub(crate) use build::{Handles, LeafHandle, StateSnapshot, build, config};
 pub(crate) use compile::compile;

@@ -12,6 +12,7 @@ use tidegate_engine_sql::Stretch;
 
 use super::group::{SlotEncoder, SlotReader};
 use super::key::{Key, KeyShape};
+use super::order::OrderedEncoder;
 use crate::EngineError;
 
 /// A row as flat operators take it, with its weight.
@@ -46,6 +47,8 @@ pub(crate) struct KeyedEncoder {
 pub(crate) enum ValueEncoder {
     Row(RowCodec),
     Slots(SlotEncoder),
+    /// Rows in an order of their own.
+    Ordered(OrderedEncoder),
 }
 
 impl Pipe {
@@ -96,6 +99,7 @@ impl Pipe {
         let values = match &encoder.value {
             ValueEncoder::Row(codec) => encode(codec, values, zset.len())?,
             ValueEncoder::Slots(slots) => slots.encode(values, zset.len())?,
+            ValueEncoder::Ordered(ordered) => ordered.encode(values, zset.len())?,
         };
         for ((key, value), weight) in keys.into_iter().zip(values).zip(zset.weights().values()) {
             take(key, value, *weight);
@@ -160,6 +164,7 @@ impl Direct {
             ValueEncoder::Slots(slots) => {
                 (DirectValue::Slots(slots.slots.reader(|argument| source.reader(values[argument]))), None)
             }
+            ValueEncoder::Ordered(_) => return None,
         };
         let targets = encoder.key.fields().chain(value_codec.into_iter().flat_map(RowCodec::fields));
         let takes_null: Vec<bool> = targets.map(|field| field.is_nullable()).collect();

@@ -2,6 +2,7 @@
 //! compiler makes it from a logical plan, the builder makes a DBSP circuit from it once a worker.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use tidegate_core::ViewName;
 use tidegate_engine_sql::Input;
@@ -9,6 +10,7 @@ use tidegate_engine_sql::Input;
 use super::group::{GroupPlan, Part};
 use super::key::KeyShape;
 use super::pipe::{Decoder, Pipe};
+use super::window::{TopPlan, WindowPlan};
 
 /// The circuit of one view.
 pub(crate) struct CircuitPlan {
@@ -20,6 +22,8 @@ pub(crate) struct CircuitPlan {
     pub operators: Vec<Operator>,
     /// How the view's rows leave the last operator (or the only leaf).
     pub output: Edge,
+    /// Counts the rows of partitions that were computed anew.
+    pub recomputed: Arc<AtomicU64>,
 }
 
 /// A place where rows of a table or an upstream view enter the circuit. The pipe runs outside the
@@ -57,22 +61,32 @@ pub(crate) struct Operator {
 
 impl CircuitPlan {
     /// Every pipe out of an operator.
-    pub fn pipes_from(&self, operator: usize) -> impl Iterator<Item = &Pipe> {
+    pub fn pipes_from(&self, operator: usize) -> Vec<&Pipe> {
         let edges = self.operators.iter().flat_map(|operator| operator.kind.inputs()).chain([&self.output]);
-        edges.filter_map(move |edge| match edge {
-            Edge::Operator { operator: origin, pipe } if *origin == operator => Some(&**pipe),
-            Edge::Operator { .. } | Edge::Whole(_) | Edge::Leaf(_) => None,
-        })
+        let mut pipes: Vec<&Pipe> = Vec::new();
+        for edge in edges {
+            match edge {
+                // Consumers that share an edge share its pipe.
+                Edge::Operator { operator: origin, pipe }
+                    if *origin == operator && !pipes.iter().any(|known| std::ptr::eq(*known, &raw const **pipe)) =>
+                {
+                    pipes.push(pipe);
+                }
+                Edge::Operator { .. } | Edge::Whole(_) | Edge::Leaf(_) => {}
+            }
+        }
+        pipes
     }
 }
 
 impl OperatorKind {
     fn inputs(&self) -> Vec<&Edge> {
         match self {
-            OperatorKind::Join { left, right, .. } => vec![left, right],
+            OperatorKind::Join { left, right, .. } | OperatorKind::Match { left, right, .. } => vec![left, right],
             OperatorKind::Group(group) => group.parts.iter().map(Part::input).collect(),
             OperatorKind::Distinct { input } => vec![input],
             OperatorKind::Union { inputs } => inputs.iter().collect(),
+            OperatorKind::Window { input, .. } | OperatorKind::Top { input, .. } => vec![input],
         }
     }
 }
@@ -81,10 +95,27 @@ pub(crate) enum OperatorKind {
     /// Inner equi-join of two keyed edges. Its rows are key, left value and right value, in this
     /// order, end to end. State: both sides, by key.
     Join { left: Edge, right: Edge, key: KeyShape },
+    /// The rows of the left keyed edge, each with its own weight, whose key is among those of the
+    /// right edge, or is not. State: the left side, by key, and the keys of the right side.
+    Match { left: Edge, right: Edge, key: KeyShape, keep: Keep },
     /// Grouped aggregates over keyed edges.
     Group(GroupPlan),
     /// The distinct rows of a flat edge. State: a count for each row.
     Distinct { input: Edge },
     /// All rows of several flat edges. No state.
     Union { inputs: Vec<Edge> },
+    /// All rows of a keyed edge of ordered rows, each with the results of window functions over the rows of
+    /// its key. State: the rows, and the results, by key.
+    Window { input: Edge, key: KeyShape, window: Arc<WindowPlan> },
+    /// The first rows of each key of a keyed edge of ordered rows. State: the rows by key, and the first ones.
+    Top { input: Edge, key: KeyShape, top: TopPlan },
+}
+
+/// Which rows a match keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Those that meet a row of the other side.
+    Met,
+    /// Those that meet none.
+    Unmet,
 }

@@ -35,7 +35,8 @@ impl Errors {
         self.first.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
     }
 
-    fn keep(&self, error: EngineError) {
+    /// Keeps an error, unless there is one.
+    pub fn keep(&self, error: EngineError) {
         self.first.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
     }
 
@@ -47,6 +48,7 @@ impl Errors {
             Err(error) => {
                 self.keep(match error {
                     RowError::SumOverflow => EngineError::SumOverflow { view: self.view.clone() },
+                    RowError::ListTooLarge => EngineError::PartitionTooLarge { view: self.view.clone() },
                     other => other.into(),
                 });
                 None
@@ -143,7 +145,7 @@ fn each_flat(batch: &OrdZSet<Row>, mut take: impl FnMut(&Row, ZWeight)) {
     }
 }
 
-fn each_keyed<K: Key>(batch: &OrdIndexedZSet<K, Row>, mut take: impl FnMut(&K, &Row, ZWeight)) {
+pub(super) fn each_keyed<K: Key>(batch: &OrdIndexedZSet<K, Row>, mut take: impl FnMut(&K, &Row, ZWeight)) {
     let mut cursor = batch.cursor();
     while cursor.key_valid() {
         while cursor.val_valid() {

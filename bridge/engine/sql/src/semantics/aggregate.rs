@@ -158,6 +158,19 @@ pub(super) fn bind(
     )))
 }
 
+/// `count(*)`.
+pub(super) fn rows() -> Expr {
+    let one = Expr::Literal(datafusion_common::ScalarValue::Int64(Some(1)), None);
+    let aggregate = Aggregate {
+        kind: AggregateKind::Count,
+        return_type: DataType::Int64,
+        duckdb_type: None,
+        signature: Signature::user_defined(Volatility::Immutable),
+    };
+    let function = Arc::new(AggregateUDF::from(aggregate));
+    Expr::AggregateFunction(AggregateFunction::new_udf(function, vec![one], false, None, Vec::new(), None))
+}
+
 fn refuse_type(name: &str, data_type: &DataType) -> Refusal {
     Refusal::new(format!("{name} of {} cannot be maintained: cast the argument", type_name(data_type)))
 }

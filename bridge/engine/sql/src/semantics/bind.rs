@@ -5,12 +5,12 @@ use datafusion_expr::expr::{Case, ScalarFunction};
 use datafusion_expr::{BinaryExpr, Expr, Operator};
 use datafusion_sql::sqlparser::tokenizer::Location;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field};
 
 use super::aggregate::{self, AggregateKind};
 use super::bound::{Bound, Kind};
 use super::coercion::unify;
-use super::function;
+use super::{function, grouping, recomputed_bind};
 use crate::error::Refusal;
 use crate::explain::type_name;
 
@@ -52,16 +52,9 @@ fn bind_here(expr: &Expr, schema: &DFSchema) -> Result<Bound, Refusal> {
     let test = |inner: &Expr| bind_condition(inner, schema).map(Box::new);
     match expr {
         Expr::Alias(alias) => bind(&alias.expr, schema),
-        Expr::Column(column) => {
-            let field = schema.field_from_column(column)?;
-            let duckdb_type = tidegate_core::schema::duckdb_type(field).map(str::to_owned);
-            let kind = match duckdb_type.as_deref() {
-                Some("UUID") => Kind::Uuid,
-                Some("JSON") => Kind::Json,
-                _ => Kind::Plain,
-            };
-            Ok(Bound { kind, duckdb_type, ..Bound::new(expr.clone(), field.data_type().clone()) })
-        }
+        Expr::Column(column) => Ok(self::column(expr, schema.field_from_column(column)?)),
+        Expr::OuterReferenceColumn(field, _) => Ok(column(expr, field)),
+        Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) => Err(super::subquery::refused()),
         Expr::Literal(value, _) => literal(value),
         Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right }) => {
             let (left, right) = (bind_condition(left, schema)?, bind_condition(right, schema)?);
@@ -95,7 +88,10 @@ fn bind_here(expr: &Expr, schema: &DFSchema) -> Result<Bound, Refusal> {
         }
         Expr::AggregateFunction(function) => {
             let name = function.func.name();
-            let kind = AggregateKind::by_name(name).ok_or_else(|| super::unknown_function(name))?;
+            if grouping::is_grouping(name) {
+                return grouping::bind_call(function, schema);
+            }
+            let Some(kind) = AggregateKind::by_name(name) else { return recomputed_bind::bind_call(function, schema) };
             let args = function.params.args.iter().map(|arg| bind(arg, schema)).collect::<Result<Vec<_>, _>>()?;
             let filter = function.params.filter.as_ref().map(|f| bind_condition(f, schema)).transpose()?;
             let expr = aggregate::bind(kind, args, function.params.distinct, filter)?;
@@ -104,6 +100,16 @@ fn bind_here(expr: &Expr, schema: &DFSchema) -> Result<Bound, Refusal> {
         }
         other => Err(Refusal::new(format!("the expression {other} cannot be maintained incrementally"))),
     }
+}
+
+fn column(expr: &Expr, field: &Field) -> Bound {
+    let duckdb_type = tidegate_core::schema::duckdb_type(field).map(str::to_owned);
+    let kind = match duckdb_type.as_deref() {
+        Some("UUID") => Kind::Uuid,
+        Some("JSON") => Kind::Json,
+        _ => Kind::Plain,
+    };
+    Bound { kind, duckdb_type, ..Bound::new(expr.clone(), field.data_type().clone()) }
 }
 
 /// `CASE WHEN … THEN … ELSE last END`; one result more than conditions.

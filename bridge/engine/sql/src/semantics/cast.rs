@@ -248,28 +248,33 @@ fn decimal_decimal(args: &Arguments) -> Answer {
 fn decimal_float(args: &Arguments) -> Answer {
     let scale = source_scale(args);
     let power = 10i128.pow(scale);
+    let is_wide = matches!(args.array(0).0.data_type(), DataType::Decimal128(precision, _) if *precision > 18);
+    let double = |v: i128| if is_wide { hugeint_double(v) } else { v as f64 };
     if *args.return_type == DataType::Float32 {
+        let single = |v: i128| if is_wide { hugeint_double(v) as f32 } else { v as f32 };
         let convert = |v: i128| {
             if v.unsigned_abs() <= 1 << 24 || scale == 0 {
-                hugeint_float32(v) / power as f64 as f32
+                single(v) / power as f64 as f32
             } else {
-                hugeint_float32(v / power) + hugeint_float32(v % power) / power as f64 as f32
+                single(v / power) + single(v % power) / power as f64 as f32
             }
         };
         return Ok(Arc::new(integers(args).into_iter().map(|v| v.map(convert)).collect::<Float32Array>()));
     }
     let convert = |v: i128| {
         if v.unsigned_abs() <= 1 << 53 || scale == 0 {
-            v as f64 / power as f64
+            double(v) / power as f64
         } else {
-            (v / power) as f64 + (v % power) as f64 / power as f64
+            double(v / power) + double(v % power) / power as f64
         }
     };
     float_answer(args, integers(args).into_iter().map(|v| v.map(convert)))
 }
 
-fn hugeint_float32(value: i128) -> f32 {
-    value as f32
+/// DuckDB rounds each half of a HUGEINT, which is also what holds a DECIMAL of more than 18 digits.
+fn hugeint_double(value: i128) -> f64 {
+    let (high, low) = ((value >> 64) as i64, value as u64);
+    if high == -1 { -((u64::MAX - low) as f64) - 1.0 } else { low as f64 + high as f64 * 18_446_744_073_709_551_616.0 }
 }
 
 fn float_integer(args: &Arguments) -> Answer {
@@ -304,22 +309,24 @@ fn float_float(args: &Arguments) -> Answer {
 
 const DAY: i64 = 86_400_000_000;
 
-fn finite(ok: bool, args: &Arguments) -> Result<(), String> {
-    if ok { Ok(()) } else { Err(out_of_range(args)) }
-}
-
+/// Infinite dates become infinite timestamps, and back.
 fn date_timestamp(args: &Arguments) -> Answer {
     let values = args.primitive::<Date32Type>(0);
-    let convert = |days: i32| i64::from(days).checked_mul(DAY).ok_or_else(|| out_of_range(args));
+    let convert = |days: i32| match days {
+        i32::MAX => Ok(i64::MAX),
+        days if days == -i32::MAX => Ok(-i64::MAX),
+        days => i64::from(days).checked_mul(DAY).ok_or_else(|| out_of_range(args)),
+    };
     let values = (0..args.rows).map(|row| values.get(row).map(convert).transpose());
     Ok(Arc::new(values.collect::<Result<PrimitiveArray<TimestampMicrosecondType>, _>>()?))
 }
 
 fn timestamp_date(args: &Arguments) -> Answer {
     let values = args.primitive::<TimestampMicrosecondType>(0);
-    let convert = |micros: i64| {
-        finite(micros.unsigned_abs() < i64::MAX as u64, args)?;
-        i32::try_from(micros.div_euclid(DAY)).map_err(|_| out_of_range(args))
+    let convert = |micros: i64| match micros {
+        i64::MAX => Ok(i32::MAX),
+        micros if micros == -i64::MAX => Ok(-i32::MAX),
+        micros => i32::try_from(micros.div_euclid(DAY)).map_err(|_| out_of_range(args)),
     };
     let values = (0..args.rows).map(|row| values.get(row).map(convert).transpose());
     Ok(Arc::new(values.collect::<Result<PrimitiveArray<Date32Type>, _>>()?))

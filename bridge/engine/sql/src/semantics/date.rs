@@ -253,9 +253,13 @@ fn out_of_range() -> String {
     "a date or timestamp is out of range or infinite: filter such rows".to_owned()
 }
 
+fn is_infinite(micros: i64) -> bool {
+    micros == i64::MAX || micros == -i64::MAX
+}
+
 fn time(micros: i64) -> Result<NaiveDateTime, String> {
-    let finite = micros != i64::MAX && micros != -i64::MAX;
-    finite.then(|| DateTime::from_timestamp_micros(micros)).flatten().map(|t| t.naive_utc()).ok_or_else(out_of_range)
+    let time = if is_infinite(micros) { None } else { DateTime::from_timestamp_micros(micros) };
+    time.map(|t| t.naive_utc()).ok_or_else(out_of_range)
 }
 
 fn micros(time: NaiveDateTime) -> i64 {
@@ -353,8 +357,13 @@ fn last_day(args: &Arguments) -> Answer {
     Ok(Arc::new(last.into_iter().collect::<PrimitiveArray<Date32Type>>()))
 }
 
-fn finite_date(days: i32) -> Result<i32, String> {
-    if days == i32::MAX || days == -i32::MAX { Err(out_of_range()) } else { Ok(days) }
+fn is_infinite_date(days: i32) -> bool {
+    days == i32::MAX || days == -i32::MAX
+}
+
+/// An infinite date stays what it is.
+fn shift_days(date: i32, count: i32) -> Option<i32> {
+    if is_infinite_date(date) { Some(date) } else { date.checked_add(count).filter(|date| !is_infinite_date(*date)) }
 }
 
 fn add_days(args: &Arguments, sign: i32) -> Answer {
@@ -364,7 +373,7 @@ fn add_days(args: &Arguments, sign: i32) -> Answer {
         answer.push(match (dates.get(row), counts.get(row)) {
             (Some(date), Some(count)) => {
                 let count = count.checked_mul(sign).ok_or_else(out_of_range)?;
-                Some(finite_date(date)?.checked_add(count).ok_or_else(out_of_range).and_then(finite_date)?)
+                Some(shift_days(date, count).ok_or_else(out_of_range)?)
             }
             _ => None,
         });
@@ -372,12 +381,13 @@ fn add_days(args: &Arguments, sign: i32) -> Answer {
     Ok(Arc::new(answer.into_iter().collect::<PrimitiveArray<Date32Type>>()))
 }
 
+/// DuckDB takes an infinite date for the number that stands for it.
 fn date_difference(args: &Arguments) -> Answer {
     let (a, b) = (args.primitive::<Date32Type>(0), args.primitive::<Date32Type>(1));
     let mut answer = Vec::with_capacity(args.rows);
     for row in 0..args.rows {
         answer.push(match (a.get(row), b.get(row)) {
-            (Some(a), Some(b)) => Some(i64::from(finite_date(a)?) - i64::from(finite_date(b)?)),
+            (Some(a), Some(b)) => Some(i64::from(a) - i64::from(b)),
             _ => None,
         });
     }
@@ -402,13 +412,15 @@ fn timestamp_difference(args: &Arguments) -> Answer {
     Ok(Arc::new(answer.into_iter().collect::<PrimitiveArray<IntervalMonthDayNanoType>>()))
 }
 
-/// First months, keeping the day of the month where it exists, then days, then the rest.
+/// First months, keeping the day of the month where it exists, then days, then the rest. An infinite timestamp
+/// stays what it is.
 fn add_interval(args: &Arguments, sign: i64) -> Answer {
     let (times, intervals) =
         (args.primitive::<TimestampMicrosecondType>(0), args.primitive::<IntervalMonthDayNanoType>(1));
     let mut answer = Vec::with_capacity(args.rows);
     for row in 0..args.rows {
         answer.push(match (times.get(row), intervals.get(row)) {
+            (Some(t), Some(_)) if is_infinite(t) => Some(t),
             (Some(t), Some(interval)) => Some(shift(time(t)?, interval, sign).map(micros).ok_or_else(out_of_range)?),
             _ => None,
         });

@@ -14,15 +14,29 @@ mod call;
 mod cast;
 mod coercion;
 mod compare;
+mod correlation;
 mod date;
+mod duckdb_aggregates;
 mod function;
+mod grouping;
 mod letter_case;
 mod number;
 mod placeholder;
 mod plan;
+mod quantile;
+mod recomputed;
+mod recomputed_bind;
+mod recomputed_udf;
+mod set;
+mod subquery;
 mod text;
 mod text_parse;
 mod text_print;
+mod top;
+mod window;
+mod window_bind;
+mod window_frame;
+mod window_udf;
 
 use std::ops::ControlFlow;
 
@@ -30,8 +44,16 @@ use datafusion_sql::sqlparser::ast::{Expr, visit_expressions};
 
 pub use aggregate::{AggregateCall, AggregateKind, aggregate_call};
 pub(crate) use cast::cast_expr;
+pub use duckdb_aggregates::{AGGREGATES_OF_DUCKDB, Standing};
+pub(crate) use grouping::expand as expand_grouping_sets;
 pub(crate) use placeholder::{aggregate as aggregate_placeholder, scalar as scalar_placeholder};
 pub(crate) use plan::bind_plan;
+pub use recomputed::{
+    ArgExtreme, Bits, Point, Quantile, Recomputed, RecomputedCall, Regression, Spread, recomputed_call,
+};
+pub use top::TopRows;
+pub use window::{Frame, FrameBound, FrameUnits, WindowCall, WindowKind, window_call};
+pub(crate) use window::{OVER, is_window};
 
 use crate::error::Refusal;
 use crate::names::did_you_mean;
@@ -68,55 +90,9 @@ const VOLATILE: &[&str] = &[
     "age",
 ];
 
-const AGGREGATES_OF_DUCKDB: &[&str] = &[
-    "string_agg",
-    "group_concat",
-    "listagg",
-    "list",
-    "array_agg",
-    "median",
-    "mode",
-    "quantile",
-    "quantile_cont",
-    "quantile_disc",
-    "stddev",
-    "stddev_pop",
-    "stddev_samp",
-    "variance",
-    "var_pop",
-    "var_samp",
-    "first",
-    "last",
-    "any_value",
-    "arg_max",
-    "arg_min",
-    "max_by",
-    "min_by",
-    "bool_and",
-    "bool_or",
-    "approx_count_distinct",
-    "histogram",
-    "product",
-    "corr",
-    "covar_pop",
-    "covar_samp",
-    "bit_and",
-    "bit_or",
-    "bit_xor",
-    "count_if",
-    "countif",
-    "fsum",
-    "kahan_sum",
-    "favg",
-    "skewness",
-    "kurtosis",
-    "entropy",
-    "count_star",
-];
-
 /// Whether a name is that of a supported aggregate.
 pub(crate) fn is_aggregate(name: &str) -> bool {
-    AggregateKind::by_name(name).is_some()
+    AggregateKind::by_name(name).is_some() || recomputed_bind::known(name).is_some() || grouping::is_grouping(name)
 }
 
 /// Whether a name is that of a supported scalar function.
@@ -143,13 +119,11 @@ pub(crate) fn unknown_function(name: &str) -> Refusal {
              leave it out and compare with it when you query the view"
         ));
     }
-    if AGGREGATES_OF_DUCKDB.contains(&name) {
-        return Refusal::new(format!(
-            "the aggregate {name} cannot be maintained incrementally: use count, sum, avg, min or max, \
-             or compute it when you query the view"
-        ));
+    if let Some(way_out) = duckdb_aggregates::way_out(name) {
+        return Refusal::new(format!("the aggregate {name} cannot be maintained incrementally: {way_out}"));
     }
     let known = function::NAMES.iter().copied().chain(AggregateKind::ALL.iter().map(|k| k.name()));
+    let known = known.chain(recomputed_bind::NAMES.iter().copied());
     let hint = did_you_mean(name, known.filter(|n| !n.starts_with('#')));
     Refusal::new(format!(
         "the function {name} cannot be maintained: it is not one of the functions supported here{}",

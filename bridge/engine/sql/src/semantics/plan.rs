@@ -6,12 +6,14 @@ use std::sync::Arc;
 use datafusion_common::{Column, DFSchema, JoinConstraint, JoinType, NullEquality};
 use datafusion_expr::logical_plan::{Aggregate, Distinct, Filter, Join, Projection, SubqueryAlias, Union};
 use datafusion_expr::utils::{find_valid_equijoin_key_pair, split_conjunction_owned};
-use datafusion_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
+use datafusion_expr::{BinaryExpr, Expr, GroupingSet, LogicalPlan, Operator};
 
 use super::bind::{bind, bind_condition, bind_settled, place};
 use super::bound::Bound;
 use super::coercion::common;
 use super::compare::{canonical, compare};
+use super::grouping::bind_sets;
+use super::{set, subquery, top, window_bind};
 use crate::error::Refusal;
 
 /// Binds a plan as DuckDB would.
@@ -20,6 +22,9 @@ pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
         LogicalPlan::TableScan(_) => Ok(plan),
         LogicalPlan::EmptyRelation(_) => Ok(plan),
         LogicalPlan::Projection(node) => {
+            if node.expr.iter().any(subquery::is_in) {
+                return subquery::projection(node);
+            }
             let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
             let schema = input.schema();
             let named = node.schema.iter().zip(&node.expr).map(|((qualifier, field), expr)| {
@@ -30,8 +35,12 @@ pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
             Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
         }
         LogicalPlan::Filter(node) => {
+            if subquery::is_in(&node.predicate) {
+                return subquery::filter(node);
+            }
             let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
             let predicate = bind_condition(&node.predicate, input.schema())?;
+            let input = top::before_filter(input, &predicate)?;
             Ok(LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(input))?))
         }
         LogicalPlan::Aggregate(node) => aggregate(node),
@@ -45,6 +54,8 @@ pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
             Ok(LogicalPlan::Distinct(Distinct::All(Arc::new(input))))
         }
         LogicalPlan::Union(node) => union(node),
+        LogicalPlan::Window(node) => window_bind::bind_window(node),
+        LogicalPlan::Limit(node) => top::bind_limit(node),
         other => {
             let name = other.display().to_string();
             let name = name.split([':', ' ']).next().unwrap_or_default().to_owned();
@@ -69,7 +80,7 @@ fn one_float(input: LogicalPlan) -> Result<LogicalPlan, Refusal> {
 }
 
 /// An expression under a column's name; a column that has it already is left alone.
-fn named(expr: Expr, qualifier: Option<&datafusion_common::TableReference>, name: &str) -> Expr {
+pub(super) fn named(expr: Expr, qualifier: Option<&datafusion_common::TableReference>, name: &str) -> Expr {
     match &expr {
         Expr::Column(column) if column.relation.as_ref() == qualifier && column.name == name => expr,
         _ => match qualifier {
@@ -80,10 +91,13 @@ fn named(expr: Expr, qualifier: Option<&datafusion_common::TableReference>, name
 }
 
 fn aggregate(node: Aggregate) -> Result<LogicalPlan, Refusal> {
-    let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
+    let input = bind_plan(Arc::unwrap_or_clone(Arc::clone(&node.input)))?;
     let schema = input.schema();
     let mut group_expr = Vec::with_capacity(node.group_expr.len());
     let mut aggr_expr = Vec::with_capacity(node.aggr_expr.len());
+    if let [Expr::GroupingSet(sets)] = node.group_expr.as_slice() {
+        return grouping_sets(&node, sets, input);
+    }
     // A group that is written twice is one column.
     let mut unique: Vec<&Expr> = Vec::with_capacity(node.group_expr.len());
     for expr in &node.group_expr {
@@ -93,11 +107,6 @@ fn aggregate(node: Aggregate) -> Result<LogicalPlan, Refusal> {
     }
     let groups = unique.len();
     for (position, expr) in unique.into_iter().chain(&node.aggr_expr).enumerate() {
-        if matches!(expr, Expr::GroupingSet(_)) {
-            return Err(Refusal::new(
-                "grouping sets cannot be maintained incrementally: write one view for each grouping",
-            ));
-        }
         let (qualifier, field) = node.schema.qualified_field(position);
         let bound = bind_settled(expr, schema)?;
         if position < groups {
@@ -110,15 +119,29 @@ fn aggregate(node: Aggregate) -> Result<LogicalPlan, Refusal> {
     Ok(LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input), group_expr, aggr_expr)?))
 }
 
+fn grouping_sets(node: &Aggregate, sets: &GroupingSet, input: LogicalPlan) -> Result<LogicalPlan, Refusal> {
+    let schema = input.schema();
+    let groups = bind_sets(sets, |position, expr| {
+        let (qualifier, field) = node.schema.qualified_field(position);
+        let bound = bind_settled(expr, schema)?;
+        Ok((named(canonical(bound.expr, &bound.data_type), qualifier, field.name()), bound.kind))
+    })?;
+    let first = node.schema.fields().len() - node.aggr_expr.len();
+    let calls = node.aggr_expr.iter().enumerate().map(|(position, expr)| {
+        let (qualifier, field) = node.schema.qualified_field(first + position);
+        Ok(named(bind_settled(expr, schema)?.expr, qualifier, field.name()))
+    });
+    let calls = calls.collect::<Result<Vec<_>, Refusal>>()?;
+    Ok(LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input), vec![groups], calls)?))
+}
+
 fn join(node: Join) -> Result<LogicalPlan, Refusal> {
+    // Nothing but EXCEPT and INTERSECT lets NULLs meet before conditions become keys.
+    if node.null_equality == NullEquality::NullEqualsNull {
+        return set::operation(node);
+    }
     let left = bind_plan(Arc::unwrap_or_clone(node.left))?;
     let right = bind_plan(Arc::unwrap_or_clone(node.right))?;
-    if node.join_type != JoinType::Inner {
-        return Err(Refusal::new(format!(
-            "{} JOIN cannot be maintained incrementally: write an inner join",
-            node.join_type
-        )));
-    }
     let mut conditions = Vec::new();
     for (a, b) in node.on {
         let bound = compare(Operator::Eq, bind(&a, left.schema())?, bind(&b, right.schema())?)
@@ -129,6 +152,17 @@ fn join(node: Join) -> Result<LogicalPlan, Refusal> {
         let both = left.schema().join(right.schema())?;
         conditions.extend(split_conjunction_owned(bind_condition(filter, &both)?));
     }
+    joined(left, right, conditions, node.join_type)
+}
+
+/// A join of two bound inputs. Equalities of one with the other are its keys, whatever its type: rows
+/// that differ in them do not meet.
+pub(super) fn joined(
+    left: LogicalPlan,
+    right: LogicalPlan,
+    conditions: Vec<Expr>,
+    join_type: JoinType,
+) -> Result<LogicalPlan, Refusal> {
     let (mut on, mut rest) = (Vec::new(), Vec::new());
     for condition in conditions {
         match key_pair(&condition, left.schema(), right.schema())? {
@@ -141,7 +175,7 @@ fn join(node: Join) -> Result<LogicalPlan, Refusal> {
         Arc::new(right),
         on,
         rest.into_iter().reduce(Expr::and),
-        JoinType::Inner,
+        join_type,
         JoinConstraint::On,
         NullEquality::NullEqualsNothing,
         false,
@@ -184,7 +218,7 @@ fn union(node: Union) -> Result<LogicalPlan, Refusal> {
 
 /// One input of a union and its columns. A NULL that is written in its select list has no type
 /// yet; every other literal has.
-fn part(plan: LogicalPlan) -> Result<(LogicalPlan, Vec<Bound>), Refusal> {
+pub(super) fn part(plan: LogicalPlan) -> Result<(LogicalPlan, Vec<Bound>), Refusal> {
     if let LogicalPlan::Projection(node) = plan {
         let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
         let column = |expr: &Expr| {

@@ -2,12 +2,12 @@
 
 use datafusion_sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DuplicateTreatment, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Spanned, UnaryOperator, Value,
-    ValueWithSpan,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Spanned,
+    UnaryOperator, Value, ValueWithSpan,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::{literal, precedence, type_name};
+use super::{aggregate_call, literal, precedence, query, type_name, window};
 use crate::error::Refusal;
 use crate::names::Names;
 use crate::semantics;
@@ -138,6 +138,18 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
             Expr::Case { case_token, end_token, operand: None, conditions: whens, else_result }
         }
         Expr::Function(function) => self::function(function, span, names)?,
+        Expr::Exists { mut subquery, negated } => {
+            query::prepare_subquery(&mut subquery, names)?;
+            Expr::Exists { subquery, negated }
+        }
+        Expr::InSubquery { expr, mut subquery, negated } => {
+            query::prepare_subquery(&mut subquery, names)?;
+            Expr::InSubquery { expr: walk_boxed(expr)?, subquery, negated }
+        }
+        Expr::Subquery(mut subquery) => {
+            query::prepare_subquery(&mut subquery, names)?;
+            Expr::Subquery(subquery)
+        }
         other => return Err(refuse_construct(&other)),
     })
 }
@@ -170,48 +182,27 @@ fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refus
     let [name] = parts.as_slice() else {
         return Err(refuse(&format!("the function {}", function.name), "use a built-in function"));
     };
-    let name = name.to_ascii_lowercase();
+    let mut name = name.to_ascii_lowercase();
+    if !function.within_group.is_empty() {
+        return self::function(aggregate_call::without_group(function, &name)?, span, names);
+    }
     if function.over.is_some() {
-        return Err(refuse(
-            &format!("the window function {name}(…) OVER"),
-            "group in one view and join it in another, or compute it when you query the view",
-        ));
+        return window::prepare(function, &name, span, names);
+    }
+    if semantics::is_window(&name) && !semantics::is_aggregate(&name) {
+        return Err(Refusal::new(format!("{name} is a window function: write {name}(…) OVER (…)")));
     }
     let aggregate = semantics::is_aggregate(&name);
     if name.starts_with('#') || !aggregate && !semantics::is_scalar(&name) {
         return Err(semantics::unknown_function(&name));
     }
     if function.null_treatment.is_some()
-        || !function.within_group.is_empty()
         || !matches!(function.parameters, FunctionArguments::None)
         || (function.filter.is_some() && !aggregate)
     {
         return Err(refuse(&format!("{name} with such a clause"), "write it without"));
     }
-    let FunctionArguments::List(list) = function.args else {
-        return Err(refuse(&format!("a subquery as argument of {name}"), "join instead"));
-    };
-    if !list.clauses.is_empty() {
-        return Err(refuse(
-            &format!("ORDER BY or another clause inside {name}(…)"),
-            "the result of the supported aggregates does not depend on order: leave it out",
-        ));
-    }
-    let distinct = matches!(list.duplicate_treatment, Some(DuplicateTreatment::Distinct));
-    if distinct && !aggregate {
-        return Err(refuse(&format!("{name}(DISTINCT …)"), "write it without DISTINCT"));
-    }
-    let mut args = Vec::with_capacity(list.args.len());
-    for arg in list.args {
-        match arg {
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(mut arg)) => {
-                prepare(&mut arg, names)?;
-                args.push(arg);
-            }
-            FunctionArg::Unnamed(FunctionArgExpr::Wildcard) if name == "count" && !distinct => {}
-            _ => return Err(refuse(&format!("such an argument of {name}"), "write plain expressions as arguments")),
-        }
-    }
+    let arguments = arguments(&mut name, aggregate, function.args, names)?;
     let filter = match function.filter {
         Some(mut filter) => {
             prepare(&mut filter, names)?;
@@ -219,18 +210,65 @@ fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refus
         }
         None => None,
     };
-    // count() and count(*) count rows.
-    if name == "count" && args.is_empty() {
-        args.push(number("1"));
-    }
-    let Expr::Function(mut prepared) = call(&name, span, args) else {
-        return Err(refuse(&name, "write it as a call"));
-    };
+    let mut prepared = call_function(&name, span, arguments.values);
     prepared.filter = filter;
-    if let (true, FunctionArguments::List(list)) = (distinct, &mut prepared.args) {
-        list.duplicate_treatment = Some(DuplicateTreatment::Distinct);
+    if let FunctionArguments::List(list) = &mut prepared.args {
+        list.duplicate_treatment = arguments.treatment;
+        list.clauses = arguments.order;
     }
     Ok(Expr::Function(prepared))
+}
+
+/// What stands between the parentheses of a call, rewritten.
+pub(super) struct Arguments {
+    pub values: Vec<Expr>,
+    /// Whether equal values count once.
+    pub treatment: Option<DuplicateTreatment>,
+    pub order: Vec<FunctionArgumentClause>,
+}
+
+/// The arguments of a call; its name may become another one because of them.
+pub(super) fn arguments(
+    name: &mut String,
+    aggregate: bool,
+    args: FunctionArguments,
+    names: &Names,
+) -> Result<Arguments, Refusal> {
+    let FunctionArguments::List(mut list) = args else {
+        return Err(refuse(&format!("a subquery as argument of {name}"), "join instead"));
+    };
+    if !list.clauses.is_empty() && !aggregate {
+        return Err(refuse(&format!("ORDER BY or another clause inside {name}(…)"), "leave it out"));
+    }
+    aggregate_call::points(name, &mut list);
+    let order = aggregate_call::order(name, std::mem::take(&mut list.clauses), names)?;
+    let distinct = matches!(list.duplicate_treatment, Some(DuplicateTreatment::Distinct));
+    if distinct && !aggregate {
+        return Err(refuse(&format!("{name}(DISTINCT …)"), "write it without DISTINCT"));
+    }
+    let mut values = Vec::with_capacity(list.args.len());
+    for arg in list.args {
+        match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(mut arg)) => {
+                prepare(&mut arg, names)?;
+                values.push(arg);
+            }
+            FunctionArg::Unnamed(FunctionArgExpr::Wildcard) if name == "count" && !distinct => {}
+            _ => return Err(refuse(&format!("such an argument of {name}"), "write plain expressions as arguments")),
+        }
+    }
+    // count() and count(*) count rows.
+    if name == "count" && values.is_empty() {
+        values.push(number("1"));
+    }
+    Ok(Arguments { values, treatment: distinct.then_some(DuplicateTreatment::Distinct), order })
+}
+
+/// Says in a call whether equal arguments count once.
+pub(super) fn set_treatment(function: &mut Function, treatment: Option<DuplicateTreatment>) {
+    if let FunctionArguments::List(list) = &mut function.args {
+        list.duplicate_treatment = treatment;
+    }
 }
 
 /// `alias.column`; the `source.` or `source.schema.` in front of a table's name is dropped, since
@@ -284,7 +322,12 @@ pub(super) fn prepare_condition(expr: &mut Expr, names: &Names) -> Result<(), Re
 /// Marks a value that stands as a condition, so that only binding judges its type.
 fn condition(expr: Expr) -> Expr {
     match expr {
-        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Case { .. } | Expr::Value(_) | Expr::Function(_) => {
+        Expr::Identifier(_)
+        | Expr::CompoundIdentifier(_)
+        | Expr::Case { .. }
+        | Expr::Value(_)
+        | Expr::Function(_)
+        | Expr::Subquery(_) => {
             let span = expr.span();
             call("#condition", span, vec![expr])
         }
@@ -301,8 +344,12 @@ fn cast(expr: Expr, duckdb_type: &str, span: Span) -> Expr {
 }
 
 fn call(name: &str, span: Span, args: Vec<Expr>) -> Expr {
+    Expr::Function(call_function(name, span, args))
+}
+
+pub(super) fn call_function(name: &str, span: Span, args: Vec<Expr>) -> Function {
     let arg = |e| FunctionArg::Unnamed(FunctionArgExpr::Expr(e));
-    Expr::Function(Function {
+    Function {
         name: ObjectName::from(vec![Ident::with_quote_and_span('"', span, name)]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
@@ -315,14 +362,14 @@ fn call(name: &str, span: Span, args: Vec<Expr>) -> Expr {
         null_treatment: None,
         over: None,
         within_group: Vec::new(),
-    })
+    }
 }
 
-fn string(text: String) -> Expr {
+pub(super) fn string(text: String) -> Expr {
     Expr::Value(Value::SingleQuotedString(text).with_empty_span())
 }
 
-fn number(text: &str) -> Expr {
+pub(super) fn number(text: &str) -> Expr {
     Expr::Value(Value::Number(text.to_owned(), false).with_empty_span())
 }
 
@@ -341,9 +388,7 @@ pub(super) fn refuse(construct: &str, way_out: &str) -> Refusal {
 
 fn refuse_construct(expr: &Expr) -> Refusal {
     let (construct, way_out) = match expr {
-        Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } | Expr::AnyOp { .. } | Expr::AllOp { .. } => {
-            ("a subquery in an expression", "write it as a join with a subquery in FROM")
-        }
+        Expr::AnyOp { .. } | Expr::AllOp { .. } => ("ANY or ALL", "write IN, EXISTS or a comparison with min or max"),
         Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => {
             ("grouping sets", "write one view for each grouping and put them together with UNION ALL")
         }

@@ -5,10 +5,16 @@
 //! INTERVAL …) becomes a call named `#…`, which [`semantics`](crate::semantics) binds as DuckDB
 //! would. All names become lower case.
 
+mod aggregate_call;
 mod expression;
+mod grouping;
+mod join;
+mod limit;
 mod literal;
 mod precedence;
 mod query;
+mod scope;
 mod type_name;
+mod window;
 
 pub(crate) use query::prepare;

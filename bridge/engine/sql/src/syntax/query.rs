@@ -1,48 +1,38 @@
-//! Queries: SELECT, FROM, JOIN, WHERE, GROUP BY, HAVING, DISTINCT, UNION and WITH.
+//! Queries: SELECT, FROM, JOIN, WHERE, GROUP BY, HAVING, QUALIFY, DISTINCT, UNION and WITH.
 
 use std::collections::BTreeSet;
 
 use datafusion_sql::sqlparser::ast::{
-    Distinct, ExcludeSelectItem, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart,
-    Query, Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier,
-    Spanned, TableAlias, TableFactor, TableWithJoins, WildcardAdditionalOptions,
+    ExcludeSelectItem, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query,
+    Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Spanned,
+    TableAlias, TableFactor, TableWithJoins, WildcardAdditionalOptions,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::expression::{self, lower, refuse};
+use super::{grouping, limit, scope, window};
 use crate::error::Refusal;
-use crate::names::{Input, Names};
+use crate::names::{Ctes, Input, Names};
 
 /// Checks and rewrites a whole query in place.
 pub(crate) fn prepare(query: &mut Query, names: &Names) -> Result<(), Refusal> {
-    Walk { names, ctes: Vec::new() }.query(query, true)
+    Walk { names, ctes: Vec::new() }.query(query)
+}
+
+/// Checks and rewrites a subquery of an expression.
+pub(super) fn prepare_subquery(query: &mut Query, names: &Names) -> Result<(), Refusal> {
+    Walk { names, ctes: names.ctes.clone() }.query(query)
 }
 
 struct Walk<'a> {
     names: &'a Names,
-    /// The common table expressions in sight, innermost last.
-    ctes: Vec<String>,
+    ctes: Ctes,
 }
 
 impl Walk<'_> {
-    fn query(&mut self, query: &mut Query, top: bool) -> Result<(), Refusal> {
+    fn query(&mut self, query: &mut Query) -> Result<(), Refusal> {
         let outer = self.ctes.len();
-        if let Some(order) = &query.order_by {
-            let message = if top && query.limit_clause.is_none() && query.fetch.is_none() {
-                "ORDER BY has no effect: a view is a multiset; order when you query it"
-            } else {
-                "ORDER BY with LIMIT cannot be maintained incrementally: order and limit when you query the view"
-            };
-            return Err(Refusal::at(order.span(), message));
-        }
-        if let Some(limit) = &query.limit_clause {
-            return Err(located(limit.span(), refuse("LIMIT", "limit when you query the view")));
-        }
-        if let Some(fetch) = &query.fetch {
-            return Err(Refusal::new(format!(
-                "{fetch} cannot be maintained incrementally: limit when you query the view"
-            )));
-        }
+        limit::prepare(query, &self.scope())?;
         if !query.locks.is_empty()
             || query.for_clause.is_some()
             || query.settings.is_some()
@@ -57,10 +47,12 @@ impl Walk<'_> {
             }
             with.recursive = false;
             for cte in &mut with.cte_tables {
-                self.query(&mut cte.query, false)?;
+                self.query(&mut cte.query)?;
                 cte.materialized = None;
                 table_alias(&mut cte.alias)?;
-                self.ctes.push(cte.alias.name.value.clone());
+                let mut columns = scope::of_query(&cte.query, self.names, &self.ctes);
+                columns.extend(cte.alias.columns.iter().map(|column| column.name.value.clone()));
+                self.ctes.push((cte.alias.name.value.clone(), columns));
             }
         }
         self.body(&mut query.body)?;
@@ -72,7 +64,7 @@ impl Walk<'_> {
         let span = body.span();
         match body {
             SetExpr::Select(select) => self.select(select),
-            SetExpr::Query(query) => self.query(query, false),
+            SetExpr::Query(query) => self.query(query),
             SetExpr::SetOperation { op: SetOperator::Union, set_quantifier, left, right } => {
                 if matches!(
                     set_quantifier,
@@ -82,6 +74,18 @@ impl Walk<'_> {
                 }
                 self.body(left)?;
                 self.body(right)
+            }
+            SetExpr::SetOperation {
+                op: SetOperator::Except | SetOperator::Intersect,
+                set_quantifier: SetQuantifier::None | SetQuantifier::Distinct,
+                left,
+                right,
+            } => {
+                self.body(left)?;
+                self.body(right)
+            }
+            SetExpr::SetOperation { op, set_quantifier: SetQuantifier::All, .. } => {
+                Err(located(span, refuse(&format!("{op} ALL"), &format!("write {op} for the distinct rows"))))
             }
             SetExpr::SetOperation { op, .. } => {
                 Err(located(span, refuse(&op.to_string(), "write it as a join or as a filter")))
@@ -93,18 +97,7 @@ impl Walk<'_> {
 
     fn select(&mut self, select: &mut Select) -> Result<(), Refusal> {
         let span = select.span();
-        if let Some(Distinct::On(_)) = &select.distinct {
-            return Err(located(
-                span,
-                refuse("DISTINCT ON", "group by these columns and take min or max of the others"),
-            ));
-        }
-        if let Some(qualify) = &select.qualify {
-            return Err(located(qualify.span(), refuse("QUALIFY", "filter when you query the view")));
-        }
-        if !select.named_window.is_empty() {
-            return Err(located(span, refuse("WINDOW", "compute windows when you query the view")));
-        }
+        window::spread_names(select)?;
         if select.top.is_some()
             || select.into.is_some()
             || !select.lateral_views.is_empty()
@@ -125,27 +118,37 @@ impl Walk<'_> {
             select.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
             select.flavor = SelectFlavor::Standard;
         }
+        super::join::check_wildcard(&select.from, &select.projection)?;
+        scope::check_qualify(select, self.names, &self.ctes)?;
         self.projection(&mut select.projection)?;
         if let Some(selection) = &mut select.selection {
-            expression::prepare_condition(selection, self.names)?;
+            expression::prepare_condition(selection, &self.scope())?;
         }
         match &mut select.group_by {
             GroupByExpr::All(modifiers) if modifiers.is_empty() => group_by_all(select)?,
             GroupByExpr::Expressions(exprs, modifiers) if modifiers.is_empty() => {
                 for expr in exprs {
-                    self.expr(expr)?;
+                    grouping::prepare_group(expr, &self.scope())?;
                 }
             }
             other => return Err(located(other.span(), refuse("GROUP BY with such a clause", "group by expressions"))),
         }
         if let Some(having) = &mut select.having {
-            expression::prepare_condition(having, self.names)?;
+            expression::prepare_condition(having, &self.scope())?;
+        }
+        if let Some(qualify) = &mut select.qualify {
+            expression::prepare_condition(qualify, &self.scope())?;
         }
         Ok(())
     }
 
     fn expr(&self, expr: &mut Expr) -> Result<(), Refusal> {
-        expression::prepare(expr, self.names)
+        expression::prepare(expr, &self.scope())
+    }
+
+    /// What a subquery of an expression may read.
+    fn scope(&self) -> Names {
+        self.names.with_ctes(&self.ctes)
     }
 
     /// Every column gets a name of its own, as DuckDB numbers equal ones: `x`, `x_1`. Columns
@@ -218,21 +221,20 @@ impl Walk<'_> {
             if join.global {
                 return Err(located(span, refuse("GLOBAL JOIN", "write JOIN")));
             }
+            super::join::prepare(&mut join.join_operator, span)?;
             match &mut join.join_operator {
+                JoinOperator::LeftOuter(constraint)
+                | JoinOperator::RightOuter(constraint)
+                | JoinOperator::FullOuter(constraint)
+                | JoinOperator::LeftSemi(constraint)
+                | JoinOperator::LeftAnti(constraint) => self.constraint(constraint)?,
                 JoinOperator::Join(constraint)
                 | JoinOperator::Inner(constraint)
                 | JoinOperator::CrossJoin(constraint) => {
                     self.constraint(constraint)?;
                 }
                 operator => {
-                    let kind = join_kind(operator);
-                    return Err(located(
-                        span,
-                        refuse(
-                            kind,
-                            "write an inner join; rows without a partner can be added with UNION ALL from a view of their own",
-                        ),
-                    ));
+                    return Err(located(span, refuse(super::join::kind(operator), "write another join")));
                 }
             }
         }
@@ -241,7 +243,7 @@ impl Walk<'_> {
 
     fn constraint(&self, constraint: &mut JoinConstraint) -> Result<(), Refusal> {
         match constraint {
-            JoinConstraint::On(expr) => expression::prepare_condition(expr, self.names),
+            JoinConstraint::On(expr) => expression::prepare_condition(expr, &self.scope()),
             JoinConstraint::Using(columns) => {
                 for column in columns {
                     for part in &mut column.0 {
@@ -288,7 +290,7 @@ impl Walk<'_> {
                 }
                 let parts = crate::parse::parts(name);
                 let own = parts.last().cloned().unwrap_or_default().to_ascii_lowercase();
-                if parts.len() == 1 && self.ctes.contains(&own) {
+                if parts.len() == 1 && self.ctes.iter().any(|(name, _)| *name == own) {
                     *name = ObjectName::from(vec![Ident::with_quote_and_span('"', span, own.clone())]);
                 } else {
                     let relation = self.names.resolve(&parts, span)?;
@@ -309,7 +311,7 @@ impl Walk<'_> {
                 }
             }
             TableFactor::Derived { lateral: false, subquery, alias, sample: None } => {
-                self.query(subquery, false)?;
+                self.query(subquery)?;
                 alias.iter_mut().try_for_each(table_alias)
             }
             TableFactor::NestedJoin { table_with_joins, alias: None } => self.table_with_joins(table_with_joins),
@@ -328,6 +330,9 @@ fn group_by_all(select: &mut Select) -> Result<(), Refusal> {
     for item in &select.projection {
         match item {
             SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+                if window::has_window(expr) {
+                    return Err(located(item.span(), refuse("GROUP BY ALL with window functions", "name the groups")));
+                }
                 if !crate::semantics::has_aggregate(expr) {
                     keys.push(expr.clone());
                 }
@@ -375,19 +380,7 @@ fn reads_itself(query: &Query, name: &str) -> bool {
     found.is_break()
 }
 
-fn join_kind(operator: &JoinOperator) -> &'static str {
-    match operator {
-        JoinOperator::Left(_) | JoinOperator::LeftOuter(_) => "LEFT JOIN",
-        JoinOperator::Right(_) | JoinOperator::RightOuter(_) => "RIGHT JOIN",
-        JoinOperator::FullOuter(_) => "FULL JOIN",
-        JoinOperator::AsOf { .. } => "ASOF JOIN",
-        JoinOperator::Semi(_) | JoinOperator::LeftSemi(_) | JoinOperator::RightSemi(_) => "SEMI JOIN",
-        JoinOperator::Anti(_) | JoinOperator::LeftAnti(_) | JoinOperator::RightAnti(_) => "ANTI JOIN",
-        _ => "such a join",
-    }
-}
-
-fn located(span: Span, refusal: Refusal) -> Refusal {
+pub(super) fn located(span: Span, refusal: Refusal) -> Refusal {
     refusal.or_at((span.start.line > 0).then_some(span.start))
 }
 

@@ -1,6 +1,7 @@
 //! The planner against DuckDB: expressions value by value, whole views row by row, refusals by
 //! their words.
 
+mod aggregates;
 mod expressions;
 mod interpreter;
 mod programs;

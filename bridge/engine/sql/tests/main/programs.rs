@@ -218,3 +218,70 @@ fn explanations_show_identity_and_state() {
     let json = program.views()[0].explain_json();
     assert!(json["inputs"][0].is_object() && json["operator"].is_string(), "{json}");
 }
+
+#[test]
+fn what_is_written_in_two_ways_is_one_plan() {
+    let world = World::new();
+    let id = |sql: &str| world.plan(sql).unwrap().views()[0].plan_id;
+    for (a, b) in [
+        (
+            "SELECT mode() WITHIN GROUP (ORDER BY id DESC) AS m FROM lake.orders",
+            "SELECT mode(id ORDER BY id DESC) AS m FROM lake.orders",
+        ),
+        (
+            "SELECT DISTINCT ON ((1)) note, id FROM lake.orders ORDER BY (id) DESC",
+            "SELECT DISTINCT ON (note) note, id FROM lake.orders ORDER BY id DESC",
+        ),
+    ] {
+        assert_eq!(id(a), id(b), "{a}");
+    }
+    // A decimal and a double are the same number, and choose different values.
+    let (decimal, double) = ("quantile_disc(id, 0.5)", "quantile_disc(id, 5e-1)");
+    let of = |call: &str| id(&format!("SELECT {call} AS q FROM lake.orders"));
+    assert_ne!(of(decimal), of(double));
+}
+
+#[test]
+fn conditions_without_columns_stay_above_totals() {
+    let world = World::new();
+    for sql in [
+        "SELECT count(*) AS n FROM lake.orders HAVING 1 = 2",
+        "SELECT n FROM (SELECT count(*) AS n FROM lake.orders) WHERE 1 = 2",
+        "SELECT o.id, s.n FROM lake.orders o LEFT JOIN (SELECT count(*) AS n FROM app.customers) s ON o.id = s.n AND 1 = 2",
+    ] {
+        let text = world.plan(sql).unwrap().views()[0].explain_text();
+        let places = (text.find("Filter"), text.find("Aggregate"));
+        assert!(places.0.is_some() && places.0 < places.1, "{sql}\n{text}");
+    }
+}
+
+#[test]
+fn medians_of_decimals_stay_decimals() {
+    let world = World::new();
+    let sql = "SELECT median(h) AS h, median(whole) AS w, median(DISTINCT whole) AS d FROM lake.edges";
+    let text = world.plan(sql).unwrap().views()[0].explain_text();
+    for call in ["median(cast_decimal_float(h))", "median(whole)", "median(DISTINCT whole)"] {
+        assert!(text.contains(call), "{call} in\n{text}");
+    }
+}
+
+#[test]
+fn explain_tells_what_windows_cost_and_how_ties_are_broken() {
+    let world = World::new();
+    let explained = |sql: &str| world.plan(sql).unwrap().views()[0].explain_text();
+    let ties = "ties in the order of all columns";
+    let text = explained("SELECT id, lag(id) OVER (PARTITION BY note ORDER BY amount DESC) AS l FROM lake.orders");
+    for part in ["Window lag(id, 1) OVER (PARTITION BY note ORDER BY amount DESC)", ties, "the touched partitions"] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+    let text = explained("SELECT id, rank() OVER (ORDER BY amount) AS r FROM lake.orders");
+    assert!(!text.contains(ties) && text.contains("recomputes all rows"), "{text}");
+    let text = explained("SELECT id FROM lake.orders ORDER BY amount LIMIT 3 OFFSET 2");
+    for part in ["Top 3 after 2 by amount", ties, "looks at 5 rows"] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+    let text = explained("SELECT DISTINCT ON (note) note, id FROM lake.orders ORDER BY note, id");
+    for part in ["Top 1 of each note by note, id", "key (note)"] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+}

@@ -75,6 +75,14 @@ const VIEWS: &[&str] = &[
     "SELECT DISTINCT x FROM (SELECT d AS x FROM lake.t UNION ALL SELECT d2 FROM lake.t)",
     "SELECT region, count(*) FROM app.customers GROUP BY region, region",
     "SELECT count(DISTINCT x), count(*) FROM (SELECT d AS x FROM lake.t UNION ALL SELECT d2 FROM lake.t)",
+    "SELECT count(*) FROM lake.orders HAVING 1 = 2",
+    "SELECT count(*) FROM lake.orders HAVING 1 = 1",
+    "SELECT count(*) FROM lake.orders HAVING NULL AND count(*) > 1",
+    "SELECT * FROM (SELECT count(*) AS n FROM lake.orders) WHERE 1 = 2",
+    "SELECT * FROM (SELECT sum(id) AS n FROM lake.orders HAVING count(*) > 1) WHERE 1 = 2 AND n > 0",
+    "SELECT note, count(*) FROM lake.orders GROUP BY note HAVING 1 = 2",
+    "SELECT note, count(*) FROM lake.orders GROUP BY ROLLUP (note) HAVING 1 = 2",
+    "SELECT note, count(*) FROM lake.orders GROUP BY ROLLUP (note) HAVING 1 = 1 AND count(*) > 1",
 ];
 
 #[test]

@@ -44,6 +44,18 @@ INSERT INTO lake.main.t VALUES
 (9, false, 42, 42, 16777217, 9007199254740993, 42, 42, 42, 42, 170000000000000000000000, 1e-5, 123456789.12345679, 1e16, 12.3, 12345.67, 123456789012345.678,
  1234567890123456789012345678.9012345678, 'xxabcxx', 'x', '2020-02-29', '2020-02-29', '2020-02-29', '2020-02-29 01:02:03.456', '2020-02-29 01:02:03.456', NULL, NULL, NULL, NULL, NULL, NULL, NULL);
 
+CREATE TABLE lake.main.edges (
+    id INTEGER NOT NULL, dt DATE, ts TIMESTAMP, sec TIMESTAMP_S, n BIGINT, h HUGEINT, whole DECIMAL(38,0), small DECIMAL(18,0),
+    large DECIMAL(38,10));
+INSERT INTO lake.main.edges VALUES
+(0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+(1, 'infinity', 'infinity', '2020-01-01', 9007199254740993, -166153499473114484112975884682526720, 27696697053576767530,
+ -9318510836549758, -67231247110659596.9318345569),
+(2, '-infinity', '-infinity', '2020-01-02', 9007199254740992, -162259286500619920308611407937539,
+ -162259286500619920308611407937539, -187865187528730800, 35800557314546002229.9755927049),
+(3, '2020-01-31', '2020-01-31 10:00:00', '2020-01-03', 0, -18446744073709551616, -11414668219112478, 999999999999999999,
+ 0.0000000001);
+
 CREATE TABLE lake.main.Orders (Id INTEGER NOT NULL, Customer INTEGER, Amount DECIMAL(9,2), Placed DATE, Note VARCHAR);
 INSERT INTO lake.main.Orders VALUES (1, 1, 10.50, '2024-01-05', 'x'), (2, 1, 20.25, '2024-01-06', NULL), (3, 2, 5.00, '2024-02-01', 'x'),
  (4, NULL, 7.75, '2024-02-02', 'y'), (5, 3, NULL, NULL, 'y'), (6, 9, 1.00, '2024-03-01', ''), (7, 1, 10.50, '2024-01-05', 'x');
@@ -69,6 +81,7 @@ impl World {
         let mut rows = BTreeMap::new();
         let names = [
             (TableName::new("lake", "main", "t"), RowIdentity::WholeRow),
+            (TableName::new("lake", "main", "edges"), RowIdentity::WholeRow),
             (TableName::new("lake", "main", "Orders"), RowIdentity::WholeRow),
             (TableName::new("app", "public", "customers"), RowIdentity::Key(vec![0])),
         ];
