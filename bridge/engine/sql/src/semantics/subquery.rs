@@ -333,10 +333,9 @@ impl Scope {
             let any = self.mark(&pulled, None)?.is_not_null();
             answer.push((value.is_null().and(any), ScalarValue::Boolean(None)));
         }
-        let case =
-            answer.into_iter().rev().fold(Ok(lit(false)), |rest: Result<Expr, Refusal>, (condition, value)| {
-                Ok(when(condition, Expr::Literal(value, None)).otherwise(rest?)?)
-            })?;
+        let case = answer.into_iter().rev().try_fold(lit(false), |rest, (condition, value)| {
+            when(condition, Expr::Literal(value, None)).otherwise(rest)
+        })?;
         let column = self.add(case)?;
         Ok(if node.negated { Expr::Not(Box::new(column)) } else { column })
     }
