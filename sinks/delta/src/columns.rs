@@ -3,23 +3,19 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Decimal128Array, FixedSizeListArray, IntervalMonthDayNanoArray, ListArray, MapArray,
-    StringArray, StructArray, Time64MicrosecondArray, TimestampMicrosecondArray, UInt32Array, UInt64Array,
+    Array, ArrayRef, AsArray, Decimal128Array, IntervalMonthDayNanoArray, ListArray, StringArray, StructArray,
+    Time64MicrosecondArray, TimestampMicrosecondArray, UInt64Array,
 };
-use arrow::buffer::OffsetBuffer;
-use arrow::compute::{cast, take};
+use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Decimal128Type, Field, Float32Type, Float64Type, Int64Type, IntervalMonthDayNano,
-    IntervalMonthDayNanoType, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
-    TimestampNanosecondType, TimestampSecondType, UInt64Type,
+    DataType, Decimal128Type, Field, Float32Type, Float64Type, Int64Type, IntervalMonthDayNanoType,
+    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType, UInt64Type,
 };
+pub(crate) use tidegate_columns::ColumnError;
+use tidegate_columns::{OTHER_COLUMNS, convert, interval_text, is_infinite, parse_interval, scaled};
 
-/// A value that the stored form cannot hold, or a stored one that is none of the view's.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct ColumnError(pub(crate) &'static str);
-
-const OTHER_COLUMNS: ColumnError = ColumnError("its columns are not those of the view");
+const BEYOND_MICROS: &str = "a timestamp is beyond what microseconds can hold";
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 /// An array of a view's column in its stored type.
@@ -56,12 +52,12 @@ fn store_leaf(array: &ArrayRef, stored: &DataType) -> Result<ArrayRef, ColumnErr
         }
         (DataType::Timestamp(TimeUnit::Second, _), DataType::Timestamp(TimeUnit::Microsecond, _)) => {
             let micros: Result<TimestampMicrosecondArray, _> =
-                array.as_primitive::<TimestampSecondType>().try_unary(|value| scaled(value, 1_000_000));
+                array.as_primitive::<TimestampSecondType>().try_unary(|value| scaled(value, 1_000_000, BEYOND_MICROS));
             Arc::new(micros?)
         }
         (DataType::Timestamp(TimeUnit::Millisecond, _), DataType::Timestamp(TimeUnit::Microsecond, _)) => {
             let micros: Result<TimestampMicrosecondArray, _> =
-                array.as_primitive::<TimestampMillisecondType>().try_unary(|value| scaled(value, 1000));
+                array.as_primitive::<TimestampMillisecondType>().try_unary(|value| scaled(value, 1000, BEYOND_MICROS));
             Arc::new(micros?)
         }
         (DataType::Timestamp(TimeUnit::Nanosecond, _), DataType::Int64) => {
@@ -110,72 +106,6 @@ fn load_leaf(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, ColumnE
             Arc::new(array.as_primitive::<Int64Type>().reinterpret_cast::<TimestampNanosecondType>())
         }
         _ => return Err(OTHER_COLUMNS),
-    })
-}
-
-/// Rebuilds nested arrays around converted leaves; `leaf` converts those whose type differs.
-fn convert(
-    array: &ArrayRef,
-    target: &DataType,
-    leaf: &dyn Fn(&ArrayRef, &DataType) -> Result<ArrayRef, ColumnError>,
-) -> Result<ArrayRef, ColumnError> {
-    let shape = |_| ColumnError("nested values are not built as their type says");
-    Ok(match (array.data_type(), target) {
-        (found, target) if found == target => array.clone(),
-        (DataType::List(_), DataType::List(item)) => {
-            let list = array.as_list::<i32>();
-            let values = convert(list.values(), item.data_type(), leaf)?;
-            let (offsets, nulls) = (list.offsets().clone(), list.nulls().cloned());
-            Arc::new(ListArray::try_new(item.clone(), offsets, values, nulls).map_err(shape)?)
-        }
-        (DataType::FixedSizeList(_, size), DataType::List(item)) => {
-            let list = array.as_fixed_size_list();
-            let size = *size as usize;
-            // What lies under a NULL is left out.
-            let kept = (0..list.len()).filter(|row| list.is_valid(*row));
-            let kept: UInt32Array = kept.flat_map(|row| (row * size..(row + 1) * size).map(|at| at as u32)).collect();
-            let values = take(list.values(), &kept, None).map_err(|_| OTHER_COLUMNS)?;
-            let values = convert(&values, item.data_type(), leaf)?;
-            let lengths = (0..list.len()).map(|row| if list.is_valid(row) { size } else { 0 });
-            let offsets = OffsetBuffer::from_lengths(lengths);
-            Arc::new(ListArray::try_new(item.clone(), offsets, values, list.nulls().cloned()).map_err(shape)?)
-        }
-        (DataType::List(_), DataType::FixedSizeList(item, size)) => {
-            let list = array.as_list::<i32>();
-            let mut places: Vec<Option<u32>> = Vec::with_capacity(list.len() * *size as usize);
-            for (row, bounds) in list.offsets().windows(2).enumerate() {
-                if list.is_null(row) {
-                    places.extend(std::iter::repeat_n(None, *size as usize));
-                } else if bounds[1] - bounds[0] == *size {
-                    places.extend((bounds[0]..bounds[1]).map(|at| Some(at as u32)));
-                } else {
-                    return Err(ColumnError("a stored list does not have the length that its type says"));
-                }
-            }
-            let values = take(list.values(), &UInt32Array::from(places), None).map_err(|_| OTHER_COLUMNS)?;
-            let values = convert(&values, item.data_type(), leaf)?;
-            Arc::new(FixedSizeListArray::try_new(item.clone(), *size, values, list.nulls().cloned()).map_err(shape)?)
-        }
-        (DataType::Map(..), DataType::Map(entries, sorted)) => {
-            let map = array.as_map();
-            let values: ArrayRef = Arc::new(map.entries().clone());
-            let values = convert(&values, entries.data_type(), leaf)?.as_struct().clone();
-            let (offsets, nulls) = (map.offsets().clone(), map.nulls().cloned());
-            Arc::new(MapArray::try_new(entries.clone(), offsets, values, nulls, *sorted).map_err(shape)?)
-        }
-        (DataType::Struct(found), DataType::Struct(fields)) if found.len() == fields.len() => {
-            let structs = array.as_struct();
-            let columns = structs.columns().iter().zip(fields).map(|(column, f)| convert(column, f.data_type(), leaf));
-            let columns = columns.collect::<Result<Vec<_>, _>>()?;
-            Arc::new(StructArray::try_new(fields.clone(), columns, structs.nulls().cloned()).map_err(shape)?)
-        }
-        (_, target) => {
-            let converted = leaf(array, target)?;
-            if converted.data_type() != target {
-                return Err(OTHER_COLUMNS);
-            }
-            converted
-        }
     })
 }
 
@@ -248,18 +178,6 @@ pub(crate) fn has_equal_values(data_type: &DataType) -> bool {
     }
 }
 
-/// DuckDB's infinities, which are no number of seconds.
-fn is_infinite(value: i64) -> bool {
-    value == i64::MAX || value == -i64::MAX
-}
-
-fn scaled(value: i64, factor: i64) -> Result<i64, ColumnError> {
-    if is_infinite(value) {
-        return Ok(value);
-    }
-    value.checked_mul(factor).ok_or(ColumnError("a timestamp is beyond what microseconds can hold"))
-}
-
 /// Hours to microseconds; DuckDB's day ends with 24:00:00.
 fn time_text(micros: i64) -> String {
     let seconds = micros.div_euclid(1_000_000);
@@ -274,29 +192,6 @@ fn parse_time(text: &str) -> Option<i64> {
     let fraction: i64 = fraction.parse().ok().filter(|_| fraction.len() == 6)?;
     let micros = ((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + fraction;
     (0..=MICROS_PER_DAY).contains(&micros).then_some(micros)
-}
-
-/// Months, days and microseconds, each with its sign: what DuckDB casts back exactly.
-fn interval_text(array: &IntervalMonthDayNanoArray) -> Result<StringArray, ColumnError> {
-    let text = |interval: IntervalMonthDayNano| {
-        if interval.nanoseconds % 1000 != 0 {
-            return Err(ColumnError("an interval has parts of a microsecond"));
-        }
-        let IntervalMonthDayNano { months, days, nanoseconds } = interval;
-        Ok(format!("{months} months {days} days {} microseconds", nanoseconds / 1000))
-    };
-    array.iter().map(|interval| interval.map(text).transpose()).collect()
-}
-
-fn parse_interval(text: &str) -> Option<IntervalMonthDayNano> {
-    let mut words = text.split(' ');
-    let mut part = |unit: &str| {
-        let number = words.next()?.parse::<i64>().ok()?;
-        (words.next()? == unit).then_some(number)
-    };
-    let (months, days, micros) = (part("months")?, part("days")?, part("microseconds")?);
-    let (months, days) = (i32::try_from(months).ok()?, i32::try_from(days).ok()?);
-    Some(IntervalMonthDayNano::new(months, days, micros.checked_mul(1000)?))
 }
 
 #[cfg(test)]

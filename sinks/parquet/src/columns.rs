@@ -5,13 +5,15 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, Int64Array, IntervalMonthDayNanoArray, ListArray, MapArray,
-    StringArray, StructArray, TimestampMillisecondArray, TimestampSecondArray,
+    Array, ArrayRef, AsArray, Int64Array, IntervalMonthDayNanoArray, TimestampMillisecondArray, TimestampSecondArray,
 };
 use arrow::datatypes::{
-    DataType, Field, FieldRef, Fields, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, Schema, SchemaRef,
-    TimeUnit, TimestampMillisecondType, TimestampSecondType,
+    DataType, Field, FieldRef, Fields, IntervalMonthDayNanoType, IntervalUnit, Schema, SchemaRef, TimeUnit,
+    TimestampMillisecondType, TimestampSecondType,
 };
+
+pub(crate) use tidegate_columns::{ColumnError, parse_interval};
+use tidegate_columns::{OTHER_COLUMNS, convert, interval_text, is_infinite, scaled};
 
 /// What kind of change a row is.
 pub(crate) const CHANGE_TYPE: &str = "_change_type";
@@ -20,13 +22,10 @@ pub(crate) const COMMIT_VERSION: &str = "_commit_version";
 /// The epoch's time.
 pub(crate) const COMMIT_TIMESTAMP: &str = "_commit_timestamp";
 
+const BEYOND_MILLIS: &str = "a timestamp in seconds is beyond what milliseconds can hold";
+
 /// How many columns the sink adds.
 pub(crate) const ADDED: usize = 3;
-
-/// A value that the stored form cannot hold.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct ColumnError(pub(crate) &'static str);
 
 /// The file's columns for a view's.
 pub(crate) fn stored_schema(view: &Schema) -> SchemaRef {
@@ -61,11 +60,12 @@ pub(crate) fn to_stored(array: &ArrayRef) -> Result<ArrayRef, ColumnError> {
     if stored == *array.data_type() {
         return Ok(array.clone());
     }
-    convert(array, &stored, &|array| match array.data_type() {
+    convert(array, &stored, &|array, _| match array.data_type() {
         DataType::Interval(_) => Ok(Arc::new(interval_text(array.as_primitive::<IntervalMonthDayNanoType>())?)),
         _ => {
             let seconds = array.as_primitive::<TimestampSecondType>();
-            let millis: Result<TimestampMillisecondArray, _> = seconds.try_unary(|value| scaled(value, 1000));
+            let millis: Result<TimestampMillisecondArray, _> =
+                seconds.try_unary(|value| scaled(value, 1000, BEYOND_MILLIS));
             Ok(Arc::new(millis?))
         }
     })
@@ -76,7 +76,7 @@ pub(crate) fn from_stored(array: &ArrayRef, data_type: &DataType) -> Result<Arra
     if array.data_type() == data_type {
         return Ok(array.clone());
     }
-    convert(array, data_type, &|array| match array.data_type() {
+    convert(array, data_type, &|array, _| match array.data_type() {
         DataType::Utf8 => {
             let text = array.as_string::<i32>();
             let parsed: Option<Vec<_>> =
@@ -89,89 +89,8 @@ pub(crate) fn from_stored(array: &ArrayRef, data_type: &DataType) -> Result<Arra
                 millis.unary(|value| if is_infinite(value) { value } else { value / 1000 });
             Ok(Arc::new(seconds))
         }
-        _ => Err(ColumnError("its columns are not those of the view")),
+        _ => Err(OTHER_COLUMNS),
     })
-}
-
-/// Rebuilds nested arrays around converted leaves; `leaf` converts those whose type differs.
-fn convert(
-    array: &ArrayRef,
-    target: &DataType,
-    leaf: &dyn Fn(&ArrayRef) -> Result<ArrayRef, ColumnError>,
-) -> Result<ArrayRef, ColumnError> {
-    let shape = |_| ColumnError("nested values are not built as their type says");
-    Ok(match (array.data_type(), target) {
-        (found, target) if found == target => array.clone(),
-        (DataType::List(_), DataType::List(item)) => {
-            let list = array.as_list::<i32>();
-            let values = convert(list.values(), item.data_type(), leaf)?;
-            Arc::new(
-                ListArray::try_new(item.clone(), list.offsets().clone(), values, list.nulls().cloned())
-                    .map_err(shape)?,
-            )
-        }
-        (DataType::FixedSizeList(..), DataType::FixedSizeList(item, size)) => {
-            let list = array.as_fixed_size_list();
-            let values = convert(list.values(), item.data_type(), leaf)?;
-            Arc::new(FixedSizeListArray::try_new(item.clone(), *size, values, list.nulls().cloned()).map_err(shape)?)
-        }
-        (DataType::Map(..), DataType::Map(entries, sorted)) => {
-            let map = array.as_map();
-            let values: ArrayRef = Arc::new(map.entries().clone());
-            let values = convert(&values, entries.data_type(), leaf)?.as_struct().clone();
-            let (offsets, nulls) = (map.offsets().clone(), map.nulls().cloned());
-            Arc::new(MapArray::try_new(entries.clone(), offsets, values, nulls, *sorted).map_err(shape)?)
-        }
-        (DataType::Struct(found), DataType::Struct(fields)) if found.len() == fields.len() => {
-            let structs = array.as_struct();
-            let columns = structs.columns().iter().zip(fields).map(|(column, f)| convert(column, f.data_type(), leaf));
-            let columns = columns.collect::<Result<Vec<_>, _>>()?;
-            Arc::new(StructArray::try_new(fields.clone(), columns, structs.nulls().cloned()).map_err(shape)?)
-        }
-        (_, target) => {
-            let converted = leaf(array)?;
-            if converted.data_type() != target {
-                return Err(ColumnError("its columns are not those of the view"));
-            }
-            converted
-        }
-    })
-}
-
-/// DuckDB's infinities, which are no number of seconds.
-fn is_infinite(value: i64) -> bool {
-    value == i64::MAX || value == -i64::MAX
-}
-
-fn scaled(value: i64, factor: i64) -> Result<i64, ColumnError> {
-    if is_infinite(value) {
-        return Ok(value);
-    }
-    value.checked_mul(factor).ok_or(ColumnError("a timestamp in seconds is beyond what milliseconds can hold"))
-}
-
-/// Months, days and microseconds, each with its sign: what DuckDB casts back exactly.
-fn interval_text(array: &IntervalMonthDayNanoArray) -> Result<StringArray, ColumnError> {
-    let text = |interval: IntervalMonthDayNano| {
-        if interval.nanoseconds % 1000 != 0 {
-            return Err(ColumnError("an interval has parts of a microsecond"));
-        }
-        let IntervalMonthDayNano { months, days, nanoseconds } = interval;
-        Ok(format!("{months} months {days} days {} microseconds", nanoseconds / 1000))
-    };
-    array.iter().map(|interval| interval.map(text).transpose()).collect()
-}
-
-pub(crate) fn parse_interval(text: &str) -> Option<IntervalMonthDayNano> {
-    let mut words = text.split(' ');
-    let mut part = |unit: &str| {
-        let number = words.next()?.parse::<i64>().ok()?;
-        (words.next()? == unit).then_some(number)
-    };
-    let (months, days, micros) = (part("months")?, part("days")?, part("microseconds")?);
-    let months = i32::try_from(months).ok()?;
-    let days = i32::try_from(days).ok()?;
-    Some(IntervalMonthDayNano::new(months, days, micros.checked_mul(1000)?))
 }
 
 /// The constant columns of an epoch's rows.
@@ -182,6 +101,9 @@ pub(crate) fn versions(rows: usize, epoch: i64, time: i64) -> (ArrayRef, ArrayRe
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::StructArray;
+    use arrow::datatypes::IntervalMonthDayNano;
+
     use super::*;
 
     #[test]

@@ -4,12 +4,13 @@
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowRowGroupWriterFactory;
+use parquet::arrow::arrow_writer::ArrowColumnWriter;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
+use tidegate_columns::repeats;
 use tidegate_core::{Epoch, EpochHash, EpochHeader, Frontier, Micros};
 
 use crate::columns::ColumnError;
@@ -70,7 +71,8 @@ impl From<ParquetError> for EncodeError {
 /// A Parquet file in the making.
 pub(crate) struct Encoder {
     file: SerializedFileWriter<Vec<u8>>,
-    groups: ArrowRowGroupWriterFactory,
+    schema: SchemaRef,
+    properties: WriterProperties,
     row_group_rows: usize,
     /// The rows of the next row group.
     waiting: Vec<RecordBatch>,
@@ -138,10 +140,6 @@ impl Encoder {
             .set_statistics_enabled(statistics)
             .set_key_value_metadata(Some(label.pairs()))
             .set_created_by(concat!("tidegate ", env!("CARGO_PKG_VERSION")).to_owned());
-        if let [key] = key {
-            // Its values are hardly ever equal.
-            properties = properties.set_column_dictionary_enabled(ColumnPath::new(vec![(*key).to_owned()]), false);
-        }
         if options.bloom_filters == BloomFilters::Key {
             let key = schema.fields().iter().filter(|field| key.contains(&field.name().as_str()));
             for field in key.filter(|field| can_be_looked_up(field.data_type())) {
@@ -149,11 +147,35 @@ impl Encoder {
                 properties = properties.set_column_bloom_filter_fpp(column, FALSE_POSITIVES);
             }
         }
-        let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties.build()))?;
-        let (file, groups) = writer.into_serialized_writer()?;
-        let row_group_rows = options.row_group_rows;
-        let (waiting, waiting_rows, waiting_bytes, taken_bytes) = (Vec::new(), 0, 0, 0);
-        Ok(Encoder { file, groups, row_group_rows, waiting, waiting_rows, waiting_bytes, taken_bytes, runs: vec![0] })
+        let properties = properties.build();
+        let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties.clone()))?;
+        let (file, _) = writer.into_serialized_writer()?;
+        Ok(Encoder {
+            file,
+            schema: schema.clone(),
+            properties,
+            row_group_rows: options.row_group_rows,
+            waiting: Vec::new(),
+            waiting_rows: 0,
+            waiting_bytes: 0,
+            taken_bytes: 0,
+            runs: vec![0],
+        })
+    }
+
+    /// Writers for the columns of the next row group, which holds these rows. Columns whose values hardly repeat
+    /// get no dictionary: its hashing is most of their work, and it would only be thrown away.
+    fn writers(&self, rows: &[RecordBatch]) -> Result<Vec<ArrowColumnWriter>, EncodeError> {
+        let mut properties = self.properties.clone().into_builder();
+        for (column, field) in self.schema.fields().iter().enumerate() {
+            if !repeats(rows, column) {
+                let path = ColumnPath::new(vec![field.name().clone()]);
+                properties = properties.set_column_dictionary_enabled(path, false);
+            }
+        }
+        let writer = ArrowWriter::try_new(Vec::new(), self.schema.clone(), Some(properties.build()))?;
+        let (_, groups) = writer.into_serialized_writer()?;
+        Ok(groups.create_column_writers(self.file.flushed_row_groups().len())?)
     }
 
     /// Rows that are not in order after those before begin a row group.
@@ -186,8 +208,8 @@ impl Encoder {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        let writers = self.groups.create_column_writers(self.file.flushed_row_groups().len())?;
-        let chunks = row_group::encode(&std::mem::take(&mut self.waiting), writers)?;
+        let rows = std::mem::take(&mut self.waiting);
+        let chunks = row_group::encode(&rows, self.writers(&rows)?)?;
         let mut group = self.file.next_row_group()?;
         for chunk in chunks {
             chunk.append_to_row_group(&mut group)?;

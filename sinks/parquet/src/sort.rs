@@ -2,14 +2,16 @@
 //! before what comes. A batch of changes has the view's columns and the three that the sink adds.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, Scalar};
 use arrow::compute::interleave;
+use arrow::compute::kernels::cmp::not_distinct;
 use arrow::datatypes::Int64Type;
 use arrow::row::{OwnedRow, Rows};
 use tidegate_core::ChangeType;
 
-use crate::columns::{CHANGE_TYPE, COMMIT_VERSION, ColumnError};
+use crate::columns::{ADDED, CHANGE_TYPE, COMMIT_VERSION, ColumnError};
 use crate::order::RowOrder;
 
 /// What the changes of a batch are ordered by.
@@ -87,10 +89,16 @@ pub(crate) fn sorted(order: &RowOrder, batches: Vec<RecordBatch>) -> Result<Opti
     let key = |place: &(u32, u32)| keys[place.0 as usize].get(place.1 as usize);
     let (first, last) = (key(&places[0]), key(&places[places.len() - 1]));
     let schema = batches[0].schema();
+    let added = schema.fields().len() - ADDED..schema.fields().len();
+    let ones: HashMap<usize, ArrayRef> =
+        added.filter_map(|index| Some((index, of_one_value(&batches, index)?))).collect();
     let mut gathered = Vec::with_capacity(places.len().div_ceil(GATHERED_ROWS));
     for places in places.chunks(GATHERED_ROWS) {
         let places: Vec<_> = places.iter().map(|(batch, row)| (*batch as usize, *row as usize)).collect();
         let column = |index: usize| {
+            if let Some(one) = ones.get(&index).filter(|one| one.len() >= places.len()) {
+                return Ok(one.slice(0, places.len()));
+            }
             let arrays: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(index).as_ref()).collect();
             interleave(&arrays, &places)
         };
@@ -99,6 +107,14 @@ pub(crate) fn sorted(order: &RowOrder, batches: Vec<RecordBatch>) -> Result<Opti
         gathered.push(rows.map_err(|_| ColumnError("a batch of it is too large"))?);
     }
     Ok(Some(Sorted { batches: gathered, first, last }))
+}
+
+/// The longest array of a column that has one value in all rows, as the sink's own have in a load; `None` of others.
+fn of_one_value(batches: &[RecordBatch], index: usize) -> Option<ArrayRef> {
+    let longest = batches.iter().max_by_key(|batch| batch.num_rows())?.column(index);
+    let one = Scalar::new(longest.slice(0, 1));
+    let same = |batch: &RecordBatch| not_distinct(batch.column(index), &one).is_ok_and(|same| !same.has_false());
+    batches.iter().all(same).then(|| longest.clone())
 }
 
 fn is_sorted(keys: &[Keys]) -> bool {
