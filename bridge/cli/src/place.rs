@@ -1,12 +1,13 @@
-//! Where files go: a folder, or a prefix of an object store whose credentials come from the usual
-//! AWS environment.
+//! Where files go: a folder, or a prefix of an object store, which is reached as `[storage]` and the usual
+//! AWS environment say.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use object_store::ObjectStore;
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use tidegate_core::{ConnectorError, ErrorKind, chain};
+use tidegate_duck::lake::{S3Access, Storage};
 use url::Url;
 
 /// A resolved place.
@@ -16,7 +17,7 @@ pub enum Place {
 }
 
 /// A path relative to `folder`, or an `s3://bucket/prefix` URL.
-pub fn resolve(folder: &Path, place: &str) -> Result<Place, ConnectorError> {
+pub fn resolve(folder: &Path, storage: &Storage, place: &str) -> Result<Place, ConnectorError> {
     if !place.contains("://") {
         return Ok(Place::Folder(folder.join(place)));
     }
@@ -31,11 +32,36 @@ pub fn resolve(folder: &Path, place: &str) -> Result<Place, ConnectorError> {
         other => return Err(refuse(format!("`{other}://` is not known: write a path or s3://bucket/prefix"))),
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(refuse("credentials do not belong into the URL: they come from the AWS environment".to_owned()));
+        return Err(refuse(
+            "credentials do not belong into the URL: they come from [storage.\"s3://bucket\"] or the AWS environment"
+                .to_owned(),
+        ));
     }
     let prefix = object_store::path::Path::from_url_path(url.path()).map_err(|error| refuse(error.to_string()))?;
-    let store = AmazonS3Builder::from_env().with_url(url.as_str()).build().map_err(|error| refuse(chain(&error)))?;
+    let builder = AmazonS3Builder::from_env().with_url(url.as_str());
+    let builder = storage.place(place).map_or(builder.clone(), |access| reached(builder, access));
+    let store = builder.build().map_err(|error| refuse(chain(&error)))?;
     Ok(Place::Store { store: Arc::new(store), prefix, url: place.trim_end_matches('/').to_owned() })
+}
+
+/// A store that is reached as a section says.
+fn reached(mut builder: AmazonS3Builder, access: &S3Access) -> AmazonS3Builder {
+    let S3Access { below: _, endpoint, region, access_key_id, secret_access_key, session_token } = access.clone();
+    if let Some(endpoint) = endpoint {
+        builder = builder.with_allow_http(endpoint.starts_with("http://")).with_endpoint(endpoint);
+    }
+    let options = [
+        (AmazonS3ConfigKey::Region, region),
+        (AmazonS3ConfigKey::AccessKeyId, access_key_id),
+        (AmazonS3ConfigKey::SecretAccessKey, secret_access_key),
+        (AmazonS3ConfigKey::Token, session_token),
+    ];
+    for (option, value) in options {
+        if let Some(value) = value {
+            builder = builder.with_config(option, value);
+        }
+    }
+    builder
 }
 
 #[cfg(test)]
@@ -43,13 +69,13 @@ mod tests {
     use super::*;
 
     fn refusal(place: &str) -> String {
-        resolve(Path::new("/p"), place).err().map(|error| error.to_string()).unwrap()
+        resolve(Path::new("/p"), &Storage::default(), place).err().map(|error| error.to_string()).unwrap()
     }
 
     #[test]
     fn folders_are_relative_to_the_pipeline_file() {
         for (place, expected) in [("out", "/p/out"), ("/x", "/x"), ("file:///y/z", "/y/z")] {
-            match resolve(Path::new("/p"), place).unwrap() {
+            match resolve(Path::new("/p"), &Storage::default(), place).unwrap() {
                 Place::Folder(path) => assert_eq!(path, Path::new(expected)),
                 Place::Store { .. } => panic!("{place} is a folder"),
             }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use object_store::ObjectStoreExt;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tidegate_duck::lake::s3_secret;
+use tidegate_duck::lake::Storage;
 use tidegate_duck::{Duck, Extension, quote_ident, quote_literal};
 use tidegate_testkit::lake::attach;
 use tidegate_testkit::seed::seed;
-use tidegate_testkit::{Catalog, Program, S3};
+use tidegate_testkit::{Catalog, Program, S3, ViewRows};
 
 use crate::history::History;
 use crate::pipeline::{VIEWS, tidegate};
@@ -71,7 +71,7 @@ impl OnS3 {
         let environment = self.s3.environment();
         let variable =
             |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
-        duck.execute(&s3_secret(variable).unwrap().0).unwrap();
+        Storage::new(variable, Vec::new()).make_available(&duck).unwrap();
         attach(&duck, &self.catalog, "lakehouse", &["READ_ONLY".to_owned()]).unwrap();
         for sink in ["changes", "files"] {
             duck.execute(&format!(
@@ -88,6 +88,69 @@ impl OnS3 {
         let bytes = runtime.block_on(async { self.s3.store().get(&path.into()).await.unwrap().bytes().await.unwrap() });
         String::from_utf8(bytes.to_vec()).unwrap()
     }
+}
+
+/// A lake whose files are on S3 as the source, log and outputs there as well, and nothing in the environment: what the
+/// pipeline file says of the storage is enough, for DuckDB and for the program's own requests, and is never shown.
+#[test]
+fn a_storage_of_the_pipeline_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let s3 = S3::start();
+    let variables = s3.environment();
+    let value = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+    let duck = Duck::open_in_memory().unwrap();
+    Storage::new(value, Vec::new()).make_available(&duck).unwrap();
+    let catalog = Catalog::sqlite(folder.path());
+    catalog.load_extensions(&duck).unwrap();
+    let (uri, files) = (quote_literal(&catalog.uri()), quote_literal(&s3.url("lake/")));
+    // Nothing is inlined, so that every change is a file there.
+    let attach =
+        format!("ATTACH {uri} AS lake (DATA_PATH {files}, DATA_INLINING_ROW_LIMIT 0, META_JOURNAL_MODE 'WAL')");
+    let change = |sql: &str| duck.execute(&format!("{attach}; {sql}; DETACH lake;")).unwrap();
+    let text = format!(
+        "[pipeline]\nname = \"kept\"\nstate_dir = \"state\"\nlog = {:?}\nworkers = 1\n\n\
+         [storage.\"s3://elsewhere\"]\nendpoint = \"http://localhost:1\"\n\n\
+         [storage.{:?}]\nendpoint = \"${{PLACE}}\"\nregion = \"us-east-1\"\naccess_key_id = \"me\"\n\
+         secret_access_key = \"${{HUSH}}\"\n\n\
+         [sources.lake]\ntype = \"ducklake\"\ncatalog = {:?}\n\n\
+         [views.totals]\nsql = \"SELECT g, count(*) AS n, sum(v) AS total FROM lake.t GROUP BY g\"\n\n\
+         [sinks.changes]\ntype = \"parquet\"\npath = {:?}\n\n\
+         [sinks.delta]\ntype = \"delta\"\npath = {:?}\n\n\
+         [sinks.lakehouse]\ntype = \"ducklake\"\ncatalog = \"ducklake:sqlite:out.sqlite\"\ndata_path = {:?}\n",
+        s3.url("log"),
+        s3.url("").trim_end_matches('/'),
+        catalog.uri(),
+        s3.url("changes"),
+        s3.url("delta"),
+        s3.url("lakehouse"),
+    );
+    let file = folder.path().join("pipeline.toml");
+    fs::write(&file, text).unwrap();
+    let endpoint = value("AWS_ENDPOINT_URL").or_else(|| value("AWS_ENDPOINT")).unwrap();
+    let once = || {
+        let program = tidegate(&["run", &file.to_string_lossy(), "--once"]);
+        program.variable("PLACE", &endpoint).variable("HUSH", "hush-hush").run()
+    };
+    change("CREATE TABLE lake.t (g INTEGER, v INTEGER); INSERT INTO lake.t SELECT i % 5, i FROM range(2000) r(i)");
+    for _ in 0..2 {
+        let ran = once();
+        assert_eq!(ran.code(), Some(0), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("hush-hush") && !ran.stdout.contains("hush-hush"));
+        duck.execute(&format!("{attach}; CREATE OR REPLACE TEMP TABLE t AS FROM lake.t; DETACH lake;")).unwrap();
+        let expected = ViewRows::read(&duck, "SELECT g, count(*) AS n, sum(v) AS total FROM t GROUP BY g").unwrap();
+        duck.load(Extension::Delta).unwrap();
+        let delta = format!("delta_scan({})", quote_literal(&s3.url("delta/totals")));
+        assert_holds(&duck, &delta, &expected, "the Delta table");
+        let target = quote_literal(&format!("ducklake:sqlite:{}", folder.path().join("out.sqlite").display()));
+        duck.execute(&format!("ATTACH {target} AS target (META_JOURNAL_MODE 'WAL')")).unwrap();
+        assert_holds(&duck, "target.totals", &expected, "the lake");
+        duck.execute("DETACH target").unwrap();
+        change("DELETE FROM lake.t WHERE v % 7 = 0; INSERT INTO lake.t VALUES (9, 9)");
+    }
+    let wrong = tidegate(&["run", &file.to_string_lossy(), "--once"]).variable("PLACE", "http://localhost:1");
+    let wrong = wrong.variable("HUSH", "hush-hush").run();
+    assert_ne!(wrong.code(), Some(0));
+    assert!(!wrong.stderr.contains("hush-hush"), "{}", wrong.stderr);
 }
 
 /// Requests are refused, answered too late, in part or with an error although they were done, and conditional writes

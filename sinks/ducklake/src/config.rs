@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tidegate_core::units::deserialize_some_duration;
-use tidegate_duck::lake::{AttachValue, LakeCatalog, LakeIdentity, absolute, attach_options, secrets_of_options};
+use tidegate_duck::lake::{
+    AttachValue, LakeCatalog, LakeIdentity, Storage, absolute, attach_options, secrets_of_options,
+};
 
 use crate::error::DucklakeSinkError;
 
@@ -114,6 +116,8 @@ pub(crate) struct Place {
     pub(crate) metadata_schema: Option<String>,
     /// Texts that must not be shown.
     pub(crate) secrets: Vec<String>,
+    /// How files on S3 are reached.
+    pub(crate) storage: Storage,
     /// The schema of the tables.
     pub(crate) schema: String,
     pub(crate) tables: BTreeMap<String, TableConfig>,
@@ -169,6 +173,7 @@ impl DucklakeConfig {
             overrides_data_path: overrides,
             metadata_schema,
             secrets,
+            storage: Storage::of_environment(),
             schema: self.schema.clone(),
             tables: self.tables.clone(),
             catalog,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tidegate_duck::duckdb::{Params, Row};
-use tidegate_duck::lake::{LakeCatalog, absolute, s3_secret};
+use tidegate_duck::lake::{LakeCatalog, absolute};
 use tidegate_duck::{Access, Duck, DuckError, Extension, Gate, Pass, quote_ident, quote_literal, quote_name};
 
 use crate::config::{INLINING, Place};
@@ -19,9 +19,6 @@ const ALIAS: &str = "tidegate_lake";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What the extension says of a catalog that holds no lake.
 const NO_LAKE: &str = "creating a new DuckLake is explicitly disabled";
-/// What it says of a lake whose files are on S3, until it can read from there.
-const REMOTE: &str = "requires the extension httpfs";
-
 /// What small inserts of one attachment do where neither table nor lake say otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Inserts {
@@ -65,8 +62,7 @@ impl Survey {
 
 /// Keeps passwords out of what a DuckDB says.
 pub(crate) fn conceal(duck: &mut Duck, place: &Place) {
-    let remote = s3_secret(variable).map(|(_, hidden)| hidden).unwrap_or_default();
-    place.secrets.iter().chain(&remote).for_each(|secret| duck.conceal(secret));
+    place.secrets.iter().map(String::as_str).chain(place.storage.secrets()).for_each(|secret| duck.conceal(secret));
 }
 
 /// Loads what a lake needs.
@@ -76,18 +72,8 @@ pub(crate) fn load(duck: &Duck, place: &Place) -> Result<(), DucklakeSinkError> 
     loaded.map_err(|error| DucklakeSinkError::duck(&place.shown, "opening DuckDB for", error))
 }
 
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
 fn is_remote(path: &str) -> bool {
     path.contains("://")
-}
-
-/// Makes files elsewhere than on this machine's disks available.
-fn load_remote(duck: &Duck) -> Result<(), DuckError> {
-    duck.load(Extension::Httpfs)?;
-    s3_secret(variable).map_or(Ok(()), |(secret, _)| duck.execute(&secret))
 }
 
 impl<'a> Lake<'a> {
@@ -151,13 +137,7 @@ impl<'a> Lake<'a> {
         }
         let uri = quote_literal(&self.place.catalog.uri());
         let attach = format!("ATTACH {uri} AS {} ({})", quote_ident(ALIAS), options.join(", "));
-        let attached = match self.duck.execute(&attach) {
-            // Where the files are is known only now.
-            Err(error) if error.to_string().contains(REMOTE) => {
-                load_remote(self.duck).and_then(|()| self.duck.execute(&attach))
-            }
-            attached => attached,
-        };
+        let attached = self.place.storage.attach(self.duck, &attach);
         attached.map_err(|error| self.error("opening", error))
     }
 

@@ -49,6 +49,7 @@ use tidegate_core::{
     Commit, CommitOutcome, Committed, ConnectorError, Epoch, Micros, Sink, ViewContent, ViewInfo, ViewName, ZSet,
 };
 use tidegate_duck::Access;
+use tidegate_duck::lake::Storage;
 
 use crate::blocking::blocking;
 use crate::commit::{Attempt, Mode, Part, Range, Rows};
@@ -131,6 +132,12 @@ impl DucklakeSink {
     #[must_use]
     pub fn with_pipeline(mut self, pipeline: impl Into<String>) -> Self {
         self.pipeline = Some(pipeline.into());
+        self
+    }
+
+    /// Says how files on S3 are reached, where it is not as the AWS environment says.
+    pub fn with_storage(mut self, storage: &Storage) -> Self {
+        self.place = Arc::new(Place { storage: storage.clone(), ..Place::clone(&self.place) });
         self
     }
 

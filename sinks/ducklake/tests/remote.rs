@@ -3,7 +3,7 @@
 
 use serde_json::json;
 use tidegate_core::{RowIdentity, Sink};
-use tidegate_duck::lake::s3_secret;
+use tidegate_duck::lake::Storage;
 use tidegate_duck::{Duck, Extension};
 use tidegate_testkit::S3;
 use tidegate_testkit::conformance::model::{ViewModel, header};
@@ -49,7 +49,7 @@ async fn files_lie_on_s3() {
     }
     let duck = Duck::open_in_memory().unwrap();
     duck.load(Extension::Httpfs).unwrap();
-    duck.execute(&s3_secret(|name| std::env::var(name).ok()).unwrap().0).unwrap();
+    Storage::of_environment().make_available(&duck).unwrap();
     lake::attach(&duck, &catalog, "lake", &[]).unwrap();
     table(&duck, &view.info().name, None).1.assert_equals(&view.multiset(), "the table");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 use tidegate_core::units::deserialize_duration;
-use tidegate_duck::lake::{AttachValue, LakeCatalog, absolute, attach_options, secrets_of_options};
+use tidegate_duck::lake::{AttachValue, LakeCatalog, Storage, absolute, attach_options, secrets_of_options};
 
 use crate::error::LakeError;
 
@@ -93,7 +93,8 @@ impl Config {
         let data_path = self.data_path.as_deref().map(|path| absolute(path, base));
         let mut secrets = catalog.secrets();
         secrets.extend(secrets_of_options(&self.attach));
-        Ok(Attachment { catalog, base: base.to_owned(), data_path, options, schema, secrets })
+        let (base, storage) = (base.to_owned(), Storage::of_environment());
+        Ok(Attachment { catalog, base, data_path, options, schema, secrets, storage })
     }
 
     fn sets(&self, option: &str) -> bool {
@@ -114,6 +115,8 @@ pub(crate) struct Attachment {
     pub schema: Option<String>,
     /// Texts that must not be shown.
     pub secrets: Vec<String>,
+    /// How files on S3 are reached.
+    pub storage: Storage,
 }
 
 fn default_poll_interval() -> Duration {

@@ -6,7 +6,7 @@
 //! not notice when a flush has dropped the inlined rows of it. The connection is the lake's own and
 //! never inside a transaction: reading the change feed inside one would show its uncommitted rows.
 
-use tidegate_duck::lake::{LakeCatalog, absolute};
+use tidegate_duck::lake::{LakeCatalog, Storage, absolute};
 use tidegate_duck::{Duck, DuckError, Extension, Gate, quote_ident, quote_literal};
 
 use crate::config::Attachment;
@@ -56,6 +56,11 @@ impl Lake {
         }
     }
 
+    /// Reaches files on S3 so.
+    pub fn set_storage(&mut self, storage: Storage) {
+        self.attachment.storage = storage;
+    }
+
     /// Runs something that reads rows or columns of tables, through a fresh attachment.
     pub fn attached_anew<T>(&mut self, run: impl FnOnce(&Session) -> Result<T, LakeError>) -> Result<T, LakeError> {
         if let Some(duck) = self.duck.as_ref().filter(|_| self.is_attached) {
@@ -97,13 +102,10 @@ impl Lake {
 fn open(name: &str, attachment: &Attachment) -> Result<Duck, LakeError> {
     let load = || {
         let mut duck = Duck::open_in_memory()?;
-        attachment.secrets.iter().for_each(|secret| duck.conceal(secret));
+        let secrets = attachment.secrets.iter().map(String::as_str).chain(attachment.storage.secrets());
+        secrets.for_each(|secret| duck.conceal(secret));
         duck.load(Extension::Ducklake)?;
         attachment.catalog.extension().map_or(Ok(()), |extension| duck.load(extension))?;
-        let paths = [Some(attachment.catalog.uri()), attachment.data_path.clone()];
-        if paths.iter().flatten().any(|path| path.contains("s3://") || path.contains("https://")) {
-            duck.load(Extension::Httpfs)?;
-        }
         Ok(duck)
     };
     load().map_err(|source| LakeError::Duck { lake: name.to_owned(), doing: "opening DuckDB", source })
@@ -160,11 +162,10 @@ fn attach_with(name: &str, attachment: &Attachment, duck: &Duck, data_path: Opti
     }
     options.extend(attachment.options.iter().cloned());
     let uri = quote_literal(&attachment.catalog.uri());
-    duck.execute(&format!("ATTACH {uri} AS {} ({})", quote_ident(ALIAS), options.join(", "))).map_err(|source| {
-        match version_mismatch(&source) {
-            Some(found) => LakeError::Version { lake: name.to_owned(), found, expected: SPEC_VERSION },
-            None => LakeError::Duck { lake: name.to_owned(), doing: "attaching the catalog", source },
-        }
+    let statement = format!("ATTACH {uri} AS {} ({})", quote_ident(ALIAS), options.join(", "));
+    attachment.storage.attach(duck, &statement).map_err(|source| match version_mismatch(&source) {
+        Some(found) => LakeError::Version { lake: name.to_owned(), found, expected: SPEC_VERSION },
+        None => LakeError::Duck { lake: name.to_owned(), doing: "attaching the catalog", source },
     })
 }
 

@@ -1,11 +1,12 @@
 //! The source itself: [`Source`] over a lake.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tidegate_core::{ConnectorError, OnExpired, Polled, Position, Snapshot, Source, SourceId, TableName, TableSchema};
+use tidegate_duck::lake::Storage;
 
 use crate::changes::{self, Request};
 use crate::config::{Config, OnExpiredSnapshot};
@@ -40,6 +41,12 @@ impl DucklakeSource {
             poll_interval: config.poll_interval,
             lake: Arc::new(Mutex::new(Lake::new(name.to_owned(), attachment))),
         })
+    }
+
+    /// Says how files on S3 are reached, where it is not as the AWS environment says.
+    pub fn with_storage(self, storage: &Storage) -> Self {
+        self.lake.lock().unwrap_or_else(PoisonError::into_inner).set_storage(storage.clone());
+        self
     }
 
     /// How often to poll while nothing happens.

@@ -6,6 +6,7 @@ mod environment;
 mod fields;
 mod section;
 mod sql;
+mod storage;
 mod views;
 
 #[cfg(test)]
@@ -67,7 +68,7 @@ fn parse(path: &Path, text: String, variable: &dyn Fn(&str) -> Option<String>) -
     let document = Document::new(path, text);
     let mut foreign = Vec::new();
     let reader = Reader { document: &document, variable };
-    let file = Section::parse(reader).and_then(|root| pipeline(&document, &folder, root, &mut foreign));
+    let file = Section::parse(reader).and_then(|root| pipeline(&document, &folder, root, variable, &mut foreign));
     let mut faults = document.into_faults();
     faults.append(&mut foreign);
     match file {
@@ -81,13 +82,14 @@ fn pipeline(
     document: &Document,
     folder: &Path,
     mut root: Section<'_>,
+    variable: &dyn Fn(&str) -> Option<String>,
     foreign: &mut Vec<Fault>,
 ) -> Option<PipelineFile> {
     let head = root.section("pipeline");
     let sources = root.sections("sources");
     let view_sections = root.sections("views");
     let sinks = root.sections("sinks");
-    root.not_built("storage");
+    let storage = storage::read(document, root.sections("storage"), variable);
     let has_views = !view_sections.is_empty() || head.as_ref().is_some_and(|head| head.place_of("views_dir").is_some());
     let needed = [
         (head.is_some(), "there is no [pipeline] table: add it, with `name` and `state_dir`"),
@@ -104,7 +106,7 @@ fn pipeline(
     let name = head.required_text("name", "name the pipeline");
     let state_dir = head.required_text("state_dir", "name a local folder for logs, checkpoints and engine state");
     let log = head.text("log").and_then(|log| {
-        let place = place::resolve(folder, &log.value);
+        let place = place::resolve(folder, &storage, &log.value);
         place.map_err(|error| document.fault(log.offset, format!("`log`: {}", chain(&error)))).ok()
     });
     let log_retention = head.duration("log_retention");
@@ -138,7 +140,7 @@ fn pipeline(
     let mut source_slots = Vec::new();
     let mut homes = Vec::new();
     for (name, section) in sources {
-        let around = Surroundings { pipeline, folder, name: &name, state };
+        let around = Surroundings { pipeline, folder, name: &name, state, storage: &storage };
         let Some(made) = source(document, &around, section) else { continue };
         source_slots.push(made.connector);
         homes.extend(made.home.map(|home| (name, home.store)));
@@ -149,7 +151,7 @@ fn pipeline(
     let mut read_backs = Vec::new();
     let mut stdout_sink = None;
     for (name, section) in sinks {
-        let around = Surroundings { pipeline, folder, name: &name, state };
+        let around = Surroundings { pipeline, folder, name: &name, state, storage: &storage };
         let Some(made) = sink(document, &around, section, &names) else { continue };
         if made.standard_output == StandardOutput::Connector {
             stdout_sink = Some(name.clone());

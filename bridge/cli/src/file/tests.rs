@@ -100,10 +100,24 @@ fn what_is_not_built_yet_says_so() {
         ("key = [\"id\"]", "mode = \"full\"", "mode `full` is not built yet"),
         ("key = [\"id\"]", "temporal = true", "`temporal` is not built yet: remove it from [views.big]"),
         ("key = [\"id\"]", "keep_state = false", "`keep_state` is not built yet"),
-        ("[views.big]", "[storage.\"s3://b\"]\n[views.big]", "`storage` is not built yet"),
     ] {
         let faults = faults_after(from, to);
         assert!(faults.contains(expected), "{faults}\nexpected: {expected}");
+    }
+}
+
+#[test]
+fn a_storage_is_a_place_with_credentials() {
+    for (section, expected) in [
+        ("[storage.bucket]", "named by what it is for: [storage.\"s3://bucket\"]"),
+        ("[storage.\"s3://me:hush@b\"]", "credentials do not belong into the URL"),
+        ("[storage.\"s3://b\"]\nendpoint = \"localhost:9000\"", "`endpoint` is a URL"),
+        ("[storage.\"s3://b\"]\naccess_key_id = \"me\"", "an `access_key_id` needs its `secret_access_key`"),
+        ("[storage.\"s3://b\"]\nsecret_access_key = \"hush\"", "a `secret_access_key` needs its `access_key_id`"),
+        ("[storage.\"s3://b\"]\nregoin = \"r\"", "unknown key `regoin` in [storage.s3://b]: did you mean `region`?"),
+    ] {
+        let faults = faults_after("[views.big]", &format!("{section}\n[views.big]"));
+        assert!(faults.contains(expected) && !faults.contains("hush"), "{faults}\nexpected: {expected}");
     }
 }
 

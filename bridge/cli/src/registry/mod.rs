@@ -8,6 +8,7 @@ mod sources;
 use std::path::Path;
 
 use tidegate_core::Sink;
+use tidegate_duck::lake::Storage;
 use tidegate_runtime::SourceSlot;
 
 use crate::file::Section;
@@ -22,6 +23,8 @@ pub struct Surroundings<'a> {
     pub name: &'a str,
     /// The state folder, which may not exist yet.
     pub state: &'a Path,
+    /// How objects on S3 are reached.
+    pub storage: &'a Storage,
 }
 
 /// A connector, and where its tables are.

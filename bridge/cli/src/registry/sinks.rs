@@ -14,7 +14,7 @@ type Boxed = Made<Box<dyn Sink>>;
 pub(super) fn parquet(around: &Surroundings<'_>, section: Section<'_>) -> Option<Boxed> {
     use tidegate_sink_parquet::{Location, ParquetConfig, ParquetSink};
     section.configured(|config: ParquetConfig| {
-        let location = match place::resolve(around.folder, &config.path)? {
+        let location = match place::resolve(around.folder, around.storage, &config.path)? {
             Place::Folder(folder) => Location::Folder(folder),
             Place::Store { store, prefix, url } => Location::Store { store, prefix, url },
         };
@@ -36,7 +36,7 @@ pub(super) fn duckdb(around: &Surroundings<'_>, section: Section<'_>) -> Option<
 pub(super) fn delta(around: &Surroundings<'_>, section: Section<'_>) -> Option<Boxed> {
     use tidegate_sink_delta::{DeltaConfig, DeltaSink, Location};
     section.configured(|config: DeltaConfig| {
-        let location = match place::resolve(around.folder, &config.path)? {
+        let location = match place::resolve(around.folder, around.storage, &config.path)? {
             Place::Folder(folder) => Location::Folder(folder),
             Place::Store { store, prefix, url } => Location::Store { store, prefix, url },
         };
@@ -50,7 +50,8 @@ pub(super) fn ducklake(around: &Surroundings<'_>, section: Section<'_>) -> Optio
     section.configured(|config: DucklakeConfig| {
         let spill = around.state.join("sinks").join(around.name);
         let sink = DucklakeSink::new(around.name, &config, around.folder, &spill, Arc::new(wall_clock))?
-            .with_pipeline(around.pipeline);
+            .with_pipeline(around.pipeline)
+            .with_storage(around.storage);
         let target = config.target(around.folder);
         let (lake, schema) =
             target.map_err(|error| ConnectorError::new(tidegate_core::ErrorKind::Reconfigure, error.to_string()))?;

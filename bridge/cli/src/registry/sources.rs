@@ -13,7 +13,7 @@ pub(super) fn ducklake(around: &Surroundings<'_>, mut section: Section<'_>) -> O
     use tidegate_source_ducklake::{AttachValue, Config, DucklakeSource};
     section.not_built("keep_input");
     section.configured(|config: Config| {
-        let source = DucklakeSource::new(around.name, &config, around.folder)?;
+        let source = DucklakeSource::new(around.name, &config, around.folder)?.with_storage(around.storage);
         let slot = SourceSlot { poll_interval: source.poll_interval(), source: Box::new(source), wake: None };
         let made = Made::of(slot);
         let schema = config.attach.iter().find_map(|(key, value)| match value {

@@ -1,5 +1,5 @@
 //! What everybody who attaches a DuckLake must know: what its catalog is, which options `ATTACH`
-//! takes, what of them is secret, and which two spellings mean the same lake.
+//! takes, what of them is secret, how files elsewhere are reached, and which two spellings mean the same lake.
 
 mod catalog;
 mod options;
@@ -7,7 +7,7 @@ mod storage;
 
 pub use catalog::{LakeCatalog, LakeIdentity};
 pub use options::{AttachValue, attach_options, secrets_of_options};
-pub use storage::s3_secret;
+pub use storage::{S3Access, Storage};
 
 use std::path::Path;
 
