@@ -146,6 +146,13 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
             query::prepare_subquery(&mut subquery, names)?;
             Expr::InSubquery { expr: walk_boxed(expr)?, subquery, negated }
         }
+        // SQL:2016 8.9: x = ANY (S) is x IN (S), x <> ALL (S) is x NOT IN (S).
+        Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } if is_query(&right) => {
+            rewrite(membership(left, *right, false), span, names)?
+        }
+        Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } if is_query(&right) => {
+            rewrite(membership(left, *right, true), span, names)?
+        }
         Expr::Subquery(mut subquery) => {
             query::prepare_subquery(&mut subquery, names)?;
             Expr::Subquery(subquery)
@@ -319,6 +326,17 @@ pub(super) fn prepare_condition(expr: &mut Expr, names: &Names) -> Result<(), Re
     Ok(())
 }
 
+fn is_query(expr: &Expr) -> bool {
+    matches!(expr, Expr::Subquery(_))
+}
+
+fn membership(value: Box<Expr>, query: Expr, negated: bool) -> Expr {
+    match query {
+        Expr::Subquery(subquery) => Expr::InSubquery { expr: value, subquery, negated },
+        other => other,
+    }
+}
+
 /// Marks a value that stands as a condition, so that only binding judges its type.
 fn condition(expr: Expr) -> Expr {
     match expr {
@@ -388,7 +406,9 @@ pub(super) fn refuse(construct: &str, way_out: &str) -> Refusal {
 
 fn refuse_construct(expr: &Expr) -> Refusal {
     let (construct, way_out) = match expr {
-        Expr::AnyOp { .. } | Expr::AllOp { .. } => ("ANY or ALL", "write IN, EXISTS or a comparison with min or max"),
+        Expr::AnyOp { .. } | Expr::AllOp { .. } => {
+            ("ANY or ALL with such a comparison", "write IN, EXISTS or a comparison with min or max")
+        }
         Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => {
             ("grouping sets", "write one view for each grouping and put them together with UNION ALL")
         }

@@ -88,7 +88,6 @@ const REFUSALS: &[Case] = &[
         &["further out"],
     ),
     ("SELECT id FROM lake.orders WHERE id > ALL (SELECT id FROM app.customers)", None, &["IN, EXISTS"]),
-    ("SELECT id FROM lake.orders EXCEPT ALL SELECT id FROM app.customers", None, &["EXCEPT ALL"]),
     ("SELECT sum((SELECT max(id) FROM app.customers)) FROM lake.orders", None, &["subquery in this place"]),
     (
         "SELECT * FROM lake.orders o JOIN (app.customers c JOIN lake.orders p USING (id)) ON o.id = p.customer",
