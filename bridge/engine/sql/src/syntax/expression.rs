@@ -1,9 +1,9 @@
 //! Expressions: what is allowed, rewritten into columns, literals, connectives and calls.
 
 use datafusion_sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DuplicateTreatment, Expr, Function, FunctionArg,
+    AccessExpr, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DuplicateTreatment, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Spanned,
-    UnaryOperator, Value, ValueWithSpan,
+    Subscript, UnaryOperator, Value, ValueWithSpan,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -83,11 +83,12 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
             negate(negated, call("#ilike", span, args))
         }
         Expr::Cast { kind, expr, data_type, format: None, array: false } => {
-            if !matches!(kind, CastKind::Cast | CastKind::DoubleColon) {
-                return Err(refuse("TRY_CAST", "use CAST on values that can be cast"));
-            }
             let data_type = type_name::duckdb_type(&data_type)?;
-            cast(walk(expr)?, &data_type, span)
+            match kind {
+                CastKind::Cast | CastKind::DoubleColon => cast(walk(expr)?, &data_type, span),
+                CastKind::TryCast => call("#try_cast", span, vec![walk(expr)?, string(data_type)]),
+                CastKind::SafeCast => return Err(refuse("SAFE_CAST", "write TRY_CAST")),
+            }
         }
         Expr::Extract { field, expr, .. } => {
             call("date_part", span, vec![string(field.to_string().to_lowercase()), walk(expr)?])
@@ -157,6 +158,22 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
             query::prepare_subquery(&mut subquery, names)?;
             Expr::Subquery(subquery)
         }
+        Expr::Array(array) => {
+            let items = array.elem.into_iter().map(|item| walk(Box::new(item))).collect::<Result<Vec<_>, _>>()?;
+            call("list_value", span, items)
+        }
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            let mut value = walk(root)?;
+            for access in access_chain {
+                value = match access {
+                    AccessExpr::Subscript(Subscript::Index { index }) => {
+                        call("array_extract", span, vec![value, walk(Box::new(index))?])
+                    }
+                    other => return Err(refuse(&format!("the access {other}"), "write list_slice or struct_extract")),
+                };
+            }
+            value
+        }
         other => return Err(refuse_construct(&other)),
     })
 }
@@ -180,6 +197,13 @@ fn operator(op: &BinaryOperator) -> Result<&'static str, Refusal> {
         BinaryOperator::LtEq => "#lt_eq",
         BinaryOperator::Gt => "#gt",
         BinaryOperator::GtEq => "#gt_eq",
+        BinaryOperator::BitwiseXor | BinaryOperator::PGExp => "#power",
+        BinaryOperator::BitwiseAnd => "#bit_and",
+        BinaryOperator::BitwiseOr => "#bit_or",
+        BinaryOperator::PGBitwiseShiftLeft => "#shift_left",
+        BinaryOperator::PGBitwiseShiftRight => "#shift_right",
+        BinaryOperator::Arrow => "#json_get",
+        BinaryOperator::LongArrow => "#json_text",
         op => return Err(refuse(&format!("the operator {op}"), "write it with + - * / // % || or a function")),
     })
 }
