@@ -89,7 +89,6 @@ const VOLATILE: &[&str] = &[
     "currval",
     "txid_current",
     "version",
-    "age",
 ];
 
 /// Whether a name is that of a supported aggregate.

@@ -2,8 +2,8 @@
 
 use datafusion_sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DuplicateTreatment, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Spanned,
-    Subscript, UnaryOperator, Value, ValueWithSpan,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, LambdaFunction,
+    ObjectName, OneOrManyWithParens, Spanned, Subscript, UnaryOperator, Value, ValueWithSpan,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -157,6 +157,12 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
         Expr::Subquery(mut subquery) => {
             query::prepare_subquery(&mut subquery, names)?;
             Expr::Subquery(subquery)
+        }
+        // `x -> y` with a name on its left is read as a lambda, and stands for DuckDB's arrow outside of calls that
+        // take one.
+        Expr::Lambda(LambdaFunction { params: OneOrManyWithParens::One(left), body, .. }) => {
+            let left = walk(Box::new(Expr::Identifier(left)))?;
+            call("#json_get", span, vec![left, walk(body)?])
         }
         Expr::Array(array) => {
             let items = array.elem.into_iter().map(|item| walk(Box::new(item))).collect::<Result<Vec<_>, _>>()?;

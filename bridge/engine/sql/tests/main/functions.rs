@@ -62,7 +62,7 @@ const WRITTEN: &[&str] = &[
     "j ->> 'a'",
     "json_array_length(j)",
     "to_json(l)",
-    "struct_extract(struct_pack(i32, s), 's')",
+    "json_extract(json_object('a', i32), '$.a')",
     "map_extract(map([i32], [s]), 1)",
     "time_bucket(INTERVAL '7 days', dt)",
     "make_date(2020, 1, id + 1)",
@@ -95,7 +95,9 @@ const WRITTEN: &[&str] = &[
     "factorial(id)",
     "TRY_CAST(n AS INTEGER)",
     "TRY_CAST(s AS DATE)",
-    "CAST(s2 AS JSON) IS NULL",
+    "json(j) IS NULL",
+    "substring(s, 4294967295)",
+    "left(s, -4294967297)",
     "year(iv)",
     "round(dec3, 1)",
     "greatest(l, [1])",
@@ -104,9 +106,8 @@ const WRITTEN: &[&str] = &[
     "date_trunc('week', strptime('2020-01-01', '%Y-%m-%d'))",
 ];
 
-/// Functions that are refused though DuckDB lists them as scalar: what they answer does not follow from their
-/// arguments, has a type that does not travel, or concerns DuckDB itself.
-const REFUSED: &[&str] = &[];
+/// DuckDB computes them over rows that a filter takes out.
+const EAGER: [&str; 1] = ["epoch_ns"];
 
 fn overloads(world: &World) -> Vec<(String, Vec<String>)> {
     let mut statement = world
@@ -140,6 +141,9 @@ fn every_scalar_function_is_computed_or_refused_by_name() {
     let mut refused = BTreeMap::<String, String>::new();
     for (name, types) in overloads(&world) {
         computed.entry(name.clone()).or_default();
+        if EAGER.contains(&name.as_str()) {
+            continue;
+        }
         let Some(arguments) = types.iter().map(|t| column(t)).collect::<Option<Vec<_>>>() else { continue };
         let call = format!("{name}({})", arguments.join(", "));
         match check(&world, "t", &call) {
@@ -152,9 +156,9 @@ fn every_scalar_function_is_computed_or_refused_by_name() {
     }
     let supported = computed.values().filter(|count| **count > 0).count();
     println!("{supported} of {} scalar functions", computed.len());
-    for (name, _) in computed.iter().filter(|(_, count)| **count == 0) {
-        println!("  not: {name} {}", refused.get(name).map_or("no call", String::as_str).replace('\n', " "));
+    for (name, fault) in refused.iter().filter(|(name, _)| computed[*name] == 0) {
+        assert!(fault.contains(name.as_str()), "the refusal of {name} does not name it: {fault}");
     }
-    let _ = REFUSED;
+    assert!(supported >= 380, "only {supported}");
     assert!(faults.is_empty(), "{} differ:\n{}", faults.len(), faults.join("\n"));
 }
