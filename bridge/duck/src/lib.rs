@@ -15,6 +15,7 @@ mod gate;
 pub mod lake;
 mod quote;
 mod read;
+mod scalar;
 
 pub use append::importable;
 pub use binder::DuckBinder;
@@ -25,6 +26,7 @@ pub use extension::Extension;
 pub use gate::{Gate, Pass};
 pub use quote::{quote_ident, quote_literal, quote_name};
 pub use read::Flow;
+pub use scalar::{ScalarExpression, is_scalar_function, presumed_type};
 
 /// The crate underneath, for statements with bound values.
 pub use duckdb;

@@ -8,7 +8,7 @@ use datafusion_expr::{Expr, Operator};
 
 use crate::explain::type_name;
 use crate::semantics::{
-    Point, Recomputed, RecomputedCall, WindowCall, WindowKind, aggregate_call, recomputed_call, window_call,
+    Point, Recomputed, RecomputedCall, WindowCall, WindowKind, aggregate_call, lent_text, recomputed_call, window_call,
 };
 
 /// The text of an expression. The canonical form has qualified columns, typed calls and literals;
@@ -50,7 +50,12 @@ pub(crate) fn expression(expr: &Expr, canonical: bool) -> String {
         Expr::ScalarFunction(function) => {
             let answer = function.func.return_type(&[]).ok().filter(|_| canonical);
             let answer = answer.map(|t| format!(":{t:?}")).unwrap_or_default();
-            format!("{}({}){answer}", function.func.name(), list(&function.args))
+            let args = function.args.iter().map(text).collect::<Vec<_>>();
+            match lent_text(&function.func, &args) {
+                Some(written) if canonical => format!("duckdb {written}{answer}"),
+                Some(written) => written,
+                None => format!("{}({}){answer}", function.func.name(), list(&function.args)),
+            }
         }
         Expr::AggregateFunction(_) => match aggregate_call(expr) {
             Some(call) => {

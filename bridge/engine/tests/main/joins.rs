@@ -307,6 +307,14 @@ const SUBQUERIES: &[(&str, &str)] = &[
         "except_twice",
         "SELECT id FROM lake.orders EXCEPT SELECT id FROM lake.customers EXCEPT SELECT rating FROM lake.customers",
     ),
+    ("except_all", "SELECT customer FROM lake.orders EXCEPT ALL SELECT id FROM lake.customers"),
+    (
+        "intersect_all",
+        "SELECT customer, price FROM lake.orders INTERSECT ALL SELECT rating % 5, 0.5 FROM lake.customers",
+    ),
+    ("except_all_of_distinct", "SELECT DISTINCT note FROM lake.orders EXCEPT ALL SELECT region FROM lake.customers"),
+    ("any_of", "SELECT id FROM lake.orders WHERE customer = ANY (SELECT id FROM lake.customers)"),
+    ("none_of", "SELECT id, customer <> ALL (SELECT id FROM lake.customers) AS x FROM lake.orders"),
     ("greatest", "SELECT id, amount FROM lake.orders WHERE amount = (SELECT max(amount) FROM lake.orders)"),
     ("with_a_total", "SELECT id, amount, (SELECT sum(amount) FROM lake.orders) AS total FROM lake.orders"),
     (

@@ -8,7 +8,7 @@ use datafusion_common::ScalarValue;
 use super::arithmetic::{self, Operation};
 use super::bind::{condition, searched_case};
 use super::bound::Bound;
-use super::{cast, compare, date, number, text};
+use super::{cast, compare, date, lent, number, text};
 use crate::error::Refusal;
 
 /// Every function, and the operators as `#…`.
@@ -115,8 +115,16 @@ pub(super) const NAMES: &[&str] = &[
     "last_day",
 ];
 
-/// Binds a call by name.
+/// Binds a call by name. What our kernels do not compute, DuckDB does.
 pub(super) fn bind(name: &str, args: Vec<Bound>) -> Result<Bound, Refusal> {
+    if !NAMES.contains(&name) {
+        return lent::bind(name, args);
+    }
+    own(name, args.clone()).or_else(|refusal| lent::bind(name, args).map_err(|_| refusal))
+}
+
+/// Binds a call of a kernel of ours.
+fn own(name: &str, args: Vec<Bound>) -> Result<Bound, Refusal> {
     match name {
         "#add" => two(name, args).and_then(|(a, b)| arithmetic::bind(Operation::Add, a, b)),
         "#subtract" => two(name, args).and_then(|(a, b)| arithmetic::bind(Operation::Subtract, a, b)),

@@ -19,6 +19,7 @@ mod date;
 mod duckdb_aggregates;
 mod function;
 mod grouping;
+mod lent;
 mod letter_case;
 mod number;
 mod placeholder;
@@ -46,6 +47,7 @@ pub use aggregate::{AggregateCall, AggregateKind, aggregate_call};
 pub(crate) use cast::cast_expr;
 pub use duckdb_aggregates::{AGGREGATES_OF_DUCKDB, Standing};
 pub(crate) use grouping::expand as expand_grouping_sets;
+pub(crate) use lent::lent_text;
 pub(crate) use placeholder::{aggregate as aggregate_placeholder, scalar as scalar_placeholder};
 pub(crate) use plan::bind_plan;
 pub use recomputed::{
@@ -87,7 +89,6 @@ const VOLATILE: &[&str] = &[
     "currval",
     "txid_current",
     "version",
-    "age",
 ];
 
 /// Whether a name is that of a supported aggregate.
@@ -97,7 +98,7 @@ pub(crate) fn is_aggregate(name: &str) -> bool {
 
 /// Whether a name is that of a supported scalar function.
 pub(crate) fn is_scalar(name: &str) -> bool {
-    function::NAMES.contains(&name)
+    function::NAMES.contains(&name) || !VOLATILE.contains(&name) && lent::is_lent(name)
 }
 
 /// Whether an expression of the query holds an aggregate.

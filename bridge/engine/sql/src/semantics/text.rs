@@ -152,8 +152,23 @@ fn trim(args: &Arguments, start: bool, end: bool) -> Answer {
     Ok(texts((0..args.rows).map(trimmed)))
 }
 
+/// Refuses places and lengths that DuckDB does not take, in rows where all arguments are there.
+fn in_range(args: &Arguments, least: i64) -> Result<(), String> {
+    let text = args.text(0);
+    let numbers: Vec<_> = (1..args.len()).map(|i| args.primitive::<Int64Type>(i)).collect();
+    let range = least..=i64::from(u32::MAX);
+    for row in (0..args.rows).filter(|row| text.get(*row).is_some()) {
+        let values: Option<Vec<i64>> = numbers.iter().map(|n| n.get(row)).collect();
+        if values.is_some_and(|values| values.iter().any(|value| !range.contains(value))) {
+            return Err("a place or length in a text is more than 4294967295: use a smaller one".to_owned());
+        }
+    }
+    Ok(())
+}
+
 /// DuckDB's substring: a negative start counts from the end, a negative length goes backwards.
 fn substring(args: &Arguments) -> Answer {
+    in_range(args, -i64::from(u32::MAX) - 1)?;
     let (text, start) = (args.text(0), args.primitive::<Int64Type>(1));
     let length = (args.len() == 3).then(|| args.primitive::<Int64Type>(2));
     let cut = |row| {
@@ -176,6 +191,9 @@ fn substring(args: &Arguments) -> Answer {
 }
 
 fn side(args: &Arguments, left: bool) -> Answer {
+    if left {
+        in_range(args, i64::MIN)?;
+    }
     let (text, count) = (args.text(0), args.primitive::<Int64Type>(1));
     let cut = |row| {
         let (text, count) = (text.get(row)?, i128::from(count.get(row)?));

@@ -13,7 +13,7 @@ use super::bound::Bound;
 use super::cast;
 use super::compare::canonical;
 use super::plan::{bind_plan, named};
-use super::window::{OVER, WindowKind, window_call};
+use super::window::{Frame, FrameBound, FrameUnits, OVER, WindowKind, window_call};
 use super::window_frame::frame;
 use super::window_udf::{Places, Windowed};
 use crate::error::Refusal;
@@ -73,6 +73,25 @@ fn bind_call(expr: &Expr, schema: &DFSchema) -> Result<Expr, Refusal> {
         filter: bound.filter.is_some(),
         range_key: !range.is_empty(),
     };
+    Ok(windowed(bound, places, frame, range, partition_by, order_by))
+}
+
+/// The numbers, from 1, of the rows of each partition, in no order.
+pub(super) fn row_numbers(partition_by: Vec<Expr>) -> Result<Expr, Refusal> {
+    let bound = BoundCall::new("row_number", Vec::new(), false)?;
+    let places = Places { argument: false, default: false, filter: false, range_key: false };
+    let frame = Frame { units: FrameUnits::Rows, start: FrameBound::Unbounded, end: FrameBound::Unbounded };
+    Ok(windowed(bound, places, frame, Vec::new(), partition_by, Vec::new()))
+}
+
+fn windowed(
+    bound: BoundCall,
+    places: Places,
+    frame: Frame,
+    range: Vec<Expr>,
+    partition_by: Vec<Expr>,
+    order_by: Vec<Sort>,
+) -> Expr {
     let args = bound.argument.into_iter().chain(bound.default).chain(bound.filter).chain(range).collect();
     let windowed = Windowed {
         kind: bound.kind,
@@ -83,7 +102,7 @@ fn bind_call(expr: &Expr, schema: &DFSchema) -> Result<Expr, Refusal> {
         duckdb_type: bound.duckdb_type,
         signature: Signature::user_defined(Volatility::Immutable),
     };
-    Ok(Expr::WindowFunction(Box::new(WindowFunction {
+    Expr::WindowFunction(Box::new(WindowFunction {
         fun: WindowFunctionDefinition::AggregateUDF(Arc::new(AggregateUDF::from(windowed))),
         params: WindowFunctionParams {
             args,
@@ -94,7 +113,7 @@ fn bind_call(expr: &Expr, schema: &DFSchema) -> Result<Expr, Refusal> {
             null_treatment: None,
             distinct: false,
         },
-    })))
+    }))
 }
 
 /// Expressions whose equal values are one key whatever their bits; constants tell nothing apart.

@@ -1,9 +1,9 @@
 //! Expressions: what is allowed, rewritten into columns, literals, connectives and calls.
 
 use datafusion_sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DuplicateTreatment, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Spanned,
-    UnaryOperator, Value, ValueWithSpan,
+    AccessExpr, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DuplicateTreatment, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, LambdaFunction,
+    ObjectName, OneOrManyWithParens, Spanned, Subscript, UnaryOperator, Value, ValueWithSpan,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -83,11 +83,12 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
             negate(negated, call("#ilike", span, args))
         }
         Expr::Cast { kind, expr, data_type, format: None, array: false } => {
-            if !matches!(kind, CastKind::Cast | CastKind::DoubleColon) {
-                return Err(refuse("TRY_CAST", "use CAST on values that can be cast"));
-            }
             let data_type = type_name::duckdb_type(&data_type)?;
-            cast(walk(expr)?, &data_type, span)
+            match kind {
+                CastKind::Cast | CastKind::DoubleColon => cast(walk(expr)?, &data_type, span),
+                CastKind::TryCast => call("#try_cast", span, vec![walk(expr)?, string(data_type)]),
+                CastKind::SafeCast => return Err(refuse("SAFE_CAST", "write TRY_CAST")),
+            }
         }
         Expr::Extract { field, expr, .. } => {
             call("date_part", span, vec![string(field.to_string().to_lowercase()), walk(expr)?])
@@ -146,9 +147,38 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
             query::prepare_subquery(&mut subquery, names)?;
             Expr::InSubquery { expr: walk_boxed(expr)?, subquery, negated }
         }
+        // SQL:2016 8.9: x = ANY (S) is x IN (S), x <> ALL (S) is x NOT IN (S).
+        Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } if is_query(&right) => {
+            rewrite(membership(left, *right, false), span, names)?
+        }
+        Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } if is_query(&right) => {
+            rewrite(membership(left, *right, true), span, names)?
+        }
         Expr::Subquery(mut subquery) => {
             query::prepare_subquery(&mut subquery, names)?;
             Expr::Subquery(subquery)
+        }
+        // `x -> y` with a name on its left is read as a lambda, and stands for DuckDB's arrow outside of calls that
+        // take one.
+        Expr::Lambda(LambdaFunction { params: OneOrManyWithParens::One(left), body, .. }) => {
+            let left = walk(Box::new(Expr::Identifier(left)))?;
+            call("#json_get", span, vec![left, walk(body)?])
+        }
+        Expr::Array(array) => {
+            let items = array.elem.into_iter().map(|item| walk(Box::new(item))).collect::<Result<Vec<_>, _>>()?;
+            call("list_value", span, items)
+        }
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            let mut value = walk(root)?;
+            for access in access_chain {
+                value = match access {
+                    AccessExpr::Subscript(Subscript::Index { index }) => {
+                        call("array_extract", span, vec![value, walk(Box::new(index))?])
+                    }
+                    other => return Err(refuse(&format!("the access {other}"), "write list_slice or struct_extract")),
+                };
+            }
+            value
         }
         other => return Err(refuse_construct(&other)),
     })
@@ -173,6 +203,13 @@ fn operator(op: &BinaryOperator) -> Result<&'static str, Refusal> {
         BinaryOperator::LtEq => "#lt_eq",
         BinaryOperator::Gt => "#gt",
         BinaryOperator::GtEq => "#gt_eq",
+        BinaryOperator::BitwiseXor | BinaryOperator::PGExp => "#power",
+        BinaryOperator::BitwiseAnd => "#bit_and",
+        BinaryOperator::BitwiseOr => "#bit_or",
+        BinaryOperator::PGBitwiseShiftLeft => "#shift_left",
+        BinaryOperator::PGBitwiseShiftRight => "#shift_right",
+        BinaryOperator::Arrow => "#json_get",
+        BinaryOperator::LongArrow => "#json_text",
         op => return Err(refuse(&format!("the operator {op}"), "write it with + - * / // % || or a function")),
     })
 }
@@ -319,6 +356,17 @@ pub(super) fn prepare_condition(expr: &mut Expr, names: &Names) -> Result<(), Re
     Ok(())
 }
 
+fn is_query(expr: &Expr) -> bool {
+    matches!(expr, Expr::Subquery(_))
+}
+
+fn membership(value: Box<Expr>, query: Expr, negated: bool) -> Expr {
+    match query {
+        Expr::Subquery(subquery) => Expr::InSubquery { expr: value, subquery, negated },
+        other => other,
+    }
+}
+
 /// Marks a value that stands as a condition, so that only binding judges its type.
 fn condition(expr: Expr) -> Expr {
     match expr {
@@ -388,7 +436,9 @@ pub(super) fn refuse(construct: &str, way_out: &str) -> Refusal {
 
 fn refuse_construct(expr: &Expr) -> Refusal {
     let (construct, way_out) = match expr {
-        Expr::AnyOp { .. } | Expr::AllOp { .. } => ("ANY or ALL", "write IN, EXISTS or a comparison with min or max"),
+        Expr::AnyOp { .. } | Expr::AllOp { .. } => {
+            ("ANY or ALL with such a comparison", "write IN, EXISTS or a comparison with min or max")
+        }
         Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => {
             ("grouping sets", "write one view for each grouping and put them together with UNION ALL")
         }

@@ -77,15 +77,12 @@ impl Walk<'_> {
             }
             SetExpr::SetOperation {
                 op: SetOperator::Except | SetOperator::Intersect,
-                set_quantifier: SetQuantifier::None | SetQuantifier::Distinct,
+                set_quantifier: SetQuantifier::None | SetQuantifier::Distinct | SetQuantifier::All,
                 left,
                 right,
             } => {
                 self.body(left)?;
                 self.body(right)
-            }
-            SetExpr::SetOperation { op, set_quantifier: SetQuantifier::All, .. } => {
-                Err(located(span, refuse(&format!("{op} ALL"), &format!("write {op} for the distinct rows"))))
             }
             SetExpr::SetOperation { op, .. } => {
                 Err(located(span, refuse(&op.to_string(), "write it as a join or as a filter")))

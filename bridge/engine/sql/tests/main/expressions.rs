@@ -64,7 +64,7 @@ fn edges_of_types_are_duckdbs() {
 }
 
 /// Compares an expression over a table of the lake with DuckDB's.
-fn check(world: &World, table: &str, expression: &str) -> Result<(), String> {
+pub fn check(world: &World, table: &str, expression: &str) -> Result<(), String> {
     let sql = format!("SELECT {expression} AS v FROM lake.{table}");
     let program = world.plan(&sql).map_err(|errors| format!("refused: {}", errors[0]))?;
     let (stretch, _) = Stretch::compile(&program.views()[0].plan).map_err(|e| e.to_string())?;

@@ -3,6 +3,7 @@
 
 mod aggregates;
 mod expressions;
+mod functions;
 mod interpreter;
 mod programs;
 mod refusals;
