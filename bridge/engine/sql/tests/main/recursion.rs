@@ -43,7 +43,7 @@ const REFUSED: &[(&str, u64, &[&str])] = &[
     ("SELECT n FROM r", 16, &["other than UNION"]),
     ("SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT 5", 16, &["ORDER BY or LIMIT in a recursive query"]),
     ("SELECT 1 UNION ALL SELECT n, 2 FROM r", 0, &["number of columns"]),
-    ("SELECT 1 UNION ALL SELECT l FROM r, lake.t WHERE r.n < 2", 59, &["INTEGER[] to INTEGER"]),
+    ("SELECT 1 UNION ALL SELECT l FROM r, lake.t WHERE r.n < 2", 58, &["INTEGER[] to INTEGER"]),
     (
         "SELECT 1 UNION ALL SELECT n FROM (WITH r AS (SELECT 2 AS n) SELECT n FROM r) t WHERE n < 2",
         16,
