@@ -297,7 +297,7 @@ const BAG_CLOSURE: &str = "WITH RECURSIVE c AS (SELECT a, b FROM lake.edges UNIO
 fn a_circle_within_an_epoch_is_none() {
     for workers in [1, 2] {
         let [edges, ..] = tables();
-        let mut harness = Harness::new(&[edges.clone()], &[("closure", BAG_CLOSURE)], workers);
+        let mut harness = Harness::new(std::slice::from_ref(&edges), &[("closure", BAG_CLOSURE)], workers);
         harness.rebuild(RebuildScope::All, "initial load");
         harness.engine().set_part_rows(1);
         harness.feed(&edges.name, inserted(&edges.columns, "(1, 2), (2, 3), (3, 4)"));
@@ -317,7 +317,7 @@ fn what_does_not_end_is_an_error() {
                    SELECT * FROM s";
     for (sql, values) in [(BAG_CLOSURE, "(1, 2), (1, 2), (2, 1)"), (counter, "(7, 7)"), (doubled, "(1, 1)")] {
         let [edges, ..] = tables();
-        let mut harness = Harness::new(&[edges.clone()], &[("v", sql)], 2);
+        let mut harness = Harness::new(std::slice::from_ref(&edges), &[("v", sql)], 2);
         harness.rebuild(RebuildScope::All, "initial load");
         let saved = harness.checkpoint();
         let begin = Instant::now();
@@ -341,7 +341,7 @@ fn chains(chains: usize, links: usize) -> String {
 fn a_change_costs_what_follows_from_it() {
     let closure = SETS[0].1;
     let [edges, ..] = tables();
-    let mut harness = Harness::new(&[edges.clone()], &[("closure", closure)], 1);
+    let mut harness = Harness::new(std::slice::from_ref(&edges), &[("closure", closure)], 1);
     harness.rebuild(RebuildScope::All, "initial load");
     let begin = Instant::now();
     harness.feed(&edges.name, inserted(&edges.columns, &chains(1000, 20)));
