@@ -114,7 +114,7 @@ fn a_storage_is_a_place_with_credentials() {
         ("[storage.\"s3://b\"]\nendpoint = \"localhost:9000\"", "`endpoint` is a URL"),
         ("[storage.\"s3://b\"]\naccess_key_id = \"me\"", "an `access_key_id` needs its `secret_access_key`"),
         ("[storage.\"s3://b\"]\nsecret_access_key = \"hush\"", "a `secret_access_key` needs its `access_key_id`"),
-        ("[storage.\"s3://b\"]\nregoin = \"r\"", "unknown key `regoin` in [storage.s3://b]: did you mean `region`?"),
+        ("[storage.\"s3://b\"]\nregoin = \"r\"", "unknown key `regoin` in [storage.s3://b]; did you mean `region`?"),
     ] {
         let faults = faults_after("[views.big]", &format!("{section}\n[views.big]"));
         assert!(faults.contains(expected) && !faults.contains("hush"), "{faults}\nexpected: {expected}");
