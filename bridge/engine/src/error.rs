@@ -44,17 +44,6 @@ pub enum EngineError {
         /// The aggregate.
         function: String,
     },
-    /// A recursive query added rows for too many rounds, or too many rows.
-    #[error(
-        "view {view}: its WITH RECURSIVE does not reach an end ({fact}): use UNION instead of UNION ALL where rows \
-         come in circles, and a condition that ends it, as on a depth, where new ones always follow"
-    )]
-    Endless {
-        /// The view.
-        view: ViewName,
-        /// What was reached instead.
-        fact: &'static str,
-    },
     /// Arrow refused something.
     #[error("an Arrow operation failed in the engine")]
     Arrow(#[from] arrow::error::ArrowError),
@@ -134,7 +123,6 @@ impl EngineError {
             | EngineError::SumOverflow { .. }
             | EngineError::OutOfRange { .. }
             | EngineError::PartitionTooLarge { .. }
-            | EngineError::Endless { .. }
             | EngineError::Inconsistent { .. }
             | EngineError::InconsistentTable { .. }
             | EngineError::IncompatibleFormat { .. } => ErrorKind::Stop,

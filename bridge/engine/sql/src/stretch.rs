@@ -15,7 +15,6 @@ use tidegate_core::ZSet;
 
 use crate::explain::type_name;
 use crate::names::Relation;
-use crate::semantics::RoundTable;
 
 /// A stretch that cannot be compiled or applied.
 #[derive(Debug, thiserror::Error)]
@@ -75,11 +74,9 @@ impl Stretch {
             }
             LogicalPlan::SubqueryAlias(node) => Stretch::compile(&node.input),
             LogicalPlan::TableScan(scan) => {
-                let relation = Relation::of(scan.source.as_ref()).map(|relation| &relation.declared);
-                let columns = relation.or_else(|| RoundTable::of(scan.source.as_ref()).map(|rows| &rows.columns));
-                let columns = columns
+                let relation = Relation::of(scan.source.as_ref())
                     .ok_or_else(|| StretchError::Compile(format!("{} is not a known table", scan.table_name)))?;
-                let stretch = Stretch::nothing(columns);
+                let stretch = Stretch::nothing(&relation.declared);
                 Ok((
                     match &scan.projection {
                         Some(columns) => stretch.then_pick(columns),

@@ -12,8 +12,6 @@ mod outer;
 mod pipe;
 mod plan;
 mod recompute;
-mod recursion;
-mod rounds;
 mod way;
 mod window;
 

@@ -8,7 +8,6 @@ mod keyed;
 mod parts;
 mod random;
 mod rebuild;
-mod recursion;
 mod states;
 mod told;
 mod tpch;

@@ -21,7 +21,6 @@ mod function;
 mod grouping;
 mod lent;
 mod letter_case;
-mod linear;
 mod number;
 mod placeholder;
 mod plan;
@@ -29,7 +28,6 @@ mod quantile;
 mod recomputed;
 mod recomputed_bind;
 mod recomputed_udf;
-mod recursion;
 mod set;
 mod subquery;
 mod text;
@@ -55,8 +53,6 @@ pub(crate) use plan::bind_plan;
 pub use recomputed::{
     ArgExtreme, Bits, Point, Quantile, Recomputed, RecomputedCall, Regression, Spread, recomputed_call,
 };
-pub(crate) use recursion::round_name;
-pub use recursion::{Recursion, RecursiveUnion, RoundTable};
 pub use top::TopRows;
 pub use window::{Frame, FrameBound, FrameUnits, WindowCall, WindowKind, window_call};
 pub(crate) use window::{OVER, is_window};

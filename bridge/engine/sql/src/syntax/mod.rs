@@ -13,7 +13,6 @@ mod limit;
 mod literal;
 mod precedence;
 mod query;
-mod recursion;
 mod scope;
 mod type_name;
 mod window;

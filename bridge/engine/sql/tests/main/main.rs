@@ -6,7 +6,6 @@ mod expressions;
 mod functions;
 mod interpreter;
 mod programs;
-mod recursion;
 mod refusals;
 mod views;
 mod world;
