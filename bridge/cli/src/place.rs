@@ -39,7 +39,10 @@ pub fn resolve(folder: &Path, storage: &Storage, place: &str) -> Result<Place, C
     }
     let prefix = object_store::path::Path::from_url_path(url.path()).map_err(|error| refuse(error.to_string()))?;
     let builder = AmazonS3Builder::from_env().with_url(url.as_str());
-    let builder = storage.place(place).map_or(builder.clone(), |access| reached(builder, access));
+    let builder = match storage.place(place) {
+        Some(access) => reached(builder, access),
+        None => builder,
+    };
     let store = builder.build().map_err(|error| refuse(chain(&error)))?;
     Ok(Place::Store { store: Arc::new(store), prefix, url: place.trim_end_matches('/').to_owned() })
 }

@@ -19,6 +19,7 @@ const ALIAS: &str = "tidegate_lake";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What the extension says of a catalog that holds no lake.
 const NO_LAKE: &str = "creating a new DuckLake is explicitly disabled";
+
 /// What small inserts of one attachment do where neither table nor lake say otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Inserts {
