@@ -4,6 +4,7 @@ mod bad_input;
 mod crash;
 mod database_faults;
 mod databases;
+mod definitions;
 mod history;
 mod in_process;
 mod lake_in_and_out;
