@@ -8,4 +8,5 @@ mod interpreter;
 mod programs;
 mod refusals;
 mod views;
+mod volatile;
 mod world;
