@@ -15,3 +15,4 @@ mod recovery;
 mod sequences;
 mod stores;
 mod targets;
+mod told;

@@ -42,6 +42,8 @@ pub(crate) struct NodeCheckpoint {
     pub workers: usize,
     pub rows: u64,
     pub steps: u64,
+    #[serde(default)]
+    pub full_steps: u64,
 }
 
 /// The saved state of a keyed table.

@@ -38,6 +38,8 @@ pub struct ViewStats {
     pub rows: u64,
     /// Incremental steps since the view was last built.
     pub steps: u64,
+    /// How often it was built: computed as a whole from all rows of what it reads.
+    pub full_steps: u64,
     /// Rows that window functions and first rows were computed over since the circuit was started: with each
     /// change those of the touched partitions.
     pub recomputed_rows: u64,
@@ -107,8 +109,7 @@ impl Engine {
             }
             require_folder(dir, &saved.folder)?;
             let options = EngineOptions { workers: saved.workers, ..options.clone() };
-            let folder = saved.folder.clone();
-            let node = Node::resume(view, dir, folder, &options, saved.checkpoint, saved.rows, saved.steps)?;
+            let node = Node::resume(view, dir, &options, saved)?;
             nodes.insert(saved.view.clone(), node);
         }
         let mut tables = BTreeMap::new();
@@ -228,6 +229,7 @@ impl Engine {
                 view: node.info.name.clone(),
                 rows: node.rows(),
                 steps: node.steps,
+                full_steps: node.full_steps,
                 recomputed_rows: node.recomputed_rows(),
                 state_bytes: node.disk_bytes(),
             })
@@ -250,6 +252,7 @@ impl Engine {
                 workers: node.workers,
                 rows: node.rows(),
                 steps: node.steps,
+                full_steps: node.full_steps,
             });
         }
         let mut tables = Vec::new();

@@ -223,7 +223,9 @@ impl Engine {
             }
         }
         node.load()?;
-        deltas.in_order.extend(replaced(self.nodes.get(&view.info.name), &node)?);
+        let old = self.nodes.get(&view.info.name);
+        node.full_steps += old.map_or(0, |old| old.full_steps);
+        deltas.in_order.extend(replaced(old, &node)?);
         if let Some(old) = self.nodes.insert(view.info.name.clone(), node) {
             old.stop();
         }

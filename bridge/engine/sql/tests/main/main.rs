@@ -2,6 +2,7 @@
 //! their words.
 
 mod aggregates;
+mod explain;
 mod expressions;
 mod functions;
 mod interpreter;
