@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod circuit;
+mod clock;
 mod delta;
 mod engine;
 mod error;

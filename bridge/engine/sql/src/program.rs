@@ -111,6 +111,11 @@ impl Program {
         &self.views
     }
 
+    /// Whether some view compares with the time of the epoch.
+    pub fn reads_time(&self) -> bool {
+        self.views.iter().any(|view| view.inputs.contains(&Input::Clock))
+    }
+
     /// A view by its exact name.
     pub fn view(&self, name: &ViewName) -> Option<&PlannedView> {
         self.views.iter().find(|view| view.info.name == *name)

@@ -62,6 +62,13 @@ const VOLATILE: &[(&str, Depends)] = &[
 
 /// Why a function cannot stand in a view; `None` when its value follows from its arguments.
 pub(crate) fn reason(name: &str) -> Option<String> {
+    if name == "tidegate_now" {
+        return Some(
+            "tidegate_now() stands on one side of a comparison, as in WHERE ts > tidegate_now() - INTERVAL 1 hour: as a \
+             value it would change every row in every epoch"
+                .to_owned(),
+        );
+    }
     let depends = VOLATILE.iter().find(|(known, _)| *known == name).map(|(_, depends)| *depends)?;
     Some(match depends {
         Depends::Time => format!(
