@@ -15,4 +15,5 @@ mod recovery;
 mod sequences;
 mod stores;
 mod targets;
+mod time;
 mod told;

@@ -8,6 +8,7 @@ mod functions;
 mod interpreter;
 mod programs;
 mod refusals;
+mod time;
 mod views;
 mod volatile;
 mod world;
