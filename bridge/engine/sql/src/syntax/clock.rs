@@ -58,14 +58,14 @@ pub(super) fn side(mut expr: Expr, span: Span, names: &Names) -> Result<Expr, Re
         prepare(&mut expr, names)?;
         return Ok(expr);
     }
-    if let ControlFlow::Break(refusal) = expr.visit(&mut Check) {
-        return Err(refusal);
-    }
     if reads.others {
         return Err(Refusal::new(
             "tidegate_now() with columns on the same side of a comparison cannot be maintained incrementally: leave \
              the columns alone on the other side, as in ts > tidegate_now() - INTERVAL 1 hour",
         ));
+    }
+    if let ControlFlow::Break(refusal) = expr.visit(&mut Check) {
+        return Err(refusal);
     }
     let _ = visit_expressions_mut(&mut expr, |expr| {
         if matches!(expr, Expr::Function(function) if is_now(function)) {
