@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use tidegate_core::{DeltaBatch, DeltaKind, TableEvent, TableName, ViewDelta, ViewName, ZSet};
+use tidegate_core::{DeltaBatch, DeltaKind, Micros, TableEvent, TableName, ViewDelta, ViewName, ZSet};
 use tidegate_engine_sql::{Input, PlannedView, Program};
 use uuid::Uuid;
 
 use crate::checkpoint::{EngineCheckpoint, NodeCheckpoint, STATE_FORMAT, TableCheckpoint};
 use crate::circuit::{StateSnapshot, batch};
+use crate::clock::Clock;
 use crate::node::Node;
 use crate::rebuild::Rebuild;
 use crate::table::{Part, TableState};
@@ -38,6 +39,8 @@ pub struct ViewStats {
     pub rows: u64,
     /// Incremental steps since the view was last built.
     pub steps: u64,
+    /// How often it was built: computed as a whole from all rows of what it reads.
+    pub full_steps: u64,
     /// Rows that window functions and first rows were computed over since the circuit was started: with each
     /// change those of the touched partitions.
     pub recomputed_rows: u64,
@@ -69,6 +72,7 @@ pub struct Engine {
     /// The states of the tables whose sources tell only what changes.
     pub(crate) tables: BTreeMap<TableName, TableState>,
     pub(crate) rebuild: Option<Rebuild>,
+    pub(crate) clock: Clock,
     poisoned: bool,
 }
 
@@ -84,6 +88,7 @@ impl Engine {
             nodes: BTreeMap::new(),
             tables: BTreeMap::new(),
             rebuild: None,
+            clock: Clock::default(),
             poisoned: false,
         };
         engine.remove_folders_except(&HashSet::new())?;
@@ -107,8 +112,7 @@ impl Engine {
             }
             require_folder(dir, &saved.folder)?;
             let options = EngineOptions { workers: saved.workers, ..options.clone() };
-            let folder = saved.folder.clone();
-            let node = Node::resume(view, dir, folder, &options, saved.checkpoint, saved.rows, saved.steps)?;
+            let node = Node::resume(view, dir, &options, saved)?;
             nodes.insert(saved.view.clone(), node);
         }
         let mut tables = BTreeMap::new();
@@ -129,6 +133,7 @@ impl Engine {
             nodes,
             tables,
             rebuild: None,
+            clock: Clock::at(checkpoint.time),
             poisoned: false,
         };
         engine.remove_folders_except(&checkpoint.folders().collect())?;
@@ -145,6 +150,12 @@ impl Engine {
     /// epoch in parts answers the same deltas.
     pub fn set_part_rows(&mut self, rows: u64) {
         self.part_rows = rows.max(1);
+    }
+
+    /// Says what `tidegate_now()` is in the coming epoch, or in the rebuild under way. Until it is said again, time
+    /// stands still.
+    pub fn set_time(&mut self, time: Micros) {
+        self.clock.coming = Some(time);
     }
 
     /// Buffers an event of the coming epoch for every view that reads the table.
@@ -166,6 +177,7 @@ impl Engine {
         let program = self.program.clone();
         let mut deltas = Deltas::default();
         self.unless_failed(|engine| {
+            engine.clock.strike(engine.nodes.values_mut(), engine.part_rows)?;
             for (table, state) in &mut engine.tables {
                 let mut readers = Readers::of(table, engine.nodes.values_mut(), engine.part_rows);
                 state.step(&mut |part| readers.feed_part(&part))?;
@@ -228,6 +240,7 @@ impl Engine {
                 view: node.info.name.clone(),
                 rows: node.rows(),
                 steps: node.steps,
+                full_steps: node.full_steps,
                 recomputed_rows: node.recomputed_rows(),
                 state_bytes: node.disk_bytes(),
             })
@@ -250,6 +263,7 @@ impl Engine {
                 workers: node.workers,
                 rows: node.rows(),
                 steps: node.steps,
+                full_steps: node.full_steps,
             });
         }
         let mut tables = Vec::new();
@@ -262,7 +276,13 @@ impl Engine {
             });
         }
         sync_folder(&self.dir)?;
-        Ok(EngineCheckpoint { format: STATE_FORMAT, definition: program.definition().clone(), nodes, tables })
+        Ok(EngineCheckpoint {
+            format: STATE_FORMAT,
+            definition: program.definition().clone(),
+            nodes,
+            tables,
+            time: self.clock.present,
+        })
     }
 
     /// Removes the files of all checkpoints but these.

@@ -13,6 +13,7 @@ use tidegate_engine_sql::{Input, PlanId, PlannedView};
 use uuid::Uuid;
 
 use crate::EngineError;
+use crate::checkpoint::NodeCheckpoint;
 use crate::circuit::{self, CircuitPlan, Errors, FlatRow, Handles, Key, KeyedHandle, LeafHandle, Pipe, StateSnapshot};
 use crate::delta::view_delta;
 use crate::engine::{EngineOptions, make_folder};
@@ -25,8 +26,10 @@ pub(crate) struct Node {
     /// The circuit's folder below the engine's.
     pub folder: String,
     pub workers: usize,
-    /// Steps since the circuit was made.
+    /// Steps that followed a change, since the circuit was loaded.
     pub steps: u64,
+    /// How often the view was computed as a whole.
+    pub full_steps: u64,
     /// The newest checkpoint, if nothing happened since.
     pub clean_checkpoint: Option<Uuid>,
     /// Encodes the view's rows.
@@ -74,18 +77,15 @@ impl Node {
     pub fn resume(
         view: &PlannedView,
         root: &Path,
-        folder: String,
         options: &EngineOptions,
-        checkpoint: Uuid,
-        rows: u64,
-        steps: u64,
+        saved: &NodeCheckpoint,
     ) -> Result<Node, EngineError> {
-        let mut node = Node::start(view, root, folder, options, Some(checkpoint))?;
+        let mut node = Node::start(view, root, saved.folder.clone(), options, Some(saved.checkpoint))?;
         // A step without input makes the integral visible.
         node.transaction()?;
         drop(node.handles.delta.concat());
-        (node.rows, node.steps) = (rows as i64, steps);
-        node.clean_checkpoint = Some(checkpoint);
+        (node.rows, node.steps, node.full_steps) = (saved.rows as i64, saved.steps, saved.full_steps);
+        node.clean_checkpoint = Some(saved.checkpoint);
         Ok(node)
     }
 
@@ -108,6 +108,7 @@ impl Node {
             folder,
             workers: options.workers,
             steps: 0,
+            full_steps: 0,
             clean_checkpoint: None,
             codec: RowCodec::new(&fields, KeyMode::Exact)?,
             path,
@@ -185,6 +186,7 @@ impl Node {
     pub fn step(&mut self) -> Result<Option<ViewDelta>, EngineError> {
         let before = self.state.clone();
         let delta = self.apply()?;
+        self.steps += 1;
         self.check_rows()?;
         view_delta(&self.info, &self.codec, || state::rows(Some(&delta)), before.as_ref())
     }
@@ -192,6 +194,7 @@ impl Node {
     /// Applies what was fed while the view is loaded; nobody needs the delta.
     pub fn load(&mut self) -> Result<(), EngineError> {
         self.apply()?;
+        self.full_steps += 1;
         self.check_rows()
     }
 
@@ -199,7 +202,6 @@ impl Node {
     fn apply(&mut self) -> Result<StateSnapshot, EngineError> {
         self.transaction()?;
         self.clean_checkpoint = None;
-        self.steps += 1;
         self.pending = 0;
         let delta = self.handles.delta.concat();
         self.rows += state::count(&delta);

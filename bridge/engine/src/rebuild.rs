@@ -165,6 +165,7 @@ impl Engine {
             let part_rows = engine.part_rows;
             let goes_on = |view: &ViewName| program.view(view).is_some() && !fresh.contains_key(view);
             let mut nodes: Vec<&mut Node> = engine.nodes.values_mut().filter(|node| goes_on(&node.info.name)).collect();
+            engine.clock.strike(nodes.iter_mut().map(|node| &mut **node), part_rows)?;
             for (name, mut state) in tables {
                 state.step(&mut unread)?;
                 let mut readers = Readers::of(&name, nodes.iter_mut().map(|node| &mut **node), part_rows);
@@ -214,6 +215,7 @@ impl Engine {
                         node.feed(input, &chunk?, self.part_rows)?;
                     }
                 }
+                Input::Clock => node.feed(input, &self.clock.load()?, self.part_rows)?,
                 Input::Table(table) => {
                     let Some(state) = self.tables.get(table) else { continue };
                     for chunk in state.chunks() {
@@ -223,7 +225,9 @@ impl Engine {
             }
         }
         node.load()?;
-        deltas.in_order.extend(replaced(self.nodes.get(&view.info.name), &node)?);
+        let old = self.nodes.get(&view.info.name);
+        node.full_steps += old.map_or(0, |old| old.full_steps);
+        deltas.in_order.extend(replaced(old, &node)?);
         if let Some(old) = self.nodes.insert(view.info.name.clone(), node) {
             old.stop();
         }

@@ -54,6 +54,7 @@ fn as_json(view: &PlannedView) -> Value {
         "row_identity": row_identity(&view.info.identity, &view.info.schema),
         "reads": reads(view),
         "columns": columns,
+        "cost": view.cost().as_str(),
         "plan_id": view.plan_id.to_string(),
         "plan": view.explain_json(),
     })
@@ -66,6 +67,7 @@ fn show(view: &PlannedView) {
         vec!["mode".to_owned(), "incremental".to_owned()],
         vec!["rows by".to_owned(), identity],
         vec!["reads".to_owned(), reads(view).join(", ")],
+        vec!["an epoch costs".to_owned(), view.cost().to_string()],
         vec!["plan".to_owned(), view.plan_id.to_string()],
     ]);
     let heading = ["column", "type", "from"].map(str::to_owned).to_vec();

@@ -1,5 +1,5 @@
-//! Plans for people and programs: the tree of nodes, how each tells its rows apart and what state
-//! it keeps.
+//! Plans for people and programs: the tree of nodes, how each tells its rows apart, what state it keeps, how it
+//! follows a change and what that costs.
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion_expr::LogicalPlan;
@@ -7,6 +7,7 @@ use datafusion_expr::logical_plan::Window;
 use serde_json::{Value, json};
 use tidegate_core::{Integral, RowIdentity};
 
+use crate::cost::{Cost, own_cost, strategy};
 use crate::identity::identity;
 use crate::join;
 use crate::names::Relation;
@@ -18,7 +19,9 @@ struct Node {
     operator: &'static str,
     detail: String,
     identity: String,
+    strategy: &'static str,
     state: String,
+    cost: Cost,
     inputs: Vec<Node>,
 }
 
@@ -29,7 +32,7 @@ pub(crate) fn text(plan: &LogicalPlan) -> String {
     lines
 }
 
-/// The tree as JSON: `operator`, `detail`, `row_identity`, `state`, `inputs`.
+/// The tree as JSON: `operator`, `detail`, `row_identity`, `strategy`, `state`, `cost`, `inputs`.
 pub(crate) fn json(plan: &LogicalPlan) -> Value {
     value(&node(plan))
 }
@@ -41,7 +44,8 @@ fn write(node: &Node, depth: usize, lines: &mut String) {
         lines.push(' ');
         lines.push_str(&node.detail);
     }
-    lines.push_str(&format!("  [{}; state: {}]\n", node.identity, node.state));
+    let Node { identity, strategy, state, cost, .. } = node;
+    lines.push_str(&format!("  [{identity}; {strategy}; state: {state}; cost: {cost}]\n"));
     node.inputs.iter().for_each(|input| write(input, depth + 1, lines));
 }
 
@@ -50,7 +54,9 @@ fn value(node: &Node) -> Value {
         "operator": node.operator,
         "detail": node.detail,
         "row_identity": node.identity,
+        "strategy": node.strategy,
         "state": node.state,
+        "cost": node.cost.as_str(),
         "inputs": node.inputs.iter().map(value).collect::<Vec<_>>(),
     })
 }
@@ -62,7 +68,8 @@ fn node(plan: &LogicalPlan) -> Node {
     }
     let (operator, detail, state) = describe(plan);
     let inputs = plan.inputs().into_iter().map(node).collect();
-    Node { operator, detail, identity: describe_identity(plan), state, inputs }
+    let (strategy, cost) = (strategy(plan), own_cost(plan));
+    Node { operator, detail, identity: describe_identity(plan), strategy, state, cost, inputs }
 }
 
 fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {

@@ -53,7 +53,11 @@ fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
         LogicalPlan::TableScan(scan) => {
             text.push_str(&format!("scan {:?}\n", scan.projection));
             if let Some(relation) = Relation::of(scan.source.as_ref()) {
-                let kind = if matches!(relation.input, Input::Table(_)) { "table" } else { "view" };
+                let kind = match relation.input {
+                    Input::Table(_) => "table",
+                    Input::View(_) => "view",
+                    Input::Clock => "clock",
+                };
                 text.push_str(&format!(
                     "  {kind} {:?} {} {:?}\n",
                     relation.input.to_string(),

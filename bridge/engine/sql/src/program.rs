@@ -6,6 +6,7 @@ use datafusion_expr::LogicalPlan;
 use serde::{Deserialize, Serialize};
 use tidegate_core::{Binder, DeclaredColumn, TableSchema, ViewInfo, ViewName};
 
+use crate::cost::{Cost, cost};
 use crate::error::{PlanError, Refusal};
 use crate::fingerprint::PlanId;
 use crate::names::{Input, Names, Relation};
@@ -53,14 +54,19 @@ pub struct PlannedView {
 }
 
 impl PlannedView {
-    /// The tree of operators with row identity and state, one line each.
+    /// The tree of operators with row identity, strategy, state and cost, one line each.
     pub fn explain_text(&self) -> String {
         explain::text(&self.plan)
     }
 
-    /// The same as JSON: `operator`, `detail`, `row_identity`, `state`, `inputs`.
+    /// The same as JSON: `operator`, `detail`, `row_identity`, `strategy`, `state`, `cost`, `inputs`.
     pub fn explain_json(&self) -> serde_json::Value {
         explain::json(&self.plan)
+    }
+
+    /// The greatest cost of its operators.
+    pub fn cost(&self) -> Cost {
+        cost(&self.plan)
     }
 }
 
@@ -103,6 +109,11 @@ impl Program {
     /// The views, those that are read before those that read them.
     pub fn views(&self) -> &[PlannedView] {
         &self.views
+    }
+
+    /// Whether some view compares with the time of the epoch.
+    pub fn reads_time(&self) -> bool {
+        self.views.iter().any(|view| view.inputs.contains(&Input::Clock))
     }
 
     /// A view by its exact name.

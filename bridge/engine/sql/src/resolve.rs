@@ -27,6 +27,12 @@ pub(crate) fn resolve(query: Query, names: &Names) -> Result<LogicalPlan, Refusa
 /// Errors of columns, in the case in which their tables declare them.
 fn explain_error(error: DataFusionError, names: &Names) -> Refusal {
     let message = match schema_error(&error) {
+        // DuckDB reads `current_user` and the like as calls, where no column has that name.
+        Some(SchemaError::FieldNotFound { field, .. })
+            if field.relation.is_none() && semantics::volatile_reason(&field.name).is_some() =>
+        {
+            semantics::volatile_reason(&field.name)
+        }
         Some(SchemaError::FieldNotFound { field, valid_fields }) => {
             let valid: Vec<&str> = valid_fields
                 .iter()

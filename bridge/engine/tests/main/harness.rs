@@ -7,8 +7,8 @@ use arrow::datatypes::Schema;
 use tempfile::TempDir;
 use tidegate_core::schema::duckdb_type as type_of;
 use tidegate_core::{
-    DeltaBatch, DeltaKind, Integral, RowIdentity, TableEvent, TableName, TableSchema, ViewDelta, ViewName, ZSet,
-    duckdb_type,
+    DeltaBatch, DeltaKind, Integral, Micros, RowIdentity, TableEvent, TableName, TableSchema, ViewDelta, ViewName,
+    ZSet, duckdb_type,
 };
 use tidegate_duck::DuckBinder;
 use tidegate_engine::{Engine, EngineCheckpoint, EngineOptions, Program, RebuildScope, ViewDef};
@@ -43,6 +43,8 @@ pub struct Harness {
     pub views: Vec<(ViewName, String)>,
     /// What the oracle computes for a view whose SQL has several right answers.
     pub answers: BTreeMap<ViewName, String>,
+    /// What `tidegate_now()` is, in microseconds.
+    time: i64,
     state: BTreeMap<ViewName, Multiset>,
     oracle: Oracle,
     folder: TempDir,
@@ -57,6 +59,7 @@ impl Harness {
             tables: tables.iter().map(|table| (table.name.clone(), TableContents::new(table.clone()))).collect(),
             views: views.iter().map(|(name, sql)| (ViewName::from(*name), (*sql).to_owned())).collect(),
             answers: BTreeMap::new(),
+            time: 0,
             state: BTreeMap::new(),
             oracle: Oracle::new().expect("DuckDB opens"),
             folder,
@@ -77,6 +80,12 @@ impl Harness {
 
     pub fn engine(&mut self) -> &mut Engine {
         self.engine.as_mut().expect("the engine is open")
+    }
+
+    /// Says what time the coming epoch has.
+    pub fn at(&mut self, time: i64) {
+        self.time = time;
+        self.engine().set_time(Micros(time));
     }
 
     /// Applies an event to the model and feeds it.
@@ -195,7 +204,10 @@ impl Harness {
     /// Compares the deltas' sum, the view state and the row count of every view with the oracle.
     pub fn check(&mut self, what: &str) {
         self.oracle.load(self.tables.values()).expect("the oracle takes the tables");
-        let asked = |(name, sql): &(ViewName, String)| (name.clone(), self.answers.get(name).unwrap_or(sql).clone());
+        let now = format!("make_timestamptz({})", self.time);
+        let asked = |(name, sql): &(ViewName, String)| {
+            (name.clone(), self.answers.get(name).unwrap_or(sql).replace("tidegate_now()", &now))
+        };
         let asked: Vec<_> = self.views.iter().map(asked).collect();
         let expected = self.oracle.views(&asked).expect("the oracle recomputes the views");
         let program = self.engine().program().expect("there is a program").clone();

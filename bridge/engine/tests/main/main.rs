@@ -9,6 +9,7 @@ mod parts;
 mod random;
 mod rebuild;
 mod states;
+mod time;
 mod told;
 mod tpch;
 mod windows;

@@ -106,6 +106,16 @@ pub(super) fn common(values: &[&Bound]) -> Result<DataType, Refusal> {
 
 /// The refusal of types that do not meet.
 pub(super) fn mixed(a: &DataType, b: &DataType) -> Refusal {
+    let is_zoned = |t: &DataType| matches!(t, DataType::Timestamp(_, Some(_)));
+    let is_plain = |t: &DataType| matches!(t, DataType::Timestamp(_, None) | DataType::Date32);
+    if is_zoned(a) && is_plain(b) || is_plain(a) && is_zoned(b) {
+        return Refusal::new(format!(
+            "{} and {} meet in the time zone of a session, which a view has not: compare values of one type; of the \
+             epoch's time write CAST(tidegate_now() AS TIMESTAMP), which is UTC",
+            type_name(a),
+            type_name(b)
+        ));
+    }
     Refusal::new(format!("{} and {} do not go together here: cast one of them explicitly", type_name(a), type_name(b)))
 }
 

@@ -14,6 +14,7 @@ use datafusion_expr::{BinaryExpr, Expr, JoinType, LogicalPlan, Operator};
 
 use super::plan::bind_plan;
 use crate::error::Refusal;
+use crate::names::{Input, Relation};
 
 /// A subquery without the outer row.
 #[derive(Debug, Clone)]
@@ -48,6 +49,9 @@ impl Pulled {
                 LogicalPlan::SubqueryAlias(node) => one(&node.input),
                 LogicalPlan::Aggregate(node) => node.group_expr.is_empty(),
                 LogicalPlan::EmptyRelation(node) => node.produce_one_row,
+                LogicalPlan::TableScan(node) => {
+                    Relation::of(node.source.as_ref()).is_some_and(|relation| relation.input == Input::Clock)
+                }
                 _ => false,
             }
         }

@@ -37,6 +37,7 @@ pub(super) const NAMES: &[&str] = &[
     "#cast",
     "#interval",
     "#condition",
+    "#clock_value",
     // conditional
     "coalesce",
     "ifnull",
@@ -152,6 +153,10 @@ fn own(name: &str, args: Vec<Bound>) -> Result<Bound, Refusal> {
                 return Err(Refusal::new(format!("a cast to {target} is not supported: keep the value as VARCHAR")));
             }
             cast::cast(value, &data_type)
+        }
+        "#clock_value" => {
+            let (time, sql) = two(name, args)?;
+            lent::of_clock(time, sql.as_text().unwrap_or_default())
         }
         "#interval" => interval(&args),
         "#condition" => Ok(Bound::new(condition(one(name, args)?)?, DataType::Boolean)),

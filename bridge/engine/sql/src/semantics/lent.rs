@@ -152,6 +152,15 @@ pub(super) fn bind(name: &str, args: Vec<Bound>) -> std::result::Result<Bound, R
     call.bound(name, sql)
 }
 
+/// What is compared with the time of the epoch: an expression over the time as `c0`. It reads no column, so that
+/// the time zone of its functions is that of the pipeline, which is UTC.
+pub(super) fn of_clock(time: Bound, sql: &str) -> std::result::Result<Bound, Refusal> {
+    let types = vec![presumed_type(&time.data_type)];
+    let expression =
+        ScalarExpression::bind(format!("({sql})"), types).map_err(|error| refused("tidegate_now", &error))?;
+    lent(format!("tidegate_now() as c0 in {sql}"), expression, vec![time.expr])
+}
+
 /// The text and the columns of a call.
 #[derive(Default)]
 struct Written {
@@ -195,28 +204,34 @@ impl Written {
                 name.trim_start_matches('#')
             )));
         }
-        let data_type = arrow_type(&answer).map_err(|error| Refusal::new(format!("{name}: {error}")))?;
-        let kind = match answer.as_str() {
-            "UUID" => Kind::Uuid,
-            "JSON" => Kind::Json,
-            _ => Kind::Plain,
-        };
-        // A call of constants is computed now, unless that fails: then it fails when rows come.
-        let constant = if self.exprs.is_empty() { expression.evaluate(&[]).ok() } else { None };
-        let expr = match constant {
-            Some(value) => Expr::Literal(ScalarValue::try_from_array(&value, 0)?, None),
-            None => {
-                let lent = Lent {
-                    name: name.to_owned(),
-                    expression,
-                    data_type: data_type.clone(),
-                    signature: Signature::user_defined(Volatility::Immutable),
-                };
-                Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(lent)), self.exprs))
-            }
-        };
-        Ok(Bound { kind, duckdb_type: Some(answer), ..Bound::new(expr, data_type) })
+        lent(name.to_owned(), expression, self.exprs)
     }
+}
+
+/// The call of an expression with these columns.
+fn lent(name: String, expression: ScalarExpression, exprs: Vec<Expr>) -> std::result::Result<Bound, Refusal> {
+    let answer = expression.answer().to_owned();
+    let data_type = arrow_type(&answer).map_err(|error| Refusal::new(format!("{name}: {error}")))?;
+    let kind = match answer.as_str() {
+        "UUID" => Kind::Uuid,
+        "JSON" => Kind::Json,
+        _ => Kind::Plain,
+    };
+    // A call of constants is computed now, unless that fails: then it fails when rows come.
+    let constant = if exprs.is_empty() { expression.evaluate(&[]).ok() } else { None };
+    let expr = match constant {
+        Some(value) => Expr::Literal(ScalarValue::try_from_array(&value, 0)?, None),
+        None => {
+            let lent = Lent {
+                name,
+                expression,
+                data_type: data_type.clone(),
+                signature: Signature::user_defined(Volatility::Immutable),
+            };
+            Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(lent)), exprs))
+        }
+    };
+    Ok(Bound { kind, duckdb_type: Some(answer), ..Bound::new(expr, data_type) })
 }
 
 fn refused(name: &str, error: &DuckError) -> Refusal {

@@ -34,6 +34,7 @@ mod text;
 mod text_parse;
 mod text_print;
 mod top;
+mod volatile;
 mod window;
 mod window_bind;
 mod window_frame;
@@ -54,42 +55,12 @@ pub use recomputed::{
     ArgExtreme, Bits, Point, Quantile, Recomputed, RecomputedCall, Regression, Spread, recomputed_call,
 };
 pub use top::TopRows;
+pub(crate) use volatile::reason as volatile_reason;
 pub use window::{Frame, FrameBound, FrameUnits, WindowCall, WindowKind, window_call};
 pub(crate) use window::{OVER, is_window};
 
 use crate::error::Refusal;
 use crate::names::did_you_mean;
-
-/// Functions that are known to be refused, with the reason.
-const VOLATILE: &[&str] = &[
-    "random",
-    "uuid",
-    "gen_random_uuid",
-    "uuidv4",
-    "uuidv7",
-    "setseed",
-    "now",
-    "current_timestamp",
-    "get_current_timestamp",
-    "transaction_timestamp",
-    "current_date",
-    "today",
-    "current_time",
-    "get_current_time",
-    "localtime",
-    "localtimestamp",
-    "current_localtime",
-    "current_localtimestamp",
-    "current_user",
-    "user",
-    "session_user",
-    "current_setting",
-    "getenv",
-    "nextval",
-    "currval",
-    "txid_current",
-    "version",
-];
 
 /// Whether a name is that of a supported aggregate.
 pub(crate) fn is_aggregate(name: &str) -> bool {
@@ -98,7 +69,7 @@ pub(crate) fn is_aggregate(name: &str) -> bool {
 
 /// Whether a name is that of a supported scalar function.
 pub(crate) fn is_scalar(name: &str) -> bool {
-    function::NAMES.contains(&name) || !VOLATILE.contains(&name) && lent::is_lent(name)
+    function::NAMES.contains(&name) || volatile::reason(name).is_none() && lent::is_lent(name)
 }
 
 /// Whether an expression of the query holds an aggregate.
@@ -114,11 +85,8 @@ pub(crate) fn has_aggregate(expr: &Expr) -> bool {
 
 /// The refusal of a function that is not supported.
 pub(crate) fn unknown_function(name: &str) -> Refusal {
-    if VOLATILE.contains(&name) {
-        return Refusal::new(format!(
-            "{name}() has another value each time it is asked, so a view over it would never be up to date: \
-             leave it out and compare with it when you query the view"
-        ));
+    if let Some(reason) = volatile::reason(name) {
+        return Refusal::new(reason);
     }
     if let Some(way_out) = duckdb_aggregates::way_out(name) {
         return Refusal::new(format!("the aggregate {name} cannot be maintained incrementally: {way_out}"));

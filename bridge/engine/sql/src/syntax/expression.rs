@@ -7,7 +7,7 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::{aggregate_call, literal, precedence, query, type_name, window};
+use super::{aggregate_call, clock, literal, precedence, query, type_name, window};
 use crate::error::Refusal;
 use crate::names::Names;
 use crate::semantics;
@@ -39,6 +39,10 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
             let numbers = [i64::from(parts.months), i64::from(parts.days), parts.micros];
             call("#interval", span, numbers.map(|n| string(n.to_string())).to_vec())
         }
+        Expr::BinaryOp { left, op, right } if clock::compares(&op) => {
+            let sides = vec![clock::side(*left, span, names)?, clock::side(*right, span, names)?];
+            call(operator(&op)?, span, sides)
+        }
         Expr::BinaryOp { left, op, right } => {
             let (left, right) = (walk(left)?, walk(right)?);
             match op {
@@ -65,7 +69,8 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
         Expr::IsDistinctFrom(a, b) => call("#distinct_from", span, vec![walk(a)?, walk(b)?]),
         Expr::IsNotDistinctFrom(a, b) => call("#not_distinct_from", span, vec![walk(a)?, walk(b)?]),
         Expr::Between { expr, negated, low, high } => {
-            negate(negated, call("#between", span, vec![walk(expr)?, walk(low)?, walk(high)?]))
+            let side = |e: Box<Expr>| clock::side(*e, span, names);
+            negate(negated, call("#between", span, vec![side(expr)?, side(low)?, side(high)?]))
         }
         Expr::InList { expr, list, negated } => {
             let mut args = vec![walk(expr)?];
@@ -230,6 +235,9 @@ fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refus
         return Err(Refusal::new(format!("{name} is a window function: write {name}(…) OVER (…)")));
     }
     let aggregate = semantics::is_aggregate(&name);
+    if aggregate && clock::is_in(&function) {
+        return Err(clock::in_aggregate(&name));
+    }
     if name.starts_with('#') || !aggregate && !semantics::is_scalar(&name) {
         return Err(semantics::unknown_function(&name));
     }
@@ -391,7 +399,7 @@ fn cast(expr: Expr, duckdb_type: &str, span: Span) -> Expr {
     call("#cast", span, vec![expr, string(duckdb_type.to_owned())])
 }
 
-fn call(name: &str, span: Span, args: Vec<Expr>) -> Expr {
+pub(super) fn call(name: &str, span: Span, args: Vec<Expr>) -> Expr {
     Expr::Function(call_function(name, span, args))
 }
 

@@ -240,6 +240,7 @@ impl Walk<'_> {
 
     fn constraint(&self, constraint: &mut JoinConstraint) -> Result<(), Refusal> {
         match constraint {
+            JoinConstraint::On(expr) if super::clock::is_in(expr) => Err(located(expr.span(), super::clock::in_join())),
             JoinConstraint::On(expr) => expression::prepare_condition(expr, &self.scope()),
             JoinConstraint::Using(columns) => {
                 for column in columns {

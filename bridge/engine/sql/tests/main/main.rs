@@ -2,10 +2,13 @@
 //! their words.
 
 mod aggregates;
+mod explain;
 mod expressions;
 mod functions;
 mod interpreter;
 mod programs;
 mod refusals;
+mod time;
 mod views;
+mod volatile;
 mod world;

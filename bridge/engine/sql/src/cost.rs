@@ -1,0 +1,114 @@
+//! How each operator follows a change, and what that costs in an epoch: what explain says besides the state.
+
+use std::fmt;
+
+use datafusion_expr::{Expr, JoinType, LogicalPlan};
+
+use crate::semantics::{AggregateKind, TopRows, aggregate_call, recomputed_call, window_call};
+
+/// Which rows an epoch makes an operator look at. The later ones are the greater ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cost {
+    /// The changed rows, and those that meet them.
+    Change,
+    /// All rows of each group that has a changed row.
+    Groups,
+    /// All rows of each partition that has a changed row.
+    Partitions,
+    /// All rows that a changed row or value is compared with.
+    Everything,
+}
+
+impl Cost {
+    /// As programs read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cost::Change => "change",
+            Cost::Groups => "groups",
+            Cost::Partitions => "partitions",
+            Cost::Everything => "everything",
+        }
+    }
+}
+
+/// As people read it.
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Cost::Change => "the change",
+            Cost::Groups => "the touched groups",
+            Cost::Partitions => "the touched partitions",
+            Cost::Everything => "everything compared",
+        })
+    }
+}
+
+/// What an operator costs, its inputs apart.
+pub(crate) fn own_cost(plan: &LogicalPlan) -> Cost {
+    match plan {
+        LogicalPlan::TableScan(_)
+        | LogicalPlan::EmptyRelation(_)
+        | LogicalPlan::Projection(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Union(_)
+        | LogicalPlan::Distinct(_) => Cost::Change,
+        // Only keys find the rows that meet.
+        LogicalPlan::Join(node) if node.on.is_empty() => Cost::Everything,
+        LogicalPlan::Join(_) => Cost::Change,
+        LogicalPlan::Aggregate(node) => match (is_recomputed(&node.aggr_expr), node.group_expr.is_empty()) {
+            (false, _) => Cost::Change,
+            (true, false) => Cost::Groups,
+            (true, true) => Cost::Everything,
+        },
+        LogicalPlan::Window(node) => {
+            let is_whole = node.window_expr.iter().filter_map(window_call).any(|call| call.partition_by.is_empty());
+            if is_whole { Cost::Everything } else { Cost::Partitions }
+        }
+        LogicalPlan::Extension(node) if TopRows::of(node).is_some() => Cost::Change,
+        // Nothing better is known of it.
+        _ => Cost::Everything,
+    }
+}
+
+/// The greatest cost of the operators of a plan.
+pub(crate) fn cost(plan: &LogicalPlan) -> Cost {
+    plan.inputs().into_iter().map(cost).fold(own_cost(plan), Ord::max)
+}
+
+/// How an operator follows a change.
+pub(crate) fn strategy(plan: &LogicalPlan) -> &'static str {
+    match plan {
+        LogicalPlan::TableScan(_)
+        | LogicalPlan::EmptyRelation(_)
+        | LogicalPlan::Projection(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Union(_) => "row by row",
+        LogicalPlan::Distinct(_) => "counts are moved",
+        LogicalPlan::Join(node) => match node.join_type {
+            JoinType::Inner => "changed rows meet the other side",
+            JoinType::LeftSemi | JoinType::RightSemi | JoinType::LeftAnti | JoinType::RightAnti => {
+                "changed rows and keys meet the other side"
+            }
+            _ => "changed rows meet the other side, and rows that meet none are padded",
+        },
+        LogicalPlan::Aggregate(node) if is_recomputed(&node.aggr_expr) => "touched groups are computed anew",
+        LogicalPlan::Aggregate(node) => {
+            let is_ordered = |call: &Expr| {
+                aggregate_call(call).is_some_and(|call| matches!(call.kind, AggregateKind::Min | AggregateKind::Max))
+            };
+            match node.aggr_expr.iter().any(is_ordered) {
+                true => "sums are moved, and the ends of ordered values are looked up",
+                false => "sums are moved",
+            }
+        }
+        LogicalPlan::Window(_) => "touched partitions are computed anew",
+        LogicalPlan::Extension(node) if TopRows::of(node).is_some() => "the first rows are looked up in the order",
+        _ => "computed anew",
+    }
+}
+
+fn is_recomputed(calls: &[Expr]) -> bool {
+    calls.iter().any(|call| recomputed_call(call).is_some())
+}
