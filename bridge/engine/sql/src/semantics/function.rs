@@ -37,6 +37,7 @@ pub(super) const NAMES: &[&str] = &[
     "#cast",
     "#interval",
     "#condition",
+    "#asof",
     // conditional
     "coalesce",
     "ifnull",

@@ -6,6 +6,7 @@
 //! would. All names become lower case.
 
 mod aggregate_call;
+mod asof;
 mod expression;
 mod grouping;
 mod join;
