@@ -1,9 +1,9 @@
 //! ASOF joins: each left row with the nearest right row of its key.
 //!
-//! Both sides are kept by key as ordered rows. DBSP's operator looks a changed left row up among the right rows, and
-//! for a changed right row goes through the left rows that are nearer to it than to the next one. It meets the last
-//! right row that does not come after the left one; to look the other way both sides are kept in the opposite order.
-//! Right rows are distinct there: copies are one row to be met.
+//! Both sides are kept by key as ordered rows. DBSP's operator looks a changed left row up among the right rows, with
+//! the left rows that are equal in what is ordered; for a changed right row it goes through the left rows from there
+//! to the next right row. It meets the last right row that does not come after the left one; to look the other way
+//! both sides are kept in the opposite order. Right rows are distinct there: copies are one row to be met.
 //!
 //! Left rows with a NULL in what is compared, and those that fail a condition on the left side, meet none. Where
 //! they stay they pass beside the circuit's state.
@@ -161,7 +161,7 @@ pub(super) fn asof<K: Key>(
         }
     };
     // What is equal comes after the left row where it is not to be met.
-    let before = if plan.bound == Bound::Inclusive { 1 } else { 0 };
+    let before = u64::from(plan.bound == Bound::Inclusive);
     let met = left.asof_join(&right, join, move |row: &Row| moment(row, before), |row: &Row| moment(row, 1));
     let met = met.set_persistent_id(Some(id));
     if plan.nothing.is_some() {

@@ -122,10 +122,12 @@ impl Split {
 fn inequality(condition: &Expr, left: &DFSchema, right: &DFSchema) -> Option<((Expr, Expr), Nearest)> {
     let Expr::BinaryExpr(BinaryExpr { left: a, op, right: b }) = condition else { return None };
     let is_of = |expr: &Expr, side: &DFSchema| !expr.column_refs().is_empty() && reads_only(expr, side);
-    let (before, op, after) = match () {
-        () if is_of(a, left) && is_of(b, right) => (a, *op, b),
-        () if is_of(a, right) && is_of(b, left) => (b, op.swap()?, a),
-        () => return None,
+    let (before, op, after) = if is_of(a, left) && is_of(b, right) {
+        (a, *op, b)
+    } else if is_of(a, right) && is_of(b, left) {
+        (b, op.swap()?, a)
+    } else {
+        return None;
     };
     let nearest = match op {
         Operator::GtEq => Nearest::AtOrBefore,
