@@ -2,6 +2,7 @@
 //! exact multisets.
 
 mod asof;
+mod asof_types;
 mod groups;
 mod harness;
 mod joins;

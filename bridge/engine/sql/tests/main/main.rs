@@ -2,6 +2,7 @@
 //! their words.
 
 mod aggregates;
+mod asof;
 mod expressions;
 mod functions;
 mod interpreter;

@@ -228,6 +228,12 @@ const REFUSALS: &[Case] = &[
         None,
         &["condition on both tables in an ASOF JOIN"],
     ),
+    (
+        "SELECT id FROM lake.orders x WHERE EXISTS (SELECT 1 FROM lake.orders o ASOF JOIN app.customers c \
+         ON o.id >= c.id AND o.customer = x.customer)",
+        None,
+        &["reads the row around it in this place", "as a join"],
+    ),
     ("SELECT o.id FROM lake.orders o ASOF JOIN app.customers c", Some((1, 42)), &["ASOF JOIN without ON or USING"]),
     (
         "SELECT o.id FROM lake.orders o ASOF JOIN app.customers c USING (id, ID)",
