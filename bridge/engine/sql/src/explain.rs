@@ -11,7 +11,7 @@ use crate::cost::{Cost, own_cost, strategy};
 use crate::identity::identity;
 use crate::join;
 use crate::names::Relation;
-use crate::semantics::{AggregateKind, TopRows, aggregate_call, recomputed_call, window_call};
+use crate::semantics::{AggregateKind, AsOf, TopRows, aggregate_call, recomputed_call, window_call};
 use crate::text::{expression, order_by};
 
 /// A node of the explained tree.
@@ -111,6 +111,9 @@ fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {
         LogicalPlan::Window(node) => window(node),
         LogicalPlan::Extension(node) if TopRows::of(node).is_some() => {
             TopRows::of(node).map_or_else(Default::default, top)
+        }
+        LogicalPlan::Extension(node) if AsOf::of(node).is_some() => {
+            AsOf::of(node).map_or_else(Default::default, join::asof)
         }
         LogicalPlan::EmptyRelation(_) => ("OneRow", String::new(), none()),
         other => ("Other", other.display().to_string(), none()),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_core::ViewInfo;
 
 use crate::names::{Input, Relation};
-use crate::semantics::TopRows;
+use crate::semantics::{AsOf, TopRows};
 use crate::text::{expression, order_by};
 
 /// Counts what changes the meaning of a plan without changing its text: kernels, encodings of
@@ -84,6 +84,11 @@ fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
             {
                 let (skip, fetch, by) = (top.skip, top.fetch, order_by(&top.order_by, true));
                 text.push_str(&format!(" partitions {} skip {skip} fetch {fetch} by {by}", top.partition_by.len()));
+            }
+            if let LogicalPlan::Extension(extension) = other
+                && let Some(asof) = AsOf::of(extension)
+            {
+                text.push_str(&format!(" {} {:?} keys {}", asof.nearest.symbol(), asof.unmet, asof.on.len()));
             }
             text.push('\n');
             for expr in other.expressions() {

@@ -25,11 +25,12 @@
 //! - `Distinct::All`, `Union` (all; its inputs have equal types).
 //! - `Window`: functions over one partitioning and order, read with [`window_call`]; the node's columns are
 //!   those of its input and then one for each function.
-//! - `Extension` of [`TopRows`]: the first rows of an order.
+//! - `Extension` of [`TopRows`]: the first rows of an order; or of [`AsOf`]: an ASOF join.
 //! - `EmptyRelation` with one row and no columns, for a query without FROM.
 //!
 //! Types are those of [`tidegate_core::duckdb_type`]; views of text or binary never occur.
 
+mod asof_word;
 mod cost;
 mod error;
 mod explain;
@@ -60,5 +61,6 @@ pub use semantics::{
     AGGREGATES_OF_DUCKDB, AggregateCall, AggregateKind, ArgExtreme, Bits, Point, Quantile, Recomputed, RecomputedCall,
     Regression, Spread, Standing, aggregate_call, recomputed_call,
 };
+pub use semantics::{AsOf, Nearest, Unmet};
 pub use semantics::{Frame, FrameBound, FrameUnits, TopRows, WindowCall, WindowKind, window_call};
 pub use stretch::{Stretch, StretchError};

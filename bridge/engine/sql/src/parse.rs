@@ -8,6 +8,7 @@ use datafusion_sql::sqlparser::dialect::DuckDbDialect;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 
+use crate::asof_word::as_global;
 use crate::error::Refusal;
 use crate::filter_word::with_where;
 
@@ -19,7 +20,8 @@ pub fn parse(sql: &str) -> Result<Query, Refusal> {
     let statements = tokens
         .map_err(ParserError::from)
         .and_then(|tokens| {
-            Parser::new(&DuckDbDialect {}).with_tokens_with_locations(with_where(tokens)).parse_statements()
+            let tokens = as_global(with_where(tokens));
+            Parser::new(&DuckDbDialect {}).with_tokens_with_locations(tokens).parse_statements()
         })
         .map_err(syntax_error)?;
     let mut statements = statements.into_iter();
@@ -78,13 +80,6 @@ impl Visitor for CteNames {
 fn syntax_error(error: ParserError) -> Refusal {
     let (ParserError::TokenizerError(message) | ParserError::ParserError(message)) = error else {
         return Refusal::new("the SQL is nested too deeply: split it into several views");
-    };
-    let message = match message.strip_prefix("Expected: MATCH_CONDITION") {
-        Some(rest) => format!(
-            "ASOF JOIN cannot be maintained, write an inner join{}",
-            rest.find(" at Line").map_or("", |at| &rest[at..])
-        ),
-        None => message,
     };
     let Some((fact, place)) = message.rsplit_once(" at Line: ") else {
         return Refusal::new(format!("the SQL cannot be parsed: {message}"));

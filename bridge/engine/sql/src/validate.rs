@@ -10,7 +10,7 @@ use datafusion_expr::{ExprSchemable, LogicalPlan};
 use crate::error::Refusal;
 use crate::explain::type_name;
 use crate::names::Relation;
-use crate::semantics::{TopRows, aggregate_call, recomputed_call, window_call};
+use crate::semantics::{AsOf, TopRows, aggregate_call, recomputed_call, window_call};
 
 /// Refuses a plan that the circuit could not maintain.
 pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
@@ -77,6 +77,14 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
                     key_type("PARTITION BY", &key.get_type(top.input.schema())?)?;
                 }
                 order_types(&top.order_by, &top.input)?;
+            }
+        }
+        LogicalPlan::Extension(node) if AsOf::of(node).is_some() => {
+            if let Some(asof) = AsOf::of(node) {
+                for (key, _) in &asof.on {
+                    key_type("a join key", &key.get_type(asof.left.schema())?)?;
+                }
+                key_type("the inequality of an ASOF JOIN", &asof.order.0.get_type(asof.left.schema())?)?;
             }
         }
         other => {

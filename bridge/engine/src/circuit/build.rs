@@ -18,6 +18,7 @@ use feldera_types::config::{StorageCacheConfig, StorageConfig, StorageOptions};
 use tidegate_engine_row::Row;
 use uuid::Uuid;
 
+use super::asof::{self, AsOfPlan};
 use super::group::{Extreme, GroupOutputs, GroupPlan, Part, SEED_TAG, Slots};
 use super::key::{Key, KeyShape, Keyed, KeyedHandle, KeyedStream, Short};
 use super::meet::meet;
@@ -176,6 +177,10 @@ impl<'a> Builder<'a> {
                 KeyShape::Short => Short::keyed(self.matched(id, left, right, *keep)),
                 KeyShape::Row => Row::keyed(self.matched(id, left, right, *keep)),
             }),
+            OperatorKind::AsOf { left, right, key, asof } => OperatorStream::Flat(match key {
+                KeyShape::Short => self.asof::<Short>(id, left, right, asof),
+                KeyShape::Row => self.asof::<Row>(id, left, right, asof),
+            }),
             OperatorKind::Group(group) => OperatorStream::Keyed(match group.key {
                 KeyShape::Short => Short::keyed(self.group(id, group)),
                 KeyShape::Row => Row::keyed(self.group(id, group)),
@@ -231,6 +236,12 @@ impl<'a> Builder<'a> {
         let left: KeyedStream<K> = self.keyed(&format!("{id}.left"), left);
         let right: KeyedStream<K> = self.keyed(&format!("{id}.right"), right);
         meet(id, &left, &right, keep)
+    }
+
+    fn asof<K: Key>(&self, id: &str, left: &Edge, right: &Edge, plan: &AsOfPlan) -> Flat {
+        let left: KeyedStream<K> = self.keyed(&format!("{id}.left"), left);
+        let right: KeyedStream<K> = self.keyed(&format!("{id}.right"), right);
+        asof::asof(id, &left, &right, plan, &self.plan.recomputed)
     }
 
     fn group<K: Key>(&mut self, id: &str, group: &GroupPlan) -> KeyedStream<K> {

@@ -11,7 +11,7 @@ use datafusion_expr::logical_plan::Distinct;
 use datafusion_expr::{Expr, ExprSchemable, Join, JoinType, LogicalPlan};
 use tidegate_core::ViewName;
 use tidegate_engine_row::{KeyMode, RowCodec, has_canonical_form};
-use tidegate_engine_sql::{Input, PlannedView, Relation as Source, Stretch, TopRows};
+use tidegate_engine_sql::{AsOf, Input, PlannedView, Relation as Source, Stretch, TopRows};
 
 use super::key::KeyShape;
 use super::pipe::{Decoder, Encoder, KeyedEncoder, Pipe, ValueEncoder};
@@ -102,6 +102,10 @@ impl Compiler<'_> {
             LogicalPlan::Window(window) => self.window(window)?,
             LogicalPlan::Extension(node) if TopRows::of(node).is_some() => match TopRows::of(node) {
                 Some(top) => self.top(top)?,
+                None => return Err(self.unsupported(node.node.name())),
+            },
+            LogicalPlan::Extension(node) if AsOf::of(node).is_some() => match AsOf::of(node) {
+                Some(asof) => self.asof(asof)?,
                 None => return Err(self.unsupported(node.node.name())),
             },
             other => return Err(self.unsupported(other.display().to_string())),

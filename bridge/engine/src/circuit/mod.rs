@@ -1,6 +1,7 @@
 //! Circuits: one for each view, compiled from its logical plan, run by DBSP.
 
 mod aggregate;
+mod asof;
 mod build;
 mod compile;
 mod frame;

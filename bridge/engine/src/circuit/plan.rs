@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use tidegate_core::ViewName;
 use tidegate_engine_sql::Input;
 
+use super::asof::AsOfPlan;
 use super::group::{GroupPlan, Part};
 use super::key::KeyShape;
 use super::pipe::{Decoder, Pipe};
@@ -22,7 +23,7 @@ pub(crate) struct CircuitPlan {
     pub operators: Vec<Operator>,
     /// How the view's rows leave the last operator (or the only leaf).
     pub output: Edge,
-    /// Counts the rows of partitions that were computed anew.
+    /// Counts the rows of partitions that were computed anew, and those that were looked up by an ASOF join.
     pub recomputed: Arc<AtomicU64>,
 }
 
@@ -82,7 +83,9 @@ impl CircuitPlan {
 impl OperatorKind {
     fn inputs(&self) -> Vec<&Edge> {
         match self {
-            OperatorKind::Join { left, right, .. } | OperatorKind::Match { left, right, .. } => vec![left, right],
+            OperatorKind::Join { left, right, .. }
+            | OperatorKind::Match { left, right, .. }
+            | OperatorKind::AsOf { left, right, .. } => vec![left, right],
             OperatorKind::Group(group) => group.parts.iter().map(Part::input).collect(),
             OperatorKind::Distinct { input } => vec![input],
             OperatorKind::Union { inputs } => inputs.iter().collect(),
@@ -98,6 +101,9 @@ pub(crate) enum OperatorKind {
     /// The rows of the left keyed edge, each with its own weight, whose key is among those of the
     /// right edge, or is not. State: the left side, by key, and the keys of the right side.
     Match { left: Edge, right: Edge, key: KeyShape, keep: Keep },
+    /// The rows of the left keyed edge of ordered rows, each with the nearest row of the right one. State: both
+    /// sides, by key.
+    AsOf { left: Edge, right: Edge, key: KeyShape, asof: Arc<AsOfPlan> },
     /// Grouped aggregates over keyed edges.
     Group(GroupPlan),
     /// The distinct rows of a flat edge. State: a count for each row.

@@ -1,6 +1,8 @@
 //! The engine against the oracle: random changes, every view after every epoch, names, types and
 //! exact multisets.
 
+mod asof;
+mod asof_types;
 mod groups;
 mod harness;
 mod joins;

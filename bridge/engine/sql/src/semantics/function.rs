@@ -38,6 +38,7 @@ pub(super) const NAMES: &[&str] = &[
     "#interval",
     "#condition",
     "#clock_value",
+    "#asof",
     // conditional
     "coalesce",
     "ifnull",

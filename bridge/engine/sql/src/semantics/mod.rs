@@ -8,6 +8,8 @@
 
 mod aggregate;
 mod arithmetic;
+mod asof;
+mod asof_bind;
 mod bind;
 mod bound;
 mod call;
@@ -45,6 +47,8 @@ use std::ops::ControlFlow;
 use datafusion_sql::sqlparser::ast::{Expr, visit_expressions};
 
 pub use aggregate::{AggregateCall, AggregateKind, aggregate_call};
+pub(crate) use asof::push_down as push_into_asof;
+pub use asof::{AsOf, Nearest, Unmet};
 pub(crate) use cast::cast_expr;
 pub use duckdb_aggregates::{AGGREGATES_OF_DUCKDB, Standing};
 pub(crate) use grouping::expand as expand_grouping_sets;

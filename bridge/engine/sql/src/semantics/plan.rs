@@ -13,7 +13,7 @@ use super::bound::Bound;
 use super::coercion::common;
 use super::compare::{canonical, compare};
 use super::grouping::bind_sets;
-use super::{set, subquery, top, window_bind};
+use super::{asof_bind, set, subquery, top, window_bind};
 use crate::error::Refusal;
 
 /// Binds a plan as DuckDB would.
@@ -140,6 +140,9 @@ fn join(node: Join) -> Result<LogicalPlan, Refusal> {
     if node.null_equality == NullEquality::NullEqualsNull {
         return set::operation(node);
     }
+    if asof_bind::is_asof(&node) {
+        return asof_bind::bind_join(node);
+    }
     let left = bind_plan(Arc::unwrap_or_clone(node.left))?;
     let right = bind_plan(Arc::unwrap_or_clone(node.right))?;
     let mut conditions = Vec::new();
@@ -183,7 +186,7 @@ pub(super) fn joined(
 }
 
 /// The two sides of an equality of the left input with the right one.
-fn key_pair(condition: &Expr, left: &DFSchema, right: &DFSchema) -> Result<Option<(Expr, Expr)>, Refusal> {
+pub(super) fn key_pair(condition: &Expr, left: &DFSchema, right: &DFSchema) -> Result<Option<(Expr, Expr)>, Refusal> {
     match condition {
         Expr::BinaryExpr(BinaryExpr { left: a, op: Operator::Eq, right: b }) => {
             Ok(find_valid_equijoin_key_pair(a, b, left, right)?)

@@ -89,7 +89,6 @@ fn name(table: &TableFactor) -> Option<&str> {
 /// What a join is called where it is refused.
 pub(super) fn kind(operator: &JoinOperator) -> &'static str {
     match operator {
-        JoinOperator::AsOf { .. } => "ASOF JOIN",
         JoinOperator::RightSemi(_) => "RIGHT SEMI JOIN",
         JoinOperator::RightAnti(_) => "RIGHT ANTI JOIN",
         _ => "such a join",

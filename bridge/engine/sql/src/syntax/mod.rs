@@ -6,6 +6,7 @@
 //! would. All names become lower case.
 
 mod aggregate_call;
+mod asof;
 mod clock;
 mod expression;
 mod grouping;

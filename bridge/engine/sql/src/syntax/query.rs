@@ -215,8 +215,9 @@ impl Walk<'_> {
         for join in &mut table.joins {
             let span = join.relation.span();
             self.table(&mut join.relation)?;
-            if join.global {
-                return Err(located(span, refuse("GLOBAL JOIN", "write JOIN")));
+            let is_asof = std::mem::take(&mut join.global);
+            if is_asof {
+                super::asof::check(&join.join_operator, span)?;
             }
             super::join::prepare(&mut join.join_operator, span)?;
             match &mut join.join_operator {
@@ -234,6 +235,9 @@ impl Walk<'_> {
                     return Err(located(span, refuse(super::join::kind(operator), "write another join")));
                 }
             }
+            if is_asof {
+                super::asof::mark(&mut join.join_operator);
+            }
         }
         Ok(())
     }
@@ -250,6 +254,7 @@ impl Walk<'_> {
                         }
                     }
                 }
+                super::asof::named_once(constraint);
                 Ok(())
             }
             JoinConstraint::Natural | JoinConstraint::None => Ok(()),

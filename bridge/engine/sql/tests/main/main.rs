@@ -2,6 +2,7 @@
 //! their words.
 
 mod aggregates;
+mod asof;
 mod explain;
 mod expressions;
 mod functions;

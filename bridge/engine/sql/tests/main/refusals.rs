@@ -178,7 +178,80 @@ const REFUSALS: &[Case] = &[
     ("SELECT id FROM lake.orders WHERE placed = '2024-99-01'", None, &["cannot be read as DATE"]),
     ("SELECT id AS x, amount AS X FROM lake.orders WHERE placed IS NULL AND x.y.z = 1", None, &["x.y.z"]),
     ("SELECT sum(note) FROM lake.orders", None, &["sum of VARCHAR"]),
-    ("SELECT o.id FROM lake.orders o ASOF JOIN app.customers c ON c.id = o.customer AND o.id >= c.id", None, &["ASOF"]),
+    (
+        "SELECT o.id FROM lake.orders o\nASOF RIGHT JOIN app.customers c ON c.id = o.customer AND o.id >= c.id",
+        Some((2, 17)),
+        &["ASOF RIGHT JOIN", "write ASOF JOIN or ASOF LEFT JOIN"],
+    ),
+    (
+        "SELECT o.id FROM lake.orders o ASOF FULL OUTER JOIN app.customers c USING (id)",
+        Some((1, 53)),
+        &["ASOF FULL JOIN", "write ASOF JOIN or ASOF LEFT JOIN"],
+    ),
+    (
+        "SELECT o.id FROM lake.orders o ASOF SEMI JOIN app.customers c ON c.id = o.customer AND o.id >= c.id",
+        Some((1, 47)),
+        &["ASOF SEMI JOIN", "write SEMI JOIN"],
+    ),
+    (
+        "SELECT o.id FROM lake.orders o ASOF ANTI JOIN app.customers c ON c.id = o.customer AND o.id >= c.id",
+        None,
+        &["ASOF ANTI JOIN", "write ANTI JOIN"],
+    ),
+    (
+        "SELECT o.id FROM lake.orders o ASOF JOIN app.customers c\nON c.id = o.customer",
+        Some((2, 4)),
+        &["ASOF JOIN without an inequality", "a.ts >= b.ts"],
+    ),
+    (
+        "SELECT o.id FROM lake.orders o ASOF JOIN app.customers c ON c.id = o.customer AND o.id >= 3",
+        None,
+        &["ASOF JOIN without an inequality"],
+    ),
+    (
+        "SELECT o.id FROM lake.orders o ASOF JOIN app.customers c ON o.id >= c.id AND\n o.amount < c.id",
+        Some((2, 2)),
+        &["second inequality in an ASOF JOIN", "in WHERE"],
+    ),
+    (
+        "SELECT o.id FROM lake.orders o ASOF JOIN app.customers c ON c.id = o.customer AND o.id BETWEEN c.id AND c.id + 9",
+        None,
+        &["second inequality in an ASOF JOIN"],
+    ),
+    (
+        "SELECT o.id FROM lake.orders o ASOF LEFT JOIN app.customers c ON o.id >= c.id AND o.note <> c.name",
+        Some((1, 83)),
+        &["condition on both tables in an ASOF JOIN", "in WHERE"],
+    ),
+    (
+        "SELECT o.id FROM lake.orders o ASOF JOIN app.customers c ON o.id >= c.id AND o.note IS NOT DISTINCT FROM c.name",
+        None,
+        &["condition on both tables in an ASOF JOIN"],
+    ),
+    (
+        "SELECT id FROM lake.orders x WHERE EXISTS (SELECT 1 FROM lake.orders o ASOF JOIN app.customers c \
+         ON o.id >= c.id AND o.customer = x.customer)",
+        None,
+        &["reads the row around it in this place", "as a join"],
+    ),
+    ("SELECT o.id FROM lake.orders o ASOF JOIN app.customers c", Some((1, 42)), &["ASOF JOIN without ON or USING"]),
+    (
+        "SELECT o.id FROM lake.orders o ASOF JOIN app.customers c USING (id, ID)",
+        Some((1, 42)),
+        &["USING with id written twice"],
+    ),
+    (
+        "SELECT o.id FROM lake.orders o ASOF JOIN app.customers c ON o.note >= c.id",
+        None,
+        &["VARCHAR", "INTEGER", "cast"],
+    ),
+    ("SELECT a.id FROM lake.t a ASOF JOIN lake.t b ON a.iv >= b.iv", None, &["INTERVAL", "compare their parts"]),
+    ("SELECT o.id FROM lake.orders o ASOF CROSS JOIN app.customers c", Some((1, 37)), &["cannot be parsed", "JOIN"]),
+    (
+        "SELECT o.id FROM lake.orders o ASOF JOIN app.customers c MATCH_CONDITION (o.id >= c.id)",
+        None,
+        &["cannot be parsed", "MATCH_CONDITION"],
+    ),
     ("SELECT id, id IS NULL IS NULL FROM lake.orders", None, &["parentheses"]),
     ("SELECT note SIMILAR TO 'a' FROM lake.orders", None, &["regular expression"]),
 ];
