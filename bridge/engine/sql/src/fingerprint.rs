@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_core::ViewInfo;
 
 use crate::names::{Input, Relation};
-use crate::semantics::TopRows;
+use crate::semantics::{Recursion, RoundTable, TopRows};
 use crate::text::{expression, order_by};
 
 /// Counts what changes the meaning of a plan without changing its text: kernels, encodings of
@@ -62,6 +62,10 @@ fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
                 ));
                 schema(&relation.declared, text);
             }
+            if let Some(rows) = RoundTable::of(scan.source.as_ref()) {
+                text.push_str(&format!("  round of {:?}\n", rows.name));
+                schema(&rows.columns, text);
+            }
         }
         other => {
             let name = other.display().to_string();
@@ -80,6 +84,11 @@ fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
             {
                 let (skip, fetch, by) = (top.skip, top.fetch, order_by(&top.order_by, true));
                 text.push_str(&format!(" partitions {} skip {skip} fetch {fetch} by {by}", top.partition_by.len()));
+            }
+            if let LogicalPlan::Extension(extension) = other
+                && let Some(recursion) = Recursion::of(extension)
+            {
+                text.push_str(&format!(" {:?} {:?}", recursion.name, recursion.union));
             }
             text.push('\n');
             for expr in other.expressions() {

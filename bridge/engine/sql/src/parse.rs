@@ -86,6 +86,12 @@ fn syntax_error(error: ParserError) -> Refusal {
         ),
         None => message,
     };
+    let message = match message.strip_prefix("Expected: AS, found: USING") {
+        Some(rest) => {
+            format!("USING KEY cannot be maintained, write UNION and take the last row of each key outside{rest}")
+        }
+        None => message,
+    };
     let Some((fact, place)) = message.rsplit_once(" at Line: ") else {
         return Refusal::new(format!("the SQL cannot be parsed: {message}"));
     };

@@ -10,13 +10,15 @@ use datafusion_expr::{ExprSchemable, LogicalPlan};
 use crate::error::Refusal;
 use crate::explain::type_name;
 use crate::names::Relation;
-use crate::semantics::{TopRows, aggregate_call, recomputed_call, window_call};
+use crate::semantics::{Recursion, RecursiveUnion, RoundTable, TopRows, aggregate_call, recomputed_call, window_call};
 
 /// Refuses a plan that the circuit could not maintain.
 pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
     match plan {
         LogicalPlan::TableScan(scan) => {
-            if Relation::of(scan.source.as_ref()).is_none() || !scan.filters.is_empty() || scan.fetch.is_some() {
+            let is_known =
+                Relation::of(scan.source.as_ref()).is_some() || RoundTable::of(scan.source.as_ref()).is_some();
+            if !is_known || !scan.filters.is_empty() || scan.fetch.is_some() {
                 return Err(Refusal::new(format!("the table {} cannot be read this way", scan.table_name)));
             }
         }
@@ -77,6 +79,15 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
                     key_type("PARTITION BY", &key.get_type(top.input.schema())?)?;
                 }
                 order_types(&top.order_by, &top.input)?;
+            }
+        }
+        LogicalPlan::Extension(node) if Recursion::of(node).is_some() => {
+            if let Some(recursion) = Recursion::of(node) {
+                recursion.check()?;
+                let keys = recursion.columns.fields().iter().filter(|_| recursion.union == RecursiveUnion::Distinct);
+                for field in keys {
+                    key_type("UNION", field.data_type())?;
+                }
             }
         }
         other => {

@@ -12,6 +12,8 @@ mod outer;
 mod pipe;
 mod plan;
 mod recompute;
+mod recursion;
+mod rounds;
 mod way;
 mod window;
 

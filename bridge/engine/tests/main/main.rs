@@ -8,6 +8,7 @@ mod keyed;
 mod parts;
 mod random;
 mod rebuild;
+mod recursion;
 mod states;
 mod told;
 mod tpch;

@@ -21,6 +21,7 @@ mod function;
 mod grouping;
 mod lent;
 mod letter_case;
+mod linear;
 mod number;
 mod placeholder;
 mod plan;
@@ -28,6 +29,7 @@ mod quantile;
 mod recomputed;
 mod recomputed_bind;
 mod recomputed_udf;
+mod recursion;
 mod set;
 mod subquery;
 mod text;
@@ -53,6 +55,8 @@ pub(crate) use plan::bind_plan;
 pub use recomputed::{
     ArgExtreme, Bits, Point, Quantile, Recomputed, RecomputedCall, Regression, Spread, recomputed_call,
 };
+pub(crate) use recursion::round_name;
+pub use recursion::{Recursion, RecursiveUnion, RoundTable};
 pub use top::TopRows;
 pub use window::{Frame, FrameBound, FrameUnits, WindowCall, WindowKind, window_call};
 pub(crate) use window::{OVER, is_window};

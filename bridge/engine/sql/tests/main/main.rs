@@ -6,6 +6,7 @@ mod expressions;
 mod functions;
 mod interpreter;
 mod programs;
+mod recursion;
 mod refusals;
 mod views;
 mod world;
