@@ -4,6 +4,7 @@ mod aggregate;
 mod build;
 mod compile;
 mod frame;
+mod gate;
 mod group;
 mod key;
 mod meet;

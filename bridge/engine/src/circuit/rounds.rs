@@ -10,16 +10,23 @@
 //! ```
 //!
 //! Its streams are changes in two directions: what this epoch changes in what each round adds. Rounds are run
-//! until none changes any more. In the term, rows of the recursion meet rows from outside alone: the join
-//! of DBSP 0.349 loses rows where both of its inputs change in later rounds (`JoinTrace::eval` leaves out
-//! what comes for a time that is taken in `future_outputs`), and what comes from outside changes in the first round only.
+//! until none changes any more. Two faults of DBSP 0.349 decide on how it is built:
+//!
+//! - In the term, rows of the recursion meet rows from outside alone: a join loses rows where both of its inputs
+//!   change in later rounds (`JoinTrace::eval` leaves out what comes for a time that is taken in
+//!   `future_outputs`), and what comes from outside changes in the first round only.
+//! - Every stream with state after it is sharded by an operator of its own, and never by the one that shards and
+//!   accumulates at once (`ShardedAccumulator`), as joins and `distinct` do for streams that are not sharded yet:
+//!   that one may take several steps of a round and holds rows for the next round, but answers that it has reached
+//!   its fixed point whatever it holds. With more than one worker rounds then end, now and then, before the
+//!   rows that are held have been followed.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use dbsp::circuit::circuit_builder::IterativeCircuit;
-use dbsp::circuit::operator_traits::{BinaryOperator, Operator, UnaryOperator};
+use dbsp::circuit::operator_traits::{Operator, UnaryOperator};
 use dbsp::circuit::{Circuit, Scope};
 use dbsp::operator::DelayedFeedback;
 use dbsp::trace::{BatchReader, Cursor};
@@ -29,6 +36,7 @@ use tidegate_engine_row::Row;
 use tidegate_engine_sql::RecursiveUnion;
 
 use super::build::{Builder, Flat};
+use super::gate::together;
 use super::key::{Key, KeyShape, KeyedStream, Short};
 use super::plan::{Edge, Keep, OperatorKind};
 use super::recursion::RecursionPlan;
@@ -43,8 +51,8 @@ const ROUNDS_MAX: u32 = 100_000;
 const ROWS_MAX: u64 = 1 << 28;
 
 /// Copies of a row that one round may add: far below what a weight holds, so that the next round cannot
-/// wrap it around.
-const COPIES_MAX: u64 = 1 << 40;
+/// wrap it around, with up to as many rows to join with.
+const COPIES_MAX: u64 = 1 << 31;
 
 /// The circuit in which rounds run.
 type Nested = IterativeCircuit<RootCircuit>;
@@ -59,7 +67,7 @@ enum Inside {
 }
 
 /// A side of a join that comes from outside.
-enum Outside {
+pub(super) enum Outside {
     Short(KeyedStream<Short>),
     Row(KeyedStream<Row>),
 }
@@ -93,7 +101,7 @@ impl Builder<'_> {
             let added = term.build(circuit, &rows, &sides).plus(&start);
             let added = added.set_persistent_id(Some(&format!("{id}.added")));
             let added = match plan.union {
-                RecursiveUnion::Distinct => added.distinct().set_persistent_id(Some(&format!("{id}.distinct"))),
+                RecursiveUnion::Distinct => added.shard().distinct().set_persistent_id(Some(&format!("{id}.distinct"))),
                 RecursiveUnion::All => added,
             };
             let bounded = circuit.add_unary_operator(Bounded::new(self.errors, LIMITS), &added);
@@ -112,6 +120,14 @@ impl Builder<'_> {
         let keys = keys.set_persistent_id(Some(&format!("{id}.keys"))).distinct();
         keys.set_persistent_id(Some(&format!("{id}.distinct")))
     }
+}
+
+/// A side of a join in the nested circuit, where it changes in the first round alone. It has been sharded by its key
+/// outside.
+fn from_outside<K: Key>(circuit: &Nested, id: &str, side: &KeyedStream<K>) -> NestedKeyed<K> {
+    let side = side.delta0(circuit).set_persistent_id(Some(&format!("{id}.outside")));
+    side.inner().mark_sharded();
+    side
 }
 
 /// The one of two edges that comes from outside.
@@ -168,7 +184,7 @@ impl Term<'_> {
         outputs: &[Inside],
         width: usize,
     ) -> NestedFlat {
-        let side = side.delta0(circuit).set_persistent_id(Some(&format!("{id}.outside")));
+        let side = from_outside(circuit, id, side);
         let (left, right) = if left.is_inner() {
             (self.keyed(&format!("{id}.inside"), left, outputs), side)
         } else {
@@ -190,9 +206,9 @@ impl Term<'_> {
         outputs: &[Inside],
         keep: Keep,
     ) -> NestedKeyed<K> {
-        let keys = keys.delta0(circuit).set_persistent_id(Some(&format!("{id}.outside")));
+        let keys = from_outside(circuit, id, keys);
         // Rows and those of them that have met are subtracted at the worker that has the key.
-        let rows: NestedKeyed<K> = self.keyed(&format!("{id}.inside"), rows, outputs).shard();
+        let rows: NestedKeyed<K> = self.keyed(&format!("{id}.inside"), rows, outputs);
         let met = rows.join_index(&keys, |key, value, _| Some((key.clone(), value.clone())));
         match keep {
             Keep::Met => met.set_persistent_id(Some(id)),
@@ -213,6 +229,7 @@ impl Term<'_> {
         piped.set_persistent_id(Some(id))
     }
 
+    /// The rows of an edge, at the worker that has their key.
     fn keyed<K: Key>(&self, id: &str, edge: &Edge, outputs: &[Inside]) -> NestedKeyed<K> {
         let (origin, way) = self.way(edge, outputs);
         let piped = match origin {
@@ -220,118 +237,13 @@ impl Term<'_> {
             Inside::Short(stream) => stream.apply(move |batch| OrdIndexedZSet::from_tuples((), way.rows(batch))),
             Inside::Row(stream) => stream.apply(move |batch| OrdIndexedZSet::from_tuples((), way.rows(batch))),
         };
-        piped.set_persistent_id(Some(id))
+        piped.set_persistent_id(Some(id)).shard()
     }
 
     fn way<'a>(&self, edge: &Edge, outputs: &'a [Inside]) -> (&'a Inside, Way) {
         let Edge::Inner { operator, pipe } = edge else { unreachable!("the edge stays within the term") };
         let decoder = Arc::clone(&self.plan.operators[*operator].decoder);
         (&outputs[*operator], Way { decoder, pipe: Arc::clone(pipe), errors: self.errors.clone() })
-    }
-}
-
-/// All that goes into the nested circuit, brought together: an epoch may take several steps of the circuit
-/// around it, and the rounds run once, over all of it. Over half an epoch they could find a circle that
-/// is not there before nor after.
-fn together(id: &str, start: &Flat, sides: HashMap<usize, Outside>) -> (Flat, HashMap<usize, Outside>) {
-    let held_start = held_flat(&format!("{id}.start"), start);
-    let mut all = held_start.apply(|_| ()).set_persistent_id(Some(&format!("{id}.start.come")));
-    enum Held {
-        Short(Stream<RootCircuit, Option<OrdIndexedZSet<Short, Row>>>),
-        Row(Stream<RootCircuit, Option<OrdIndexedZSet<Row, Row>>>),
-    }
-    let mut sides: Vec<(usize, Outside)> = sides.into_iter().collect();
-    sides.sort_by_key(|(index, _)| *index);
-    let mut held_sides = Vec::with_capacity(sides.len());
-    for (index, side) in sides {
-        let id = format!("{id}.side{index}");
-        let come = Some(format!("{id}.come"));
-        let held = match side {
-            Outside::Short(side) => Held::Short(held_keyed(&id, &side)),
-            Outside::Row(side) => Held::Row(held_keyed(&id, &side)),
-        };
-        let with = match &held {
-            Held::Short(side) => all.apply2(side, |(), _| ()),
-            Held::Row(side) => all.apply2(side, |(), _| ()),
-        };
-        all = with.set_persistent_id(come.as_deref());
-        held_sides.push((index, held));
-    }
-    let sides = held_sides.into_iter().map(|(index, held)| {
-        let id = Some(format!("{id}.side{index}.gate"));
-        let side = match held {
-            Held::Short(side) => {
-                Outside::Short(gate(&side, &all, OrdIndexedZSet::empty()).set_persistent_id(id.as_deref()))
-            }
-            Held::Row(side) => {
-                Outside::Row(gate(&side, &all, OrdIndexedZSet::empty()).set_persistent_id(id.as_deref()))
-            }
-        };
-        (index, side)
-    });
-    let start = gate(&held_start, &all, OrdZSet::empty()).set_persistent_id(Some(&format!("{id}.start.gate")));
-    (start, sides.collect())
-}
-
-/// What a stream has brought in the whole epoch, in the step in which its last rows come.
-fn held_flat(id: &str, rows: &Flat) -> Stream<RootCircuit, Option<OrdZSet<Row>>> {
-    let whole = rows.accumulate().into_enabled_stream();
-    let held = whole.apply(|rows| rows.as_ref().map(|rows| rows.ro_snapshot().consolidate()));
-    held.set_persistent_id(Some(&format!("{id}.held")))
-}
-
-/// The same for a keyed stream.
-fn held_keyed<K: Key>(id: &str, rows: &KeyedStream<K>) -> Stream<RootCircuit, Option<OrdIndexedZSet<K, Row>>> {
-    let whole = rows.accumulate().into_enabled_stream();
-    let held = whole.apply(|rows| rows.as_ref().map(|rows| rows.ro_snapshot().consolidate()));
-    held.set_persistent_id(Some(&format!("{id}.held")))
-}
-
-fn gate<B: Clone + 'static>(
-    held: &Stream<RootCircuit, Option<B>>,
-    all: &Stream<RootCircuit, ()>,
-    nothing: B,
-) -> Stream<RootCircuit, B> {
-    held.circuit().add_binary_operator(Gate { held: None, nothing, last: Last::No }, held, all)
-}
-
-/// Holds the rows of one stream until all streams have brought theirs: it is flushed when all that it reads is.
-struct Gate<B> {
-    held: Option<B>,
-    nothing: B,
-    last: Last,
-}
-
-/// Whether the step is that in which the last rows of the epoch come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Last {
-    Yes,
-    No,
-}
-
-impl<B: Clone + 'static> Operator for Gate<B> {
-    fn name(&self) -> Cow<'static, str> {
-        Cow::Borrowed("Gate")
-    }
-
-    fn fixedpoint(&self, _: Scope) -> bool {
-        true
-    }
-
-    fn flush(&mut self) {
-        self.last = Last::Yes;
-    }
-}
-
-impl<B: Clone + 'static> BinaryOperator<Option<B>, (), B> for Gate<B> {
-    async fn eval(&mut self, rows: &Option<B>, (): &()) -> B {
-        if let Some(rows) = rows {
-            self.held = Some(rows.clone());
-        }
-        match std::mem::replace(&mut self.last, Last::No) {
-            Last::Yes => self.held.take().unwrap_or_else(|| self.nothing.clone()),
-            Last::No => self.nothing.clone(),
-        }
     }
 }
 
@@ -360,12 +272,11 @@ impl Bounded {
 
     /// What is exceeded, if anything is.
     fn excess(&mut self, batch: &OrdZSet<Row>) -> Option<&'static str> {
-        self.rounds = self.rounds.saturating_add(1);
         let mut cursor = batch.cursor();
         while cursor.key_valid() {
             self.rows += 1;
             if (**cursor.weight()).unsigned_abs() > self.limits.copies {
-                return Some("a row has more than a trillion copies");
+                return Some("a row has more than two billion copies");
             }
             cursor.step_key();
         }
@@ -388,6 +299,11 @@ impl Operator for Bounded {
         }
     }
 
+    /// A round is a transaction of the nested circuit.
+    fn start_transaction(&mut self) {
+        self.rounds = self.rounds.saturating_add(1);
+    }
+
     fn fixedpoint(&self, _: Scope) -> bool {
         true
     }
@@ -396,8 +312,6 @@ impl Operator for Bounded {
 impl UnaryOperator<OrdZSet<Row>, OrdZSet<Row>> for Bounded {
     async fn eval(&mut self, batch: &OrdZSet<Row>) -> OrdZSet<Row> {
         if batch.is_empty() {
-            // Changes of later rounds may wait while there is nothing now.
-            self.rounds = self.rounds.saturating_add(1);
             return OrdZSet::empty();
         }
         match self.excess(batch) {

@@ -9,6 +9,7 @@ mod parts;
 mod random;
 mod rebuild;
 mod recursion;
+mod recursive_uses;
 mod states;
 mod told;
 mod tpch;

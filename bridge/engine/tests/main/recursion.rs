@@ -238,17 +238,19 @@ fn node(rng: &mut StdRng) -> String {
     format!("({}, {}, {})", maybe(rng, id), maybe(rng, name), maybe(rng, price))
 }
 
+/// Numbers of workers, of which a sequence begins with the first and goes on with the other one now and then.
+const WORKERS: [[usize; 2]; 4] = [[1, 2], [2, 1], [2, 4], [4, 2]];
+
 /// Epochs of random changes in parts of any size, with restarts and other worker counts in between.
-fn run(views: &[(&str, &str)], seed: u64, epochs: usize) {
+fn run(views: &[(&str, &str)], seed: u64, epochs: usize, [mut workers, mut other]: [usize; 2]) {
     let mut rng = StdRng::seed_from_u64(seed);
     let [edges, parts, nodes] = tables();
     let all = [edges.clone(), parts.clone(), nodes.clone()];
-    let mut workers = rng.random_range(1..3);
     let mut harness = Harness::new(&all, views, workers);
     let what = format!("seed {seed}");
     harness.rebuild(RebuildScope::All, &format!("{what}: initial load"));
     for epoch in 0..epochs {
-        let what = format!("{what}, epoch {epoch}");
+        let what = format!("{what}, {workers} workers, epoch {epoch}");
         harness.engine().set_part_rows(if rng.random() { 1 } else { 1000 });
         change(&mut harness, &mut rng, &edges, edge);
         change(&mut harness, &mut rng, &parts, part);
@@ -263,7 +265,7 @@ fn run(views: &[(&str, &str)], seed: u64, epochs: usize) {
             }
             1 => {
                 let saved = harness.checkpoint();
-                workers = 3 - workers;
+                std::mem::swap(&mut workers, &mut other);
                 harness.resume(&saved, workers);
                 let deltas = harness.rebuild(RebuildScope::Changed, &format!("{what}: other workers"));
                 assert!(deltas.is_empty(), "{what}: a rebuild from the same tables changes nothing");
@@ -273,10 +275,10 @@ fn run(views: &[(&str, &str)], seed: u64, epochs: usize) {
     }
 }
 
-fn runs(views: &[(&str, &str)], name: &str) {
+pub fn runs(views: &[(&str, &str)], name: &str) {
     let seed = seed::seed(name);
-    for sequence in 0..seed::sequences(4) {
-        run(views, seed.wrapping_add(sequence), 20);
+    for (sequence, workers) in (0..seed::sequences(4)).zip(WORKERS.into_iter().cycle()) {
+        run(views, seed.wrapping_add(sequence), 20, workers);
     }
 }
 
@@ -288,6 +290,37 @@ fn unions_equal_a_recompute() {
 #[test]
 fn bags_equal_a_recompute() {
     runs(BAGS, "recursion::bags_equal_a_recompute");
+}
+
+/// Terms of several joins: in each round, rows go from worker to worker several times.
+const LONG: &[(&str, &str)] = &[
+    (
+        "four_joins",
+        "WITH RECURSIVE t(n, s) AS (SELECT a, 0 FROM lake.edges UNION SELECT q.child, s + 1 FROM t \
+         JOIN lake.edges e ON e.a = t.n JOIN lake.parts p ON p.parent = e.b JOIN lake.edges f ON f.a = p.child \
+         JOIN lake.parts q ON q.parent = f.b WHERE s < 6) SELECT n, s FROM t",
+    ),
+    (
+        "walks_of_two",
+        "WITH RECURSIVE t(n, s) AS (SELECT parent, 0 FROM lake.parts UNION ALL SELECT q.child, s + 1 FROM t \
+         JOIN lake.parts p ON p.parent = t.n JOIN lake.parts q ON q.parent = p.child) SELECT n, s FROM t",
+    ),
+    (
+        "with_counts",
+        "WITH RECURSIVE t(n, c, d) AS (SELECT parent, 0::BIGINT, 0::BIGINT FROM lake.parts UNION ALL SELECT p.child, \
+         (SELECT count(*) FROM lake.edges e WHERE e.a = p.child), (SELECT count(*) FROM lake.nodes m WHERE m.id = t.n) \
+         FROM t JOIN lake.parts p ON p.parent = t.n) SELECT n, c, d FROM t",
+    ),
+];
+
+#[test]
+fn rounds_end_when_no_row_waits() {
+    let seed = seed::seed("recursion::rounds_end_when_no_row_waits");
+    for sequence in 0..seed::sequences(2) {
+        for workers in [2, 4] {
+            run(LONG, seed.wrapping_add(sequence), 40, [workers, workers]);
+        }
+    }
 }
 
 const BAG_CLOSURE: &str = "WITH RECURSIVE c AS (SELECT a, b FROM lake.edges UNION ALL SELECT c.a, e.b FROM c \
