@@ -44,6 +44,17 @@ pub enum EngineError {
         /// The aggregate.
         function: String,
     },
+    /// A recursive query added rows for too many rounds, or too many rows.
+    #[error(
+        "view {view}: its WITH RECURSIVE does not reach an end ({fact}): use UNION instead of UNION ALL where rows \
+         come in circles, and a condition that ends it, as on a depth, where new ones always follow"
+    )]
+    Endless {
+        /// The view.
+        view: ViewName,
+        /// What was reached instead.
+        fact: &'static str,
+    },
     /// Arrow refused something.
     #[error("an Arrow operation failed in the engine")]
     Arrow(#[from] arrow::error::ArrowError),
@@ -123,6 +134,7 @@ impl EngineError {
             | EngineError::SumOverflow { .. }
             | EngineError::OutOfRange { .. }
             | EngineError::PartitionTooLarge { .. }
+            | EngineError::Endless { .. }
             | EngineError::Inconsistent { .. }
             | EngineError::InconsistentTable { .. }
             | EngineError::IncompatibleFormat { .. } => ErrorKind::Stop,

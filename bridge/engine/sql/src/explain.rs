@@ -11,7 +11,7 @@ use crate::cost::{Cost, own_cost, strategy};
 use crate::identity::identity;
 use crate::join;
 use crate::names::Relation;
-use crate::semantics::{AggregateKind, AsOf, TopRows, aggregate_call, recomputed_call, window_call};
+use crate::semantics::{AggregateKind, AsOf, Recursion, RecursiveUnion, RoundTable, TopRows, aggregate_call, recomputed_call, window_call};
 use crate::text::{expression, order_by};
 
 /// A node of the explained tree.
@@ -75,6 +75,11 @@ fn node(plan: &LogicalPlan) -> Node {
 fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {
     let none = || "none".to_owned();
     match plan {
+        LogicalPlan::TableScan(scan) if RoundTable::of(scan.source.as_ref()).is_some() => {
+            let name = RoundTable::of(scan.source.as_ref()).map(|rows| rows.name.clone()).unwrap_or_default();
+            let columns: Vec<String> = scan.projected_schema.fields().iter().map(|f| f.name().clone()).collect();
+            ("Round", format!("{name} ({})", columns.join(", ")), none())
+        }
         LogicalPlan::TableScan(scan) => {
             let relation = Relation::of(scan.source.as_ref());
             let name = relation.map_or(scan.table_name.to_string(), |relation| relation.input.to_string());
@@ -115,6 +120,9 @@ fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {
         LogicalPlan::Extension(node) if AsOf::of(node).is_some() => {
             AsOf::of(node).map_or_else(Default::default, join::asof)
         }
+        LogicalPlan::Extension(node) if Recursion::of(node).is_some() => {
+            Recursion::of(node).map_or_else(Default::default, recursion)
+        }
         LogicalPlan::EmptyRelation(_) => ("OneRow", String::new(), none()),
         other => ("Other", other.display().to_string(), none()),
     }
@@ -147,6 +155,16 @@ fn top(node: &TopRows) -> (&'static str, String, String) {
     let skip = if node.skip == 0 { String::new() } else { format!(" after {}", node.skip) };
     let detail = format!("{}{skip}{by}{order}; ties in the order of all columns", node.fetch);
     ("Top", detail, format!("all rows in order; a change looks at {} rows", node.skip + node.fetch))
+}
+
+/// A recursion, and what a change costs: the rows that follow from it, round by round.
+fn recursion(node: &Recursion) -> (&'static str, String, String) {
+    let (union, state) = match node.union {
+        RecursiveUnion::Distinct => ("UNION", "every row with the rounds that find it"),
+        RecursiveUnion::All => ("UNION ALL", "none of its own"),
+    };
+    let state = format!("{state}; joins in it keep rows by round");
+    ("Recursion", format!("{} by {union}", node.name), state)
 }
 
 /// A text over the rows of `input`, with aggregates as they are written where the planner has names

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_core::ViewInfo;
 
 use crate::names::{Input, Relation};
-use crate::semantics::{AsOf, TopRows};
+use crate::semantics::{AsOf, Recursion, RoundTable, TopRows};
 use crate::text::{expression, order_by};
 
 /// Counts what changes the meaning of a plan without changing its text: kernels, encodings of
@@ -66,6 +66,10 @@ fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
                 ));
                 schema(&relation.declared, text);
             }
+            if let Some(rows) = RoundTable::of(scan.source.as_ref()) {
+                text.push_str(&format!("  round of {:?}\n", rows.name));
+                schema(&rows.columns, text);
+            }
         }
         other => {
             let name = other.display().to_string();
@@ -89,6 +93,10 @@ fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
                 && let Some(asof) = AsOf::of(extension)
             {
                 text.push_str(&format!(" {} {:?} keys {}", asof.nearest.symbol(), asof.unmet, asof.on.len()));
+            }
+                && let Some(recursion) = Recursion::of(extension)
+            {
+                text.push_str(&format!(" {:?} {:?}", recursion.name, recursion.union));
             }
             text.push('\n');
             for expr in other.expressions() {

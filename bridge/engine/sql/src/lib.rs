@@ -26,6 +26,7 @@
 //! - `Window`: functions over one partitioning and order, read with [`window_call`]; the node's columns are
 //!   those of its input and then one for each function.
 //! - `Extension` of [`TopRows`]: the first rows of an order; or of [`AsOf`]: an ASOF join.
+//! - `Extension` of [`Recursion`]: a recursive query; `TableScan` of a [`RoundTable`] in its term.
 //! - `EmptyRelation` with one row and no columns, for a query without FROM.
 //!
 //! Types are those of [`tidegate_core::duckdb_type`]; views of text or binary never occur.
@@ -63,4 +64,5 @@ pub use semantics::{
 };
 pub use semantics::{AsOf, Nearest, Unmet};
 pub use semantics::{Frame, FrameBound, FrameUnits, TopRows, WindowCall, WindowKind, window_call};
+pub use semantics::{Recursion, RecursiveUnion, RoundTable};
 pub use stretch::{Stretch, StretchError};

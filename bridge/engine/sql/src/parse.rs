@@ -81,6 +81,12 @@ fn syntax_error(error: ParserError) -> Refusal {
     let (ParserError::TokenizerError(message) | ParserError::ParserError(message)) = error else {
         return Refusal::new("the SQL is nested too deeply: split it into several views");
     };
+    let message = match message.strip_prefix("Expected: AS, found: USING") {
+        Some(rest) => {
+            format!("USING KEY cannot be maintained, write UNION and take the last row of each key outside{rest}")
+        }
+        None => message,
+    };
     let Some((fact, place)) = message.rsplit_once(" at Line: ") else {
         return Refusal::new(format!("the SQL cannot be parsed: {message}"));
     };

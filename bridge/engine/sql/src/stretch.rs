@@ -15,6 +15,7 @@ use tidegate_core::ZSet;
 
 use crate::explain::type_name;
 use crate::names::Relation;
+use crate::semantics::RoundTable;
 
 /// A stretch that cannot be compiled or applied.
 #[derive(Debug, thiserror::Error)]
@@ -74,9 +75,11 @@ impl Stretch {
             }
             LogicalPlan::SubqueryAlias(node) => Stretch::compile(&node.input),
             LogicalPlan::TableScan(scan) => {
-                let relation = Relation::of(scan.source.as_ref())
+                let relation = Relation::of(scan.source.as_ref()).map(|relation| &relation.declared);
+                let columns = relation.or_else(|| RoundTable::of(scan.source.as_ref()).map(|rows| &rows.columns));
+                let columns = columns
                     .ok_or_else(|| StretchError::Compile(format!("{} is not a known table", scan.table_name)))?;
-                let stretch = Stretch::nothing(&relation.declared);
+                let stretch = Stretch::nothing(columns);
                 Ok((
                     match &scan.projection {
                         Some(columns) => stretch.then_pick(columns),

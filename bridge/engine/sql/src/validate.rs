@@ -10,13 +10,15 @@ use datafusion_expr::{ExprSchemable, LogicalPlan};
 use crate::error::Refusal;
 use crate::explain::type_name;
 use crate::names::Relation;
-use crate::semantics::{AsOf, TopRows, aggregate_call, recomputed_call, window_call};
+use crate::semantics::{AsOf, Recursion, RecursiveUnion, RoundTable, TopRows, aggregate_call, recomputed_call, window_call};
 
 /// Refuses a plan that the circuit could not maintain.
 pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
     match plan {
         LogicalPlan::TableScan(scan) => {
-            if Relation::of(scan.source.as_ref()).is_none() || !scan.filters.is_empty() || scan.fetch.is_some() {
+            let is_known =
+                Relation::of(scan.source.as_ref()).is_some() || RoundTable::of(scan.source.as_ref()).is_some();
+            if !is_known || !scan.filters.is_empty() || scan.fetch.is_some() {
                 return Err(Refusal::new(format!("the table {} cannot be read this way", scan.table_name)));
             }
         }
@@ -85,6 +87,15 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
                     key_type("a join key", &key.get_type(asof.left.schema())?)?;
                 }
                 key_type("the inequality of an ASOF JOIN", &asof.order.0.get_type(asof.left.schema())?)?;
+            }
+        }
+        LogicalPlan::Extension(node) if Recursion::of(node).is_some() => {
+            if let Some(recursion) = Recursion::of(node) {
+                recursion.check()?;
+                let keys = recursion.columns.fields().iter().filter(|_| recursion.union == RecursiveUnion::Distinct);
+                for field in keys {
+                    key_type("UNION", field.data_type())?;
+                }
             }
         }
         other => {

@@ -30,7 +30,7 @@ use super::window::{self, TopPlan, WindowPlan};
 use crate::EngineError;
 use crate::engine::EngineOptions;
 
-type Flat = Stream<RootCircuit, OrdZSet<Row>>;
+pub(super) type Flat = Stream<RootCircuit, OrdZSet<Row>>;
 
 /// A view's integral as DBSP holds it at some moment; cheap to clone, valid while the circuit goes on.
 pub(crate) type StateSnapshot = SpineSnapshot<OrdZSet<Row>>;
@@ -97,10 +97,10 @@ pub(crate) fn config(
         .with_mode(Mode::Persistent))
 }
 
-struct Builder<'a> {
-    circuit: &'a RootCircuit,
+pub(super) struct Builder<'a> {
+    pub circuit: &'a RootCircuit,
     plan: &'a CircuitPlan,
-    errors: &'a Errors,
+    pub errors: &'a Errors,
     leaves: Vec<LeafHandle>,
     flat_leaves: HashMap<usize, Flat>,
     keyed_leaves: HashMap<usize, Keyed>,
@@ -203,6 +203,8 @@ impl<'a> Builder<'a> {
                 KeyShape::Short => self.top::<Short>(id, input, *top),
                 KeyShape::Row => self.top::<Row>(id, input, *top),
             }),
+            OperatorKind::Recursion(recursion) => OperatorStream::Flat(self.recursion(id, recursion)),
+            OperatorKind::Round => unreachable!("only a recursive term reads the rows so far"),
         }
     }
 
@@ -325,10 +327,11 @@ impl<'a> Builder<'a> {
         )
     }
 
-    fn flat(&self, id: &str, edge: &Edge) -> Flat {
+    pub fn flat(&self, id: &str, edge: &Edge) -> Flat {
         let (origin, way) = match edge {
             Edge::Leaf(leaf) => return self.flat_leaves[leaf].clone(),
             Edge::Whole(_) => unreachable!("only joins read the rows of groups as they are"),
+            Edge::Inner { .. } => unreachable!("an operator that reads rows of a recursive term is part of it"),
             Edge::Operator { operator, pipe } => self.way(*operator, pipe),
         };
         let piped = match origin {
@@ -345,13 +348,14 @@ impl<'a> Builder<'a> {
         piped.set_persistent_id(Some(id))
     }
 
-    fn keyed<K: Key>(&self, id: &str, edge: &Edge) -> KeyedStream<K> {
+    pub fn keyed<K: Key>(&self, id: &str, edge: &Edge) -> KeyedStream<K> {
         let (origin, way) = match edge {
             Edge::Leaf(leaf) => return K::stream(&self.keyed_leaves[leaf]),
             Edge::Whole(operator) => match &self.outputs[*operator] {
                 OperatorStream::Keyed(keyed) => return K::stream(keyed),
                 _ => unreachable!("only keyed streams are read as they are"),
             },
+            Edge::Inner { .. } => unreachable!("an operator that reads rows of a recursive term is part of it"),
             Edge::Operator { operator, pipe } => {
                 if let Some(stream) = self.shared.borrow().get(&Arc::as_ptr(pipe)) {
                     return K::stream(stream);

@@ -11,7 +11,7 @@ use datafusion_expr::logical_plan::Distinct;
 use datafusion_expr::{Expr, ExprSchemable, Join, JoinType, LogicalPlan};
 use tidegate_core::ViewName;
 use tidegate_engine_row::{KeyMode, RowCodec, has_canonical_form};
-use tidegate_engine_sql::{AsOf, Input, PlannedView, Relation as Source, Stretch, TopRows};
+use tidegate_engine_sql::{AsOf, Input, PlannedView, Recursion, Relation as Source, RoundTable, Stretch, TopRows};
 
 use super::key::KeyShape;
 use super::pipe::{Decoder, Encoder, KeyedEncoder, Pipe, ValueEncoder};
@@ -20,7 +20,13 @@ use crate::EngineError;
 
 /// Compiles a view.
 pub(crate) fn compile(view: &PlannedView) -> Result<CircuitPlan, EngineError> {
-    let mut compiler = Compiler { view: &view.info.name, leaves: Vec::new(), operators: Vec::new(), known: Vec::new() };
+    let mut compiler = Compiler {
+        view: &view.info.name,
+        leaves: Vec::new(),
+        operators: Vec::new(),
+        inner: Vec::new(),
+        known: Vec::new(),
+    };
     let relation = compiler.relation(&view.plan)?;
     let output = compiler.flat_edge(&relation, &view.info.schema, KeyMode::Exact)?;
     let Compiler { view, leaves, operators, .. } = compiler;
@@ -31,6 +37,8 @@ pub(super) struct Compiler<'a> {
     pub view: &'a ViewName,
     leaves: Vec<Leaf>,
     operators: Vec<Operator>,
+    /// The operators of the recursive term that is being compiled.
+    pub inner: Vec<Operator>,
     /// Nodes that have an operator: equal ones, as the inputs of grouping sets are, have one.
     known: Vec<(LogicalPlan, Origin, Option<Stretch>)>,
 }
@@ -49,6 +57,8 @@ pub(super) enum Origin {
     /// Rows of an input; `None` is the one row without columns of a query without FROM.
     Scan(Option<Input>),
     Operator(usize),
+    /// Rows of the recursive term that is being compiled, from one of its operators.
+    Inner(usize),
 }
 
 impl Compiler<'_> {
@@ -71,6 +81,9 @@ impl Compiler<'_> {
 
     fn new_origin(&mut self, plan: &LogicalPlan) -> Result<(Origin, Option<Stretch>), EngineError> {
         let operator = match plan {
+            LogicalPlan::TableScan(scan) if RoundTable::of(scan.source.as_ref()).is_some() => {
+                return Ok((Origin::Inner(0), None));
+            }
             LogicalPlan::TableScan(scan) => {
                 let source = Source::of(scan.source.as_ref());
                 let source = source.ok_or_else(|| self.unsupported(format!("reading {}", scan.table_name)))?;
@@ -108,6 +121,10 @@ impl Compiler<'_> {
                 Some(asof) => self.asof(asof)?,
                 None => return Err(self.unsupported(node.node.name())),
             },
+            LogicalPlan::Extension(node) => match Recursion::of(node) {
+                Some(recursion) => self.recursion(recursion)?,
+                None => return Err(self.unsupported(node.node.name())),
+            },
             other => return Err(self.unsupported(other.display().to_string())),
         };
         Ok((operator, None))
@@ -117,7 +134,12 @@ impl Compiler<'_> {
         EngineError::Unsupported { view: self.view.clone(), construct: construct.into() }
     }
 
+    /// An operator belongs to the recursive term if it reads rows of it.
     pub fn operator(&mut self, kind: OperatorKind, decoder: Decoder) -> Origin {
+        if kind.inputs().into_iter().any(Edge::is_inner) {
+            self.inner.push(Operator { kind, decoder: Arc::new(decoder) });
+            return Origin::Inner(self.inner.len() - 1);
+        }
         self.operators.push(Operator { kind, decoder: Arc::new(decoder) });
         Origin::Operator(self.operators.len() - 1)
     }
@@ -132,6 +154,9 @@ impl Compiler<'_> {
             }
             Origin::Operator(operator) => {
                 Edge::Operator { operator: *operator, pipe: pipe(Some(&self.operators[*operator].decoder)) }
+            }
+            Origin::Inner(operator) => {
+                Edge::Inner { operator: *operator, pipe: pipe(Some(&self.inner[*operator].decoder)) }
             }
         }
     }

@@ -5,6 +5,7 @@ mod asof;
 mod build;
 mod compile;
 mod frame;
+mod gate;
 mod group;
 mod key;
 mod meet;
@@ -13,6 +14,8 @@ mod outer;
 mod pipe;
 mod plan;
 mod recompute;
+mod recursion;
+mod rounds;
 mod way;
 mod window;
 

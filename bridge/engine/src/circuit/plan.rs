@@ -11,6 +11,7 @@ use super::asof::AsOfPlan;
 use super::group::{GroupPlan, Part};
 use super::key::KeyShape;
 use super::pipe::{Decoder, Pipe};
+use super::recursion::RecursionPlan;
 use super::window::{TopPlan, WindowPlan};
 
 /// The circuit of one view.
@@ -49,6 +50,13 @@ pub(crate) enum Edge {
         /// From that operator's rows to this one's.
         pipe: Arc<Pipe>,
     },
+    /// From an operator of the recursive term that the consumer is part of, too.
+    Inner {
+        /// Index into [`RecursionPlan::operators`].
+        operator: usize,
+        /// From that operator's rows to this one's.
+        pipe: Arc<Pipe>,
+    },
     /// The own rows of an operator whose stream is keyed, as they are: what the operator keeps is
     /// what the consumer needs, and is kept once.
     Whole(usize),
@@ -73,15 +81,22 @@ impl CircuitPlan {
                 {
                     pipes.push(pipe);
                 }
-                Edge::Operator { .. } | Edge::Whole(_) | Edge::Leaf(_) => {}
+                Edge::Operator { .. } | Edge::Inner { .. } | Edge::Whole(_) | Edge::Leaf(_) => {}
             }
         }
         pipes
     }
 }
 
+impl Edge {
+    /// Whether it stays within a recursive term.
+    pub fn is_inner(&self) -> bool {
+        matches!(self, Edge::Inner { .. })
+    }
+}
+
 impl OperatorKind {
-    fn inputs(&self) -> Vec<&Edge> {
+    pub fn inputs(&self) -> Vec<&Edge> {
         match self {
             OperatorKind::Join { left, right, .. }
             | OperatorKind::Match { left, right, .. }
@@ -90,6 +105,8 @@ impl OperatorKind {
             OperatorKind::Distinct { input } => vec![input],
             OperatorKind::Union { inputs } => inputs.iter().collect(),
             OperatorKind::Window { input, .. } | OperatorKind::Top { input, .. } => vec![input],
+            OperatorKind::Recursion(recursion) => recursion.inputs(),
+            OperatorKind::Round => Vec::new(),
         }
     }
 }
@@ -115,6 +132,10 @@ pub(crate) enum OperatorKind {
     Window { input: Edge, key: KeyShape, window: Arc<WindowPlan> },
     /// The first rows of each key of a keyed edge of ordered rows. State: the rows by key, and the first ones.
     Top { input: Edge, key: KeyShape, top: TopPlan },
+    /// The fixpoint of a recursive term. State: in the term's operators, by round.
+    Recursion(RecursionPlan),
+    /// In a recursive term, the rows so far: the first of its operators.
+    Round,
 }
 
 /// Which rows a match keeps.

@@ -35,6 +35,11 @@ impl Errors {
         self.first.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
     }
 
+    /// Keeps that a recursion does not end.
+    pub fn endless(&self, fact: &'static str) {
+        self.keep(EngineError::Endless { view: self.view.clone(), fact });
+    }
+
     /// Keeps an error, unless there is one.
     pub fn keep(&self, error: EngineError) {
         self.first.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);

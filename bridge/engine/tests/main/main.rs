@@ -10,6 +10,8 @@ mod keyed;
 mod parts;
 mod random;
 mod rebuild;
+mod recursion;
+mod recursive_uses;
 mod states;
 mod time;
 mod told;

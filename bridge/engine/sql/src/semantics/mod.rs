@@ -23,6 +23,7 @@ mod function;
 mod grouping;
 mod lent;
 mod letter_case;
+mod linear;
 mod number;
 mod placeholder;
 mod plan;
@@ -30,6 +31,7 @@ mod quantile;
 mod recomputed;
 mod recomputed_bind;
 mod recomputed_udf;
+mod recursion;
 mod set;
 mod subquery;
 mod text;
@@ -58,6 +60,8 @@ pub(crate) use plan::bind_plan;
 pub use recomputed::{
     ArgExtreme, Bits, Point, Quantile, Recomputed, RecomputedCall, Regression, Spread, recomputed_call,
 };
+pub(crate) use recursion::round_name;
+pub use recursion::{Recursion, RecursiveUnion, RoundTable};
 pub use top::TopRows;
 pub(crate) use volatile::reason as volatile_reason;
 pub use window::{Frame, FrameBound, FrameUnits, WindowCall, WindowKind, window_call};

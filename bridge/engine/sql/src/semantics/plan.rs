@@ -13,7 +13,8 @@ use super::bound::Bound;
 use super::coercion::common;
 use super::compare::{canonical, compare};
 use super::grouping::bind_sets;
-use super::{asof_bind, set, subquery, top, window_bind};
+use super::{asof_bind, recursion, set, subquery, top, window_bind};
+use super::recursion::RecursiveUnion;
 use crate::error::Refusal;
 
 /// Binds a plan as DuckDB would.
@@ -49,6 +50,10 @@ pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
             let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
             Ok(LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(Arc::new(input), node.alias)?))
         }
+        LogicalPlan::Distinct(Distinct::All(input)) if recursion::is_recursive(&input) => {
+            recursion::bind(Arc::unwrap_or_clone(input), RecursiveUnion::Distinct)
+        }
+        plan if recursion::is_recursive(&plan) => recursion::bind(plan, RecursiveUnion::All),
         LogicalPlan::Distinct(Distinct::All(input)) => {
             let input = one_float(bind_plan(Arc::unwrap_or_clone(input))?)?;
             Ok(LogicalPlan::Distinct(Distinct::All(Arc::new(input))))

@@ -15,6 +15,7 @@ mod limit;
 mod literal;
 mod precedence;
 mod query;
+mod recursion;
 mod scope;
 mod type_name;
 mod window;

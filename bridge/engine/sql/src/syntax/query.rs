@@ -10,7 +10,7 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::expression::{self, lower, refuse};
-use super::{grouping, limit, scope, window};
+use super::{grouping, limit, recursion, scope, window};
 use crate::error::Refusal;
 use crate::names::{Ctes, Input, Names};
 
@@ -24,13 +24,13 @@ pub(super) fn prepare_subquery(query: &mut Query, names: &Names) -> Result<(), R
     Walk { names, ctes: names.ctes.clone() }.query(query)
 }
 
-struct Walk<'a> {
-    names: &'a Names,
-    ctes: Ctes,
+pub(super) struct Walk<'a> {
+    pub(super) names: &'a Names,
+    pub(super) ctes: Ctes,
 }
 
 impl Walk<'_> {
-    fn query(&mut self, query: &mut Query) -> Result<(), Refusal> {
+    pub(super) fn query(&mut self, query: &mut Query) -> Result<(), Refusal> {
         let outer = self.ctes.len();
         limit::prepare(query, &self.scope())?;
         if !query.locks.is_empty()
@@ -42,17 +42,19 @@ impl Walk<'_> {
             return Err(located(query.span(), refuse("a query with such a clause", "write a plain SELECT")));
         }
         if let Some(with) = &mut query.with {
-            if with.recursive && with.cte_tables.iter().any(|cte| reads_itself(&cte.query, &cte.alias.name.value)) {
-                return Err(located(with.span(), refuse("WITH RECURSIVE", "write the levels one after another")));
-            }
-            with.recursive = false;
-            for cte in &mut with.cte_tables {
+            let is_recursive = std::mem::take(&mut with.recursive);
+            for mut cte in std::mem::take(&mut with.cte_tables) {
+                if is_recursive && recursion::reads_itself(&cte) {
+                    with.cte_tables.extend(self.recursive(cte)?);
+                    continue;
+                }
                 self.query(&mut cte.query)?;
                 cte.materialized = None;
                 table_alias(&mut cte.alias)?;
                 let mut columns = scope::of_query(&cte.query, self.names, &self.ctes);
                 columns.extend(cte.alias.columns.iter().map(|column| column.name.value.clone()));
                 self.ctes.push((cte.alias.name.value.clone(), columns));
+                with.cte_tables.push(cte);
             }
         }
         self.body(&mut query.body)?;
@@ -363,24 +365,12 @@ fn wildcard(options: &mut WildcardAdditionalOptions, span: Span) -> Result<(), R
     Ok(())
 }
 
-fn table_alias(alias: &mut TableAlias) -> Result<(), Refusal> {
+pub(super) fn table_alias(alias: &mut TableAlias) -> Result<(), Refusal> {
     alias.name = lower(alias.name.clone());
     for column in &mut alias.columns {
         column.name = lower(column.name.clone());
     }
     Ok(())
-}
-
-fn reads_itself(query: &Query, name: &str) -> bool {
-    let found = datafusion_sql::sqlparser::ast::visit_relations(query, |relation| {
-        let parts = crate::parse::parts(relation);
-        if parts.len() == 1 && parts[0].eq_ignore_ascii_case(name) {
-            std::ops::ControlFlow::Break(())
-        } else {
-            std::ops::ControlFlow::Continue(())
-        }
-    });
-    found.is_break()
 }
 
 pub(super) fn located(span: Span, refusal: Refusal) -> Refusal {

@@ -8,6 +8,7 @@ mod expressions;
 mod functions;
 mod interpreter;
 mod programs;
+mod recursion;
 mod refusals;
 mod time;
 mod views;
