@@ -38,8 +38,8 @@ pub struct ViewStats {
     pub rows: u64,
     /// Incremental steps since the view was last built.
     pub steps: u64,
-    /// Rows that window functions and first rows were computed over since the circuit was started: with each
-    /// change those of the touched partitions.
+    /// Rows that window functions and first rows were computed over since the circuit was started, with each
+    /// change those of the touched partitions; and rows that a changed value was compared with anew.
     pub recomputed_rows: u64,
     /// Bytes of its state on disk, all kept checkpoints together.
     pub state_bytes: u64,

@@ -12,6 +12,7 @@ use crate::join;
 use crate::names::Relation;
 use crate::semantics::{AggregateKind, TopRows, aggregate_call, recomputed_call, window_call};
 use crate::text::{expression, order_by};
+use crate::threshold::{Comparison, Threshold};
 
 /// A node of the explained tree.
 struct Node {
@@ -105,6 +106,9 @@ fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {
         LogicalPlan::Extension(node) if TopRows::of(node).is_some() => {
             TopRows::of(node).map_or_else(Default::default, top)
         }
+        LogicalPlan::Extension(node) if Threshold::of(node).is_some() => {
+            Threshold::of(node).map_or_else(Default::default, threshold)
+        }
         LogicalPlan::EmptyRelation(_) => ("OneRow", String::new(), none()),
         other => ("Other", other.display().to_string(), none()),
     }
@@ -137,6 +141,18 @@ fn top(node: &TopRows) -> (&'static str, String, String) {
     let skip = if node.skip == 0 { String::new() } else { format!(" after {}", node.skip) };
     let detail = format!("{}{skip}{by}{order}; ties in the order of all columns", node.fetch);
     ("Top", detail, format!("all rows in order; a change looks at {} rows", node.skip + node.fetch))
+}
+
+/// Rows compared with one value: only those that the comparison decides anew are looked at.
+fn threshold(node: &Threshold) -> (&'static str, String, String) {
+    let value = with_calls(expression(&node.value, false), &node.input);
+    let bound = expression(&node.bound, false);
+    let touched = match node.comparison {
+        Comparison::Equal => "the rows of the old and the new value",
+        _ => "the rows between the old and the new value",
+    };
+    let state = format!("all rows, in the order of {value}; a change of {bound} touches {touched}");
+    ("Threshold", format!("{value} {} {bound}", node.comparison.symbol()), state)
 }
 
 /// A text over the rows of `input`, with aggregates as they are written where the planner has names

@@ -12,6 +12,7 @@ use tidegate_core::ViewInfo;
 use crate::names::{Input, Relation};
 use crate::semantics::TopRows;
 use crate::text::{expression, order_by};
+use crate::threshold::Threshold;
 
 /// Counts what changes the meaning of a plan without changing its text: kernels, encodings of
 /// values, the text below.
@@ -80,6 +81,11 @@ fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
             {
                 let (skip, fetch, by) = (top.skip, top.fetch, order_by(&top.order_by, true));
                 text.push_str(&format!(" partitions {} skip {skip} fetch {fetch} by {by}", top.partition_by.len()));
+            }
+            if let LogicalPlan::Extension(extension) = other
+                && let Some(threshold) = Threshold::of(extension)
+            {
+                text.push_str(&format!(" {}", threshold.comparison.symbol()));
             }
             text.push('\n');
             for expr in other.expressions() {

@@ -8,6 +8,7 @@ use crate::error::Refusal;
 use crate::join;
 use crate::names::Relation;
 use crate::semantics::{TopRows, WindowKind, window_call};
+use crate::threshold::Threshold;
 
 /// The identity of a node's rows, in the positions of its output.
 ///
@@ -15,7 +16,8 @@ use crate::semantics::{TopRows, WindowKind, window_call};
 /// unchanged; an aggregate has its groups as key, and an aggregate without groups at most one
 /// row. A join has the keys of both sides together, or that of one side alone when it meets at
 /// most one row of the other. A window keeps the identity of its input, or has its row numbers as key
-/// within the partition; the first rows of an order keep it, and a first row has its partition as key.
+/// within the partition; the first rows of an order keep it, and a first row has its partition as key. A
+/// threshold keeps the identity of the rows that it compares.
 pub fn identity(plan: &LogicalPlan) -> RowIdentity {
     match key(plan) {
         Some(columns) => RowIdentity::Key(columns),
@@ -35,7 +37,10 @@ pub(crate) fn key(plan: &LogicalPlan) -> Option<Vec<usize>> {
         LogicalPlan::Join(node) if node.join_type != JoinType::Inner => join::key(node),
         LogicalPlan::Join(node) => join_key(node),
         LogicalPlan::Window(node) => key(&node.input).or_else(|| number_key(node)),
-        LogicalPlan::Extension(node) => top_key(TopRows::of(node)?),
+        LogicalPlan::Extension(node) => match Threshold::of(node) {
+            Some(threshold) => key(&threshold.input),
+            None => top_key(TopRows::of(node)?),
+        },
         _ => None,
     }
 }

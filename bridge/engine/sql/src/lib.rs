@@ -26,6 +26,7 @@
 //! - `Window`: functions over one partitioning and order, read with [`window_call`]; the node's columns are
 //!   those of its input and then one for each function.
 //! - `Extension` of [`TopRows`]: the first rows of an order.
+//! - `Extension` of [`Threshold`]: rows that compare with one value, which is a plan of its own.
 //! - `EmptyRelation` with one row and no columns, for a query without FROM.
 //!
 //! Types are those of [`tidegate_core::duckdb_type`]; views of text or binary never occur.
@@ -46,6 +47,7 @@ mod semantics;
 mod stretch;
 mod syntax;
 mod text;
+mod threshold;
 mod validate;
 
 pub use error::{PlanError, Refusal};
@@ -60,3 +62,4 @@ pub use semantics::{
 };
 pub use semantics::{Frame, FrameBound, FrameUnits, TopRows, WindowCall, WindowKind, window_call};
 pub use stretch::{Stretch, StretchError};
+pub use threshold::{Comparison, Threshold};

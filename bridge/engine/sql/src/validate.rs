@@ -11,6 +11,7 @@ use crate::error::Refusal;
 use crate::explain::type_name;
 use crate::names::Relation;
 use crate::semantics::{TopRows, aggregate_call, recomputed_call, window_call};
+use crate::threshold::Threshold;
 
 /// Refuses a plan that the circuit could not maintain.
 pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
@@ -79,6 +80,7 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
                 order_types(&top.order_by, &top.input)?;
             }
         }
+        LogicalPlan::Extension(node) if Threshold::of(node).is_some() => {}
         other => {
             let name = other.display().to_string();
             let name = name.split([':', ' ']).next().unwrap_or_default().to_owned();

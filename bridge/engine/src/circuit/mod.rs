@@ -9,9 +9,11 @@ mod key;
 mod meet;
 mod order;
 mod outer;
+mod passing;
 mod pipe;
 mod plan;
 mod recompute;
+mod threshold;
 mod way;
 mod window;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use tidegate_core::ViewName;
-use tidegate_engine_sql::Input;
+use tidegate_engine_sql::{Comparison, Input};
 
 use super::group::{GroupPlan, Part};
 use super::key::KeyShape;
@@ -22,7 +22,7 @@ pub(crate) struct CircuitPlan {
     pub operators: Vec<Operator>,
     /// How the view's rows leave the last operator (or the only leaf).
     pub output: Edge,
-    /// Counts the rows of partitions that were computed anew.
+    /// Counts the rows of partitions that were computed anew, and those that a threshold passed over.
     pub recomputed: Arc<AtomicU64>,
 }
 
@@ -83,6 +83,7 @@ impl OperatorKind {
     fn inputs(&self) -> Vec<&Edge> {
         match self {
             OperatorKind::Join { left, right, .. } | OperatorKind::Match { left, right, .. } => vec![left, right],
+            OperatorKind::Threshold { input, bound, .. } => vec![input, bound],
             OperatorKind::Group(group) => group.parts.iter().map(Part::input).collect(),
             OperatorKind::Distinct { input } => vec![input],
             OperatorKind::Union { inputs } => inputs.iter().collect(),
@@ -107,6 +108,9 @@ pub(crate) enum OperatorKind {
     /// All rows of a keyed edge of ordered rows, each with the results of window functions over the rows of
     /// its key. State: the rows, and the results, by key.
     Window { input: Edge, key: KeyShape, window: Arc<WindowPlan> },
+    /// The rows of a keyed edge whose key compares so with the only key of another one. State: the rows and the
+    /// bound, by key.
+    Threshold { input: Edge, bound: Edge, key: KeyShape, comparison: Comparison },
     /// The first rows of each key of a keyed edge of ordered rows. State: the rows by key, and the first ones.
     Top { input: Edge, key: KeyShape, top: TopPlan },
 }

@@ -9,6 +9,7 @@ mod parts;
 mod random;
 mod rebuild;
 mod states;
+mod thresholds;
 mod told;
 mod tpch;
 mod windows;
