@@ -11,17 +11,18 @@ use tidegate_testkit::{rows, seed};
 use crate::harness::{Harness, table};
 use crate::random::{change, maybe, run, tables};
 
-/// Over two tables of the same columns: values of each type, and bounds for them.
+/// Over two tables of the same columns: values of each type, and bounds for them. Floats are shown as text, which
+/// tells zeros of both signs apart.
 const TYPES: &[(&str, &str)] = &[
     ("integers", "SELECT id, i FROM lake.t WHERE i > (SELECT max(i) FROM lake.bounds)"),
     ("unsigned", "SELECT id FROM lake.t WHERE u >= (SELECT min(u) FROM lake.bounds)"),
     ("hugeints", "SELECT id, h FROM lake.t WHERE h < (SELECT max(h) FROM lake.bounds)"),
     ("decimals", "SELECT id FROM lake.t WHERE n <= (SELECT min(n) FROM lake.bounds)"),
     ("wide", "SELECT id, w FROM lake.t WHERE w > (SELECT min(w) FROM lake.bounds)"),
-    ("doubles", "SELECT id, f FROM lake.t WHERE f > (SELECT min(f) FROM lake.bounds)"),
-    ("up_to_nan", "SELECT id, f FROM lake.t WHERE f <= (SELECT max(f) FROM lake.bounds)"),
-    ("from_nan", "SELECT f, id FROM lake.t WHERE f >= (SELECT max(f) FROM lake.bounds)"),
-    ("floats", "SELECT id, r FROM lake.t WHERE r < (SELECT max(r) FROM lake.bounds)"),
+    ("doubles", "SELECT id, f::VARCHAR AS f FROM lake.t WHERE f > (SELECT min(f) FROM lake.bounds)"),
+    ("up_to_nan", "SELECT id, f::VARCHAR AS f FROM lake.t WHERE f <= (SELECT max(f) FROM lake.bounds)"),
+    ("from_nan", "SELECT f::VARCHAR AS f, id FROM lake.t WHERE f >= (SELECT max(f) FROM lake.bounds)"),
+    ("floats", "SELECT id, r::VARCHAR AS r FROM lake.t WHERE r < (SELECT max(r) FROM lake.bounds)"),
     ("dates", "SELECT id, d FROM lake.t WHERE d >= (SELECT max(d) FROM lake.bounds)"),
     ("times", "SELECT id FROM lake.t WHERE ts < (SELECT min(ts) FROM lake.bounds)"),
     ("texts", "SELECT s, id FROM lake.t WHERE s > (SELECT min(s) FROM lake.bounds)"),
@@ -33,7 +34,10 @@ const TYPES: &[(&str, &str)] = &[
     ("negated", "SELECT id FROM lake.t WHERE NOT f > (SELECT max(f) FROM lake.bounds)"),
     ("may_be_none", "SELECT id FROM lake.t WHERE i <= (SELECT max(i) FROM lake.bounds HAVING count(*) > 2)"),
     ("equal", "SELECT id, s FROM lake.t WHERE s = (SELECT max(s) FROM lake.bounds HAVING count(*) > 1)"),
-    ("equal_floats", "SELECT id, f FROM lake.t WHERE f = (SELECT min(f) FROM lake.bounds HAVING count(*) > 1)"),
+    (
+        "equal_floats",
+        "SELECT id, f::VARCHAR AS f FROM lake.t WHERE f = (SELECT min(f) FROM lake.bounds HAVING count(*) > 1)",
+    ),
     (
         "between",
         "SELECT id FROM lake.t WHERE i BETWEEN (SELECT min(i) FROM lake.bounds) AND (SELECT max(i) FROM lake.bounds)",
@@ -48,6 +52,14 @@ const TYPES: &[(&str, &str)] = &[
     ("in_from", "SELECT t.id FROM lake.t t, (SELECT min(d) AS d FROM lake.bounds) m WHERE t.d > m.d"),
     ("first_in_from", "SELECT t.id FROM (SELECT min(i) AS i FROM lake.bounds) m CROSS JOIN lake.t t WHERE t.i < m.i"),
     ("semi_join", "SELECT id FROM lake.t t SEMI JOIN (SELECT max(n) AS n FROM lake.bounds) m ON t.n < m.n"),
+    (
+        "first_of_an_order",
+        "SELECT id FROM lake.t WHERE i < (SELECT i FROM lake.bounds ORDER BY i DESC NULLS FIRST LIMIT 1)",
+    ),
+    (
+        "first_in_from_if_any",
+        "SELECT t.id FROM lake.t t, (SELECT s FROM lake.bounds ORDER BY s LIMIT 1) m WHERE t.s >= m.s",
+    ),
     ("over_itself", "SELECT id, i FROM lake.t WHERE i >= (SELECT avg(i) FROM lake.t)"),
     ("over_itself_most", "SELECT id, i FROM lake.t WHERE i >= (SELECT max(i) FROM lake.t)"),
 ];
