@@ -213,6 +213,57 @@ fn groups_above_a_total_equal_a_recompute() {
     }
 }
 
+/// The bound goes and comes back, wanders within an epoch and ends where it was; rows come and go beside it.
+#[test]
+fn a_bound_may_go_and_come_back() {
+    let t = table("t", &[("id", "BIGINT"), ("v", "DOUBLE")], None);
+    let marks = table("marks", &[("m", "DOUBLE")], None);
+    let comparisons = [("less", "<"), ("at_most", "<="), ("greater", ">"), ("at_least", ">="), ("equal", "=")];
+    let mut views = Vec::new();
+    for (name, op) in comparisons {
+        let sql = |having: &str| format!("SELECT id FROM lake.t WHERE v {op} (SELECT max(m) FROM lake.marks{having})");
+        views.push((name.to_owned(), sql("")));
+        views.push((format!("{name}_of_two"), sql(" HAVING count(*) > 1")));
+    }
+    let views: Vec<(&str, &str)> = views.iter().map(|(name, sql)| (name.as_str(), sql.as_str())).collect();
+    for (workers, part_rows) in [(1, 1), (2, 1), (2, 1_000)] {
+        let mut harness = Harness::new(&[t.clone(), marks.clone()], &views, workers);
+        harness.rebuild(RebuildScope::All, "initial load");
+        harness.engine().set_part_rows(part_rows);
+        let rows = "(1, 1), (2, 2), (2, 2), (3, NULL), (4, 'nan'), (5, '-inf'), (6, '-0.0'), (7, 0)";
+        harness.feed(&t.name, rows::inserted(&t.columns, rows));
+        harness.step("no bound yet");
+        for (gone, come, what) in [
+            ("", "(2), (NULL)", "a bound"),
+            ("(2)", "", "only a NULL"),
+            ("", "(2)", "it is back"),
+            ("(2), (NULL)", "", "none"),
+            ("", "('nan'), (1)", "NaN"),
+            ("('nan')", "(0)", "down"),
+            ("(1)", "('-0.0')", "a tie with zeros"),
+            ("", "(9)", "above all but NaN"),
+        ] {
+            if !come.is_empty() {
+                harness.feed(&marks.name, rows::inserted(&marks.columns, come));
+            }
+            if !gone.is_empty() {
+                harness.feed(&marks.name, rows::deleted(&marks.columns, gone));
+            }
+            harness.feed(&t.name, rows::inserted(&t.columns, "(8, 2), (9, 1)"));
+            harness.feed(&t.name, rows::deleted(&t.columns, "(2, 2)"));
+            harness.step(what);
+            let saved = harness.checkpoint();
+            harness.resume(&saved, workers);
+            harness.engine().set_part_rows(part_rows);
+            harness.feed(&t.name, rows::inserted(&t.columns, "(2, 2)"));
+            harness.feed(&t.name, rows::deleted(&t.columns, "(8, 2), (9, 1)"));
+            harness.feed(&marks.name, rows::inserted(&marks.columns, "(1.5), (100)"));
+            harness.feed(&marks.name, rows::deleted(&marks.columns, "(1.5), (100)"));
+            harness.step(&format!("{what}: resumed"));
+        }
+    }
+}
+
 /// Which of the views are planned as thresholds.
 #[test]
 fn comparisons_with_one_value_are_planned_as_thresholds() {
