@@ -42,7 +42,8 @@ pub struct ViewStats {
     /// How often it was built: computed as a whole from all rows of what it reads.
     pub full_steps: u64,
     /// Rows that window functions and first rows were computed over since the circuit was started, with each
-    /// change those of the touched partitions; and rows that ASOF joins looked up, before and after a change.
+    /// change those of the touched partitions; rows that ASOF joins looked up, before and after a
+    /// change; and rows that a changed value was compared with anew.
     pub recomputed_rows: u64,
     /// Bytes of its state on disk, all kept checkpoints together.
     pub state_bytes: u64,

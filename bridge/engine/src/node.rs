@@ -177,7 +177,8 @@ impl Node {
         u64::try_from(self.rows).unwrap_or_default()
     }
 
-    /// Rows that were computed anew because another one of their partition changed.
+    /// Rows that were computed anew because another one of their partition changed, or a value that they are
+    /// compared with.
     pub fn recomputed_rows(&self) -> u64 {
         self.plan.recomputed.load(Ordering::Relaxed)
     }

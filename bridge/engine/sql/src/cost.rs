@@ -4,7 +4,8 @@ use std::fmt;
 
 use datafusion_expr::{Expr, JoinType, LogicalPlan};
 
-use crate::semantics::{AggregateKind, TopRows, aggregate_call, recomputed_call, window_call};
+use crate::semantics::{AggregateKind, AsOf, Recursion, TopRows, aggregate_call, recomputed_call, window_call};
+use crate::threshold::Threshold;
 
 /// Which rows an epoch makes an operator look at. The later ones are the greater ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,7 +66,14 @@ pub(crate) fn own_cost(plan: &LogicalPlan) -> Cost {
             let is_whole = node.window_expr.iter().filter_map(window_call).any(|call| call.partition_by.is_empty());
             if is_whole { Cost::Everything } else { Cost::Partitions }
         }
-        LogicalPlan::Extension(node) if TopRows::of(node).is_some() => Cost::Change,
+        LogicalPlan::Extension(node)
+            if TopRows::of(node).is_some()
+                || AsOf::of(node).is_some()
+                || Recursion::of(node).is_some()
+                || Threshold::of(node).is_some() =>
+        {
+            Cost::Change
+        }
         // Nothing better is known of it.
         _ => Cost::Everything,
     }
@@ -105,6 +113,15 @@ pub(crate) fn strategy(plan: &LogicalPlan) -> &'static str {
         }
         LogicalPlan::Window(_) => "touched partitions are computed anew",
         LogicalPlan::Extension(node) if TopRows::of(node).is_some() => "the first rows are looked up in the order",
+        LogicalPlan::Extension(node) if AsOf::of(node).is_some() => {
+            "changed rows look up their neighbours in the order"
+        }
+        LogicalPlan::Extension(node) if Recursion::of(node).is_some() => {
+            "what follows from changed rows, round by round"
+        }
+        LogicalPlan::Extension(node) if Threshold::of(node).is_some() => {
+            "changed rows, and those that the value passes over, are looked up in the order"
+        }
         _ => "computed anew",
     }
 }

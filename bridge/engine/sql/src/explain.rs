@@ -11,8 +11,11 @@ use crate::cost::{Cost, own_cost, strategy};
 use crate::identity::identity;
 use crate::join;
 use crate::names::Relation;
-use crate::semantics::{AggregateKind, AsOf, Recursion, RecursiveUnion, RoundTable, TopRows, aggregate_call, recomputed_call, window_call};
+use crate::semantics::{
+    AggregateKind, AsOf, Recursion, RecursiveUnion, RoundTable, TopRows, aggregate_call, recomputed_call, window_call,
+};
 use crate::text::{expression, order_by};
+use crate::threshold::{Comparison, Threshold};
 
 /// A node of the explained tree.
 struct Node {
@@ -123,6 +126,9 @@ fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {
         LogicalPlan::Extension(node) if Recursion::of(node).is_some() => {
             Recursion::of(node).map_or_else(Default::default, recursion)
         }
+        LogicalPlan::Extension(node) if Threshold::of(node).is_some() => {
+            Threshold::of(node).map_or_else(Default::default, threshold)
+        }
         LogicalPlan::EmptyRelation(_) => ("OneRow", String::new(), none()),
         other => ("Other", other.display().to_string(), none()),
     }
@@ -165,6 +171,17 @@ fn recursion(node: &Recursion) -> (&'static str, String, String) {
     };
     let state = format!("{state}; joins in it keep rows by round");
     ("Recursion", format!("{} by {union}", node.name), state)
+}
+/// Rows compared with one value: only those that the comparison decides anew are looked at.
+fn threshold(node: &Threshold) -> (&'static str, String, String) {
+    let value = with_calls(expression(&node.value, false), &node.input);
+    let bound = expression(&node.bound, false);
+    let touched = match node.comparison {
+        Comparison::Equal => "the rows of the old and the new value",
+        _ => "the rows between the old and the new value",
+    };
+    let state = format!("all rows, in the order of {value}; a change of {bound} touches {touched}");
+    ("Threshold", format!("{value} {} {bound}", node.comparison.symbol()), state)
 }
 
 /// A text over the rows of `input`, with aggregates as they are written where the planner has names

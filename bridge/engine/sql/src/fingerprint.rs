@@ -12,6 +12,7 @@ use tidegate_core::ViewInfo;
 use crate::names::{Input, Relation};
 use crate::semantics::{AsOf, Recursion, RoundTable, TopRows};
 use crate::text::{expression, order_by};
+use crate::threshold::Threshold;
 
 /// Counts what changes the meaning of a plan without changing its text: kernels, encodings of
 /// values, the text below.
@@ -94,9 +95,15 @@ fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
             {
                 text.push_str(&format!(" {} {:?} keys {}", asof.nearest.symbol(), asof.unmet, asof.on.len()));
             }
+            if let LogicalPlan::Extension(extension) = other
                 && let Some(recursion) = Recursion::of(extension)
             {
                 text.push_str(&format!(" {:?} {:?}", recursion.name, recursion.union));
+            }
+            if let LogicalPlan::Extension(extension) = other
+                && let Some(threshold) = Threshold::of(extension)
+            {
+                text.push_str(&format!(" {}", threshold.comparison.symbol()));
             }
             text.push('\n');
             for expr in other.expressions() {

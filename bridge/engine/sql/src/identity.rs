@@ -8,6 +8,7 @@ use crate::error::Refusal;
 use crate::join;
 use crate::names::Relation;
 use crate::semantics::{AsOf, TopRows, WindowKind, window_call};
+use crate::threshold::Threshold;
 
 /// The identity of a node's rows, in the positions of its output.
 ///
@@ -16,7 +17,7 @@ use crate::semantics::{AsOf, TopRows, WindowKind, window_call};
 /// row. A join has the keys of both sides together, or that of one side alone when it meets at
 /// most one row of the other. A window keeps the identity of its input, or has its row numbers as key
 /// within the partition; the first rows of an order keep it, and a first row has its partition as key. An ASOF join
-/// keeps the identity of its left side.
+/// keeps the identity of its left side, and a threshold that of the rows that it compares.
 pub fn identity(plan: &LogicalPlan) -> RowIdentity {
     match key(plan) {
         Some(columns) => RowIdentity::Key(columns),
@@ -37,9 +38,10 @@ pub(crate) fn key(plan: &LogicalPlan) -> Option<Vec<usize>> {
         LogicalPlan::Join(node) => join_key(node),
         LogicalPlan::Window(node) => key(&node.input).or_else(|| number_key(node)),
         // A left row meets at most one row.
-        LogicalPlan::Extension(node) => match AsOf::of(node) {
-            Some(asof) => key(&asof.left),
-            None => top_key(TopRows::of(node)?),
+        LogicalPlan::Extension(node) => match (AsOf::of(node), Threshold::of(node)) {
+            (Some(asof), _) => key(&asof.left),
+            (_, Some(threshold)) => key(&threshold.input),
+            _ => top_key(TopRows::of(node)?),
         },
         _ => None,
     }

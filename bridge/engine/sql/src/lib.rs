@@ -27,6 +27,7 @@
 //!   those of its input and then one for each function.
 //! - `Extension` of [`TopRows`]: the first rows of an order; or of [`AsOf`]: an ASOF join.
 //! - `Extension` of [`Recursion`]: a recursive query; `TableScan` of a [`RoundTable`] in its term.
+//! - `Extension` of [`Threshold`]: rows that compare with one value, which is a plan of its own.
 //! - `EmptyRelation` with one row and no columns, for a query without FROM.
 //!
 //! Types are those of [`tidegate_core::duckdb_type`]; views of text or binary never occur.
@@ -49,6 +50,7 @@ mod semantics;
 mod stretch;
 mod syntax;
 mod text;
+mod threshold;
 mod validate;
 
 pub use cost::Cost;
@@ -66,3 +68,4 @@ pub use semantics::{AsOf, Nearest, Unmet};
 pub use semantics::{Frame, FrameBound, FrameUnits, TopRows, WindowCall, WindowKind, window_call};
 pub use semantics::{Recursion, RecursiveUnion, RoundTable};
 pub use stretch::{Stretch, StretchError};
+pub use threshold::{Comparison, Threshold};

@@ -10,7 +10,10 @@ use datafusion_expr::{ExprSchemable, LogicalPlan};
 use crate::error::Refusal;
 use crate::explain::type_name;
 use crate::names::Relation;
-use crate::semantics::{AsOf, Recursion, RecursiveUnion, RoundTable, TopRows, aggregate_call, recomputed_call, window_call};
+use crate::semantics::{
+    AsOf, Recursion, RecursiveUnion, RoundTable, TopRows, aggregate_call, recomputed_call, window_call,
+};
+use crate::threshold::Threshold;
 
 /// Refuses a plan that the circuit could not maintain.
 pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
@@ -98,6 +101,7 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
                 }
             }
         }
+        LogicalPlan::Extension(node) if Threshold::of(node).is_some() => {}
         other => {
             let name = other.display().to_string();
             let name = name.split([':', ' ']).next().unwrap_or_default().to_owned();

@@ -16,6 +16,7 @@ use dbsp::{
 };
 use feldera_types::config::{StorageCacheConfig, StorageConfig, StorageOptions};
 use tidegate_engine_row::Row;
+use tidegate_engine_sql::Comparison;
 use uuid::Uuid;
 
 use super::asof::{self, AsOfPlan};
@@ -25,6 +26,7 @@ use super::meet::meet;
 use super::pipe::{Direct, Pipe};
 use super::plan::{CircuitPlan, Edge, Keep, Operator, OperatorKind};
 use super::recompute::Recomputing;
+use super::threshold;
 use super::way::{Errors, Way};
 use super::window::{self, TopPlan, WindowPlan};
 use crate::EngineError;
@@ -181,6 +183,10 @@ impl<'a> Builder<'a> {
                 KeyShape::Short => self.asof::<Short>(id, left, right, asof),
                 KeyShape::Row => self.asof::<Row>(id, left, right, asof),
             }),
+            OperatorKind::Threshold { input, bound, key, comparison } => OperatorStream::Keyed(match key {
+                KeyShape::Short => Short::keyed(self.threshold(id, input, bound, *comparison)),
+                KeyShape::Row => Row::keyed(self.threshold(id, input, bound, *comparison)),
+            }),
             OperatorKind::Group(group) => OperatorStream::Keyed(match group.key {
                 KeyShape::Short => Short::keyed(self.group(id, group)),
                 KeyShape::Row => Row::keyed(self.group(id, group)),
@@ -244,6 +250,11 @@ impl<'a> Builder<'a> {
         let left: KeyedStream<K> = self.keyed(&format!("{id}.left"), left);
         let right: KeyedStream<K> = self.keyed(&format!("{id}.right"), right);
         asof::asof(id, &left, &right, plan, &self.plan.recomputed)
+    }
+    fn threshold<K: Key>(&self, id: &str, input: &Edge, bound: &Edge, comparison: Comparison) -> KeyedStream<K> {
+        let input: KeyedStream<K> = self.keyed(&format!("{id}.in"), input);
+        let bound: KeyedStream<K> = self.keyed(&format!("{id}.bound"), bound);
+        threshold::passing(id, &input, &bound, comparison, self.errors, &self.plan.recomputed)
     }
 
     fn group<K: Key>(&mut self, id: &str, group: &GroupPlan) -> KeyedStream<K> {

@@ -11,7 +11,9 @@ use datafusion_expr::logical_plan::Distinct;
 use datafusion_expr::{Expr, ExprSchemable, Join, JoinType, LogicalPlan};
 use tidegate_core::ViewName;
 use tidegate_engine_row::{KeyMode, RowCodec, has_canonical_form};
-use tidegate_engine_sql::{AsOf, Input, PlannedView, Recursion, Relation as Source, RoundTable, Stretch, TopRows};
+use tidegate_engine_sql::{
+    AsOf, Input, PlannedView, Recursion, Relation as Source, RoundTable, Stretch, Threshold, TopRows,
+};
 
 use super::key::KeyShape;
 use super::pipe::{Decoder, Encoder, KeyedEncoder, Pipe, ValueEncoder};
@@ -113,6 +115,10 @@ impl Compiler<'_> {
                 self.operator(OperatorKind::Union { inputs }, row_decoder(&schema, KeyMode::Exact)?)
             }
             LogicalPlan::Window(window) => self.window(window)?,
+            LogicalPlan::Extension(node) if Threshold::of(node).is_some() => match Threshold::of(node) {
+                Some(threshold) => self.threshold(threshold)?,
+                None => return Err(self.unsupported(node.node.name())),
+            },
             LogicalPlan::Extension(node) if TopRows::of(node).is_some() => match TopRows::of(node) {
                 Some(top) => self.top(top)?,
                 None => return Err(self.unsupported(node.node.name())),
@@ -253,7 +259,7 @@ impl Compiler<'_> {
     /// One side of a join: keys first, then the columns that cannot be read back from the key. Rows
     /// with a NULL key are left out where they match nothing; `nullable` keys have a place for it
     /// even so.
-    fn join_side(
+    pub fn join_side(
         &mut self,
         relation: &Relation,
         keys: &[Expr],

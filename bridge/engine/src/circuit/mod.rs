@@ -11,11 +11,13 @@ mod key;
 mod meet;
 mod order;
 mod outer;
+mod passing;
 mod pipe;
 mod plan;
 mod recompute;
 mod recursion;
 mod rounds;
+mod threshold;
 mod way;
 mod window;
 

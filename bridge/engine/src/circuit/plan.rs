@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use tidegate_core::ViewName;
-use tidegate_engine_sql::Input;
+use tidegate_engine_sql::{Comparison, Input};
 
 use super::asof::AsOfPlan;
 use super::group::{GroupPlan, Part};
@@ -24,7 +24,8 @@ pub(crate) struct CircuitPlan {
     pub operators: Vec<Operator>,
     /// How the view's rows leave the last operator (or the only leaf).
     pub output: Edge,
-    /// Counts the rows of partitions that were computed anew, and those that were looked up by an ASOF join.
+    /// Counts the rows of partitions that were computed anew, and those that an ASOF join looked up or a threshold
+    /// passed over.
     pub recomputed: Arc<AtomicU64>,
 }
 
@@ -101,6 +102,7 @@ impl OperatorKind {
             OperatorKind::Join { left, right, .. }
             | OperatorKind::Match { left, right, .. }
             | OperatorKind::AsOf { left, right, .. } => vec![left, right],
+            OperatorKind::Threshold { input, bound, .. } => vec![input, bound],
             OperatorKind::Group(group) => group.parts.iter().map(Part::input).collect(),
             OperatorKind::Distinct { input } => vec![input],
             OperatorKind::Union { inputs } => inputs.iter().collect(),
@@ -130,6 +132,9 @@ pub(crate) enum OperatorKind {
     /// All rows of a keyed edge of ordered rows, each with the results of window functions over the rows of
     /// its key. State: the rows, and the results, by key.
     Window { input: Edge, key: KeyShape, window: Arc<WindowPlan> },
+    /// The rows of a keyed edge whose key compares so with the only key of another one. State: the rows and the
+    /// bound, by key.
+    Threshold { input: Edge, bound: Edge, key: KeyShape, comparison: Comparison },
     /// The first rows of each key of a keyed edge of ordered rows. State: the rows by key, and the first ones.
     Top { input: Edge, key: KeyShape, top: TopPlan },
     /// The fixpoint of a recursive term. State: in the term's operators, by round.

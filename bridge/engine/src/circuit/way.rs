@@ -45,6 +45,11 @@ impl Errors {
         self.first.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
     }
 
+    /// Keeps that the source's changes contradict what it sent before.
+    pub fn inconsistent(&self, fact: &'static str) {
+        self.keep(EngineError::Inconsistent { view: self.view.clone(), fact });
+    }
+
     /// Answers what there is and keeps the error.
     #[inline]
     pub fn told<T>(&self, result: Result<T, RowError>) -> Option<T> {

@@ -13,6 +13,7 @@ mod rebuild;
 mod recursion;
 mod recursive_uses;
 mod states;
+mod thresholds;
 mod time;
 mod told;
 mod tpch;

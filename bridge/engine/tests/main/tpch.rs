@@ -95,6 +95,11 @@ fn the_queries_of_tpch_follow_refreshes() {
         harness.tables.get_mut(&schema(name).name).expect("the table is known").apply(&event);
     }
     harness.rebuild(RebuildScope::All, "initial load");
+    for (name, is_threshold) in [("q11", true), ("q15", false), ("q22", true)] {
+        let program = harness.program();
+        let text = program.view(&name.into()).expect("the view is planned").explain_text();
+        assert_eq!(text.contains("Threshold"), is_threshold, "{name}: an equality is a join by the value\n{text}");
+    }
     for round in 1..=setting("TIDEGATE_TPCH_ROUNDS", 20) {
         let k: u32 = rng.random_range(0..1000);
         let script = ROUND.replace("{n}", &u32::to_string(&round)).replace("{k}", &k.to_string());

@@ -13,8 +13,8 @@ use super::bound::Bound;
 use super::coercion::common;
 use super::compare::{canonical, compare};
 use super::grouping::bind_sets;
-use super::{asof_bind, recursion, set, subquery, top, window_bind};
 use super::recursion::RecursiveUnion;
+use super::{asof_bind, recursion, set, subquery, top, window_bind};
 use crate::error::Refusal;
 
 /// Binds a plan as DuckDB would.

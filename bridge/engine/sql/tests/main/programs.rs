@@ -266,6 +266,22 @@ fn medians_of_decimals_stay_decimals() {
 }
 
 #[test]
+fn explain_tells_what_a_value_that_rows_are_compared_with_costs() {
+    let world = World::new();
+    let explained = |sql: &str| world.plan(sql).unwrap().views()[0].explain_text();
+    let text =
+        explained("SELECT id FROM lake.orders WHERE amount > (SELECT avg(amount) FROM lake.orders) AND note = 'x'");
+    for part in ["Threshold ", "the rows between the old and the new value", "note = 'x'", "at most one row"] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+    let by_id = |op: &str| {
+        world.plan(&format!("SELECT note FROM lake.orders WHERE id {op} (SELECT max(id) FROM app.customers)"))
+    };
+    let ids: Vec<_> = ["<", "<=", ">", ">="].map(|op| by_id(op).unwrap().views()[0].plan_id).into();
+    assert!(ids.iter().enumerate().all(|(i, id)| !ids[..i].contains(id)), "each comparison is a plan of its own");
+}
+
+#[test]
 fn explain_tells_what_windows_cost_and_how_ties_are_broken() {
     let world = World::new();
     let explained = |sql: &str| world.plan(sql).unwrap().views()[0].explain_text();
