@@ -10,7 +10,7 @@ use tidegate_core::{Integral, RowIdentity};
 use crate::identity::identity;
 use crate::join;
 use crate::names::Relation;
-use crate::semantics::{AggregateKind, TopRows, aggregate_call, recomputed_call, window_call};
+use crate::semantics::{AggregateKind, Item, Itemless, TopRows, Unnest, aggregate_call, recomputed_call, window_call};
 use crate::text::{expression, order_by};
 
 /// A node of the explained tree.
@@ -105,6 +105,9 @@ fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {
         LogicalPlan::Extension(node) if TopRows::of(node).is_some() => {
             TopRows::of(node).map_or_else(Default::default, top)
         }
+        LogicalPlan::Extension(node) if Unnest::of(node).is_some() => {
+            ("Unnest", Unnest::of(node).map(unnest).unwrap_or_default(), none())
+        }
         LogicalPlan::EmptyRelation(_) => ("OneRow", String::new(), none()),
         other => ("Other", other.display().to_string(), none()),
     }
@@ -137,6 +140,19 @@ fn top(node: &TopRows) -> (&'static str, String, String) {
     let skip = if node.skip == 0 { String::new() } else { format!(" after {}", node.skip) };
     let detail = format!("{}{skip}{by}{order}; ties in the order of all columns", node.fetch);
     ("Top", detail, format!("all rows in order; a change looks at {} rows", node.skip + node.fetch))
+}
+
+/// The lists whose items become rows.
+fn unnest(node: &Unnest) -> String {
+    let items = node.items.iter().map(|item| match item {
+        Item::Of(list) => with_calls(expression(list, false), &node.input),
+        Item::Number => "ORDINALITY".to_owned(),
+    });
+    let items = items.collect::<Vec<_>>().join(", ");
+    match node.itemless {
+        Itemless::Dropped => items,
+        Itemless::Padded => format!("{items}; a row without items stays, with NULL"),
+    }
 }
 
 /// A text over the rows of `input`, with aggregates as they are written where the planner has names

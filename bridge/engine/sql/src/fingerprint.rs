@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_core::ViewInfo;
 
 use crate::names::{Input, Relation};
-use crate::semantics::TopRows;
+use crate::semantics::{Item, TopRows, Unnest};
 use crate::text::{expression, order_by};
 
 /// Counts what changes the meaning of a plan without changing its text: kernels, encodings of
@@ -80,6 +80,12 @@ fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
             {
                 let (skip, fetch, by) = (top.skip, top.fetch, order_by(&top.order_by, true));
                 text.push_str(&format!(" partitions {} skip {skip} fetch {fetch} by {by}", top.partition_by.len()));
+            }
+            if let LogicalPlan::Extension(extension) = other
+                && let Some(unnest) = Unnest::of(extension)
+            {
+                let numbers: Vec<bool> = unnest.items.iter().map(|item| *item == Item::Number).collect();
+                text.push_str(&format!(" {:?} keeps {:?} numbers {numbers:?}", unnest.itemless, unnest.kept));
             }
             text.push('\n');
             for expr in other.expressions() {

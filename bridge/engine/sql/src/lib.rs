@@ -15,7 +15,7 @@
 //!
 //! - `TableScan` of a table or view ([`Relation::of`] its source says which); `projection` counts
 //!   in [`Relation::declared`]. No filters, no limit.
-//! - `Projection`, `Filter`, `SubqueryAlias`: stateless; [`Stretch::compile`] takes them.
+//! - `Projection`, `Filter`, `SubqueryAlias`, `Extension` of [`Unnest`]: stateless; [`Stretch::compile`] takes them.
 //! - `Join`: inner, outer, semi or anti, at least one pair in `on`. Keys stay expressions: `on` holds pairs
 //!   (expression over the left input, expression over the right input) of equal types, which
 //!   [`Stretch::projection`] computes. `filter` is the residual condition over both inputs' columns, left
@@ -31,6 +31,7 @@
 //! Types are those of [`tidegate_core::duckdb_type`]; views of text or binary never occur.
 
 mod error;
+mod expand;
 mod explain;
 mod filter_word;
 mod fingerprint;
@@ -41,6 +42,7 @@ mod optimise;
 mod output;
 mod parse;
 mod program;
+mod relation;
 mod resolve;
 mod semantics;
 mod stretch;
@@ -59,4 +61,5 @@ pub use semantics::{
     Regression, Spread, Standing, aggregate_call, recomputed_call,
 };
 pub use semantics::{Frame, FrameBound, FrameUnits, TopRows, WindowCall, WindowKind, window_call};
+pub use semantics::{Item, Itemless, Unnest};
 pub use stretch::{Stretch, StretchError};

@@ -10,7 +10,7 @@ use datafusion_expr::{ExprSchemable, LogicalPlan};
 use crate::error::Refusal;
 use crate::explain::type_name;
 use crate::names::Relation;
-use crate::semantics::{TopRows, aggregate_call, recomputed_call, window_call};
+use crate::semantics::{TopRows, Unnest, aggregate_call, item_type, recomputed_call, window_call};
 
 /// Refuses a plan that the circuit could not maintain.
 pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
@@ -77,6 +77,15 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
                     key_type("PARTITION BY", &key.get_type(top.input.schema())?)?;
                 }
                 order_types(&top.order_by, &top.input)?;
+            }
+        }
+        LogicalPlan::Extension(node) if Unnest::of(node).is_some() => {
+            for list in Unnest::of(node).into_iter().flat_map(Unnest::lists) {
+                let input = plan.inputs().into_iter().next().map_or(plan.schema(), LogicalPlan::schema);
+                let list = list.get_type(input)?;
+                if item_type(&list).is_none() {
+                    return Err(Refusal::new(format!("UNNEST takes a list, and this is {}", type_name(&list))));
+                }
             }
         }
         other => {

@@ -11,6 +11,7 @@ mod rebuild;
 mod states;
 mod told;
 mod tpch;
+mod unnest;
 mod windows;
 
 #[global_allocator]

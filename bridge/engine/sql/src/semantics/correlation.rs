@@ -57,7 +57,12 @@ impl Pulled {
 
 /// Binds a subquery over an outer row with these columns, and pulls up what it says about them.
 pub(super) fn open(subquery: LogicalPlan, outer: &DFSchema) -> Result<Pulled, Refusal> {
-    let typed = subquery.transform_down_with_subqueries(|node| {
+    pull(bind_plan(typed(subquery, outer)?)?, &mut 0)
+}
+
+/// A plan whose references to an outer row with these columns have their types.
+pub(super) fn typed(plan: LogicalPlan, outer: &DFSchema) -> Result<LogicalPlan, Refusal> {
+    let typed = plan.transform_down_with_subqueries(|node| {
         node.map_expressions(|expr| {
             expr.transform_down(|expr| {
                 Ok(match &expr {
@@ -73,7 +78,7 @@ pub(super) fn open(subquery: LogicalPlan, outer: &DFSchema) -> Result<Pulled, Re
             })
         })
     })?;
-    pull(bind_plan(typed.data)?, &mut 0)
+    Ok(typed.data)
 }
 
 /// An equality of something of the subquery with something of the outer row.

@@ -8,7 +8,7 @@ use datafusion_common::ScalarValue;
 use super::arithmetic::{self, Operation};
 use super::bind::{condition, searched_case};
 use super::bound::Bound;
-use super::{cast, compare, date, lent, number, text};
+use super::{cast, compare, date, lent, number, text, unnest, values};
 use crate::error::Refusal;
 
 /// Every function, and the operators as `#…`.
@@ -37,6 +37,8 @@ pub(super) const NAMES: &[&str] = &[
     "#cast",
     "#interval",
     "#condition",
+    "#unnest",
+    "#values",
     // conditional
     "coalesce",
     "ifnull",
@@ -154,6 +156,8 @@ fn own(name: &str, args: Vec<Bound>) -> Result<Bound, Refusal> {
             cast::cast(value, &data_type)
         }
         "#interval" => interval(&args),
+        "#unnest" => Err(unnest::refused()),
+        "#values" => values::bind(args),
         "#condition" => Ok(Bound::new(condition(one(name, args)?)?, DataType::Boolean)),
         "coalesce" | "ifnull" => coalesce(name, args),
         "nullif" => {

@@ -8,6 +8,7 @@
 
 mod aggregate;
 mod arithmetic;
+mod attach;
 mod bind;
 mod bound;
 mod call;
@@ -19,6 +20,7 @@ mod date;
 mod duckdb_aggregates;
 mod function;
 mod grouping;
+mod lateral;
 mod lent;
 mod letter_case;
 mod number;
@@ -34,6 +36,8 @@ mod text;
 mod text_parse;
 mod text_print;
 mod top;
+mod unnest;
+mod values;
 mod window;
 mod window_bind;
 mod window_frame;
@@ -54,6 +58,8 @@ pub use recomputed::{
     ArgExtreme, Bits, Point, Quantile, Recomputed, RecomputedCall, Regression, Spread, recomputed_call,
 };
 pub use top::TopRows;
+pub use unnest::{Item, Itemless, Unnest};
+pub(crate) use unnest::{CALL as UNNEST, item_type, narrow as narrow_unnests};
 pub use window::{Frame, FrameBound, FrameUnits, WindowCall, WindowKind, window_call};
 pub(crate) use window::{OVER, is_window};
 

@@ -17,11 +17,11 @@ use datafusion_expr::utils::split_conjunction_owned;
 use datafusion_expr::{Expr, ExprSchemable, JoinType, LogicalPlan, Operator, lit, when};
 
 use super::aggregate::{AggregateKind, aggregate_call};
-use super::bind::{bind, bind_condition, bind_settled};
+use super::bind::{bind, bind_condition};
 use super::compare::compare;
 use super::correlation::{Pulled, equality, open, unfold};
-use super::plan::{bind_plan, joined, named};
-use super::top;
+use super::plan::{bind_plan, joined};
+use super::{top, unnest};
 use crate::error::Refusal;
 use crate::identity;
 
@@ -69,14 +69,7 @@ fn filtered(input: LogicalPlan, conditions: Vec<Expr>) -> Result<LogicalPlan, Re
 pub(super) fn projection(node: Projection) -> Result<LogicalPlan, Refusal> {
     let mut scope = Scope { input: bind_plan(Arc::unwrap_or_clone(node.input))?, subqueries: 0 };
     let exprs = node.expr.into_iter().map(|expr| scope.joined_in(expr)).collect::<Result<Vec<_>, _>>()?;
-    let schema = Arc::clone(scope.input.schema());
-    let bound = node
-        .schema
-        .iter()
-        .zip(&exprs)
-        .map(|((qualifier, field), expr)| Ok(named(bind_settled(expr, &schema)?.expr, qualifier, field.name())));
-    let bound = bound.collect::<Result<Vec<_>, Refusal>>()?;
-    Ok(LogicalPlan::Projection(Projection::try_new(bound, Arc::new(scope.input))?))
+    unnest::project(scope.input, exprs, &node.schema)
 }
 
 /// The columns of an expression, in one order.
