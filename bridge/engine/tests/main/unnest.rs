@@ -81,6 +81,18 @@ const VALUES: &[(&str, &str)] = &[
     ("turned_again", "SELECT id, v FROM lake.prices CROSS JOIN LATERAL (VALUES (item), (rating), (id)) AS t(v) WHERE v > 2"),
 ];
 
+const PIVOTS: &[(&str, &str)] = &[
+    ("unpivoted", "SELECT * FROM lake.prices UNPIVOT (v FOR k IN (item, rating))"),
+    ("with_nulls", "SELECT u.word, u.k, u.v FROM lake.prices AS p UNPIVOT INCLUDE NULLS (v FOR k IN (item AS i, p.Rating, id)) AS u"),
+    ("all_unpivoted", "SELECT * FROM bare UNPIVOT (v FOR k IN (a, b))"),
+    ("per_name", "SELECT k, sum(v) AS s FROM lake.prices UNPIVOT (v FOR k IN (item, rating)) GROUP BY k"),
+    ("bare", "SELECT item AS a, rating AS b FROM lake.prices"),
+    ("pivoted", "SELECT * FROM lake.prices PIVOT (sum(rating) FOR word IN ('a', 'b'))"),
+    ("named", "SELECT id, p.x_n, p.x_m FROM lake.prices PIVOT (count(*) AS n, max(rating) AS m FOR item IN (3 AS x, 4)) AS p"),
+    ("of_nothing_else", "SELECT * FROM bare PIVOT (count(a) FOR b IN (1, 2))"),
+    ("listed", "SELECT * FROM bare PIVOT (min(a) AS least FOR b IN (1, 2, 5))"),
+];
+
 const LATERAL: &[(&str, &str)] = &[
     ("computed", "SELECT b.id, x.twice FROM lake.baskets b, LATERAL (SELECT b.id * 2 AS twice) x"),
     (
@@ -290,6 +302,12 @@ fn constant_rows_equal_a_recompute_after_every_epoch() {
     for sequence in 0..seed::sequences(2) {
         run(VALUES, seed.wrapping_add(sequence), 12);
     }
+}
+
+#[test]
+fn pivots_equal_a_recompute_after_every_epoch() {
+    let seed = seed::seed("pivots_equal_a_recompute_after_every_epoch");
+    run(PIVOTS, seed, 12);
 }
 
 #[test]

@@ -55,7 +55,11 @@ impl TableFunction {
             }
         };
         let defaults = if self.with_ordinality { vec![own.clone(), "ordinality".to_owned()] } else { vec![own.clone()] };
-        let alias = self.alias.unwrap_or_else(|| alias(&own, span, Vec::new()));
+        let alias = self.alias.unwrap_or_else(|| TableAlias {
+            explicit: true,
+            name: Ident::with_quote_and_span('"', span, &own),
+            columns: Vec::new(),
+        });
         Ok(unnest(vec![list], with_columns(alias, defaults)))
     }
 }
@@ -97,9 +101,8 @@ pub(super) fn values(values: Values, span: Span, names: &Names) -> Result<SetExp
             column.push(value);
         }
     }
-    let lists = columns.into_iter().map(|column| call(VALUES, span, column)).collect();
-    let defaults = (0..width).map(|column| format!("col{column}")).collect();
-    let relation = unnest(lists, with_columns(alias(VALUES, span, Vec::new()), defaults));
+    let names = (0..width).map(|column| Ident::with_quote('"', format!("col{column}"))).collect();
+    let relation = rows(VALUES, columns, names);
     let mut body = *crate::parse::parse("SELECT * FROM lists")?.body;
     if let SetExpr::Select(select) = &mut body {
         for table in &mut select.from {
@@ -107,6 +110,15 @@ pub(super) fn values(values: Values, span: Span, names: &Names) -> Result<SetExp
         }
     }
     Ok(body)
+}
+
+/// Prepared values, column by column, as a table.
+pub(super) fn rows(name: &str, columns: Vec<Vec<Expr>>, names: Vec<Ident>) -> TableFactor {
+    let lists = columns.into_iter().map(|column| call(VALUES, Span::empty(), column)).collect();
+    let columns = names.into_iter().map(|name| TableAliasColumnDef { name, data_type: None }).collect();
+    let alias = TableAlias { explicit: true, name: Ident::with_quote('"', name), columns };
+    let defaults = vec![String::new(); alias.columns.len()];
+    unnest(lists, with_columns(alias, defaults))
 }
 
 fn unnest(array_exprs: Vec<Expr>, alias: TableAlias) -> TableFactor {
@@ -117,10 +129,6 @@ fn unnest(array_exprs: Vec<Expr>, alias: TableAlias) -> TableFactor {
         with_offset_alias: None,
         with_ordinality: false,
     }
-}
-
-fn alias(name: &str, span: Span, columns: Vec<TableAliasColumnDef>) -> TableAlias {
-    TableAlias { explicit: true, name: Ident::with_quote_and_span('"', span, name), columns }
 }
 
 /// The alias with a name for each column: those it gives, and the defaults for the rest.
