@@ -199,7 +199,55 @@ const LATERAL: &[(&str, &str)] = &[
         "range_summed",
         "SELECT b.id, x.s FROM lake.baskets b, LATERAL (SELECT sum(g) AS s FROM range(b.id) AS r(g)) x",
     ),
+    (
+        "list_summed",
+        "SELECT b.id, b.note, x.s, x.n FROM lake.baskets b, LATERAL (SELECT sum(i) AS s, count(*) AS n FROM UNNEST(b.items) AS u(i)) x",
+    ),
+    (
+        "list_grouped",
+        "SELECT b.id, x.tag, x.n FROM lake.baskets b LEFT JOIN LATERAL (SELECT upper(tag) AS tag, count(*) AS n \
+         FROM UNNEST(b.tags) AS u(tag) GROUP BY upper(tag)) x ON true",
+    ),
+    (
+        "list_ordered",
+        "SELECT b.id, x.i, x.r, len(x.l) AS l FROM lake.baskets b, LATERAL (SELECT i, rank() OVER (ORDER BY i) AS r, b.items AS l \
+         FROM UNNEST(b.items) AS u(i) ORDER BY i NULLS FIRST LIMIT 2) x",
+    ),
+    (
+        "list_distinct",
+        "SELECT b.id, x.i, y.n FROM lake.baskets b, LATERAL (SELECT DISTINCT i FROM UNNEST(b.items) AS u(i)) x, \
+         LATERAL (SELECT count(*) AS n FROM UNNEST(b.items) AS v(j) WHERE j < x.i) y",
+    ),
     ("over_a_view", "SELECT a.id, count(*) AS n, sum(a.total) AS t FROM aggregated a GROUP BY a.id"),
+];
+
+const SUBQUERIES: &[(&str, &str)] = &[
+    ("sum_of_list", "SELECT id, (SELECT sum(i) FROM UNNEST(b.items) AS u(i)) AS s FROM lake.baskets b"),
+    ("has_tag", "SELECT id, tags FROM lake.baskets b WHERE EXISTS (SELECT 1 FROM UNNEST(b.tags) AS u(tag) WHERE tag <> 'a')"),
+    ("has_no_tag", "SELECT id FROM lake.baskets b WHERE NOT EXISTS (SELECT 1 FROM UNNEST(b.tags) AS u(tag) WHERE tag = b.note)"),
+    ("among_items", "SELECT id FROM lake.baskets b WHERE id IN (SELECT unnest(b.items))"),
+    ("not_among_items", "SELECT id, note FROM lake.baskets b WHERE b.id NOT IN (SELECT unnest(b.items))"),
+    ("membership", "SELECT id, b.id IN (SELECT i + 1 FROM UNNEST(b.items) AS u(i)) AS found FROM lake.baskets b"),
+    ("most_below", "SELECT id, (SELECT max(rating) FROM lake.prices p WHERE p.id < b.id) AS m FROM lake.baskets b"),
+    ("count_below", "SELECT id FROM lake.baskets b WHERE (SELECT count(*) FROM lake.prices p WHERE p.id <= b.id AND p.item > b.id) > 1"),
+    (
+        "with_having",
+        "SELECT id, (SELECT sum(item) FROM lake.prices p WHERE p.id = b.id HAVING count(*) > 1) AS s FROM lake.baskets b",
+    ),
+    (
+        "first_of_them",
+        "SELECT id, (SELECT rating FROM lake.prices p WHERE p.id >= b.id ORDER BY rating LIMIT 1) AS first FROM lake.baskets b",
+    ),
+    (
+        "exists_below",
+        "SELECT id, EXISTS (SELECT 1 FROM lake.prices p WHERE p.id < b.id AND p.word = b.note) AS e FROM lake.baskets b",
+    ),
+    (
+        "in_or",
+        "SELECT id FROM lake.baskets b WHERE id = 1 OR id IN (SELECT item FROM lake.prices p WHERE p.rating > b.id)",
+    ),
+    ("outer_value", "SELECT id, (SELECT max(p.rating + b.id) FROM lake.prices p WHERE p.id = b.id) AS m FROM lake.baskets b"),
+    ("total_exists", "SELECT id FROM lake.baskets b WHERE EXISTS (SELECT max(p.id) FROM lake.prices p WHERE p.id = b.id)"),
 ];
 
 fn baskets() -> TableSchema {
@@ -308,6 +356,14 @@ fn constant_rows_equal_a_recompute_after_every_epoch() {
 fn pivots_equal_a_recompute_after_every_epoch() {
     let seed = seed::seed("pivots_equal_a_recompute_after_every_epoch");
     run(PIVOTS, seed, 12);
+}
+
+#[test]
+fn correlated_subqueries_equal_a_recompute_after_every_epoch() {
+    let seed = seed::seed("correlated_subqueries_equal_a_recompute_after_every_epoch");
+    for sequence in 0..seed::sequences(2) {
+        run(SUBQUERIES, seed.wrapping_add(sequence), 12);
+    }
 }
 
 #[test]

@@ -21,8 +21,12 @@ use crate::error::Refusal;
 pub(super) enum Mode {
     /// Any rows, equal ones among them: each row of the relation belongs to one of them.
     Rows,
-    /// Values that are all different, and are all that the relation reads.
-    Values,
+    /// Values that are all different, and are all that the relation reads. The first columns tell them apart; what
+    /// comes after these follows from them.
+    Values {
+        /// How many they are.
+        keys: usize,
+    },
 }
 
 /// How references are read.
@@ -94,9 +98,9 @@ impl Attach<'_> {
             }
             LogicalPlan::Extension(node) => match (Unnest::of(&node), TopRows::of(&node)) {
                 (Some(unnest), _) => self.unnest(rows, unnest),
-                (None, Some(top)) if self.mode == Mode::Values => {
+                (None, Some(top)) if self.mode != Mode::Rows => {
                     let input = self.attach(rows, top.input.clone())?;
-                    let mut partition_by = first_columns(&input, width);
+                    let mut partition_by = first_columns(&input, self.keys(width));
                     for key in &top.partition_by {
                         partition_by.push(self.over_rows(key.clone())?);
                     }
@@ -109,14 +113,42 @@ impl Attach<'_> {
                 _ => Err(not_here()),
             },
             LogicalPlan::Join(node) => self.join(rows, node),
-            LogicalPlan::Distinct(Distinct::All(input)) if self.mode == Mode::Values => {
-                let below = self.attach(rows, Arc::unwrap_or_clone(input))?;
-                Ok(LogicalPlan::Distinct(Distinct::All(Arc::new(below))))
+            LogicalPlan::Distinct(Distinct::All(input)) if self.mode != Mode::Rows => {
+                let below = self.attach(rows.clone(), Arc::unwrap_or_clone(input))?;
+                let keys = self.keys(width);
+                let columns = below.schema().columns();
+                let columns = columns.iter().take(keys).chain(columns.iter().skip(width)).cloned();
+                let columns = columns.map(Expr::Column).collect();
+                let below = LogicalPlan::Projection(Projection::try_new(columns, Arc::new(below))?);
+                let distinct = LogicalPlan::Distinct(Distinct::All(Arc::new(below)));
+                if keys == width { Ok(distinct) } else { self.regained(rows, distinct, JoinType::Inner) }
             }
-            LogicalPlan::Aggregate(node) if self.mode == Mode::Values => self.aggregate(rows, node),
-            LogicalPlan::Window(node) if self.mode == Mode::Values => self.window(rows, node),
+            LogicalPlan::Aggregate(node) if self.mode != Mode::Rows => self.aggregate(rows, node),
+            LogicalPlan::Window(node) if self.mode != Mode::Rows => self.window(rows, node),
             _ => Err(not_here()),
         }
+    }
+
+    /// How many of the rows' columns tell them apart.
+    fn keys(&self, width: usize) -> usize {
+        match self.mode {
+            Mode::Values { keys } => keys,
+            Mode::Rows => width,
+        }
+    }
+
+    /// All columns of the values in the place of their keys, with which the columns of a plan begin.
+    fn regained(&self, values: LogicalPlan, plan: LogicalPlan, join_type: JoinType) -> Result<LogicalPlan, Refusal> {
+        let width = values.schema().fields().len();
+        let keys = self.keys(width);
+        let level = above(&[&values, &plan]);
+        let plan = renamed(plan, 0..keys, level)?;
+        let conditions = same_values(&values, &plan, keys);
+        let plan = joined(values, plan, conditions, join_type)?;
+        let columns = plan.schema().columns();
+        let columns = columns.iter().take(width).chain(columns.iter().skip(width + keys)).cloned();
+        let columns = columns.map(Expr::Column).collect();
+        Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?))
     }
 
     /// An expression with columns of the rows in the place of those of the outer row.
@@ -202,7 +234,7 @@ impl Attach<'_> {
         let left = self.attach(rows.clone(), left)?;
         let right = self.attach(rows, right)?;
         let right = renamed(right.clone(), 0..width, above(&[&left, &right]))?;
-        let values = same_values(&left, &right, width);
+        let values = same_values(&left, &right, self.keys(width));
         let joined = joined(left, right, values.into_iter().chain(conditions).collect(), join_type)?;
         // The right side's values go.
         let mut columns = joined.schema().columns();
@@ -220,11 +252,12 @@ impl Attach<'_> {
         let below = self.attach(values.clone(), Arc::unwrap_or_clone(node.input))?;
         let names = node.schema.columns();
         let is_total = node.group_expr.is_empty();
-        let mut groups = first_columns(&below, width);
+        let keys = self.keys(width);
+        let mut groups = first_columns(&below, keys);
         for (expr, name) in node.group_expr.into_iter().zip(&names) {
             groups.push(called_expr(self.over_rows(expr)?.unalias(), name));
         }
-        let own = names.get(groups.len() - width..).unwrap_or_default();
+        let own = names.get(groups.len() - keys..).unwrap_or_default();
         let mut calls = Vec::with_capacity(node.aggr_expr.len());
         for (expr, name) in node.aggr_expr.into_iter().zip(own) {
             calls.push(called_expr(self.over_rows(expr)?.unalias(), name));
@@ -232,14 +265,11 @@ impl Attach<'_> {
         let aggregate = Aggregate::try_new(Arc::new(below), groups, calls.clone())?;
         let plan = LogicalPlan::Aggregate(aggregate);
         if !is_total {
-            return Ok(plan);
+            return if keys == width { Ok(plan) } else { self.regained(values, plan, JoinType::Inner) };
         }
-        let level = above(&[&values, &plan]);
-        let plan = renamed(plan, 0..width, level)?;
-        let conditions = same_values(&values, &plan, width);
-        let plan = joined(values, plan, conditions, JoinType::Left)?;
+        let plan = self.regained(values, plan, JoinType::Left)?;
         let mut exprs = first_columns(&plan, width);
-        for (column, call) in plan.schema().columns().into_iter().skip(2 * width).zip(&calls) {
+        for (column, call) in plan.schema().columns().into_iter().skip(width).zip(&calls) {
             let value = Expr::Column(column.clone());
             let value = match aggregate_call(call).map(|call| call.kind) {
                 Some(AggregateKind::Count) => when(value.clone().is_null(), lit(0i64)).otherwise(value)?,
@@ -261,7 +291,7 @@ impl Attach<'_> {
         let width = values.schema().fields().len();
         let names = node.schema.columns().split_off(node.input.schema().fields().len());
         let below = self.attach(values, Arc::unwrap_or_clone(node.input))?;
-        let partition_by = first_columns(&below, width);
+        let partition_by = first_columns(&below, self.keys(width));
         let mut calls = Vec::with_capacity(node.window_expr.len());
         for (expr, name) in node.window_expr.into_iter().zip(names) {
             let mut call = self.over_rows(expr)?.unalias();

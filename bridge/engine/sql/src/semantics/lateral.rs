@@ -6,22 +6,20 @@
 //! joins) it is attached to the distinct values that it reads, which partition it, and its rows are joined to the
 //! rows with these values.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, DFSchema, JoinType, ScalarValue, TableReference};
-use datafusion_expr::logical_plan::{Distinct, Filter, Projection};
-use datafusion_expr::{Expr, LogicalPlan, Operator};
+use datafusion_expr::logical_plan::{Filter, Projection};
+use datafusion_expr::{Expr, LogicalPlan};
 
 use super::attach::{Attach, Mode, is_linear};
-use super::bound::Bound;
-use super::compare::{canonical, compare};
+use super::correlation::Pulled;
+use super::outer_values::OuterValues;
 use super::plan::joined;
+use super::top::TopRows;
 use super::unnest::Unnest;
 use crate::error::Refusal;
-use crate::explain::type_name;
 
 /// What the columns of outer rows are qualified by while something is attached to them, with a number.
 const OUTER: &str = "#outer";
@@ -91,75 +89,48 @@ fn by_values(
     join_type: JoinType,
 ) -> Result<LogicalPlan, Refusal> {
     let outer = Arc::clone(left.schema());
-    let read = columns_read(&right, &outer)?;
-    let qualifier = next_level(&right);
-    let mut columns: Vec<Option<Column>> = vec![None; outer.fields().len()];
-    let (mut values, mut keys) = (Vec::new(), Vec::new());
-    for (position, column) in read.iter().enumerate() {
-        let (from, field) = outer.qualified_field(*column);
-        let name = Column::new(Some(qualifier.clone()), format!("#o{position}"));
-        let value = Expr::Column(Column::from((from, field)));
-        values.push(called_expr(canonical(value.clone(), field.data_type()), &name));
-        let bound = |expr: Expr| Bound::new(expr, field.data_type().clone());
-        keys.push(compare(Operator::IsNotDistinctFrom, bound(value), bound(Expr::Column(name.clone())))?.expr);
-        if let Some(place) = columns.get_mut(*column) {
-            *place = Some(name);
-        }
-    }
-    let values = LogicalPlan::Projection(Projection::try_new(values, Arc::new(left.clone()))?);
-    let values = LogicalPlan::Distinct(Distinct::All(Arc::new(values)));
     let names = right.schema().columns();
-    let plan = Attach { outer: &outer, columns, mode: Mode::Values }.attach(values, right)?;
+    let values = OuterValues::read_by(&right, &left)?;
+    let keys = values.conditions(|column| Expr::Column(Column::from(outer.qualified_field(column))))?;
+    let plan = values.attach(&outer, right)?;
     let plan = joined(left, plan, keys.into_iter().chain(conditions).collect(), join_type)?;
     let columns = outer.columns().into_iter().chain(names).map(Expr::Column).collect();
     Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?))
 }
 
-/// The columns of the outer row that a plan reads. Their values are compared, so they must have one encoding each,
-/// and floats must not be computed with: of two zeros that are equal only one is left.
-fn columns_read(plan: &LogicalPlan, outer: &DFSchema) -> Result<BTreeSet<usize>, Refusal> {
-    let (mut read, mut computed) = (BTreeSet::new(), BTreeSet::new());
-    plan.apply(|node| {
-        for expr in node.expressions() {
-            expr.apply(|expr| match expr {
-                Expr::OuterReferenceColumn(_, column) => {
-                    let column = outer.maybe_index_of_column(column);
-                    read.extend(column);
-                    computed.extend(column);
-                    Ok(TreeNodeRecursion::Continue)
-                }
-                Expr::ScalarFunction(call) if call.func.name() == "canonical" => {
-                    if let [Expr::OuterReferenceColumn(_, column)] = call.args.as_slice() {
-                        read.extend(outer.maybe_index_of_column(column));
-                        return Ok(TreeNodeRecursion::Jump);
-                    }
-                    Ok(TreeNodeRecursion::Continue)
-                }
-                _ => Ok(TreeNodeRecursion::Continue),
-            })?;
-        }
-        Ok(TreeNodeRecursion::Continue)
+/// A subquery of an expression over these outer rows, for each of the values that it reads. Its rows belong to the
+/// outer rows with these values.
+pub(super) fn pulled(input: &LogicalPlan, subquery: LogicalPlan) -> Result<Pulled, Refusal> {
+    let outer = input.schema();
+    let values = OuterValues::read_by(&subquery, input)?;
+    let conditions = values.conditions(|column| {
+        let (qualifier, field) = outer.qualified_field(column);
+        Expr::OuterReferenceColumn(Arc::clone(field), Column::from((qualifier, field)))
     })?;
-    for column in &read {
-        let field = outer.field(*column);
-        let data_type = field.data_type();
-        let name = field.name().trim_start_matches('#');
-        if data_type.is_nested() || matches!(data_type, DataType::Interval(_)) {
-            return Err(Refusal::new(format!(
-                "a subquery in FROM that puts rows together for each value of {name}, which is {}, cannot be maintained \
-                 incrementally: join its rows first, and aggregate or choose among them outside, by a key",
-                type_name(data_type)
-            )));
-        }
-        if data_type.is_floating() && computed.contains(column) {
-            return Err(Refusal::new(format!(
-                "a subquery in FROM that puts rows together and computes with {name}, which is {}, cannot be maintained \
-                 incrementally: compare with it only, or cast it to DECIMAL before",
-                type_name(data_type)
-            )));
-        }
+    let single = is_single(&subquery);
+    let own = subquery.schema().columns();
+    let keys = values.keys();
+    let plan = values.attach(outer, subquery)?;
+    if plan.exists(|node| Ok(node.contains_outer_reference()))? {
+        return Err(refused("a subquery that reads a query further out", "read its columns in the query between"));
     }
-    Ok(read)
+    let columns = own.into_iter().chain(keys).map(Expr::Column).collect();
+    let plan = LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?);
+    Ok(Pulled { plan, conditions, grouped: false, single })
+}
+
+/// Whether a subquery has at most one row for each outer row, whatever the tables hold.
+fn is_single(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(node) => is_single(&node.input),
+        LogicalPlan::Filter(node) => is_single(&node.input),
+        LogicalPlan::SubqueryAlias(node) => is_single(&node.input),
+        LogicalPlan::Aggregate(node) => node.group_expr.is_empty(),
+        LogicalPlan::Extension(node) => {
+            TopRows::of(node).is_some_and(|top| top.partition_by.is_empty() && top.fetch <= 1)
+        }
+        plan => one_row(plan),
+    }
 }
 
 /// A relation that is nothing but lists of the outer row, with a row of NULLs where there are no items.

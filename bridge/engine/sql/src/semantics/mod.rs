@@ -24,6 +24,7 @@ mod lateral;
 mod lent;
 mod letter_case;
 mod number;
+mod outer_values;
 mod placeholder;
 mod plan;
 mod quantile;

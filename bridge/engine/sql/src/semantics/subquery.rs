@@ -19,7 +19,7 @@ use datafusion_expr::{Expr, ExprSchemable, JoinType, LogicalPlan, Operator, lit,
 use super::aggregate::{AggregateKind, aggregate_call};
 use super::bind::{bind, bind_condition};
 use super::compare::compare;
-use super::correlation::{Pulled, equality, open, unfold};
+use super::correlation::{Pulled, equality, open, open_by_values, unfold};
 use super::plan::{bind_plan, joined};
 use super::{top, unnest};
 use crate::error::Refusal;
@@ -115,7 +115,22 @@ struct Right {
 
 impl Scope {
     fn open(&self, subquery: &Subquery) -> Result<Pulled, Refusal> {
-        open(subquery.subquery.as_ref().clone(), self.input.schema())
+        open(subquery.subquery.as_ref().clone(), &self.input)
+    }
+
+    /// A subquery that is asked for rows, which are its own.
+    fn open_rows(&self, subquery: &Subquery) -> Result<Pulled, Refusal> {
+        let pulled = self.open(subquery)?;
+        if pulled.grouped { open_by_values(subquery.subquery.as_ref().clone(), &self.input) } else { Ok(pulled) }
+    }
+
+    /// The same where it is joined by equalities alone.
+    fn open_equal(&self, subquery: &Subquery) -> Result<Pulled, Refusal> {
+        let pulled = self.open_rows(subquery)?;
+        if pulled.is_by_equality() {
+            return Ok(pulled);
+        }
+        open_by_values(subquery.subquery.as_ref().clone(), &self.input)
     }
 
     /// A subquery under a name of its own, with `values` and the columns of its conditions.
@@ -171,14 +186,14 @@ impl Scope {
 
     /// Keeps the rows for which the subquery has a row, or has none.
     fn keep_existing(&mut self, subquery: &Subquery, negated: bool) -> Result<(), Refusal> {
-        let pulled = self.open(subquery)?.with_rows_of_its_own()?;
+        let pulled = self.open_rows(subquery)?;
         let right = self.right(&pulled, &[])?;
         self.join(right.plan, right.conditions, if negated { JoinType::LeftAnti } else { JoinType::LeftSemi })
     }
 
     /// Keeps the rows whose value is, or is not, among the subquery's.
     fn keep_in(&mut self, value: &Expr, subquery: &Subquery, negated: bool) -> Result<(), Refusal> {
-        let pulled = self.open(subquery)?.with_rows_of_its_own()?;
+        let pulled = self.open_rows(subquery)?;
         let (right, value, equals, item) = self.in_right(&pulled, value)?;
         let with = |condition: Expr| right.conditions.iter().cloned().chain([condition]).collect::<Vec<_>>();
         if !negated {
@@ -252,7 +267,7 @@ impl Scope {
             let column = Expr::Column(Column::from(pulled.plan.schema().qualified_field(*column)));
             equal.contains(&column)
         };
-        if !identity::key(&pulled.plan).is_some_and(|key| key.iter().all(is_equal)) {
+        if !pulled.single && !identity::key(&pulled.plan).is_some_and(|key| key.iter().all(is_equal)) {
             return Err(Refusal::new(
                 "a subquery that stands for one value may have several rows here: \
                  aggregate it, for example with max, or compare all columns of its key",
@@ -296,7 +311,7 @@ impl Scope {
 
     /// EXISTS as a value.
     fn existence(&mut self, subquery: &Subquery, negated: bool) -> Result<Expr, Refusal> {
-        let pulled = self.open(subquery)?.with_rows_of_its_own()?;
+        let pulled = self.open_equal(subquery)?;
         let found = self.mark(&pulled, None)?;
         Ok(if negated { found.is_null() } else { found.is_not_null() })
     }
@@ -306,7 +321,7 @@ impl Scope {
         if is_in(&node.expr) {
             return Err(refused());
         }
-        let pulled = self.open(&node.subquery)?.with_rows_of_its_own()?;
+        let pulled = self.open_equal(&node.subquery)?;
         let value = (*node.expr).clone();
         let item = pulled.first();
         let bound = bind(&value, self.input.schema())?;
