@@ -31,9 +31,8 @@ pub(crate) fn expand(
         Itemless::Dropped => 0,
         Itemless::Padded => 1,
     };
-    let lengths: Vec<usize> = (0..rows.num_rows())
-        .map(|row| lists.iter().map(|list| list.items(row).len()).max().unwrap_or(0))
-        .collect();
+    let lengths: Vec<usize> =
+        (0..rows.num_rows()).map(|row| lists.iter().map(|list| list.items(row).len()).max().unwrap_or(0)).collect();
     let copies = |row: usize, length: usize| std::iter::repeat_n(row as u64, length.max(least));
     let copied: UInt64Array = lengths.iter().enumerate().flat_map(|(row, length)| copies(row, *length)).collect();
     let mut columns = Vec::with_capacity(kept.len() + lists.len());

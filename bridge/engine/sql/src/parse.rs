@@ -133,6 +133,8 @@ mod tests {
             vec!["upstream".into()],
         ];
         assert_eq!(table_references(sql).unwrap(), expected);
+        let sql = "SELECT * FROM range(3), lake.t, UNNEST(t.l) AS u, LATERAL generate_series(1, 2)";
+        assert_eq!(table_references(sql).unwrap(), [["lake".to_owned(), "t".to_owned()]]);
     }
 
     #[test]

@@ -57,7 +57,12 @@ enum Step {
     /// Columns by position, which costs nothing.
     Pick(Vec<usize>, SchemaRef),
     /// Each row once for each item of its lists, `None` being the items' numbers.
-    Unnest { lists: Vec<Option<Arc<dyn PhysicalExpr>>>, itemless: Itemless, kept: Vec<usize>, schema: SchemaRef },
+    Unnest {
+        lists: Vec<Option<Arc<dyn PhysicalExpr>>>,
+        itemless: Itemless,
+        kept: Vec<usize>,
+        schema: SchemaRef,
+    },
 }
 
 impl Stretch {

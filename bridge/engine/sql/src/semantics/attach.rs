@@ -9,7 +9,7 @@ use datafusion_expr::logical_plan::{Aggregate, Distinct, Filter, Join, Projectio
 use datafusion_expr::utils::split_conjunction_owned;
 use datafusion_expr::{Expr, LogicalPlan, Operator, binary_expr, lit, when};
 
-use super::aggregate::{AggregateKind, aggregate_call};
+use super::correlation::{OfNothing, of_nothing};
 use super::lateral::{called_expr, next_level, one_row, reads, refused, renamed};
 use super::plan::joined;
 use super::top::TopRows;
@@ -185,7 +185,12 @@ impl Attach<'_> {
     }
 
     /// The conditions of a join, its keys among them.
-    fn conditions(&self, on: Vec<(Expr, Expr)>, filter: Option<Expr>, nulls: NullEquality) -> Result<Vec<Expr>, Refusal> {
+    fn conditions(
+        &self,
+        on: Vec<(Expr, Expr)>,
+        filter: Option<Expr>,
+        nulls: NullEquality,
+    ) -> Result<Vec<Expr>, Refusal> {
         let op = match nulls {
             NullEquality::NullEqualsNull => Operator::IsNotDistinctFrom,
             NullEquality::NullEqualsNothing => Operator::Eq,
@@ -271,15 +276,9 @@ impl Attach<'_> {
         let mut exprs = first_columns(&plan, width);
         for (column, call) in plan.schema().columns().into_iter().skip(width).zip(&calls) {
             let value = Expr::Column(column.clone());
-            let value = match aggregate_call(call).map(|call| call.kind) {
-                Some(AggregateKind::Count) => when(value.clone().is_null(), lit(0i64)).otherwise(value)?,
-                Some(AggregateKind::Sum | AggregateKind::Avg | AggregateKind::Min | AggregateKind::Max) => value,
-                _ => {
-                    return Err(refused(
-                        "such an aggregate without GROUP BY in a subquery that reads the tables before it",
-                        "use count, sum, avg, min or max, or join first and aggregate then",
-                    ));
-                }
+            let value = match of_nothing(call)? {
+                OfNothing::Zero => when(value.clone().is_null(), lit(0i64)).otherwise(value)?,
+                OfNothing::Null => value,
             };
             exprs.push(called_expr(value, &column));
         }

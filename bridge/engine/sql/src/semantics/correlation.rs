@@ -12,8 +12,10 @@ use datafusion_expr::logical_plan::{Aggregate, Distinct, Filter, Join, Projectio
 use datafusion_expr::utils::split_conjunction_owned;
 use datafusion_expr::{BinaryExpr, Expr, JoinType, LogicalPlan, Operator};
 
+use super::aggregate::{AggregateKind, aggregate_call};
 use super::lateral;
 use super::plan::bind_plan;
+use super::recomputed::{Recomputed, Regression, recomputed_call};
 use crate::error::Refusal;
 
 /// A subquery without the outer row.
@@ -112,6 +114,32 @@ pub(super) fn equality(condition: &Expr) -> Option<Equality> {
     })
 }
 
+/// What an aggregate of no rows is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum OfNothing {
+    Zero,
+    Null,
+}
+
+/// The value of an aggregate of no rows, or the refusal of one that has another.
+pub(super) fn of_nothing(call: &Expr) -> Result<OfNothing, Refusal> {
+    match (aggregate_call(call).map(|call| call.kind), recomputed_call(call).map(|call| call.function)) {
+        (Some(AggregateKind::Count), _) => Ok(OfNothing::Zero),
+        (Some(AggregateKind::Sum | AggregateKind::Avg | AggregateKind::Min | AggregateKind::Max), _) => {
+            Ok(OfNothing::Null)
+        }
+        (None, Some(function))
+            if !matches!(function, Recomputed::Entropy | Recomputed::Regression(Regression::Count)) =>
+        {
+            Ok(OfNothing::Null)
+        }
+        _ => Err(refused(
+            "such an aggregate without GROUP BY in a subquery that reads rows outside of it",
+            "use another one, or join first and aggregate then",
+        )),
+    }
+}
+
 /// An expression over the outer row alone, as one over its columns.
 pub(super) fn as_columns(expr: Expr, outer: &DFSchema) -> Result<Expr, Refusal> {
     let columns = expr.transform_down(|expr| {
@@ -183,7 +211,12 @@ fn pull(plan: LogicalPlan, names: &mut usize) -> Result<Pulled, Refusal> {
             let (outer, own): (Vec<_>, Vec<_>) =
                 split_conjunction_owned(node.predicate).into_iter().partition(Expr::contains_outer);
             let plan = filtered(below.plan, own)?;
-            Ok(Pulled { plan, conditions: below.conditions.into_iter().chain(outer).collect(), grouped: false, single: false })
+            Ok(Pulled {
+                plan,
+                conditions: below.conditions.into_iter().chain(outer).collect(),
+                grouped: false,
+                single: false,
+            })
         }
         LogicalPlan::Projection(node) => projection(node, names),
         LogicalPlan::SubqueryAlias(node) => {
@@ -192,7 +225,12 @@ fn pull(plan: LogicalPlan, names: &mut usize) -> Result<Pulled, Refusal> {
             let plan = LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(Arc::new(below.plan), node.alias)?);
             let renamed: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
             let conditions = below.conditions.into_iter().map(|c| substitute(c, &columns, &renamed));
-            Ok(Pulled { conditions: conditions.collect::<Result<_, _>>()?, plan, grouped: below.grouped, single: false })
+            Ok(Pulled {
+                conditions: conditions.collect::<Result<_, _>>()?,
+                plan,
+                grouped: below.grouped,
+                single: false,
+            })
         }
         LogicalPlan::Distinct(Distinct::All(input)) => {
             let below = pull(Arc::unwrap_or_clone(input), names)?;

@@ -169,7 +169,8 @@ pub(super) fn next_level(plan: &LogicalPlan) -> TableReference {
     let mut level = 0;
     let _ = plan.apply(|node| {
         for column in node.schema().columns() {
-            let number = column.relation.as_ref().and_then(|relation| relation.table().strip_prefix(OUTER)?.parse().ok());
+            let number =
+                column.relation.as_ref().and_then(|relation| relation.table().strip_prefix(OUTER)?.parse().ok());
             level = level.max(number.map_or(0, |number: usize| number + 1));
         }
         Ok(TreeNodeRecursion::Continue)

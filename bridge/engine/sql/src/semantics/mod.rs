@@ -59,8 +59,8 @@ pub use recomputed::{
     ArgExtreme, Bits, Point, Quantile, Recomputed, RecomputedCall, Regression, Spread, recomputed_call,
 };
 pub use top::TopRows;
-pub use unnest::{Item, Itemless, Unnest};
 pub(crate) use unnest::{CALL as UNNEST, item_type, narrow as narrow_unnests};
+pub use unnest::{Item, Itemless, Unnest};
 pub use window::{Frame, FrameBound, FrameUnits, WindowCall, WindowKind, window_call};
 pub(crate) use window::{OVER, is_window};
 

@@ -225,7 +225,11 @@ fn union(node: Union) -> Result<LogicalPlan, Refusal> {
 pub(super) fn part(plan: LogicalPlan) -> Result<(LogicalPlan, Vec<Bound>), Refusal> {
     if let LogicalPlan::Projection(node) = plan {
         if node.expr.iter().any(unnest::is_in) {
-            return settled_part(unnest::project(bind_plan(Arc::unwrap_or_clone(node.input))?, node.expr, &node.schema)?);
+            return settled_part(unnest::project(
+                bind_plan(Arc::unwrap_or_clone(node.input))?,
+                node.expr,
+                &node.schema,
+            )?);
         }
         let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
         let column = |expr: &Expr| {

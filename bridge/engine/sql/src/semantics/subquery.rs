@@ -16,10 +16,9 @@ use datafusion_expr::logical_plan::{Distinct, Filter, Projection, Subquery, Subq
 use datafusion_expr::utils::split_conjunction_owned;
 use datafusion_expr::{Expr, ExprSchemable, JoinType, LogicalPlan, Operator, lit, when};
 
-use super::aggregate::{AggregateKind, aggregate_call};
 use super::bind::{bind, bind_condition};
 use super::compare::compare;
-use super::correlation::{Pulled, equality, open, open_by_values, unfold};
+use super::correlation::{OfNothing, Pulled, equality, of_nothing, open, open_by_values, unfold};
 use super::plan::{bind_plan, joined};
 use super::{top, unnest};
 use crate::error::Refusal;
@@ -288,10 +287,8 @@ impl Scope {
         let mut counts = Vec::new();
         let calls = node.aggr_expr.iter().zip(node.schema.columns().into_iter().skip(node.group_expr.len()));
         for (expr, column) in calls {
-            match aggregate_call(expr).map(|call| call.kind) {
-                Some(AggregateKind::Count) => counts.push(column),
-                Some(AggregateKind::Sum | AggregateKind::Avg | AggregateKind::Min | AggregateKind::Max) => {}
-                _ => return Err(refused()),
+            if of_nothing(expr)? == OfNothing::Zero {
+                counts.push(column);
             }
         }
         let inner = columns_of(&value);

@@ -11,7 +11,7 @@ use datafusion_expr::logical_plan::{EmptyRelation, Extension, Filter, Projection
 use datafusion_expr::{Expr, ExprSchemable, LogicalPlan, UserDefinedLogicalNodeCore};
 use tidegate_core::schema::{duckdb_type, with_duckdb_type};
 
-use super::bind::{bind, bind_settled};
+use super::bind::{bind, bind_settled, place};
 use super::bound::Bound;
 use super::plan::{bind_plan, named};
 use crate::error::Refusal;
@@ -152,11 +152,15 @@ pub(crate) fn item_type(list: &DataType) -> Option<&DataType> {
 pub(super) fn bind_unnest(node: &Unnest) -> Result<LogicalPlan, Refusal> {
     let input = bind_plan(node.input.clone())?;
     let item = |item: &Item| match item {
-        Item::Of(list) => Ok(Item::Of(self::list(bind(list, input.schema())?)?)),
+        Item::Of(list) => Ok(Item::Of(bind_list(list, input.schema())?)),
         Item::Number => Ok(Item::Number),
     };
     let items = node.items.iter().map(item).collect::<Result<Vec<_>, Refusal>>()?;
     Ok(Unnest::try_new(input, items, node.names(), node.itemless)?.plan())
+}
+
+fn bind_list(list: &Expr, schema: &DFSchema) -> Result<Expr, Refusal> {
+    self::list(bind(list, schema)?).map_err(|refusal| refusal.or_at(place(list)))
 }
 
 fn list(bound: Bound) -> Result<Expr, Refusal> {
@@ -226,7 +230,7 @@ fn spread(input: LogicalPlan, exprs: Vec<Expr>) -> Result<(LogicalPlan, Vec<Expr
         return Err(Refusal::new("UNNEST in UNNEST cannot be maintained: write the inner one in a subquery"));
     }
     let names = (0..lists.len()).map(column).collect();
-    let lists = lists.iter().map(|list| Ok(Item::Of(self::list(bind(list, input.schema())?)?)));
+    let lists = lists.iter().map(|list| Ok(Item::Of(bind_list(list, input.schema())?)));
     let items = lists.collect::<Result<Vec<_>, Refusal>>()?;
     Ok((Unnest::try_new(input, items, names, Itemless::Dropped)?.plan(), exprs))
 }

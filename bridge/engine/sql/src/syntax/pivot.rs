@@ -209,9 +209,11 @@ fn written(value: &Expr, column: &Field) -> Result<String, Refusal> {
     let text = match number {
         Expr::Value(value) => match &value.value {
             Value::SingleQuotedString(text) if is_text && sign.is_empty() => Some(text.clone()),
-            Value::Number(digits, _) if column.data_type().is_integer() => {
-                digits.parse::<u64>().ok().filter(|number| number.to_string() == *digits).map(|_| format!("{sign}{digits}"))
-            }
+            Value::Number(digits, _) if column.data_type().is_integer() => digits
+                .parse::<u64>()
+                .ok()
+                .filter(|number| number.to_string() == *digits)
+                .map(|_| format!("{sign}{digits}")),
             _ => None,
         },
         _ => None,

@@ -54,7 +54,8 @@ impl TableFunction {
                 return Err(located(span, refuse(&format!("the table function {own}"), way_out)));
             }
         };
-        let defaults = if self.with_ordinality { vec![own.clone(), "ordinality".to_owned()] } else { vec![own.clone()] };
+        let defaults =
+            if self.with_ordinality { vec![own.clone(), "ordinality".to_owned()] } else { vec![own.clone()] };
         let alias = self.alias.unwrap_or_else(|| TableAlias {
             explicit: true,
             name: Ident::with_quote_and_span('"', span, &own),
@@ -92,7 +93,10 @@ fn check_step(name: &str, args: &[Expr]) -> Result<(), Refusal> {
 pub(super) fn values(values: Values, span: Span, names: &Names) -> Result<SetExpr, Refusal> {
     let width = values.rows.first().map_or(0, Vec::len);
     if width == 0 || values.rows.iter().any(|row| row.len() != width) {
-        return Err(located(span, Refusal::new("the rows of VALUES have different numbers of columns: write as many in each")));
+        return Err(located(
+            span,
+            Refusal::new("the rows of VALUES have different numbers of columns: write as many in each"),
+        ));
     }
     let mut columns: Vec<Vec<Expr>> = vec![Vec::with_capacity(values.rows.len()); width];
     for row in values.rows {
