@@ -4,7 +4,7 @@ use std::fmt;
 
 use datafusion_expr::{Expr, JoinType, LogicalPlan};
 
-use crate::semantics::{AggregateKind, AsOf, Recursion, TopRows, aggregate_call, recomputed_call, window_call};
+use crate::semantics::{AggregateKind, AsOf, Recursion, TopRows, Unnest, aggregate_call, recomputed_call, window_call};
 use crate::threshold::Threshold;
 
 /// Which rows an epoch makes an operator look at. The later ones are the greater ones.
@@ -68,6 +68,7 @@ pub(crate) fn own_cost(plan: &LogicalPlan) -> Cost {
         }
         LogicalPlan::Extension(node)
             if TopRows::of(node).is_some()
+                || Unnest::of(node).is_some()
                 || AsOf::of(node).is_some()
                 || Recursion::of(node).is_some()
                 || Threshold::of(node).is_some() =>

@@ -12,7 +12,8 @@ use crate::identity::identity;
 use crate::join;
 use crate::names::Relation;
 use crate::semantics::{
-    AggregateKind, AsOf, Recursion, RecursiveUnion, RoundTable, TopRows, aggregate_call, recomputed_call, window_call,
+    AggregateKind, AsOf, Item, Itemless, Recursion, RecursiveUnion, RoundTable, TopRows, Unnest, aggregate_call,
+    recomputed_call, window_call,
 };
 use crate::text::{expression, order_by};
 use crate::threshold::{Comparison, Threshold};
@@ -129,6 +130,9 @@ fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {
         LogicalPlan::Extension(node) if Threshold::of(node).is_some() => {
             Threshold::of(node).map_or_else(Default::default, threshold)
         }
+        LogicalPlan::Extension(node) if Unnest::of(node).is_some() => {
+            ("Unnest", Unnest::of(node).map(unnest).unwrap_or_default(), none())
+        }
         LogicalPlan::EmptyRelation(_) => ("OneRow", String::new(), none()),
         other => ("Other", other.display().to_string(), none()),
     }
@@ -182,6 +186,18 @@ fn threshold(node: &Threshold) -> (&'static str, String, String) {
     };
     let state = format!("all rows, in the order of {value}; a change of {bound} touches {touched}");
     ("Threshold", format!("{value} {} {bound}", node.comparison.symbol()), state)
+}
+/// The lists whose items become rows.
+fn unnest(node: &Unnest) -> String {
+    let items = node.items.iter().map(|item| match item {
+        Item::Of(list) => with_calls(expression(list, false), &node.input),
+        Item::Number => "ORDINALITY".to_owned(),
+    });
+    let items = items.collect::<Vec<_>>().join(", ");
+    match node.itemless {
+        Itemless::Dropped => items,
+        Itemless::Padded => format!("{items}; a row without items stays, with NULL"),
+    }
 }
 
 /// A text over the rows of `input`, with aggregates as they are written where the planner has names

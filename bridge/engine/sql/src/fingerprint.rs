@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_core::ViewInfo;
 
 use crate::names::{Input, Relation};
-use crate::semantics::{AsOf, Recursion, RoundTable, TopRows};
+use crate::semantics::{AsOf, Item, Recursion, RoundTable, TopRows, Unnest};
 use crate::text::{expression, order_by};
 use crate::threshold::Threshold;
 
@@ -104,6 +104,12 @@ fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
                 && let Some(threshold) = Threshold::of(extension)
             {
                 text.push_str(&format!(" {}", threshold.comparison.symbol()));
+            }
+            if let LogicalPlan::Extension(extension) = other
+                && let Some(unnest) = Unnest::of(extension)
+            {
+                let numbers: Vec<bool> = unnest.items.iter().map(|item| *item == Item::Number).collect();
+                text.push_str(&format!(" {:?} keeps {:?} numbers {numbers:?}", unnest.itemless, unnest.kept));
             }
             text.push('\n');
             for expr in other.expressions() {

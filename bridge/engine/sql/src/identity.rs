@@ -7,7 +7,7 @@ use tidegate_core::RowIdentity;
 use crate::error::Refusal;
 use crate::join;
 use crate::names::Relation;
-use crate::semantics::{AsOf, TopRows, WindowKind, window_call};
+use crate::semantics::{AsOf, Item, TopRows, Unnest, WindowKind, window_call};
 use crate::threshold::Threshold;
 
 /// The identity of a node's rows, in the positions of its output.
@@ -17,7 +17,8 @@ use crate::threshold::Threshold;
 /// row. A join has the keys of both sides together, or that of one side alone when it meets at
 /// most one row of the other. A window keeps the identity of its input, or has its row numbers as key
 /// within the partition; the first rows of an order keep it, and a first row has its partition as key. An ASOF join
-/// keeps the identity of its left side, and a threshold that of the rows that it compares.
+/// keeps the identity of its left side, and a threshold that of the rows that it compares. Rows that were one before
+/// a list was spread out have none, unless the items are numbered.
 pub fn identity(plan: &LogicalPlan) -> RowIdentity {
     match key(plan) {
         Some(columns) => RowIdentity::Key(columns),
@@ -38,9 +39,10 @@ pub(crate) fn key(plan: &LogicalPlan) -> Option<Vec<usize>> {
         LogicalPlan::Join(node) => join_key(node),
         LogicalPlan::Window(node) => key(&node.input).or_else(|| number_key(node)),
         // A left row meets at most one row.
-        LogicalPlan::Extension(node) => match (AsOf::of(node), Threshold::of(node)) {
-            (Some(asof), _) => key(&asof.left),
-            (_, Some(threshold)) => key(&threshold.input),
+        LogicalPlan::Extension(node) => match (AsOf::of(node), Threshold::of(node), Unnest::of(node)) {
+            (Some(asof), _, _) => key(&asof.left),
+            (_, Some(threshold), _) => key(&threshold.input),
+            (_, _, Some(unnest)) => unnest_key(unnest),
             _ => top_key(TopRows::of(node)?),
         },
         _ => None,
@@ -97,6 +99,15 @@ fn top_key(node: &TopRows) -> Option<Vec<usize>> {
         0 | 1 => columns(&node.partition_by, node.input.schema()).or_else(|| key(&node.input)),
         _ => key(&node.input),
     }
+}
+
+/// The numbers of its items tell the rows apart that were one.
+fn unnest_key(node: &Unnest) -> Option<Vec<usize>> {
+    let number = node.items.iter().position(|item| *item == Item::Number)?;
+    let place = |column: usize| node.kept.iter().position(|kept| *kept == column);
+    let mut key = key(&node.input)?.into_iter().map(place).collect::<Option<Vec<_>>>()?;
+    key.push(node.kept.len() + number);
+    Some(key)
 }
 
 fn columns(exprs: &[Expr], schema: &datafusion_common::DFSchema) -> Option<Vec<usize>> {

@@ -15,7 +15,7 @@
 //!
 //! - `TableScan` of a table or view ([`Relation::of`] its source says which); `projection` counts
 //!   in [`Relation::declared`]. No filters, no limit.
-//! - `Projection`, `Filter`, `SubqueryAlias`: stateless; [`Stretch::compile`] takes them.
+//! - `Projection`, `Filter`, `SubqueryAlias`, `Extension` of [`Unnest`]: stateless; [`Stretch::compile`] takes them.
 //! - `Join`: inner, outer, semi or anti, at least one pair in `on`. Keys stay expressions: `on` holds pairs
 //!   (expression over the left input, expression over the right input) of equal types, which
 //!   [`Stretch::projection`] computes. `filter` is the residual condition over both inputs' columns, left
@@ -35,6 +35,7 @@
 mod asof_word;
 mod cost;
 mod error;
+mod expand;
 mod explain;
 mod filter_word;
 mod fingerprint;
@@ -45,6 +46,7 @@ mod optimise;
 mod output;
 mod parse;
 mod program;
+mod relation;
 mod resolve;
 mod semantics;
 mod stretch;
@@ -66,6 +68,7 @@ pub use semantics::{
 };
 pub use semantics::{AsOf, Nearest, Unmet};
 pub use semantics::{Frame, FrameBound, FrameUnits, TopRows, WindowCall, WindowKind, window_call};
+pub use semantics::{Item, Itemless, Unnest};
 pub use semantics::{Recursion, RecursiveUnion, RoundTable};
 pub use stretch::{Stretch, StretchError};
 pub use threshold::{Comparison, Threshold};

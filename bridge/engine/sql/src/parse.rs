@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use datafusion_sql::sqlparser::ast::{Ident, ObjectName, Query, Spanned, Statement, Visit, Visitor, visit_relations};
+use datafusion_sql::sqlparser::ast::{
+    Ident, ObjectName, Query, Spanned, Statement, TableFactor, Visit, Visitor, visit_relations,
+};
 use datafusion_sql::sqlparser::dialect::DuckDbDialect;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
-use datafusion_sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
+use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, Tokenizer};
 
 use crate::asof_word::as_global;
 use crate::error::Refusal;
@@ -44,12 +46,15 @@ pub fn parse(sql: &str) -> Result<Query, Refusal> {
 /// common table expressions; each once, in the case of the SQL, sorted.
 pub fn table_references(sql: &str) -> Result<Vec<Vec<String>>, Refusal> {
     let query = parse(sql)?;
-    let mut ctes = CteNames::default();
+    let mut ctes = OtherNames::default();
     let _ = query.visit(&mut ctes);
     let mut names = BTreeSet::new();
     let _ = visit_relations(&query, |name| {
         let parts = parts(name);
-        if parts.len() != 1 || !ctes.0.contains(&parts[0].to_ascii_lowercase()) {
+        if ctes.functions.contains(&name.span()) {
+            return ControlFlow::Continue(());
+        }
+        if parts.len() != 1 || !ctes.ctes.contains(&parts[0].to_ascii_lowercase()) {
             names.insert(parts);
         }
         ControlFlow::<()>::Continue(())
@@ -62,15 +67,27 @@ pub(crate) fn parts(name: &ObjectName) -> Vec<String> {
     name.0.iter().filter_map(|part| part.as_ident()).map(|ident: &Ident| ident.value.clone()).collect()
 }
 
+/// Names in FROM that are no tables.
 #[derive(Default)]
-struct CteNames(BTreeSet<String>);
+struct OtherNames {
+    ctes: BTreeSet<String>,
+    /// Where calls of table functions have theirs.
+    functions: Vec<Span>,
+}
 
-impl Visitor for CteNames {
+impl Visitor for OtherNames {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
         for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
-            self.0.insert(cte.alias.name.value.to_ascii_lowercase());
+            self.ctes.insert(cte.alias.name.value.to_ascii_lowercase());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } = table {
+            self.functions.push(name.span());
         }
         ControlFlow::Continue(())
     }
@@ -117,6 +134,8 @@ mod tests {
             vec!["upstream".into()],
         ];
         assert_eq!(table_references(sql).unwrap(), expected);
+        let sql = "SELECT * FROM range(3), lake.t, UNNEST(t.l) AS u, LATERAL generate_series(1, 2)";
+        assert_eq!(table_references(sql).unwrap(), [["lake".to_owned(), "t".to_owned()]]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::names::{Input, Names, Relation};
 use crate::optimise::optimise;
 use crate::output::declare;
 use crate::resolve::resolve;
-use crate::semantics::{bind_plan, expand_grouping_sets};
+use crate::semantics::{bind_plan, expand_grouping_sets, narrow_unnests};
 use crate::threshold::thresholds;
 use crate::validate::validate;
 use crate::{explain, identity, parse, syntax};
@@ -172,7 +172,7 @@ fn plan_view(
     let bound = bind_plan(resolve(query, names)?)?;
     let columns = described.map_err(Refusal::new)?;
     let (plan, schema) = declare(bound, &columns)?;
-    let plan = thresholds(expand_grouping_sets(optimise(plan)?)?)?;
+    let plan = thresholds(narrow_unnests(expand_grouping_sets(optimise(plan)?)?)?)?;
     validate(&plan)?;
     let mut identity = identity::identity(&plan);
     if let Some(key) = &definition.key {

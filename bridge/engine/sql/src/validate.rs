@@ -11,7 +11,8 @@ use crate::error::Refusal;
 use crate::explain::type_name;
 use crate::names::Relation;
 use crate::semantics::{
-    AsOf, Recursion, RecursiveUnion, RoundTable, TopRows, aggregate_call, recomputed_call, window_call,
+    AsOf, Recursion, RecursiveUnion, RoundTable, TopRows, Unnest, aggregate_call, item_type, recomputed_call,
+    window_call,
 };
 use crate::threshold::Threshold;
 
@@ -102,6 +103,15 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
             }
         }
         LogicalPlan::Extension(node) if Threshold::of(node).is_some() => {}
+        LogicalPlan::Extension(node) if Unnest::of(node).is_some() => {
+            for list in Unnest::of(node).into_iter().flat_map(Unnest::lists) {
+                let input = plan.inputs().into_iter().next().map_or(plan.schema(), LogicalPlan::schema);
+                let list = list.get_type(input)?;
+                if item_type(&list).is_none() {
+                    return Err(Refusal::new(format!("UNNEST takes a list, and this is {}", type_name(&list))));
+                }
+            }
+        }
         other => {
             let name = other.display().to_string();
             let name = name.split([':', ' ']).next().unwrap_or_default().to_owned();

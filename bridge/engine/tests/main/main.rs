@@ -17,6 +17,7 @@ mod thresholds;
 mod time;
 mod told;
 mod tpch;
+mod unnest;
 mod windows;
 
 #[global_allocator]

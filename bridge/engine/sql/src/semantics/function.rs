@@ -8,7 +8,7 @@ use datafusion_common::ScalarValue;
 use super::arithmetic::{self, Operation};
 use super::bind::{condition, searched_case};
 use super::bound::Bound;
-use super::{cast, compare, date, lent, number, text};
+use super::{cast, compare, date, lent, number, text, unnest, values};
 use crate::error::Refusal;
 
 /// Every function, and the operators as `#…`.
@@ -39,6 +39,8 @@ pub(super) const NAMES: &[&str] = &[
     "#condition",
     "#clock_value",
     "#asof",
+    "#unnest",
+    "#values",
     // conditional
     "coalesce",
     "ifnull",
@@ -160,6 +162,8 @@ fn own(name: &str, args: Vec<Bound>) -> Result<Bound, Refusal> {
             lent::of_clock(time, sql.as_text().unwrap_or_default())
         }
         "#interval" => interval(&args),
+        "#unnest" => Err(unnest::refused()),
+        "#values" => values::bind(args),
         "#condition" => Ok(Bound::new(condition(one(name, args)?)?, DataType::Boolean)),
         "coalesce" | "ifnull" => coalesce(name, args),
         "nullif" => {

@@ -14,7 +14,8 @@ use super::coercion::common;
 use super::compare::{canonical, compare};
 use super::grouping::bind_sets;
 use super::recursion::RecursiveUnion;
-use super::{asof_bind, recursion, set, subquery, top, window_bind};
+use super::unnest::Unnest;
+use super::{asof_bind, correlation, lateral, recursion, set, subquery, top, unnest, window_bind};
 use crate::error::Refusal;
 
 /// Binds a plan as DuckDB would.
@@ -27,13 +28,7 @@ pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
                 return subquery::projection(node);
             }
             let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
-            let schema = input.schema();
-            let named = node.schema.iter().zip(&node.expr).map(|((qualifier, field), expr)| {
-                let bound = bind_settled(expr, schema)?;
-                Ok(named(bound.expr, qualifier, field.name()))
-            });
-            let exprs = named.collect::<Result<Vec<_>, Refusal>>()?;
-            Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
+            unnest::project(input, node.expr, &node.schema)
         }
         LogicalPlan::Filter(node) => {
             if subquery::is_in(&node.predicate) {
@@ -61,6 +56,11 @@ pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
         LogicalPlan::Union(node) => union(node),
         LogicalPlan::Window(node) => window_bind::bind_window(node),
         LogicalPlan::Limit(node) => top::bind_limit(node),
+        LogicalPlan::Subquery(node) => bind_plan(Arc::unwrap_or_clone(node.subquery)),
+        LogicalPlan::Extension(node) if Unnest::of(&node).is_some() => match Unnest::of(&node) {
+            Some(node) => unnest::bind_unnest(node),
+            None => Err(unnest::refused()),
+        },
         other => {
             let name = other.display().to_string();
             let name = name.split([':', ' ']).next().unwrap_or_default().to_owned();
@@ -149,7 +149,8 @@ fn join(node: Join) -> Result<LogicalPlan, Refusal> {
         return asof_bind::bind_join(node);
     }
     let left = bind_plan(Arc::unwrap_or_clone(node.left))?;
-    let right = bind_plan(Arc::unwrap_or_clone(node.right))?;
+    let right = correlation::typed(Arc::unwrap_or_clone(node.right), left.schema())?;
+    let right = bind_plan(right)?;
     let mut conditions = Vec::new();
     for (a, b) in node.on {
         let bound = compare(Operator::Eq, bind(&a, left.schema())?, bind(&b, right.schema())?)
@@ -159,6 +160,9 @@ fn join(node: Join) -> Result<LogicalPlan, Refusal> {
     if let Some(filter) = &node.filter {
         let both = left.schema().join(right.schema())?;
         conditions.extend(split_conjunction_owned(bind_condition(filter, &both)?));
+    }
+    if lateral::reads(&right, left.schema()) {
+        return lateral::join(left, right, conditions, node.join_type);
     }
     joined(left, right, conditions, node.join_type)
 }
@@ -228,6 +232,13 @@ fn union(node: Union) -> Result<LogicalPlan, Refusal> {
 /// yet; every other literal has.
 pub(super) fn part(plan: LogicalPlan) -> Result<(LogicalPlan, Vec<Bound>), Refusal> {
     if let LogicalPlan::Projection(node) = plan {
+        if node.expr.iter().any(unnest::is_in) {
+            return settled_part(unnest::project(
+                bind_plan(Arc::unwrap_or_clone(node.input))?,
+                node.expr,
+                &node.schema,
+            )?);
+        }
         let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
         let column = |expr: &Expr| {
             let bound = bind(expr, input.schema())?;
@@ -236,7 +247,10 @@ pub(super) fn part(plan: LogicalPlan) -> Result<(LogicalPlan, Vec<Bound>), Refus
         let columns = node.expr.iter().map(column).collect::<Result<Vec<_>, Refusal>>()?;
         return Ok((input, columns));
     }
-    let input = bind_plan(plan)?;
+    settled_part(bind_plan(plan)?)
+}
+
+fn settled_part(input: LogicalPlan) -> Result<(LogicalPlan, Vec<Bound>), Refusal> {
     let column = |i: usize| bind(&Expr::Column(Column::from(input.schema().qualified_field(i))), input.schema());
     let columns = (0..input.schema().fields().len()).map(column).collect::<Result<Vec<_>, _>>()?;
     Ok((input, columns))

@@ -228,6 +228,9 @@ fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refus
     if !function.within_group.is_empty() {
         return self::function(aggregate_call::without_group(function, &name)?, span, names);
     }
+    if name == "unnest" || name == "unlist" {
+        return unnest(function, span, names);
+    }
     if function.over.is_some() {
         return window::prepare(function, &name, span, names);
     }
@@ -262,6 +265,22 @@ fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refus
         list.clauses = arguments.order;
     }
     Ok(Expr::Function(prepared))
+}
+
+/// UNNEST in an expression, which only a select list may have.
+fn unnest(function: Function, span: Span, names: &Names) -> Result<Expr, Refusal> {
+    let FunctionArguments::List(list) = function.args else {
+        return Err(refuse("UNNEST of a subquery", "select UNNEST in the subquery"));
+    };
+    let plain = function.filter.is_none() && function.over.is_none() && list.clauses.is_empty();
+    let mut args = list.args.into_iter();
+    match (args.next(), args.next()) {
+        (Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(mut list))), None) if plain => {
+            prepare(&mut list, names)?;
+            Ok(call(semantics::UNNEST, span, vec![list]))
+        }
+        _ => Err(refuse("UNNEST with such an argument or clause", "write UNNEST(list), once for each level")),
+    }
 }
 
 /// What stands between the parentheses of a call, rewritten.

@@ -122,6 +122,9 @@ fn distinct_on(query: &mut Query) -> Result<bool, Refusal> {
     let Some(Distinct::On(on)) = &select.distinct else { return Ok(false) };
     let span = select.span();
     let on = on.clone();
+    if select.projection.iter().any(has_unnest) {
+        return Err(located(span, refuse("DISTINCT ON with UNNEST in the select list", "write UNNEST in FROM")));
+    }
     if select.qualify.is_some() {
         return Err(located(span, refuse("DISTINCT ON with QUALIFY", "put one of them into a subquery")));
     }
@@ -141,6 +144,16 @@ fn distinct_on(query: &mut Query) -> Result<bool, Refusal> {
         right: Box::new(number("1")),
     });
     Ok(true)
+}
+
+fn has_unnest(item: &SelectItem) -> bool {
+    let found = visit_expressions(item, |expr| match expr {
+        Expr::Function(call) if ["unnest", "unlist"].contains(&call.name.to_string().to_ascii_lowercase().as_str()) => {
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
 }
 
 /// What an expression of ORDER BY or DISTINCT ON means over the rows of FROM: a number is a column of the

@@ -13,11 +13,13 @@ mod grouping;
 mod join;
 mod limit;
 mod literal;
+mod pivot;
 mod precedence;
 mod query;
 mod recursion;
 mod scope;
 mod type_name;
+mod unnest;
 mod window;
 
 pub(crate) use query::prepare;

@@ -10,9 +10,11 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::expression::{self, lower, refuse};
+use super::join::Place;
+use super::unnest::{self, TableFunction};
 use super::{grouping, limit, recursion, scope, window};
 use crate::error::Refusal;
-use crate::names::{Ctes, Input, Names};
+use crate::names::{CLOCK, Ctes, Input, Names};
 
 /// Checks and rewrites a whole query in place.
 pub(crate) fn prepare(query: &mut Query, names: &Names) -> Result<(), Refusal> {
@@ -89,7 +91,10 @@ impl Walk<'_> {
             SetExpr::SetOperation { op, .. } => {
                 Err(located(span, refuse(&op.to_string(), "write it as a join or as a filter")))
             }
-            SetExpr::Values(_) => Err(located(span, refuse("VALUES", "put the rows into a table of a source"))),
+            SetExpr::Values(values) => {
+                *body = unnest::values(values.clone(), span, &self.scope())?;
+                Ok(())
+            }
             other => Err(located(span, refuse(&first_words(&other.to_string()), "write a SELECT"))),
         }
     }
@@ -110,8 +115,9 @@ impl Walk<'_> {
         {
             return Err(located(span, refuse("a SELECT with such a clause", "write a plain SELECT")));
         }
-        for table in &mut select.from {
-            self.table_with_joins(table)?;
+        for (position, table) in select.from.iter_mut().enumerate() {
+            let place = if position == 0 { Place::First } else { Place::AfterOthers };
+            self.table_with_joins(table, place)?;
         }
         if select.flavor == SelectFlavor::FromFirstNoSelect {
             select.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
@@ -212,11 +218,11 @@ impl Walk<'_> {
         Ok(SelectItemQualifiedWildcardKind::ObjectName(ObjectName::from(table.into_iter().collect::<Vec<_>>())))
     }
 
-    fn table_with_joins(&mut self, table: &mut TableWithJoins) -> Result<(), Refusal> {
-        self.table(&mut table.relation)?;
+    fn table_with_joins(&mut self, table: &mut TableWithJoins, place: Place) -> Result<(), Refusal> {
+        self.table(&mut table.relation, place)?;
         for join in &mut table.joins {
             let span = join.relation.span();
-            self.table(&mut join.relation)?;
+            self.table(&mut join.relation, Place::of(&join.join_operator))?;
             let is_asof = std::mem::take(&mut join.global);
             if is_asof {
                 super::asof::check(&join.join_operator, span)?;
@@ -263,8 +269,13 @@ impl Walk<'_> {
         }
     }
 
-    fn table(&mut self, table: &mut TableFactor) -> Result<(), Refusal> {
+    fn table(&mut self, table: &mut TableFactor, place: Place) -> Result<(), Refusal> {
         let span = table.span();
+        super::pivot::prepare(table, span, &self.scope())?;
+        if let Some(function) = table_function(table) {
+            *table = function.prepare(span, &self.scope())?;
+        }
+        super::join::make_lateral(table, place, span)?;
         match table {
             TableFactor::Table {
                 name,
@@ -278,13 +289,7 @@ impl Walk<'_> {
                 sample,
                 index_hints,
             } => {
-                if args.is_some() {
-                    return Err(located(
-                        span,
-                        refuse(&format!("the table function {name}"), "read a table of a source"),
-                    ));
-                }
-                if version.is_some() || sample.is_some() || json_path.is_some() || *with_ordinality {
+                if args.is_some() || version.is_some() || sample.is_some() || json_path.is_some() || *with_ordinality {
                     return Err(located(
                         span,
                         refuse("a table with such a clause", "read the whole table as it is now"),
@@ -302,6 +307,7 @@ impl Walk<'_> {
                     let idents = match &relation.input {
                         Input::Table(t) => vec![t.source.clone(), t.schema.clone(), t.table.clone()],
                         Input::View(v) => vec![v.0.clone()],
+                        Input::Clock => vec![CLOCK.to_owned()],
                     };
                     let ident = |part: String| Ident::with_quote_and_span('"', span, part.to_ascii_lowercase());
                     *name = ObjectName::from(idents.into_iter().map(ident).collect::<Vec<_>>());
@@ -315,18 +321,29 @@ impl Walk<'_> {
                     }
                 }
             }
-            TableFactor::Derived { lateral: false, subquery, alias, sample: None } => {
+            TableFactor::Derived { subquery, alias, sample: None, .. } => {
                 self.query(subquery)?;
                 alias.iter_mut().try_for_each(table_alias)
             }
-            TableFactor::NestedJoin { table_with_joins, alias: None } => self.table_with_joins(table_with_joins),
-            TableFactor::Derived { lateral: true, .. } => {
-                Err(located(span, refuse("LATERAL", "join with a subquery that does not read the tables before it")))
+            TableFactor::NestedJoin { table_with_joins, alias: None } => {
+                self.table_with_joins(table_with_joins, Place::First)
             }
-            TableFactor::UNNEST { .. } => Err(located(span, refuse("UNNEST", "keep the nested value in one column"))),
+            TableFactor::UNNEST { .. } => Ok(()),
             other => Err(located(span, refuse(&first_words(&other.to_string()), "read tables, views and subqueries"))),
         }
     }
+}
+
+/// A table of FROM that is a call.
+fn table_function(table: &TableFactor) -> Option<TableFunction> {
+    let (name, args, alias, with_ordinality) = match table {
+        TableFactor::Table { name, args: Some(args), alias, with_ordinality, .. } if args.settings.is_none() => {
+            (name, args.args.clone(), alias, *with_ordinality)
+        }
+        TableFactor::Function { name, args, alias, .. } => (name, args.clone(), alias, false),
+        _ => return None,
+    };
+    Some(TableFunction { name: crate::parse::parts(name).join("."), args, alias: alias.clone(), with_ordinality })
 }
 
 /// `GROUP BY ALL`: by every select item that holds no aggregate.
