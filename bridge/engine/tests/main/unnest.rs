@@ -94,6 +94,7 @@ const VALUES: &[(&str, &str)] = &[
 ];
 
 const PIVOTS: &[(&str, &str)] = &[
+    ("bare", "SELECT item AS a, rating AS b FROM lake.prices"),
     ("unpivoted", "SELECT * FROM lake.prices UNPIVOT (v FOR k IN (item, rating))"),
     (
         "with_nulls",
@@ -101,7 +102,6 @@ const PIVOTS: &[(&str, &str)] = &[
     ),
     ("all_unpivoted", "SELECT * FROM bare UNPIVOT (v FOR k IN (a, b))"),
     ("per_name", "SELECT k, sum(v) AS s FROM lake.prices UNPIVOT (v FOR k IN (item, rating)) GROUP BY k"),
-    ("bare", "SELECT item AS a, rating AS b FROM lake.prices"),
     ("pivoted", "SELECT * FROM lake.prices PIVOT (sum(rating) FOR word IN ('a', 'b'))"),
     (
         "named",
@@ -194,7 +194,7 @@ const LATERAL: &[(&str, &str)] = &[
     (
         "outer_within",
         "SELECT b.id, x.item, x.note FROM lake.baskets b, LATERAL (SELECT p.item, c.note FROM lake.prices p \
-         LEFT JOIN lake.baskets c ON c.id = p.item AND c.id > b.id WHERE p.id = b.id) x",
+         LEFT JOIN lake.baskets c ON c.id = p.item WHERE p.id = b.id AND c.note IS DISTINCT FROM b.note) x",
     ),
     (
         "exists_within",
@@ -256,6 +256,12 @@ const SUBQUERIES: &[(&str, &str)] = &[
     (
         "count_below",
         "SELECT id FROM lake.baskets b WHERE (SELECT count(*) FROM lake.prices p WHERE p.id <= b.id AND p.item > b.id) > 1",
+    ),
+    (
+        "recomputed",
+        "SELECT id, (SELECT list(rating ORDER BY rating) FROM lake.prices p WHERE p.id < b.id) AS l, \
+         (SELECT string_agg(tag, '-' ORDER BY tag) FROM UNNEST(b.tags) AS u(tag)) AS t, \
+         (SELECT median(item) FROM lake.prices p WHERE p.id = b.id) AS m FROM lake.baskets b",
     ),
     (
         "with_having",
@@ -323,7 +329,7 @@ fn basket(rng: &mut StdRng) -> String {
         maybe(rng, pair),
         list(rng, &["[1, 2]", "[]", "NULL", "[NULL, 5]"]),
         list(rng, &ids),
-        list(rng, &["1", "-170141183460469231731687303715884105727", "NULL"]),
+        list(rng, &["1", "-17014118346046923173168730371588410572", "NULL"]),
     ];
     format!("({})", values.join(", "))
 }
@@ -333,12 +339,32 @@ fn price(rng: &mut StdRng) -> String {
         let value = rng.random_range(0..most).to_string();
         maybe(rng, value)
     });
-    let word = maybe(rng, ["'a'", "'b'"][rng.random_range(0..2)].to_owned());
+    let word = ["'a'", "'b'"][rng.random_range(0..2)].to_owned();
+    let word = maybe(rng, word);
     format!("({id}, {item}, {rating}, {word})")
 }
 
 /// Epochs of random changes, with restarts and other worker counts in between.
 fn run(views: &[(&str, &str)], seed: u64, epochs: usize) {
+    // TEMPORARY
+    if std::env::var("TIDEGATE_EACH").is_ok() {
+        let base = ["selected", "from_list", "aggregated", "bare"];
+        let mut failed = Vec::new();
+        for view in views {
+            let mut some: Vec<(&str, &str)> = views.iter().filter(|v| base.contains(&v.0) && v.0 != view.0).copied().collect();
+            if !view.1.contains("aggregated a") { some.retain(|v| v.0 != "aggregated"); }
+            if !view.0.contains("view") { some.retain(|v| v.0 == "bare" || v.0 == "aggregated"); }
+            some.push(*view);
+            let done = std::panic::catch_unwind(|| run_all(&some, seed, epochs));
+            if done.is_err() { failed.push(view.0); }
+        }
+        assert!(failed.is_empty(), "FAILED VIEWS {failed:?}");
+        return;
+    }
+    run_all(views, seed, epochs);
+}
+
+fn run_all(views: &[(&str, &str)], seed: u64, epochs: usize) {
     let mut rng = StdRng::seed_from_u64(seed);
     let (baskets, prices) = (baskets(), prices());
     let mut workers = rng.random_range(1..3);
