@@ -12,7 +12,7 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 use super::expression::{self, lower, refuse};
 use super::{grouping, limit, scope, window};
 use crate::error::Refusal;
-use crate::names::{Ctes, Input, Names};
+use crate::names::{CLOCK, Ctes, Input, Names};
 
 /// Checks and rewrites a whole query in place.
 pub(crate) fn prepare(query: &mut Query, names: &Names) -> Result<(), Refusal> {
@@ -295,6 +295,7 @@ impl Walk<'_> {
                     let idents = match &relation.input {
                         Input::Table(t) => vec![t.source.clone(), t.schema.clone(), t.table.clone()],
                         Input::View(v) => vec![v.0.clone()],
+                        Input::Clock => vec![CLOCK.to_owned()],
                     };
                     let ident = |part: String| Ident::with_quote_and_span('"', span, part.to_ascii_lowercase());
                     *name = ObjectName::from(idents.into_iter().map(ident).collect::<Vec<_>>());
