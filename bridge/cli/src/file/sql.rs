@@ -315,7 +315,7 @@ mod tests {
         let statement = one("CREATE MATERIALIZED VIEW v WITH (Key = 'a, \"b,c\"', mode = incremental) AS SELECT 1");
         let settings: Vec<_> =
             statement.settings.iter().map(|s| (s.name.as_str(), s.value.as_str(), s.offset)).collect();
-        assert_eq!(settings, [("key", "a, \"b,c\"", 33), ("mode", "incremental", 52)]);
+        assert_eq!(settings, [("key", "a, \"b,c\"", 33), ("mode", "incremental", 51)]);
         assert_eq!(columns("a, \"b,c\""), Some(vec!["a".to_owned(), "b,c".to_owned()]));
         for text in ["", "a,", "a b", "1", ",a", "'a'"] {
             assert_eq!(columns(text), None, "{text}");
