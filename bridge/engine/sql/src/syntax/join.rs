@@ -41,6 +41,10 @@ fn with_own_columns(kind: &str, constraint: JoinConstraint, span: Span) -> Resul
 /// Lets a table of FROM read those before it, as DuckDB does with and without the word LATERAL.
 pub(super) fn make_lateral(table: &mut TableFactor, place: Place, span: Span) -> Result<(), Refusal> {
     match (table, place) {
+        (TableFactor::Derived { lateral: true, .. }, Place::InJoin) => {
+            let way_out = "write JOIN or LEFT JOIN, or let it read its own tables alone";
+            return Err(located(span, refuse("LATERAL in a RIGHT, FULL, SEMI or ANTI JOIN", way_out)));
+        }
         (TableFactor::Derived { lateral, .. }, _) => *lateral = place == Place::AfterOthers,
         (TableFactor::UNNEST { .. }, Place::InJoin) => {
             let way_out = "write it first, or put it into a subquery: JOIN (SELECT * FROM UNNEST(…))";

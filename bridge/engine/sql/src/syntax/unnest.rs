@@ -12,6 +12,9 @@ use super::query::located;
 use crate::error::Refusal;
 use crate::names::Names;
 
+/// The table functions that are lists of rows.
+const FUNCTIONS: [&str; 3] = ["unnest", "range", "generate_series"];
+
 /// What VALUES is called, which nothing refers to.
 const VALUES: &str = "#values";
 
@@ -29,6 +32,10 @@ impl TableFunction {
     /// The function as UNNEST of a list, its arguments prepared.
     pub(super) fn prepare(self, span: Span, names: &Names) -> Result<TableFactor, Refusal> {
         let own = self.name.to_ascii_lowercase();
+        if !FUNCTIONS.contains(&own.as_str()) {
+            let way_out = "read a table of a source, or write UNNEST, range or generate_series";
+            return Err(located(span, refuse(&format!("the table function {own}"), way_out)));
+        }
         let mut args = Vec::with_capacity(self.args.len());
         for arg in self.args {
             let FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) = arg else {
@@ -43,16 +50,12 @@ impl TableFunction {
         for arg in &mut args {
             expression::prepare(arg, names)?;
         }
-        let list = match own.as_str() {
-            "unnest" => match <[Expr; 1]>::try_from(args) {
-                Ok([list]) => list,
-                Err(_) => return Err(located(span, Refusal::new("UNNEST in FROM takes one list: write one for each"))),
-            },
-            "range" | "generate_series" => call(&own, span, args),
-            _ => {
-                let way_out = "read a table of a source, or write UNNEST, range or generate_series";
-                return Err(located(span, refuse(&format!("the table function {own}"), way_out)));
+        let list = match (own.as_str(), <[Expr; 1]>::try_from(args)) {
+            ("unnest", Ok([list])) => list,
+            ("unnest", Err(_)) => {
+                return Err(located(span, Refusal::new("UNNEST in FROM takes one list: write one for each")));
             }
+            (_, args) => call(&own, span, args.map_or_else(|args| args, Vec::from)),
         };
         let defaults =
             if self.with_ordinality { vec![own.clone(), "ordinality".to_owned()] } else { vec![own.clone()] };

@@ -1,9 +1,11 @@
 //! Programs as a whole: order, identity, keys, plan ids, definitions, stretches.
 
 use arrow::array::{Int64Array, RecordBatch};
+use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion_expr::LogicalPlan;
 use tidegate_core::{RowIdentity, ViewName, ZSet};
 use tidegate_duck::DuckBinder;
-use tidegate_engine_sql::{Input, Program, ProgramDefinition, Stretch, StretchError, table_references};
+use tidegate_engine_sql::{Input, Program, ProgramDefinition, Stretch, StretchError, Unnest, table_references};
 
 use crate::world::{World, definition};
 
@@ -32,10 +34,39 @@ fn row_identity_is_derived() {
         ),
         ("SELECT a.name, a.id FROM app.customers a JOIN app.customers b ON a.id + 0 = b.id", RowIdentity::Key(vec![1])),
         ("SELECT o.id, c.id AS c FROM lake.orders o JOIN app.customers c ON o.customer = c.id", RowIdentity::WholeRow),
+        ("SELECT c.id, x FROM app.customers c, range(c.id) AS r(x)", RowIdentity::WholeRow),
+        (
+            "SELECT c.id, x, n FROM app.customers c, range(c.id) WITH ORDINALITY AS r(x, n)",
+            RowIdentity::Key(vec![0, 2]),
+        ),
+        ("SELECT id, c.x FROM app.customers, LATERAL (SELECT upper(name) AS x) c", RowIdentity::Key(vec![0])),
+        (
+            "SELECT c.id, o.n FROM app.customers c, LATERAL (SELECT count(*) AS n FROM lake.orders o WHERE o.id < c.id) o",
+            RowIdentity::Key(vec![0]),
+        ),
     ];
     for (sql, expected) in cases {
         assert_eq!(identity(&world, sql), expected, "{sql}");
     }
+}
+
+/// A list that only makes rows is not repeated in them.
+#[test]
+fn what_nobody_reads_is_left_out_of_repeated_rows() {
+    let world = World::new();
+    let program = world.plan("SELECT id, x FROM lake.t, UNNEST(l) AS u(x) WHERE x > i32").unwrap();
+    let view = &program.views()[0];
+    let mut kept = Vec::new();
+    let _ = view.plan.apply(|node| {
+        if let LogicalPlan::Extension(extension) = node {
+            let unnest = Unnest::of(extension).unwrap();
+            let columns = unnest.kept.iter().map(|column| unnest.input.schema().field(*column).name().clone());
+            kept.extend(columns);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    assert_eq!(kept, ["id", "i32"], "{}", view.explain_text());
+    assert!(view.explain_text().contains("Unnest l  [whole row; state: none]"), "{}", view.explain_text());
 }
 
 #[test]

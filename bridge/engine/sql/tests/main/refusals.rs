@@ -110,6 +110,12 @@ const REFUSALS: &[Case] = &[
     ("SELECT * FROM lake.t, UNNEST(l, l)", None, &["UNNEST in FROM takes one list"]),
     ("SELECT t.id FROM lake.t t FULL JOIN UNNEST([1]) AS u(x) ON u.x = t.id", None, &["FULL", "UNNEST", "subquery"]),
     ("SELECT * FROM glob('*')", Some((1, 15)), &["the table function glob", "UNNEST"]),
+    ("SELECT * FROM read_csv('a.csv', header = true)", None, &["the table function read_csv", "table of a source"]),
+    (
+        "SELECT t.id, x.id FROM lake.t t SEMI JOIN LATERAL (SELECT id FROM lake.orders o WHERE o.id > t.id) x ON true",
+        None,
+        &["LATERAL in a RIGHT, FULL, SEMI or ANTI JOIN", "LEFT JOIN"],
+    ),
     ("SELECT r FROM lake.t, range(0, id, i32) AS x(r)", None, &["range with the step i32", "not 0"]),
     ("SELECT * FROM range(1, 5, 0)", None, &["range with the step 0"]),
     ("VALUES (1), (2, 3)", None, &["different numbers of columns"]),
