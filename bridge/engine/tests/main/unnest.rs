@@ -346,25 +346,6 @@ fn price(rng: &mut StdRng) -> String {
 
 /// Epochs of random changes, with restarts and other worker counts in between.
 fn run(views: &[(&str, &str)], seed: u64, epochs: usize) {
-    // TEMPORARY
-    if std::env::var("TIDEGATE_EACH").is_ok() {
-        let base = ["selected", "from_list", "aggregated", "bare"];
-        let mut failed = Vec::new();
-        for view in views {
-            let mut some: Vec<(&str, &str)> = views.iter().filter(|v| base.contains(&v.0) && v.0 != view.0).copied().collect();
-            if !view.1.contains("aggregated a") { some.retain(|v| v.0 != "aggregated"); }
-            if !view.0.contains("view") { some.retain(|v| v.0 == "bare" || v.0 == "aggregated"); }
-            some.push(*view);
-            let done = std::panic::catch_unwind(|| run_all(&some, seed, epochs));
-            if done.is_err() { failed.push(view.0); }
-        }
-        assert!(failed.is_empty(), "FAILED VIEWS {failed:?}");
-        return;
-    }
-    run_all(views, seed, epochs);
-}
-
-fn run_all(views: &[(&str, &str)], seed: u64, epochs: usize) {
     let mut rng = StdRng::seed_from_u64(seed);
     let (baskets, prices) = (baskets(), prices());
     let mut workers = rng.random_range(1..3);
