@@ -30,6 +30,7 @@
 //!
 //! Types are those of [`tidegate_core::duckdb_type`]; views of text or binary never occur.
 
+mod cost;
 mod error;
 mod explain;
 mod filter_word;
@@ -48,6 +49,7 @@ mod syntax;
 mod text;
 mod validate;
 
+pub use cost::Cost;
 pub use error::{PlanError, Refusal};
 pub use fingerprint::PlanId;
 pub use identity::identity;

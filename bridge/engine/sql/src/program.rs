@@ -14,7 +14,7 @@ use crate::output::declare;
 use crate::resolve::resolve;
 use crate::semantics::{bind_plan, expand_grouping_sets};
 use crate::validate::validate;
-use crate::{explain, identity, parse, syntax};
+use crate::{Cost, cost, explain, identity, parse, syntax};
 
 /// A view as the pipeline file has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +61,11 @@ impl PlannedView {
     /// The same as JSON: `operator`, `detail`, `row_identity`, `state`, `inputs`.
     pub fn explain_json(&self) -> serde_json::Value {
         explain::json(&self.plan)
+    }
+
+    /// What an epoch costs beside the changed rows and those that meet them; nothing for most views.
+    pub fn costs(&self) -> BTreeSet<Cost> {
+        cost::of(&self.plan)
     }
 }
 

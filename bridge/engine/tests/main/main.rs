@@ -5,11 +5,14 @@ mod groups;
 mod harness;
 mod joins;
 mod keyed;
+mod nexmark;
 mod parts;
 mod random;
 mod rebuild;
+mod scalars;
 mod states;
 mod told;
+mod tpcds;
 mod tpch;
 mod windows;
 

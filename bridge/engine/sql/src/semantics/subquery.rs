@@ -20,6 +20,7 @@ use super::aggregate::{AggregateKind, aggregate_call};
 use super::bind::{bind, bind_condition, bind_settled};
 use super::compare::compare;
 use super::correlation::{Pulled, equality, open, unfold};
+use super::only::only_row;
 use super::plan::{bind_plan, joined, named};
 use super::top;
 use crate::error::Refusal;
@@ -250,7 +251,7 @@ impl Scope {
 
     /// A subquery as a value: it has at most one row for each outer row, which must follow from it.
     fn scalar(&mut self, subquery: &Subquery) -> Result<Expr, Refusal> {
-        let pulled = self.open(subquery)?;
+        let mut pulled = self.open(subquery)?;
         if pulled.grouped {
             return self.aggregated(pulled);
         }
@@ -260,10 +261,13 @@ impl Scope {
             equal.contains(&column)
         };
         if !identity::key(&pulled.plan).is_some_and(|key| key.iter().all(is_equal)) {
-            return Err(Refusal::new(
-                "a subquery that stands for one value may have several rows here: \
-                 aggregate it, for example with max, or compare all columns of its key",
-            ));
+            if !pulled.conditions.is_empty() {
+                return Err(Refusal::new(
+                    "a subquery that stands for one value may have several rows here: \
+                     aggregate it, for example with max, or compare all columns of its key",
+                ));
+            }
+            pulled.plan = only_row(pulled.plan)?;
         }
         let join_type = if pulled.has_one_row() { JoinType::Inner } else { JoinType::Left };
         let right = self.right(&pulled, &[pulled.first()])?;

@@ -11,6 +11,7 @@ mod grouping;
 mod join;
 mod limit;
 mod literal;
+mod one_row;
 mod precedence;
 mod query;
 mod scope;

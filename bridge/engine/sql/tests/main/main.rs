@@ -2,9 +2,13 @@
 //! their words.
 
 mod aggregates;
+mod constructs;
+mod corpora;
+mod corpus;
 mod expressions;
 mod functions;
 mod interpreter;
+mod plans;
 mod programs;
 mod refusals;
 mod views;

@@ -1,0 +1,62 @@
+//! What an epoch costs a view beside the changed rows and those that meet them, told from its plan.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use datafusion_expr::LogicalPlan;
+
+use crate::identity;
+use crate::semantics::{recomputed_call, window_call};
+
+/// Rows that are read again although they have not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cost {
+    /// All rows of each group that has a changed row.
+    Groups,
+    /// All rows of each partition that has a changed row.
+    Partitions,
+    /// All rows that are compared with a single row, when that row changes.
+    Compared,
+    /// The whole other side of a join without an equality, for each changed row.
+    OtherSide,
+    /// All rows, of a window without partitions.
+    AllRows,
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Cost::Groups => "the groups",
+            Cost::Partitions => "the partitions",
+            Cost::Compared => "what is compared with a value, when the value changes",
+            Cost::OtherSide => "the other side of a join",
+            Cost::AllRows => "all rows of a window",
+        })
+    }
+}
+
+/// The costs of a plan, without those of the views it reads.
+pub(crate) fn of(plan: &LogicalPlan) -> BTreeSet<Cost> {
+    let mut costs = BTreeSet::new();
+    add(plan, &mut costs);
+    costs
+}
+
+fn add(plan: &LogicalPlan, costs: &mut BTreeSet<Cost>) {
+    match plan {
+        LogicalPlan::Aggregate(node) if node.aggr_expr.iter().any(|call| recomputed_call(call).is_some()) => {
+            costs.insert(Cost::Groups);
+        }
+        LogicalPlan::Window(node) => {
+            let is_whole = node.window_expr.iter().filter_map(window_call).any(|call| call.partition_by.is_empty());
+            costs.insert(if is_whole { Cost::AllRows } else { Cost::Partitions });
+        }
+        LogicalPlan::Join(node) if node.on.is_empty() => {
+            let is_single = |side: &LogicalPlan| identity::key(side).is_some_and(|key| key.is_empty());
+            let single = is_single(&node.left) || is_single(&node.right);
+            costs.insert(if single { Cost::Compared } else { Cost::OtherSide });
+        }
+        _ => {}
+    }
+    plan.inputs().into_iter().for_each(|input| add(input, costs));
+}
