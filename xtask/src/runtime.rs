@@ -35,7 +35,8 @@ pub fn run(folder: &Path) -> Result<()> {
 
 fn is_needed(package: &Package) -> bool {
     let place = package.place;
-    place.starts_with(LIBRARY) || (place.starts_with(EXTENSIONS) && !NOT_NEEDED.iter().any(|name| place.ends_with(name)))
+    place.starts_with(LIBRARY)
+        || (place.starts_with(EXTENSIONS) && !NOT_NEEDED.iter().any(|name| place.ends_with(name)))
 }
 
 /// Copies a file under its name.

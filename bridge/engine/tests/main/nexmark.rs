@@ -41,7 +41,11 @@ fn schemas() -> [TableSchema; 4] {
 /// A moment of two half minutes, one of which ends at midnight.
 fn moment(rng: &mut StdRng) -> String {
     let minute = ["2024-01-01 23:59", "2024-01-02 07:59"][rng.random_range(0..2)];
-    format!("TIMESTAMP '{minute}:{:02}' + INTERVAL {} MILLISECOND", rng.random_range(30..60), rng.random_range(0..4) * 250)
+    format!(
+        "TIMESTAMP '{minute}:{:02}' + INTERVAL {} MILLISECOND",
+        rng.random_range(30..60),
+        rng.random_range(0..4) * 250
+    )
 }
 
 fn one_of<'a>(rng: &mut StdRng, values: &[&'a str]) -> &'a str {
@@ -57,7 +61,9 @@ fn person(rng: &mut StdRng) -> String {
 fn auction(rng: &mut StdRng) -> String {
     let (id, at, lasts) = (rng.random_range(0..12), moment(rng), rng.random_range(5..40));
     let (first, seller, category) = (rng.random_range(1..100), rng.random_range(0..8), rng.random_range(8..12));
-    format!("({id}, 'item {id}', 'an item', {first}, {first} + 10, {at}, {at} + INTERVAL {lasts} SECOND, {seller}, {category}, 'y')")
+    format!(
+        "({id}, 'item {id}', 'an item', {first}, {first} + 10, {at}, {at} + INTERVAL {lasts} SECOND, {seller}, {category}, 'y')"
+    )
 }
 
 fn bid(rng: &mut StdRng) -> String {

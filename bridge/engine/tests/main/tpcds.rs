@@ -39,11 +39,8 @@ const ROUND: &str = "
 ";
 
 /// Columns of DOUBLEs that DuckDB adds up in an order of its own: sums of quotients, and standard deviations.
-const INEXACT: [(usize, &[usize]); 3] = [
-    (17, &[5, 6, 9, 10, 13, 14]),
-    (39, &[4, 9]),
-    (66, &[20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31]),
-];
+const INEXACT: [(usize, &[usize]); 3] =
+    [(17, &[5, 6, 9, 10, 13, 14]), (39, &[4, 9]), (66, &[20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31])];
 
 /// Changes of tables, in order.
 type Epoch = Vec<(TableSchema, TableEvent)>;

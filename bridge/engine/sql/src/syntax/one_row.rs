@@ -11,7 +11,8 @@ use crate::semantics;
 
 /// Drops a LIMIT of one or more, without OFFSET, where the query has no more than one row anyway.
 pub(super) fn drop_limit(query: &mut Query) {
-    let Some(LimitClause::LimitOffset { limit: Some(Expr::Value(count)), offset: None, limit_by }) = &query.limit_clause
+    let Some(LimitClause::LimitOffset { limit: Some(Expr::Value(count)), offset: None, limit_by }) =
+        &query.limit_clause
     else {
         return;
     };
@@ -86,7 +87,8 @@ impl Visitor for Calls {
             let name = call.name.to_string().trim_matches('"').to_ascii_lowercase();
             let is_aggregate = semantics::is_aggregate(&name);
             self.aggregates |= call.over.is_none() && is_aggregate;
-            self.others |= name == "unnest" || !(is_aggregate || semantics::is_scalar(&name) || semantics::is_window(&name));
+            self.others |=
+                name == "unnest" || !(is_aggregate || semantics::is_scalar(&name) || semantics::is_window(&name));
         }
         ControlFlow::Continue(())
     }

@@ -28,7 +28,8 @@ fn the_book_has_the_queries_of_nexmark() {
     duck.execute(&std::fs::read_to_string(folder.join("tables.sql")).unwrap()).unwrap();
     let tables = ["auction", "bid", "person", "side_input"];
     let tables = tables.map(|name| table(name, duck.describe(&format!("FROM {name}")).unwrap()));
-    let mut rows = "| query | what it asks | | an epoch costs the change, and beside it |\n| --- | --- | --- | --- |\n".to_owned();
+    let mut rows =
+        "| query | what it asks | | an epoch costs the change, and beside it |\n| --- | --- | --- | --- |\n".to_owned();
     for number in 0..=22 {
         let query = std::fs::read_to_string(folder.join(format!("q{number:02}.sql"))).unwrap();
         let (what, sql) = query.strip_prefix("-- ").unwrap().split_once('\n').unwrap();
