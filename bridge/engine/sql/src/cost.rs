@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use datafusion_expr::LogicalPlan;
+use datafusion_expr::logical_plan::Distinct;
+use datafusion_expr::{Expr, JoinType, LogicalPlan};
 
 use crate::identity;
 use crate::semantics::{recomputed_call, window_call};
@@ -52,11 +53,31 @@ fn add(plan: &LogicalPlan, costs: &mut BTreeSet<Cost>) {
             costs.insert(if is_whole { Cost::AllRows } else { Cost::Partitions });
         }
         LogicalPlan::Join(node) if node.on.is_empty() => {
-            let is_single = |side: &LogicalPlan| identity::key(side).is_some_and(|key| key.is_empty());
-            let single = is_single(&node.left) || is_single(&node.right);
+            // A semi or anti join without any condition asks whether there is a row.
+            let asks = !matches!(node.join_type, JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full);
+            let single = asks && node.filter.is_none() || is_single(&node.left) || is_single(&node.right);
             costs.insert(if single { Cost::Compared } else { Cost::OtherSide });
         }
         _ => {}
     }
     plan.inputs().into_iter().for_each(|input| add(input, costs));
+}
+
+/// Whether there is one row at most: by its key, or as the distinct rows of constants.
+fn is_single(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::SubqueryAlias(node) => is_single(&node.input),
+        LogicalPlan::Distinct(Distinct::All(input)) => match input.as_ref() {
+            LogicalPlan::Projection(node) => node.expr.iter().all(is_constant) || is_single(&node.input),
+            input => is_single(input),
+        },
+        plan => identity::key(plan).is_some_and(|key| key.is_empty()),
+    }
+}
+
+fn is_constant(expr: &Expr) -> bool {
+    match expr {
+        Expr::Alias(alias) => is_constant(&alias.expr),
+        expr => matches!(expr, Expr::Literal(..)),
+    }
 }

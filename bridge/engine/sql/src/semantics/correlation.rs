@@ -12,7 +12,7 @@ use datafusion_expr::logical_plan::{Aggregate, Distinct, Filter, Join, Projectio
 use datafusion_expr::utils::split_conjunction_owned;
 use datafusion_expr::{BinaryExpr, Expr, JoinType, LogicalPlan, Operator};
 
-use super::common;
+use super::branches;
 use super::plan::bind_plan;
 use crate::error::Refusal;
 
@@ -167,7 +167,10 @@ fn pull(plan: LogicalPlan, names: &mut usize) -> Result<Pulled, Refusal> {
             if below.grouped {
                 return Err(refused("HAVING in a correlated subquery", "join with a view that has it"));
             }
-            let conditions = split_conjunction_owned(node.predicate).into_iter().flat_map(common::conditions);
+            let parted = |condition: Expr| {
+                if condition.contains_outer() { branches::parted(condition) } else { vec![condition] }
+            };
+            let conditions = split_conjunction_owned(node.predicate).into_iter().flat_map(parted);
             let (outer, own): (Vec<_>, Vec<_>) = conditions.partition(Expr::contains_outer);
             let plan = filtered(below.plan, own)?;
             Ok(Pulled { plan, conditions: below.conditions.into_iter().chain(outer).collect(), grouped: false })

@@ -13,7 +13,7 @@ use super::bound::Bound;
 use super::coercion::common;
 use super::compare::{canonical, compare};
 use super::grouping::bind_sets;
-use super::{set, subquery, top, window_bind};
+use super::{branches, set, subquery, top, window_bind};
 use crate::error::Refusal;
 
 /// Binds a plan as DuckDB would.
@@ -150,7 +150,8 @@ fn join(node: Join) -> Result<LogicalPlan, Refusal> {
     }
     if let Some(filter) = &node.filter {
         let both = left.schema().join(right.schema())?;
-        conditions.extend(split_conjunction_owned(bind_condition(filter, &both)?));
+        let bound = split_conjunction_owned(bind_condition(filter, &both)?);
+        conditions.extend(bound.into_iter().flat_map(branches::parted));
     }
     joined(left, right, conditions, node.join_type)
 }

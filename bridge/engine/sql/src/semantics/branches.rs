@@ -3,12 +3,8 @@
 use datafusion_expr::utils::split_conjunction_owned;
 use datafusion_expr::{BinaryExpr, Expr, Operator};
 
-/// A condition as several with AND between them. Only what reads an outer row is taken apart: there the
-/// equality with it makes a join of what would be refused.
-pub(super) fn conditions(condition: Expr) -> Vec<Expr> {
-    if !condition.contains_outer() {
-        return vec![condition];
-    }
+/// A condition as several with AND between them, so that an equality in each branch of an OR makes the key of a join.
+pub(super) fn parted(condition: Expr) -> Vec<Expr> {
     let branches: Vec<Vec<Expr>> = branches(&condition).into_iter().map(split_conjunction_owned).collect();
     let Some((first, others)) = branches.split_first().filter(|(_, others)| !others.is_empty()) else {
         return vec![condition];
@@ -59,11 +55,11 @@ mod tests {
         let same = col("a").eq(outer());
         let (b, c) = (col("b").eq(lit(1)), col("c").eq(lit(2)));
         let either = same.clone().and(b.clone()).or(c.clone().and(same.clone()));
-        assert_eq!(conditions(either), [same.clone(), b.clone().or(c.clone())]);
-        assert_eq!(conditions(same.clone().and(b.clone()).or(same.clone())), [same.clone()]);
+        assert_eq!(parted(either), [same.clone(), b.clone().or(c.clone())]);
+        assert_eq!(parted(same.clone().and(b.clone()).or(same.clone())), [same.clone()]);
         let apart = same.or(b.clone());
-        assert_eq!(conditions(apart.clone()), [apart]);
-        let without = b.clone().and(c.clone()).or(b);
-        assert_eq!(conditions(without.clone()), [without]);
+        assert_eq!(parted(apart.clone()), [apart]);
+        let absorbed = b.clone().and(c).or(b.clone());
+        assert_eq!(parted(absorbed), [b]);
     }
 }
