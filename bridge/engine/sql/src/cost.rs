@@ -7,7 +7,7 @@ use datafusion_expr::logical_plan::Distinct;
 use datafusion_expr::{Expr, JoinType, LogicalPlan};
 
 use crate::identity;
-use crate::semantics::{recomputed_call, window_call};
+use crate::semantics::{TopRows, recomputed_call, window_call};
 
 /// Rows that are read again although they have not changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +48,8 @@ fn add(plan: &LogicalPlan, costs: &mut BTreeSet<Cost>) {
         LogicalPlan::Aggregate(node) if node.aggr_expr.iter().any(|call| recomputed_call(call).is_some()) => {
             costs.insert(Cost::Groups);
         }
+        // Of the first rows of each partition no more are numbered than stay.
+        LogicalPlan::Window(node) if is_top(&node.input) => {}
         LogicalPlan::Window(node) => {
             let is_whole = node.window_expr.iter().filter_map(window_call).any(|call| call.partition_by.is_empty());
             costs.insert(if is_whole { Cost::AllRows } else { Cost::Partitions });
@@ -61,6 +63,10 @@ fn add(plan: &LogicalPlan, costs: &mut BTreeSet<Cost>) {
         _ => {}
     }
     plan.inputs().into_iter().for_each(|input| add(input, costs));
+}
+
+fn is_top(plan: &LogicalPlan) -> bool {
+    matches!(plan, LogicalPlan::Extension(node) if TopRows::of(node).is_some())
 }
 
 /// Whether there is one row at most: by its key, or as the distinct rows of constants.

@@ -89,8 +89,10 @@ fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {
         }
         LogicalPlan::Filter(node) => ("Filter", with_calls(expression(&node.predicate, false), &node.input), none()),
         LogicalPlan::Join(node) => {
-            let on = node.on.iter().map(|(l, r)| format!("{} = {}", expression(l, false), expression(r, false)));
-            let filter = node.filter.iter().map(|f| expression(f, false));
+            let left = |expr| with_calls(expression(expr, false), &node.left);
+            let right = |expr| with_calls(expression(expr, false), &node.right);
+            let on = node.on.iter().map(|(l, r)| format!("{} = {}", left(l), right(r)));
+            let filter = node.filter.iter().map(|f| with_calls(left(f), &node.right));
             (join::operator(node), on.chain(filter).collect::<Vec<_>>().join(" AND "), join::state(node))
         }
         LogicalPlan::Aggregate(node) => {
@@ -145,6 +147,7 @@ fn with_calls(text: String, input: &LogicalPlan) -> String {
     match input {
         LogicalPlan::SubqueryAlias(alias) => with_calls(text, &alias.input),
         LogicalPlan::Filter(filter) => with_calls(text, &filter.input),
+        LogicalPlan::Join(join) => with_calls(with_calls(text, &join.left), &join.right),
         LogicalPlan::Window(node) => {
             let fields = node.schema.fields().iter().skip(node.input.schema().fields().len());
             let text = fields.zip(&node.window_expr).fold(text, |text, (field, call)| {

@@ -17,6 +17,6 @@ pub(super) fn only_row(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
     let duckdb_type = tidegate_core::schema::duckdb_type(field).map(str::to_owned);
     let function = Function::new(Recomputed::Only, "only", field.data_type().clone(), duckdb_type);
     let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
-    let call = function.call(vec![column], false, None, Vec::new()).alias(field.name());
+    let call = function.call(vec![column], false, None, Vec::new()).alias(format!("only({})", field.name()));
     Ok(LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(plan), Vec::new(), vec![call])?))
 }

@@ -27,7 +27,7 @@ const CONSTRUCTS: &[(&str, &str, Class)] = &[
         "SELECT upper(note) AS n, CASE WHEN id > 1 THEN amount END AS a FROM lake.orders WHERE TRY_CAST(note AS INTEGER) IS NULL",
         Change,
     ),
-    ("`FROM` first", "FROM lake.orders WHERE id > 1", Change),
+    ("`FROM` first", "FROM lake.orders", Change),
     ("`*` with `EXCLUDE`", "SELECT * EXCLUDE (note) FROM lake.orders", Change),
     ("`*` with `REPLACE`", "SELECT * REPLACE (upper(note) AS note) FROM lake.orders", Refused),
     ("`UNION ALL`", "SELECT id FROM lake.orders UNION ALL SELECT id FROM app.customers", Change),
@@ -101,7 +101,7 @@ const CONSTRUCTS: &[(&str, &str, Class)] = &[
     (
         "scalar subquery of rows that must be one",
         "SELECT id, (SELECT name FROM app.customers WHERE region = 'south') AS n FROM lake.orders",
-        Groups,
+        Compared,
     ),
     (
         "scalar subquery, correlated by equalities",
@@ -149,9 +149,9 @@ const CONSTRUCTS: &[(&str, &str, Class)] = &[
     (
         "`QUALIFY row_number() <= n`",
         "SELECT id FROM lake.orders QUALIFY row_number() OVER (PARTITION BY note ORDER BY id) <= 2",
-        Partitions,
+        Change,
     ),
-    ("`DISTINCT ON`", "SELECT DISTINCT ON (note) note, id FROM lake.orders ORDER BY id", Partitions),
+    ("`DISTINCT ON`", "SELECT DISTINCT ON (note) note, id FROM lake.orders ORDER BY id", Change),
     ("`ORDER BY` with `LIMIT`", "SELECT id FROM lake.orders ORDER BY amount DESC, id LIMIT 3", Change),
     ("`LIMIT` of one row at most", "SELECT count(*) FROM lake.orders LIMIT 1", Change),
     ("`LIMIT` without `ORDER BY`", "SELECT id FROM lake.orders LIMIT 3", Refused),
@@ -191,7 +191,7 @@ fn the_book_has_the_constructs() {
             Ok(program) => {
                 let costs: BTreeSet<Cost> = program.views()[0].costs();
                 let texts: Vec<String> = costs.iter().map(ToString::to_string).collect();
-                let text = ["the change".to_owned()].into_iter().chain(texts).collect::<Vec<_>>().join(", ");
+                let text = ["the change".to_owned()].into_iter().chain(texts).collect::<Vec<_>>().join("; ");
                 // The dearest names the class.
                 (text, costs.into_iter().map(class).next_back().unwrap_or(Change))
             }
