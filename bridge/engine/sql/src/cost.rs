@@ -48,11 +48,14 @@ fn add(plan: &LogicalPlan, costs: &mut BTreeSet<Cost>) {
         LogicalPlan::Aggregate(node) if node.aggr_expr.iter().any(|call| recomputed_call(call).is_some()) => {
             costs.insert(Cost::Groups);
         }
-        // Of the first rows of each partition no more are numbered than stay.
-        LogicalPlan::Window(node) if is_top(&node.input) => {}
         LogicalPlan::Window(node) => {
-            let is_whole = node.window_expr.iter().filter_map(window_call).any(|call| call.partition_by.is_empty());
-            costs.insert(if is_whole { Cost::AllRows } else { Cost::Partitions });
+            let calls = || node.window_expr.iter().filter_map(window_call);
+            // Of the first rows of each partition no more are numbered than stay.
+            let first = first_rows(&node.input);
+            if !first.is_some_and(|top| calls().all(|call| call.partition_by == top.partition_by)) {
+                let is_whole = calls().any(|call| call.partition_by.is_empty());
+                costs.insert(if is_whole { Cost::AllRows } else { Cost::Partitions });
+            }
         }
         LogicalPlan::Join(node) if node.on.is_empty() => {
             // A semi or anti join without any condition asks whether there is a row.
@@ -65,8 +68,13 @@ fn add(plan: &LogicalPlan, costs: &mut BTreeSet<Cost>) {
     plan.inputs().into_iter().for_each(|input| add(input, costs));
 }
 
-fn is_top(plan: &LogicalPlan) -> bool {
-    matches!(plan, LogicalPlan::Extension(node) if TopRows::of(node).is_some())
+/// The first rows of an order, with or without columns left out.
+fn first_rows(plan: &LogicalPlan) -> Option<&TopRows> {
+    match plan {
+        LogicalPlan::Projection(node) => first_rows(&node.input),
+        LogicalPlan::Extension(node) => TopRows::of(node),
+        _ => None,
+    }
 }
 
 /// Whether there is one row at most: by its key, or as the distinct rows of constants.

@@ -2,8 +2,8 @@
 //! it keeps.
 
 use arrow::datatypes::{DataType, TimeUnit};
-use datafusion_expr::LogicalPlan;
 use datafusion_expr::logical_plan::Window;
+use datafusion_expr::{Expr, LogicalPlan};
 use serde_json::{Value, json};
 use tidegate_core::{Integral, RowIdentity};
 
@@ -147,6 +147,9 @@ fn with_calls(text: String, input: &LogicalPlan) -> String {
     match input {
         LogicalPlan::SubqueryAlias(alias) => with_calls(text, &alias.input),
         LogicalPlan::Filter(filter) => with_calls(text, &filter.input),
+        LogicalPlan::Projection(node) if node.expr.iter().all(|expr| matches!(expr, Expr::Column(_))) => {
+            with_calls(text, &node.input)
+        }
         LogicalPlan::Join(join) => with_calls(with_calls(text, &join.left), &join.right),
         LogicalPlan::Window(node) => {
             let fields = node.schema.fields().iter().skip(node.input.schema().fields().len());
@@ -165,7 +168,7 @@ fn with_calls(text: String, input: &LogicalPlan) -> String {
     }
 }
 
-fn aggregate_state(calls: &[datafusion_expr::Expr]) -> String {
+fn aggregate_state(calls: &[Expr]) -> String {
     let mut parts = Vec::new();
     for call in calls.iter().filter_map(aggregate_call) {
         let part = match call.kind {
