@@ -42,11 +42,11 @@ const ROUND: &str = "
 const INEXACT: [(usize, &[usize]); 3] =
     [(17, &[5, 6, 9, 10, 13, 14]), (39, &[4, 9]), (66, &[20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31])];
 
-/// Changes of tables, in order.
-type Epoch = Vec<(TableSchema, TableEvent)>;
+/// A change of a table.
+type Change = (TableSchema, TableEvent);
 
 /// The tables with the rows they have first, and the epochs after that.
-fn history(duck: &Duck, names: &[String], rounds: u32) -> (Vec<TableSchema>, Epoch, Vec<Epoch>) {
+fn history(duck: &Duck, names: &[String], rounds: u32) -> (Vec<TableSchema>, Vec<Change>, Vec<Vec<Change>>) {
     let schemas: Vec<TableSchema> = names
         .iter()
         .map(|name| {
@@ -55,14 +55,14 @@ fn history(duck: &Duck, names: &[String], rounds: u32) -> (Vec<TableSchema>, Epo
             table(name, &columns, None)
         })
         .collect();
-    let mut start = Epoch::new();
+    let mut start = Vec::new();
     for schema in &schemas {
         let name = &schema.name.table;
         duck.execute(&START.replace("{t}", name)).expect("the rows are parted");
         start.extend(rows(duck, &format!("FROM {name}"), schema, 1).map(|event| (schema.clone(), event)));
     }
     let round = |n: u32| {
-        let mut epoch = Epoch::new();
+        let mut epoch = Vec::new();
         for schema in &schemas {
             let key = schema.columns.field(0).name();
             let script = ROUND.replace("{t}", &schema.name.table).replace("{key}", key);
@@ -79,7 +79,7 @@ fn history(duck: &Duck, names: &[String], rounds: u32) -> (Vec<TableSchema>, Epo
 }
 
 /// Whether the query ever had a row.
-fn follows(number: usize, sql: &str, tables: &[TableSchema], start: &Epoch, epochs: &[Epoch]) -> bool {
+fn follows(number: usize, sql: &str, tables: &[TableSchema], start: &[Change], epochs: &[Vec<Change>]) -> bool {
     let name = format!("q{number:02}");
     let view = ViewName::from(name.as_str());
     let mut harness = Harness::new(tables, &[(&name, sql)], 1 + number % 2);
@@ -92,13 +92,13 @@ fn follows(number: usize, sql: &str, tables: &[TableSchema], start: &Epoch, epoc
         harness.tables.get_mut(&table.name).expect("the table is known").apply(event);
     }
     harness.rebuild(RebuildScope::All, &format!("{name}: initial load"));
-    let mut answers = harness.rows(&view).len() > 0;
+    let mut answers = !harness.rows(&view).is_empty();
     for (round, epoch) in epochs.iter().enumerate() {
         for (table, event) in epoch.iter().filter(|(table, _)| read.contains(&table.name)) {
             harness.feed(&table.name, event.clone());
         }
         harness.step(&format!("{name}: round {}", round + 1));
-        answers |= harness.rows(&view).len() > 0;
+        answers |= !harness.rows(&view).is_empty();
     }
     answers
 }
