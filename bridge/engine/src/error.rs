@@ -56,6 +56,16 @@ pub enum EngineError {
         fact: &'static str,
     },
     /// Arrow refused something.
+    /// A subquery that stands for one value has several rows, for which DuckDB, too, has no answer.
+    #[error(
+        "view {view}: a subquery that stands for one value has more than one row: aggregate it, for example with max, \
+         or filter it down to one row"
+    )]
+    SeveralRows {
+        /// The view.
+        view: ViewName,
+    },
+    /// Arrow refused something.
     #[error("an Arrow operation failed in the engine")]
     Arrow(#[from] arrow::error::ArrowError),
     /// DBSP failed.
@@ -133,6 +143,7 @@ impl EngineError {
             EngineError::Expression(_)
             | EngineError::SumOverflow { .. }
             | EngineError::OutOfRange { .. }
+            | EngineError::SeveralRows { .. }
             | EngineError::PartitionTooLarge { .. }
             | EngineError::Endless { .. }
             | EngineError::Inconsistent { .. }

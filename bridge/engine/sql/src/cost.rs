@@ -1,9 +1,12 @@
 //! How each operator follows a change, and what that costs in an epoch: what explain says besides the state.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
+use datafusion_expr::logical_plan::Distinct;
 use datafusion_expr::{Expr, JoinType, LogicalPlan};
 
+use crate::identity;
 use crate::semantics::{AggregateKind, AsOf, Recursion, TopRows, Unnest, aggregate_call, recomputed_call, window_call};
 use crate::threshold::Threshold;
 
@@ -16,8 +19,12 @@ pub enum Cost {
     Groups,
     /// All rows of each partition that has a changed row.
     Partitions,
-    /// All rows that a changed row or value is compared with.
-    Everything,
+    /// All rows that are compared with a single row, when that row changes.
+    Compared,
+    /// The whole other side of a join without an equality, for each changed row.
+    OtherSide,
+    /// All rows: those of the only group or partition.
+    AllRows,
 }
 
 impl Cost {
@@ -27,7 +34,9 @@ impl Cost {
             Cost::Change => "change",
             Cost::Groups => "groups",
             Cost::Partitions => "partitions",
-            Cost::Everything => "everything",
+            Cost::Compared => "compared",
+            Cost::OtherSide => "other side",
+            Cost::AllRows => "all rows",
         }
     }
 }
@@ -39,7 +48,9 @@ impl fmt::Display for Cost {
             Cost::Change => "the change",
             Cost::Groups => "the touched groups",
             Cost::Partitions => "the touched partitions",
-            Cost::Everything => "everything compared",
+            Cost::Compared => "what is compared with a value, when the value changes",
+            Cost::OtherSide => "the other side of a join",
+            Cost::AllRows => "all rows",
         })
     }
 }
@@ -55,16 +66,27 @@ pub(crate) fn own_cost(plan: &LogicalPlan) -> Cost {
         | LogicalPlan::Union(_)
         | LogicalPlan::Distinct(_) => Cost::Change,
         // Only keys find the rows that meet.
-        LogicalPlan::Join(node) if node.on.is_empty() => Cost::Everything,
+        LogicalPlan::Join(node) if node.on.is_empty() => {
+            // A semi or anti join without any condition asks whether there is a row.
+            let asks = !matches!(node.join_type, JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full);
+            let single = asks && node.filter.is_none() || is_single(&node.left) || is_single(&node.right);
+            if single { Cost::Compared } else { Cost::OtherSide }
+        }
         LogicalPlan::Join(_) => Cost::Change,
         LogicalPlan::Aggregate(node) => match (is_recomputed(&node.aggr_expr), node.group_expr.is_empty()) {
             (false, _) => Cost::Change,
             (true, false) => Cost::Groups,
-            (true, true) => Cost::Everything,
+            (true, true) => Cost::AllRows,
         },
         LogicalPlan::Window(node) => {
-            let is_whole = node.window_expr.iter().filter_map(window_call).any(|call| call.partition_by.is_empty());
-            if is_whole { Cost::Everything } else { Cost::Partitions }
+            let calls = || node.window_expr.iter().filter_map(window_call);
+            // Of the first rows of each partition no more are numbered than stay.
+            let first = first_rows(&node.input);
+            match first.is_some_and(|top| calls().all(|call| call.partition_by == top.partition_by)) {
+                true => Cost::Change,
+                false if calls().any(|call| call.partition_by.is_empty()) => Cost::AllRows,
+                false => Cost::Partitions,
+            }
         }
         LogicalPlan::Extension(node)
             if TopRows::of(node).is_some()
@@ -76,13 +98,43 @@ pub(crate) fn own_cost(plan: &LogicalPlan) -> Cost {
             Cost::Change
         }
         // Nothing better is known of it.
-        _ => Cost::Everything,
+        _ => Cost::AllRows,
     }
 }
 
-/// The greatest cost of the operators of a plan.
-pub(crate) fn cost(plan: &LogicalPlan) -> Cost {
-    plan.inputs().into_iter().map(cost).fold(own_cost(plan), Ord::max)
+/// What the operators of a plan cost beside the change, without those of the views it reads.
+pub(crate) fn costs(plan: &LogicalPlan) -> BTreeSet<Cost> {
+    let mut all: BTreeSet<Cost> = plan.inputs().into_iter().flat_map(costs).collect();
+    all.extend(Some(own_cost(plan)).filter(|cost| *cost != Cost::Change));
+    all
+}
+
+/// The first rows of an order, with or without columns left out.
+fn first_rows(plan: &LogicalPlan) -> Option<&TopRows> {
+    match plan {
+        LogicalPlan::Projection(node) => first_rows(&node.input),
+        LogicalPlan::Extension(node) => TopRows::of(node),
+        _ => None,
+    }
+}
+
+/// Whether there is one row at most: by its key, or as the distinct rows of constants.
+fn is_single(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::SubqueryAlias(node) => is_single(&node.input),
+        LogicalPlan::Distinct(Distinct::All(input)) => match input.as_ref() {
+            LogicalPlan::Projection(node) => node.expr.iter().all(is_constant) || is_single(&node.input),
+            input => is_single(input),
+        },
+        plan => identity::key(plan).is_some_and(|key| key.is_empty()),
+    }
+}
+
+fn is_constant(expr: &Expr) -> bool {
+    match expr {
+        Expr::Alias(alias) => is_constant(&alias.expr),
+        expr => matches!(expr, Expr::Literal(..)),
+    }
 }
 
 /// How an operator follows a change.

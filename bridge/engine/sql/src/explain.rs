@@ -2,8 +2,8 @@
 //! follows a change and what that costs.
 
 use arrow::datatypes::{DataType, TimeUnit};
-use datafusion_expr::LogicalPlan;
 use datafusion_expr::logical_plan::Window;
+use datafusion_expr::{Expr, LogicalPlan};
 use serde_json::{Value, json};
 use tidegate_core::{Integral, RowIdentity};
 
@@ -105,8 +105,10 @@ fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {
         }
         LogicalPlan::Filter(node) => ("Filter", with_calls(expression(&node.predicate, false), &node.input), none()),
         LogicalPlan::Join(node) => {
-            let on = node.on.iter().map(|(l, r)| format!("{} = {}", expression(l, false), expression(r, false)));
-            let filter = node.filter.iter().map(|f| expression(f, false));
+            let left = |expr| with_calls(expression(expr, false), &node.left);
+            let right = |expr| with_calls(expression(expr, false), &node.right);
+            let on = node.on.iter().map(|(l, r)| format!("{} = {}", left(l), right(r)));
+            let filter = node.filter.iter().map(|f| with_calls(left(f), &node.right));
             (join::operator(node), on.chain(filter).collect::<Vec<_>>().join(" AND "), join::state(node))
         }
         LogicalPlan::Aggregate(node) => {
@@ -206,6 +208,10 @@ fn with_calls(text: String, input: &LogicalPlan) -> String {
     match input {
         LogicalPlan::SubqueryAlias(alias) => with_calls(text, &alias.input),
         LogicalPlan::Filter(filter) => with_calls(text, &filter.input),
+        LogicalPlan::Projection(node) if node.expr.iter().all(|expr| matches!(expr, Expr::Column(_))) => {
+            with_calls(text, &node.input)
+        }
+        LogicalPlan::Join(join) => with_calls(with_calls(text, &join.left), &join.right),
         LogicalPlan::Window(node) => {
             let fields = node.schema.fields().iter().skip(node.input.schema().fields().len());
             let text = fields.zip(&node.window_expr).fold(text, |text, (field, call)| {
@@ -223,7 +229,7 @@ fn with_calls(text: String, input: &LogicalPlan) -> String {
     }
 }
 
-fn aggregate_state(calls: &[datafusion_expr::Expr]) -> String {
+fn aggregate_state(calls: &[Expr]) -> String {
     let mut parts = Vec::new();
     for call in calls.iter().filter_map(aggregate_call) {
         let part = match call.kind {

@@ -16,7 +16,7 @@ use crate::resolve::resolve;
 use crate::semantics::{bind_plan, expand_grouping_sets, narrow_unnests};
 use crate::threshold::thresholds;
 use crate::validate::validate;
-use crate::{explain, identity, parse, syntax};
+use crate::{Cost, cost, explain, identity, parse, syntax};
 
 /// A view as the pipeline file has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +67,12 @@ impl PlannedView {
 
     /// The greatest cost of its operators.
     pub fn cost(&self) -> Cost {
-        cost(&self.plan)
+        self.costs().into_iter().next_back().unwrap_or(Cost::Change)
+    }
+
+    /// What an epoch costs beside the changed rows and those that meet them; nothing for most views.
+    pub fn costs(&self) -> BTreeSet<Cost> {
+        cost::costs(&self.plan)
     }
 }
 

@@ -33,6 +33,16 @@ const OUTER: &[(&str, &str)] = &[
          FULL JOIN lake.customers c ON o.customer = c.id AND o.amount > c.rating AND o.note <> 'a'",
     ),
     (
+        "left_either",
+        "SELECT o.id, o.amount, c.id AS cid, c.rating FROM lake.orders o LEFT JOIN lake.customers c \
+         ON (o.customer = c.id AND o.amount > c.rating) OR (o.note = 'a' AND o.customer = c.id)",
+    ),
+    (
+        "full_either",
+        "SELECT o.id, o.note, c.id AS cid, c.region FROM lake.orders o FULL JOIN lake.customers c \
+         ON (o.customer = c.id AND c.region = 'north') OR (c.id = o.customer AND o.customer = c.id AND o.amount > 5)",
+    ),
+    (
         "left_only_own_condition",
         "SELECT o.id, o.amount, c.region FROM lake.orders o LEFT JOIN lake.customers c \
          ON o.customer = c.id AND o.amount > 10",

@@ -13,9 +13,9 @@ use datafusion_expr::utils::split_conjunction_owned;
 use datafusion_expr::{BinaryExpr, Expr, JoinType, LogicalPlan, Operator};
 
 use super::aggregate::{AggregateKind, aggregate_call};
-use super::lateral;
 use super::plan::bind_plan;
 use super::recomputed::{Recomputed, Regression, recomputed_call};
+use super::{branches, lateral};
 use crate::error::Refusal;
 use crate::names::{Input, Relation};
 
@@ -212,8 +212,11 @@ fn pull(plan: LogicalPlan, names: &mut usize) -> Result<Pulled, Refusal> {
             if below.grouped {
                 return Err(refused("HAVING in a correlated subquery", "join with a view that has it"));
             }
-            let (outer, own): (Vec<_>, Vec<_>) =
-                split_conjunction_owned(node.predicate).into_iter().partition(Expr::contains_outer);
+            let parted = |condition: Expr| {
+                if condition.contains_outer() { branches::parted(condition) } else { vec![condition] }
+            };
+            let conditions = split_conjunction_owned(node.predicate).into_iter().flat_map(parted);
+            let (outer, own): (Vec<_>, Vec<_>) = conditions.partition(Expr::contains_outer);
             let plan = filtered(below.plan, own)?;
             Ok(Pulled {
                 plan,

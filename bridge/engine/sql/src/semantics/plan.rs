@@ -15,7 +15,7 @@ use super::compare::{canonical, compare};
 use super::grouping::bind_sets;
 use super::recursion::RecursiveUnion;
 use super::unnest::Unnest;
-use super::{asof_bind, correlation, lateral, recursion, set, subquery, top, unnest, window_bind};
+use super::{asof_bind, branches, correlation, lateral, recursion, set, subquery, top, unnest, window_bind};
 use crate::error::Refusal;
 
 /// Binds a plan as DuckDB would.
@@ -159,7 +159,8 @@ fn join(node: Join) -> Result<LogicalPlan, Refusal> {
     }
     if let Some(filter) = &node.filter {
         let both = left.schema().join(right.schema())?;
-        conditions.extend(split_conjunction_owned(bind_condition(filter, &both)?));
+        let bound = split_conjunction_owned(bind_condition(filter, &both)?);
+        conditions.extend(bound.into_iter().flat_map(branches::parted));
     }
     if lateral::reads(&right, left.schema()) {
         return lateral::join(left, right, conditions, node.join_type);

@@ -24,6 +24,8 @@ pub enum Recomputed {
     Last,
     /// The first value that is not NULL.
     AnyValue,
+    /// The value of the only row; several rows are an error, as they are in DuckDB.
+    Only,
     /// The first argument where the second is least or greatest.
     ArgExtreme(ArgExtreme),
     /// The most frequent value, of several the one that comes first.

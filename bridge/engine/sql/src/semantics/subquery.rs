@@ -19,7 +19,8 @@ use datafusion_expr::{Expr, ExprSchemable, JoinType, LogicalPlan, Operator, lit,
 use super::bind::{bind, bind_condition};
 use super::compare::compare;
 use super::correlation::{OfNothing, Pulled, equality, of_nothing, open, open_by_values, unfold};
-use super::plan::{bind_plan, joined};
+use super::only::only_row;
+use super::plan::{bind_plan, joined, named};
 use super::{top, unnest};
 use crate::error::Refusal;
 use crate::identity;
@@ -257,7 +258,7 @@ impl Scope {
 
     /// A subquery as a value: it has at most one row for each outer row, which must follow from it.
     fn scalar(&mut self, subquery: &Subquery) -> Result<Expr, Refusal> {
-        let pulled = self.open(subquery)?;
+        let mut pulled = self.open(subquery)?;
         if pulled.grouped {
             return self.aggregated(pulled);
         }
@@ -267,10 +268,13 @@ impl Scope {
             equal.contains(&column)
         };
         if !pulled.single && !identity::key(&pulled.plan).is_some_and(|key| key.iter().all(is_equal)) {
-            return Err(Refusal::new(
-                "a subquery that stands for one value may have several rows here: \
-                 aggregate it, for example with max, or compare all columns of its key",
-            ));
+            if !pulled.conditions.is_empty() {
+                return Err(Refusal::new(
+                    "a subquery that stands for one value may have several rows here: \
+                     aggregate it, for example with max, or compare all columns of its key",
+                ));
+            }
+            pulled.plan = only_row(pulled.plan)?;
         }
         let join_type = if pulled.has_one_row() { JoinType::Inner } else { JoinType::Left };
         let right = self.right(&pulled, &[pulled.first()])?;

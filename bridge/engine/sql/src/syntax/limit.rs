@@ -9,13 +9,14 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::expression::{self, number, refuse};
-use super::window;
+use super::{one_row, window};
 use crate::error::Refusal;
 use crate::names::Names;
 
 /// Checks and rewrites the clauses after the body of a query, and DISTINCT ON, which reads its ORDER BY.
 pub(super) fn prepare(query: &mut Query, names: &Names) -> Result<(), Refusal> {
     fetch(query)?;
+    one_row::drop_limit(query);
     // DuckDB takes these clauses into the SELECT in the parentheses, where they mean something else.
     if matches!(query.body.as_ref(), SetExpr::Query(_)) && (query.order_by.is_some() || query.limit_clause.is_some()) {
         let refusal = refuse("ORDER BY or LIMIT after a query in parentheses", "leave the parentheses out");

@@ -13,6 +13,7 @@ mod grouping;
 mod join;
 mod limit;
 mod literal;
+mod one_row;
 mod pivot;
 mod precedence;
 mod query;

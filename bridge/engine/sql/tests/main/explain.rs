@@ -35,7 +35,7 @@ const CASES: &[(&str, &str, &str, &str, Cost)] = &[
         "Join",
         "changed rows meet the other side",
         "each changed row meets the whole other side",
-        Cost::Everything,
+        Cost::OtherSide,
     ),
     ("SELECT note, sum(id) AS s FROM lake.orders GROUP BY note", "Aggregate", "sums are moved", "sums", Cost::Change),
     (
@@ -57,7 +57,7 @@ const CASES: &[(&str, &str, &str, &str, Cost)] = &[
         "Aggregate",
         "touched groups are computed anew",
         "rows of every group",
-        Cost::Everything,
+        Cost::AllRows,
     ),
     (
         "SELECT id, rank() OVER (PARTITION BY note ORDER BY id) AS r FROM lake.orders",
@@ -71,7 +71,7 @@ const CASES: &[(&str, &str, &str, &str, Cost)] = &[
         "Window",
         "touched partitions are computed anew",
         "recomputes all rows",
-        Cost::Everything,
+        Cost::AllRows,
     ),
     (
         "SELECT id FROM lake.orders ORDER BY id LIMIT 3",

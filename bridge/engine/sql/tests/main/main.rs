@@ -3,10 +3,14 @@
 
 mod aggregates;
 mod asof;
+mod constructs;
+mod corpora;
+mod corpus;
 mod explain;
 mod expressions;
 mod functions;
 mod interpreter;
+mod plans;
 mod programs;
 mod recursion;
 mod refusals;

@@ -94,6 +94,7 @@ impl Recompute {
             let answer = values::answer(call, &group, &group.rows(call)).map_err(|fault| match fault {
                 Fault::Engine(error) => error,
                 Fault::Range => EngineError::OutOfRange { view: self.view.clone(), function: call.name.clone() },
+                Fault::SeveralRows => EngineError::SeveralRows { view: self.view.clone() },
             })?;
             match answer.filter(|answer| answer.is_valid(0)) {
                 None => words.push(0),
@@ -140,6 +141,8 @@ enum Fault {
     Engine(EngineError),
     /// DuckDB fails with the function being out of range.
     Range,
+    /// What stands for one value has several rows.
+    SeveralRows,
 }
 
 impl From<arrow::error::ArrowError> for Fault {
