@@ -6,7 +6,6 @@ use datafusion_expr::LogicalPlan;
 use serde::{Deserialize, Serialize};
 use tidegate_core::{Binder, DeclaredColumn, TableSchema, ViewInfo, ViewName};
 
-use crate::cost::{Cost, cost};
 use crate::error::{PlanError, Refusal};
 use crate::fingerprint::PlanId;
 use crate::names::{Input, Names, Relation};

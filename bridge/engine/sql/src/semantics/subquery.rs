@@ -20,7 +20,7 @@ use super::bind::{bind, bind_condition};
 use super::compare::compare;
 use super::correlation::{OfNothing, Pulled, equality, of_nothing, open, open_by_values, unfold};
 use super::only::only_row;
-use super::plan::{bind_plan, joined, named};
+use super::plan::{bind_plan, joined};
 use super::{top, unnest};
 use crate::error::Refusal;
 use crate::identity;
