@@ -18,8 +18,7 @@ pub(crate) struct RecursionPlan {
     /// What the rows start with; flat.
     pub start: Edge,
     /// The operators of the term, after those they read; the first one is [`OperatorKind::Round`]. The others are
-    /// joins and matches of rows of the term with those of an edge from outside, and unions; where equal rows are one
-    /// also matches of whole rows of the term with some of these.
+    /// joins and matches of rows of the term with those of an edge from outside, and unions.
     pub operators: Vec<Operator>,
     /// How the rows of the next round leave the term; flat.
     pub output: Edge,

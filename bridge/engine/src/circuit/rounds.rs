@@ -12,9 +12,9 @@
 //! Its streams are changes in two directions: what this epoch changes in what each round adds. Rounds are run
 //! until none changes any more. Two faults of DBSP 0.349 decide on how it is built:
 //!
-//! - In the term, rows of the recursion are joined with rows from outside alone: a join loses rows where both of its
-//!   inputs change in later rounds (`JoinTrace::eval` leaves out what comes for a time that is taken in
-//!   `future_outputs`), and what comes from outside changes in the first round only. `distinct` has no such fault.
+//! - In the term, rows of the recursion meet rows from outside alone: a join loses rows where both of its inputs
+//!   change in later rounds (`JoinTrace::eval` leaves out what comes for a time that is taken in
+//!   `future_outputs`), and what comes from outside changes in the first round only.
 //! - Every stream with state after it is sharded by an operator of its own, and never by the one that shards and
 //!   accumulates at once (`ShardedAccumulator`), as joins and `distinct` do for streams that are not sharded yet:
 //!   that one may take several steps of a round and holds rows for the next round, but answers that it has reached
@@ -80,7 +80,6 @@ impl Builder<'_> {
         for (index, operator) in plan.operators.iter().enumerate() {
             let id = format!("{id}.term{index}");
             let side = match &operator.kind {
-                OperatorKind::Match { left, right, .. } if left.is_inner() && right.is_inner() => continue,
                 OperatorKind::Join { left, right, key } => match key {
                     KeyShape::Short => Outside::Short(self.keyed(&format!("{id}.side"), outer(left, right))),
                     KeyShape::Row => Outside::Row(self.keyed(&format!("{id}.side"), outer(left, right))),
@@ -162,10 +161,6 @@ impl Term<'_> {
                 (OperatorKind::Match { left, keep, .. }, Some(Outside::Row(keys))) => {
                     Inside::Row(self.matched(circuit, &id, left, keys, &outputs, *keep))
                 }
-                (OperatorKind::Match { left, right, key, keep }, None) => match key {
-                    KeyShape::Short => Inside::Short(self.among(&id, left, right, &outputs, *keep)),
-                    KeyShape::Row => Inside::Row(self.among(&id, left, right, &outputs, *keep)),
-                },
                 (OperatorKind::Union { inputs }, _) => {
                     let inputs = inputs.iter().enumerate();
                     let inputs = inputs.map(|(i, input)| self.flat(&format!("{id}.in{i}"), input, &outputs));
@@ -221,20 +216,6 @@ impl Term<'_> {
                 let met = met.set_persistent_id(Some(&format!("{id}.met")));
                 rows.minus(&met).set_persistent_id(Some(id))
             }
-        }
-    }
-
-    /// The rows of `all` that are in `some` of them, or are not; each of them once, which is enough where equal rows
-    /// are one. Both are keyed by the whole row.
-    fn among<K: Key>(&self, id: &str, all: &Edge, some: &Edge, outputs: &[Inside], keep: Keep) -> NestedKeyed<K> {
-        let distinct = |id: String, edge: &Edge| {
-            let rows: NestedKeyed<K> = self.keyed(&id, edge, outputs);
-            rows.distinct().set_persistent_id(Some(&format!("{id}.distinct")))
-        };
-        let some = distinct(format!("{id}.right"), some);
-        match keep {
-            Keep::Met => some,
-            Keep::Unmet => distinct(format!("{id}.left"), all).minus(&some).set_persistent_id(Some(id)),
         }
     }
 

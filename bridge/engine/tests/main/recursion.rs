@@ -120,22 +120,6 @@ const SETS: &[(&str, &str)] = &[
         "SELECT id, name FROM lake.nodes WHERE id IN (WITH RECURSIVE r(n) AS (SELECT 1 UNION SELECT e.b FROM r \
          JOIN lake.edges e ON e.a = r.n) SELECT n FROM r)",
     ),
-    (
-        "unless_greater",
-        "WITH RECURSIVE r(n) AS (SELECT a FROM lake.edges WHERE b < 3 UNION SELECT e.b FROM r JOIN lake.edges e ON e.a = r.n \
-         WHERE NOT EXISTS (SELECT 1 FROM lake.nodes m WHERE m.id = e.b AND m.price > r.n)) SELECT n FROM r",
-    ),
-    (
-        "if_greater",
-        "WITH RECURSIVE r(n, s) AS (SELECT a, 0 FROM lake.edges UNION SELECT e.b, s + 1 FROM r JOIN lake.edges e ON e.a = r.n \
-         WHERE s < 4 AND EXISTS (SELECT 1 FROM lake.nodes m WHERE m.id > e.b AND m.price < r.n + s)) SELECT n, s FROM r",
-    ),
-    (
-        "to_greater_ones",
-        "WITH RECURSIVE r(n, name) AS (SELECT 1, 'start' UNION SELECT coalesce(e.b, n % 5 + 1), m.name FROM r \
-         LEFT JOIN lake.edges e ON e.a = r.n AND e.b > r.n LEFT JOIN lake.nodes m ON m.id = e.b AND m.price > r.n) \
-         SELECT * FROM r",
-    ),
     ("over_a_view", "SELECT a, count(*) AS n FROM closure GROUP BY a"),
     ("null_is_a_node_pairs", "SELECT x AS a, y AS b FROM null_is_a_node WHERE x <> y"),
     (
@@ -377,26 +361,6 @@ fn what_does_not_end_is_an_error() {
         assert!(error.to_string().contains("does not reach an end"), "{error}");
         harness.resume(&saved, 2);
         harness.step("back at the checkpoint");
-    }
-}
-
-/// More rows in a round than a step of the circuit carries.
-#[test]
-fn a_large_round_takes_several_steps() {
-    let closure = SETS[0].1;
-    for workers in [1, 2, 4] {
-        let [edges, ..] = tables();
-        let views = [("closure", closure), ("bags", BAG_CLOSURE)];
-        let mut harness = Harness::new(std::slice::from_ref(&edges), &views, workers);
-        harness.rebuild(RebuildScope::All, "initial load");
-        harness.feed(&edges.name, inserted(&edges.columns, &chains(1000, 20)));
-        harness.step(&format!("{workers} workers: 1000 chains"));
-        let links =
-            |link: usize| (0..1000).map(move |chain| format!("({}, {})", chain * 100 + link, chain * 100 + link + 1));
-        let third: Vec<String> = links(3).chain(links(12)).collect();
-        harness.feed(&edges.name, deleted(&edges.columns, &third.join(", ")));
-        harness.feed(&edges.name, inserted(&edges.columns, &chains(1500, 3)));
-        harness.step(&format!("{workers} workers: chains in thirds, and more of them"));
     }
 }
 

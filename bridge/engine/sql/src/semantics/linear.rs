@@ -100,10 +100,7 @@ impl Walk<'_> {
         match (node.join_type, left) {
             (JoinType::Inner, _) => {}
             (JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti, true)
-            | (JoinType::Right | JoinType::RightSemi | JoinType::RightAnti, false) => match self.union {
-                RecursiveUnion::All => self.by_key_alone(&node)?,
-                RecursiveUnion::Distinct => {}
-            },
+            | (JoinType::Right | JoinType::RightSemi | JoinType::RightAnti, false) => self.by_key_alone(&node)?,
             (JoinType::LeftSemi, false) if self.union == RecursiveUnion::Distinct => {
                 let join = Join { join_type: JoinType::Inner, ..node };
                 return self.semi(join);
@@ -142,8 +139,8 @@ impl Walk<'_> {
         Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(LogicalPlan::Join(join)))?))
     }
 
-    /// Where rows are counted, which of them meet must not depend on a condition over both sides that is no equality: the
-    /// circuit would join two things that both change from round to round.
+    /// Which rows meet must not depend on a condition over both sides that is no equality: the circuit would
+    /// compare two things that both change from round to round.
     fn by_key_alone(&self, node: &Join) -> Result<(), Refusal> {
         let (left, right) = (node.left.schema(), node.right.schema());
         for condition in node.filter.iter().flat_map(split_conjunction) {
@@ -152,7 +149,7 @@ impl Walk<'_> {
             if !over(left) && !over(right) {
                 return Err(self.refused(
                     &format!("a {} has a condition over both sides that is no equality", kind(node.join_type)),
-                    "write an inner join or UNION, or compare with equalities",
+                    "write an inner join, or compare with equalities",
                 ));
             }
         }

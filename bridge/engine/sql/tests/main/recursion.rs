@@ -78,21 +78,6 @@ fn what_sees_one_round_alone_is_refused() {
     assert!(faults.is_empty(), "{} of {}:\n{}", faults.len(), REFUSED.len(), faults.join("\n"));
 }
 
-/// Where equal rows are one, it does not matter how many rows of a round meet.
-#[test]
-fn conditions_over_both_sides_are_planned_for_union() {
-    let world = World::new();
-    for (join, word) in [("LEFT", "LEFT or RIGHT JOIN"), ("SEMI", "SEMI JOIN, IN"), ("ANTI", "ANTI JOIN, NOT IN")] {
-        let sql = format!(
-            "WITH RECURSIVE r(n) AS (SELECT 1 UNION SELECT n + 1 FROM r {join} JOIN lake.orders o ON o.id = n AND o.customer > n \
-             WHERE n < 5) SELECT n FROM r"
-        );
-        world.plan(&sql).unwrap();
-        let error = world.plan(&sql.replace(" UNION ", " UNION ALL ")).unwrap_err()[0].clone();
-        assert!(error.message.contains(word) && error.message.contains("no equality"), "{error}");
-    }
-}
-
 #[test]
 fn using_key_is_refused() {
     let world = World::new();
