@@ -1,6 +1,7 @@
 //! The engine against the oracle: random changes, every view after every epoch, names, types and
 //! exact multisets.
 
+mod generator;
 mod groups;
 mod harness;
 mod joins;
