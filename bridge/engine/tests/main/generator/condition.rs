@@ -164,14 +164,15 @@ impl Maker<'_> {
             let Some((own, outer)) = self.same_typed(inner, outer) else { break };
             let operator = if self.percent(15) { " IS NOT DISTINCT FROM " } else { " = " };
             let (own, outer) = (own.sql, outer.sql);
-            found.push(if self.percent(70) { sql![own, operator, outer] } else { sql![outer, operator, own] });
+            let (left, right) = if self.percent(70) { (own, outer) } else { (outer, own) };
+            found.push(sql!["(", left, operator, right, ")"]);
         }
         if freely
             && !found.is_empty()
             && self.percent(30)
             && let Some((own, outer)) = self.same_typed(inner, outer)
         {
-            found.push(sql![own.sql, self.pick(&[" < ", " >= ", " <> "]), outer.sql]);
+            found.push(sql!["(", own.sql, self.pick(&[" < ", " >= ", " <> "]), outer.sql, ")"]);
         }
         found
     }

@@ -12,7 +12,6 @@ mod condition;
 mod expression;
 mod opinion;
 mod query;
-mod quiet;
 mod reduce;
 mod reducing;
 mod relation;
@@ -172,7 +171,7 @@ fn refusal(case: &Case) -> Result<Option<String>, Failure> {
     let define =
         |(name, sql): &(String, Sql)| ViewDef { name: ViewName::from(name.as_str()), sql: sql.text(), key: None };
     let views: Vec<ViewDef> = case.views.iter().map(define).collect();
-    let planned = quiet::quietly(|| catch_unwind(AssertUnwindSafe(|| Program::plan(tables, views, &DuckBinder))));
+    let planned = catch_unwind(AssertUnwindSafe(|| Program::plan(tables, views, &DuckBinder)));
     let errors = match planned {
         Ok(Ok(_)) => return Ok(None),
         Ok(Err(errors)) => errors,

@@ -1,5 +1,6 @@
 //! What DuckDB itself says about a view: whether it has one answer.
 
+use arrow::array::UInt64Array;
 use tidegate_core::ViewName;
 use tidegate_duck::DuckError;
 use tidegate_testkit::{Oracle, TableContents, Tolerance, ViewRows};
@@ -73,9 +74,9 @@ fn ask(tables: &[TableContents], views: &[(ViewName, String)], way: Way) -> Resu
     oracle.set(way.statement)?;
     for table in tables {
         let rows = table.batch();
-        let order: Vec<u64> = (0..rows.num_rows() as u64).rev().collect();
+        let order: UInt64Array = (0..rows.num_rows() as u64).rev().collect();
         let rows = if way.reversed {
-            arrow::compute::take_record_batch(&rows, &order.into()).expect("every row is there")
+            arrow::compute::take_record_batch(&rows, &order).expect("every row is there")
         } else {
             rows
         };

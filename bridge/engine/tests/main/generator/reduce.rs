@@ -12,15 +12,15 @@ pub fn reduce(case: Case, attempts_max: usize, mut fails: impl FnMut(&Case) -> b
     let mut attempts = 0;
     // Each round goes through all ways to make a case smaller, and goes on with those that were taken.
     loop {
-        let before = attempts_that_helped(&mut smallest, &mut attempts, attempts_max, &mut fails);
-        if !before || attempts >= attempts_max {
+        let helped = round(&mut smallest, &mut attempts, attempts_max, &mut fails);
+        if !helped || attempts >= attempts_max {
             return smallest;
         }
     }
 }
 
 /// One round; answers whether anything helped.
-fn attempts_that_helped(
+fn round(
     smallest: &mut Case,
     attempts: &mut usize,
     attempts_max: usize,

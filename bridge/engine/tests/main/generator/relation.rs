@@ -94,8 +94,8 @@ impl Maker<'_> {
     fn key_comparison(&mut self, a: &Column, b: &Column) -> Sql {
         let operator = if self.percent(10) { " IS NOT DISTINCT FROM " } else { " = " };
         if a.value_type.is_integer() && a.is_small && b.is_small && self.percent(10) {
-            return sql!["(", &*a.sql, " % 3)", operator, &*b.sql];
+            return sql!["((", &*a.sql, " % 3)", operator, &*b.sql, ")"];
         }
-        sql![&*a.sql, operator, &*b.sql]
+        sql!["(", &*a.sql, operator, &*b.sql, ")"]
     }
 }

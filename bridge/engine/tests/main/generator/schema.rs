@@ -43,9 +43,8 @@ pub struct Table {
 impl Table {
     pub fn schema(&self) -> TableSchema {
         let types: Vec<_> = self.columns.iter().map(|column| column.value_type.name()).collect();
-        let columns: Vec<_> =
-            self.columns.iter().zip(&types).map(|(column, value_type)| (column.name.as_str(), value_type.as_str()));
-        let columns: Vec<_> = columns.collect();
+        let names = self.columns.iter().map(|column| column.name.as_str());
+        let columns: Vec<_> = names.zip(types.iter().map(String::as_str)).collect();
         match self.telling {
             Telling::Lake => harness::table(&self.name, &columns, None),
             Telling::Told => harness::told(harness::table(&self.name, &columns, None)),
