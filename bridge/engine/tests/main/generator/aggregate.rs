@@ -67,7 +67,7 @@ impl Maker<'_> {
     /// An aggregate, its type, and whether sums of it are exact.
     pub fn aggregate(&mut self, scope: &[Column]) -> (Sql, ValueType, bool) {
         let (call, value_type, is_exact) = self.aggregate_call(scope);
-        let filter = if self.percent(15) {
+        let filter = if self.percent(15) && !call.text().starts_with("round(") {
             let condition = self.condition(scope, 1);
             sql![" FILTER (WHERE ", condition, ")"].clause()
         } else {

@@ -194,7 +194,8 @@ impl<'a> Maker<'a> {
 
     /// Whole numbers that things have.
     fn measured(&mut self, scope: &[Column], depth: usize) -> Sql {
-        match self.below(5) {
+        match self.below(6) {
+            5 => sql!["len(", self.leaf(scope, ValueType::List), ")"],
             0 => sql!["length(", self.value(scope, ValueType::Varchar, depth), ")"],
             1 => sql!["strpos(", self.value(scope, ValueType::Varchar, depth), ", 'a')"],
             2 => {
@@ -270,7 +271,7 @@ impl<'a> Maker<'a> {
 
     fn text(&mut self, scope: &[Column], depth: usize) -> Sql {
         let text = self.value(scope, ValueType::Varchar, depth);
-        match self.below(12) {
+        match self.below(15) {
             0 => sql!["upper(", text, ")"],
             1 => sql!["lower(", text, ")"],
             2 => sql!["(", text, " || ", self.leaf(scope, ValueType::Varchar), ")"],
@@ -282,6 +283,9 @@ impl<'a> Maker<'a> {
             8 => sql!["reverse(", text, ")"],
             9 => sql!["lpad(", text, ", 4, '.')"],
             10 => sql!["CAST(", self.leaf(scope, ValueType::Integer), " AS VARCHAR)"],
+            11 => sql!["md5(", text, ")"],
+            12 => sql!["regexp_replace(", text, ", '[ab]+', 'z')"],
+            13 => sql!["translate(", text, ", 'ab', 'ba')"],
             _ => sql!["concat_ws('-', ", text, ", ", self.leaf(scope, ValueType::Varchar), ")"],
         }
     }

@@ -145,12 +145,12 @@ fn add_views(case: &mut Case, rng: &mut StdRng, tally: &mut Tally) -> Result<(),
         let answers = match oracles.answers(&name, &text) {
             Ok(answers) => answers,
             Err(error) => {
-                tally.discarded(&error.to_string());
+                tally.discarded(&error.to_string(), &text);
                 continue;
             }
         };
         if answers.iter().any(|answer| answer.rows.len() > VIEW_ROWS_MAX) {
-            tally.discarded("too many rows");
+            tally.discarded("too many rows", &text);
             continue;
         }
         case.views.push((name.clone(), query.sql));

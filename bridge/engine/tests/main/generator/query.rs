@@ -1,5 +1,6 @@
 //! Random queries: SELECT of all kinds, set operations, WITH, and the first rows of an order.
 
+use super::condition::qualified;
 use super::expression::{Column, Known, Maker};
 use super::sql::{Sql, sql};
 use super::value_type::ValueType;
@@ -79,6 +80,7 @@ impl Maker<'_> {
     /// A query without WITH.
     pub fn query(&mut self, depth: usize) -> Query {
         match self.below(10) {
+            0 if self.percent(40) => self.starred(depth),
             0..=3 => self.plain(depth),
             4..=6 => self.grouped(depth),
             7 => self.chosen(depth),
@@ -133,6 +135,33 @@ impl Maker<'_> {
         outputs
     }
 
+    /// SELECT * of one table or view, and maybe something more.
+    fn starred(&mut self, depth: usize) -> Query {
+        let known: Known = self.pick(&self.known.clone());
+        let name = self.name("a");
+        let scope = qualified(&known.columns, &name);
+        let filter = self.where_clause(&scope);
+        let mut columns = known.columns.clone();
+        let list = match self.below(4) {
+            0 => sql!["*"],
+            1 => sql![&*name, ".*"],
+            2 if columns.len() > 1 => {
+                let place = self.below(columns.len());
+                sql!["* EXCLUDE (", columns.remove(place).sql, ")"]
+            }
+            _ => {
+                let value_type = self.any_type(&scope);
+                let value = self.value(&scope, value_type, depth);
+                let output = self.output(value, value_type, false, !value_type.is_float());
+                let added = Query::new(sql![""], std::slice::from_ref(&output), 0);
+                columns.extend(added.columns);
+                sql![&*name, ".*, ", select_list(&[output])]
+            }
+        };
+        let sql = sql!["SELECT ", list, " FROM ", sql![known.sql, " AS ", name].relation(), filter];
+        Query { sql: sql.query(), columns, rows: known.rows }
+    }
+
     /// SELECT … FROM … WHERE, also with windows.
     fn plain(&mut self, depth: usize) -> Query {
         let from = self.from(depth);
@@ -140,7 +169,15 @@ impl Maker<'_> {
         let filter = self.where_clause(&scope);
         let mut outputs = self.outputs(&scope, None);
         let mut qualify = sql![""];
-        if self.percent(30) {
+        let mut window = sql![""];
+        if self.percent(8) {
+            let named = self.name("n");
+            window = sql![" WINDOW ", &*named, " AS (", self.order(&scope, false), ")"].clause();
+            for name in ["rank", "dense_rank"] {
+                let value = sql![name, "() OVER ", &*named].expression(ValueType::BigInt);
+                outputs.push(self.output(value, ValueType::BigInt, false, true));
+            }
+        } else if self.percent(30) {
             for _ in 0..self.below(2) + 1 {
                 let (value, value_type, is_exact) = self.windowed(&scope);
                 outputs.push(self.output(value, value_type, false, is_exact));
@@ -158,7 +195,7 @@ impl Maker<'_> {
         }
         let keys = outputs.iter().all(|output| output.value_type.is_key());
         let distinct = if keys && self.percent(12) { sql!["DISTINCT "].clause() } else { sql![""] };
-        let sql = sql!["SELECT ", distinct, select_list(&outputs), " FROM ", from.sql, filter, qualify];
+        let sql = sql!["SELECT ", distinct, select_list(&outputs), " FROM ", from.sql, filter, window, qualify];
         Query::new(sql, &outputs, from.rows)
     }
 

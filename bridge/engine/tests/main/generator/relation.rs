@@ -20,9 +20,9 @@ impl Maker<'_> {
     pub fn from(&mut self, depth: usize) -> Relation {
         let mut found = self.single(depth);
         let joins = [0, 0, 0, 1, 1, 1, 2][self.below(7)];
-        for _ in 0..joins {
+        for number in 1..=joins {
             let other = self.single(depth.saturating_sub(1));
-            found = self.join(found, other);
+            found = self.join(found, other, number == joins);
         }
         found
     }
@@ -39,7 +39,7 @@ impl Maker<'_> {
         Relation { sql, columns: qualified(&known.columns, &name), rows: known.rows }
     }
 
-    fn join(&mut self, left: Relation, right: Relation) -> Relation {
+    fn join(&mut self, left: Relation, right: Relation, last: bool) -> Relation {
         let pair = self.same_typed(&left.columns, &right.columns);
         let both: Vec<Column> = left.columns.iter().chain(&right.columns).cloned().collect();
         let product = left.rows * right.rows;
@@ -52,7 +52,8 @@ impl Maker<'_> {
             return match self.below(4) {
                 0 => made(sql![left.sql, " LEFT JOIN ", right.sql, " ON ", condition], both, product),
                 1 => made(sql![left.sql, " JOIN ", right.sql, " ON ", condition], both, product),
-                2 => made(sql![left.sql, ", ", right.sql], both, product),
+                // What is joined to the right of a comma does not see what is left of it.
+                2 if last => made(sql![left.sql, ", ", right.sql], both, product),
                 _ => made(sql![left.sql, " CROSS JOIN ", right.sql], both, product),
             };
         };
@@ -80,7 +81,7 @@ impl Maker<'_> {
         let bare = |column: &Column| column.sql.rsplit('.').next().map(str::to_owned);
         let common = left.columns.iter().filter(|column| bare(column) == Some("k".to_owned())).count() == 1
             && right.columns.iter().any(|column| bare(column) == Some("k".to_owned()));
-        let on = if common && kind != "FULL JOIN" && self.percent(15) {
+        let on = if common && !matches!(kind, "FULL JOIN" | "RIGHT JOIN") && self.percent(15) {
             sql![" USING (k)"]
         } else {
             sql![" ON ", Sql::list(conditions, " AND ", 1)]

@@ -24,8 +24,8 @@ fn kind(message: &str) -> String {
 
 impl Tally {
     /// A view that DuckDB does not take.
-    pub fn discarded(&mut self, message: &str) {
-        self.discards.entry(kind(message)).or_insert_with(|| (0, message.to_owned())).0 += 1;
+    pub fn discarded(&mut self, message: &str, sql: &str) {
+        self.discards.entry(kind(message)).or_insert_with(|| (0, sql.to_owned())).0 += 1;
     }
 
     /// A view that the planner does not take.
@@ -59,7 +59,7 @@ impl fmt::Display for Tally {
             let mut sorted: Vec<_> = kinds.iter().collect();
             sorted.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
             for (kind, (count, example)) in sorted.into_iter().take(25) {
-                writeln!(f, "  {title} {count} ×: {kind}\n      {}", example.chars().take(600).collect::<String>())?;
+                writeln!(f, "  {title} {count} ×: {kind}\n      {}", example.chars().take(1500).collect::<String>())?;
             }
         }
         Ok(())
