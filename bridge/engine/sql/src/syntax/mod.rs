@@ -15,6 +15,7 @@ mod precedence;
 mod query;
 mod scope;
 mod type_name;
+mod unread;
 mod window;
 
 pub(crate) use query::prepare;

@@ -32,6 +32,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn query(&mut self, query: &mut Query) -> Result<(), Refusal> {
         let outer = self.ctes.len();
+        super::unread::take_out(query);
         limit::prepare(query, &self.scope())?;
         if !query.locks.is_empty()
             || query.for_clause.is_some()
