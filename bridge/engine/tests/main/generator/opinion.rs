@@ -44,7 +44,8 @@ const WAYS: &[Way] = &[
 ];
 
 /// A view to which DuckDB has not one answer, and why: it fails, or it says something else when its rows come
-/// in another order, or when it does not optimise.
+/// in another order, or when it does not optimise. DuckDB 1.5.5 optimises `TRY_CAST(x AS SMALLINT) >= 7` to a
+/// comparison of x with 7, for one, which is true where the cast is NULL.
 pub fn doubt(case: &Case) -> Option<(usize, String)> {
     let views: Vec<(ViewName, String)> =
         case.views.iter().map(|(name, sql)| (ViewName::from(name.as_str()), sql.text())).collect();
@@ -53,7 +54,7 @@ pub fn doubt(case: &Case) -> Option<(usize, String)> {
         for way in WAYS {
             let found = match ask(tables, &views, *way) {
                 Ok(found) => found,
-                Err(error) => return Some((0, format!("DuckDB fails at epoch {number}: {error}"))),
+                Err((position, error)) => return Some((position, format!("DuckDB fails at epoch {number}: {error}"))),
             };
             let first = first.get_or_insert_with(|| found.clone());
             for (position, (a, b)) in first.iter().zip(&found).enumerate() {
@@ -69,9 +70,10 @@ pub fn doubt(case: &Case) -> Option<(usize, String)> {
     None
 }
 
-fn ask(tables: &[TableContents], views: &[(ViewName, String)], way: Way) -> Result<Vec<ViewRows>, DuckError> {
-    let mut oracle = Oracle::new()?;
-    oracle.set(way.statement)?;
+/// What each view holds, or the position of one that DuckDB cannot compute.
+fn ask(tables: &[TableContents], views: &[(ViewName, String)], way: Way) -> Result<Vec<ViewRows>, (usize, DuckError)> {
+    let mut oracle = Oracle::new().expect("DuckDB opens");
+    oracle.set(way.statement).expect("DuckDB has the setting");
     for table in tables {
         let rows = table.batch();
         let order: UInt64Array = (0..rows.num_rows() as u64).rev().collect();
@@ -80,7 +82,11 @@ fn ask(tables: &[TableContents], views: &[(ViewName, String)], way: Way) -> Resu
         } else {
             rows
         };
-        oracle.load_table(table.schema(), rows)?;
+        oracle.load_table(table.schema(), rows).expect("the oracle takes the table");
     }
-    oracle.views(views)
+    let mut found = Vec::with_capacity(views.len());
+    for (position, view) in views.iter().enumerate() {
+        found.extend(oracle.views(std::slice::from_ref(view)).map_err(|error| (position, error))?);
+    }
+    Ok(found)
 }
