@@ -81,6 +81,10 @@ const OUTER: &[(&str, &str)] = &[
          ON a.customer = b.customer AND a.note = b.note AND a.amount = b.amount AND a.id < b.id",
     ),
     (
+        "left_and_a_call_of_the_key",
+        "SELECT o.id, c.region FROM lake.orders o LEFT JOIN lake.customers c ON o.customer = c.id WHERE abs(c.id) > 1",
+    ),
+    (
         "nulls_meet",
         "SELECT o.id, c.id AS cid, c.region FROM lake.orders o FULL JOIN lake.customers c \
          ON o.customer IS NOT DISTINCT FROM c.id",
@@ -305,6 +309,14 @@ const SUBQUERIES: &[(&str, &str)] = &[
         "in_cte",
         "WITH c AS (SELECT id FROM lake.customers WHERE region = 'north') SELECT o.id FROM lake.orders o \
          WHERE o.customer IN (SELECT id FROM c) OR o.customer NOT IN (FROM c)",
+    ),
+    (
+        "anti_and_a_call_of_the_key",
+        "SELECT * FROM lake.orders o ANTI JOIN lake.customers c ON o.note = c.region WHERE o.note LIKE 'a%'",
+    ),
+    (
+        "except_and_a_call_of_a_column",
+        "SELECT * FROM (SELECT note FROM lake.orders EXCEPT SELECT region FROM lake.customers) t WHERE length(note) > 1",
     ),
     ("except_rows", "SELECT customer FROM lake.orders EXCEPT SELECT id FROM lake.customers"),
     (

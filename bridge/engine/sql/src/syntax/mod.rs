@@ -21,6 +21,7 @@ mod recursion;
 mod scope;
 mod type_name;
 mod unnest;
+mod unread;
 mod window;
 
 pub(crate) use query::prepare;

@@ -34,6 +34,7 @@ pub(super) struct Walk<'a> {
 impl Walk<'_> {
     pub(super) fn query(&mut self, query: &mut Query) -> Result<(), Refusal> {
         let outer = self.ctes.len();
+        super::unread::take_out(query);
         limit::prepare(query, &self.scope())?;
         if !query.locks.is_empty()
             || query.for_clause.is_some()

@@ -88,6 +88,17 @@ fn declared_keys_must_follow_from_the_view() {
 }
 
 #[test]
+fn a_cte_that_nothing_reads_is_no_part_of_the_program() {
+    let world = World::new();
+    let sql = "WITH first AS (SELECT id FROM app.customers), unread AS (SELECT id FROM First), o AS (SELECT id FROM lake.orders), \
+               p AS (SELECT id FROM o) SELECT id FROM P WHERE id IN (WITH unread AS (SELECT 1 FROM o) SELECT id FROM o)";
+    let program = world.plan(sql).unwrap();
+    assert_eq!(program.tables().iter().map(|table| table.name.to_string()).collect::<Vec<_>>(), ["lake.main.Orders"]);
+    let again = Program::from_definition(program.definition().clone()).unwrap();
+    assert_eq!(again.views()[0].plan_id, program.views()[0].plan_id);
+}
+
+#[test]
 fn names_and_types_are_duckdbs() {
     let world = World::new();
     let sql =
