@@ -17,6 +17,7 @@ use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Us
 
 use crate::error::Refusal;
 use crate::identity;
+use crate::names::{Input, Relation};
 
 /// The rows of `input` for which `value`, compared with `bound`, is true. There is at most one bound; where there
 /// is none, or it is NULL, no row passes.
@@ -248,6 +249,9 @@ fn has_one_row(plan: &LogicalPlan) -> bool {
         LogicalPlan::SubqueryAlias(node) => has_one_row(&node.input),
         LogicalPlan::Aggregate(node) => node.group_expr.is_empty(),
         LogicalPlan::EmptyRelation(node) => node.produce_one_row,
+        LogicalPlan::TableScan(scan) => {
+            Relation::of(scan.source.as_ref()).is_some_and(|relation| relation.input == Input::Clock)
+        }
         _ => false,
     }
 }
