@@ -18,6 +18,7 @@ use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Us
 use crate::error::Refusal;
 use crate::identity;
 use crate::names::{Input, Relation};
+use crate::semantics::Recursion;
 
 /// The rows of `input` for which `value`, compared with `bound`, is true. There is at most one bound; where there
 /// is none, or it is NULL, no row passes.
@@ -83,7 +84,20 @@ impl Threshold {
 
 /// Takes joins with one row for thresholds where they are such. The schema stays.
 pub(crate) fn thresholds(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
-    Ok(plan.transform_up(threshold)?.data)
+    Ok(with_thresholds(plan)?.data)
+}
+
+/// A recursive term stays as it is: the operator follows epochs, not the rounds of one.
+fn with_thresholds(plan: LogicalPlan) -> datafusion_common::Result<Transformed<LogicalPlan>> {
+    if let LogicalPlan::Extension(extension) = &plan
+        && let Some(recursion) = Recursion::of(extension)
+    {
+        let start = with_thresholds(recursion.start.clone())?.data;
+        let inputs = vec![start, recursion.term.clone()];
+        let node = extension.node.with_exprs_and_inputs(extension.node.expressions(), inputs)?;
+        return Ok(Transformed::yes(LogicalPlan::Extension(Extension { node })));
+    }
+    plan.map_children(with_thresholds)?.transform_parent(threshold)
 }
 
 fn threshold(plan: LogicalPlan) -> datafusion_common::Result<Transformed<LogicalPlan>> {

@@ -97,11 +97,16 @@ const CONSTRUCTS: &[(&str, &str, Class)] = &[
         "SELECT id FROM lake.orders WHERE id > ALL (SELECT id FROM app.customers)",
         Refused,
     ),
-    ("scalar subquery", "SELECT id FROM lake.orders WHERE amount > (SELECT avg(amount) FROM lake.orders)", Compared),
+    ("scalar subquery", "SELECT id FROM lake.orders WHERE amount > (SELECT avg(amount) FROM lake.orders)", Change),
+    (
+        "scalar subquery whose value is read",
+        "SELECT id, id - (SELECT max(id) FROM app.customers) AS d FROM lake.orders",
+        Compared,
+    ),
     (
         "scalar subquery of rows that must be one",
         "SELECT id, (SELECT name FROM app.customers WHERE region = 'south') AS n FROM lake.orders",
-        Compared,
+        AllRows,
     ),
     (
         "scalar subquery, correlated by equalities",
@@ -111,7 +116,7 @@ const CONSTRUCTS: &[(&str, &str, Class)] = &[
     (
         "scalar subquery, correlated otherwise",
         "SELECT id, (SELECT max(o.id) FROM lake.orders o WHERE o.customer < c.id) AS m FROM app.customers c",
-        Refused,
+        OtherSide,
     ),
     ("`DISTINCT`", "SELECT DISTINCT note FROM lake.orders", Change),
     (
