@@ -80,10 +80,11 @@ impl Lists {
 
     /// The items of all rows one after the other, each row's filled up with NULL to the length of its longest list.
     fn spread(&self, lengths: &[usize], least: usize) -> Result<ArrayRef, ArrowError> {
-        let rows = lengths.iter().enumerate();
+        let rows = lengths.iter();
         match self {
             Lists::List { items, .. } => {
                 let places: UInt64Array = rows
+                    .enumerate()
                     .flat_map(|(row, length)| {
                         let places = self.items(row);
                         let missing = (*length).max(least) - places.len();
@@ -95,7 +96,7 @@ impl Lists {
             Lists::Numbers => {
                 let numbers = |length: usize| (1..=length as i64).map(Some);
                 let padding = |length: usize| std::iter::repeat_n(None, length.max(least) - length);
-                let numbers: Int64Array = rows.flat_map(|(_, l)| numbers(*l).chain(padding(*l))).collect();
+                let numbers: Int64Array = rows.flat_map(|l| numbers(*l).chain(padding(*l))).collect();
                 Ok(Arc::new(numbers))
             }
         }
