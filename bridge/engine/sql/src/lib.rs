@@ -30,6 +30,7 @@
 //!
 //! Types are those of [`tidegate_core::duckdb_type`]; views of text or binary never occur.
 
+mod dialect;
 mod error;
 mod explain;
 mod filter_word;
@@ -43,6 +44,7 @@ mod parse;
 mod program;
 mod resolve;
 mod semantics;
+mod shorthand;
 mod stretch;
 mod syntax;
 mod text;

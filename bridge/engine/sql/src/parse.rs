@@ -4,22 +4,23 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{Ident, ObjectName, Query, Spanned, Statement, Visit, Visitor, visit_relations};
-use datafusion_sql::sqlparser::dialect::DuckDbDialect;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 
+use crate::dialect::Duck;
 use crate::error::Refusal;
 use crate::filter_word::with_where;
+use crate::shorthand::spelled_out;
 
 const ONE_QUERY: &str = "a view is one query: write a single SELECT";
 
 /// Parses a view's SQL: one query, in DuckDB's dialect.
 pub fn parse(sql: &str) -> Result<Query, Refusal> {
-    let tokens = Tokenizer::new(&DuckDbDialect {}, sql).tokenize_with_location();
+    let tokens = Tokenizer::new(&Duck, sql).tokenize_with_location();
     let statements = tokens
         .map_err(ParserError::from)
         .and_then(|tokens| {
-            Parser::new(&DuckDbDialect {}).with_tokens_with_locations(with_where(tokens)).parse_statements()
+            Parser::new(&Duck).with_tokens_with_locations(with_where(spelled_out(tokens))).parse_statements()
         })
         .map_err(syntax_error)?;
     let mut statements = statements.into_iter();
@@ -98,7 +99,7 @@ fn syntax_error(error: ParserError) -> Refusal {
 }
 
 fn first_token(sql: &str) -> Option<Location> {
-    let tokens = Tokenizer::new(&DuckDbDialect {}, sql).tokenize_with_location().ok()?;
+    let tokens = Tokenizer::new(&Duck, sql).tokenize_with_location().ok()?;
     tokens.into_iter().find(|t| !matches!(t.token, Token::Whitespace(_))).map(|t| t.span.start)
 }
 

@@ -6,15 +6,23 @@
 //! would. All names become lower case.
 
 mod aggregate_call;
+mod by_name;
 mod expression;
 mod grouping;
 mod join;
+mod json_arrow;
+mod lambda;
 mod limit;
 mod literal;
 mod precedence;
 mod query;
+mod reference;
 mod scope;
+mod sight;
+mod spread;
+mod star;
 mod type_name;
 mod window;
+mod written;
 
 pub(crate) use query::prepare;

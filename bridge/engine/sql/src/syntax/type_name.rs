@@ -1,11 +1,29 @@
 //! Type names in SQL to DuckDB's own spelling of the type.
 
-use datafusion_sql::sqlparser::ast::{DataType, ExactNumberInfo, TimezoneInfo};
+use datafusion_sql::sqlparser::ast::{
+    ArrayElemTypeDef, DataType, ExactNumberInfo, StructBracketKind, StructField, TimezoneInfo,
+};
 
+use super::written::quoted;
 use crate::error::Refusal;
 
 /// The DuckDB type that a cast names. Lengths of character types mean nothing in DuckDB.
 pub(super) fn duckdb_type(data_type: &DataType) -> Result<String, Refusal> {
+    match data_type {
+        DataType::Array(ArrayElemTypeDef::SquareBracket(item, size)) => {
+            let size = size.map(|size| size.to_string()).unwrap_or_default();
+            return Ok(format!("{}[{size}]", duckdb_type(item)?));
+        }
+        DataType::Map(key, value) => return Ok(format!("MAP({}, {})", duckdb_type(key)?, duckdb_type(value)?)),
+        DataType::Struct(fields, StructBracketKind::Parentheses) => {
+            let field = |field: &StructField| {
+                let name = field.field_name.as_ref().ok_or_else(|| unsupported(data_type))?;
+                Ok(format!("{} {}", quoted(&name.value), duckdb_type(&field.field_type)?))
+            };
+            return Ok(format!("STRUCT({})", fields.iter().map(field).collect::<Result<Vec<_>, Refusal>>()?.join(", ")));
+        }
+        _ => {}
+    }
     let name = match data_type {
         DataType::Boolean | DataType::Bool => "BOOLEAN",
         DataType::TinyInt(_) => "TINYINT",

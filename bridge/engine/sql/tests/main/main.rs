@@ -5,6 +5,7 @@ mod aggregates;
 mod expressions;
 mod functions;
 mod interpreter;
+mod names;
 mod programs;
 mod refusals;
 mod views;
