@@ -165,7 +165,8 @@ fn stars(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         } else {
             let opens = token.token == Token::LParen
                 && (is_word(written.last(), "columns") || is_word_quoted(written.last(), UNPACKED))
-                && star_length(rest.get(1..).unwrap_or_default()).is_some_and(|star| !is_token(rest.get(1 + star), &Token::RParen));
+                && star_length(rest.get(1..).unwrap_or_default())
+                    .is_some_and(|star| !is_token(rest.get(1 + star), &Token::RParen));
             if opens && let Some(length) = group_length(rest) {
                 written.extend([token.clone(), here.token(Token::LParen), here.keyword("SELECT")]);
                 closing.push(at + length - 1);
@@ -210,11 +211,9 @@ fn is_word_quoted(token: Option<&TokenWithSpan>, name: &str) -> bool {
 fn star_length(tokens: &[TokenWithSpan]) -> Option<usize> {
     match tokens {
         [TokenWithSpan { token: Token::Mul, .. }, ..] => Some(1),
-        [
-            TokenWithSpan { token: Token::Word(_), .. },
-            TokenWithSpan { token: Token::Period, .. },
-            rest @ ..,
-        ] => star_length(rest).map(|length| length + 2),
+        [TokenWithSpan { token: Token::Word(_), .. }, TokenWithSpan { token: Token::Period, .. }, rest @ ..] => {
+            star_length(rest).map(|length| length + 2)
+        }
         _ => None,
     }
 }

@@ -21,8 +21,13 @@ fn section(name: &str) -> Vec<(String, String)> {
 }
 
 fn tables() -> [TableSchema; 3] {
-    let orders =
-        [("Id", "INTEGER"), ("Customer", "INTEGER"), ("Amount", "DECIMAL(9,2)"), ("Placed", "DATE"), ("Note", "VARCHAR")];
+    let orders = [
+        ("Id", "INTEGER"),
+        ("Customer", "INTEGER"),
+        ("Amount", "DECIMAL(9,2)"),
+        ("Placed", "DATE"),
+        ("Note", "VARCHAR"),
+    ];
     let customers = [("id", "INTEGER"), ("name", "VARCHAR"), ("region", "VARCHAR")];
     let nested = [
         ("id", "INTEGER"),
@@ -59,7 +64,10 @@ fn customer(rng: &mut StdRng) -> String {
 
 fn nested(rng: &mut StdRng) -> String {
     let id = rng.random_range(0..7);
-    let st = chosen(rng, &["{'x': 1, 'y z': 'k'}", "{'x': NULL, 'y z': NULL}", "{'x': -5, 'y z': ''}", "{'x': 1, 'y z': NULL}"]);
+    let st = chosen(
+        rng,
+        &["{'x': 1, 'y z': 'k'}", "{'x': NULL, 'y z': NULL}", "{'x': -5, 'y z': ''}", "{'x': 1, 'y z': NULL}"],
+    );
     let lists = ["[1, 2, 3]", "[]", "[NULL]", "[3]", "[1]", "[1, NULL]"];
     let (l, l2) = (chosen(rng, &lists), chosen(rng, &lists));
     let m = chosen(rng, &["MAP {'a': 1, 'b': 2}", "MAP {}", "MAP {'b': 2, 'a': 1}", "MAP {'a': NULL}"]);

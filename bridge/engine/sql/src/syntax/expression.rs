@@ -1,9 +1,9 @@
 //! Expressions: what is allowed, rewritten into columns, literals, connectives and calls.
 
 use datafusion_sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Spanned, UnaryOperator, Value,
-    ValueWithSpan,
+    BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DuplicateTreatment, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Spanned,
+    UnaryOperator, Value, ValueWithSpan,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 

@@ -24,13 +24,61 @@ fn through(left: Expr, mut body: Expr) -> Expr {
     }
 }
 
+/// `j ->> ('a' = 'x')`, which the parser makes of `j ->> 'a' = 'x'`, as DuckDB reads it: `(j ->> 'a') = 'x'`.
+pub(super) fn turned(expr: Expr) -> Expr {
+    match expr {
+        Expr::BinaryOp { left, op: BinaryOperator::LongArrow, mut right } => {
+            turn(*left, &mut right);
+            *right
+        }
+        expr => expr,
+    }
+}
+
+/// Puts `left ->>` before the operand that `place` begins with.
+fn turn(left: Expr, place: &mut Expr) {
+    if binds_weaker(place)
+        && let Some(first) = first_operand(place)
+    {
+        return turn(left, first);
+    }
+    let right = std::mem::replace(place, super::expression::null());
+    *place = Expr::BinaryOp { left: Box::new(left), op: BinaryOperator::LongArrow, right: Box::new(right) };
+}
+
+/// Whether an operator binds its operands less tightly than an arrow on their left.
+fn binds_weaker(expr: &Expr) -> bool {
+    match expr {
+        Expr::BinaryOp { op, .. } => matches!(
+            op,
+            BinaryOperator::Eq
+                | BinaryOperator::NotEq
+                | BinaryOperator::Lt
+                | BinaryOperator::LtEq
+                | BinaryOperator::Gt
+                | BinaryOperator::GtEq
+        ),
+        Expr::IsNull(_)
+        | Expr::IsNotNull(_)
+        | Expr::IsDistinctFrom(..)
+        | Expr::IsNotDistinctFrom(..)
+        | Expr::Like { .. }
+        | Expr::ILike { .. }
+        | Expr::InList { .. }
+        | Expr::Between { .. } => true,
+        _ => false,
+    }
+}
+
 fn arrow(left: Expr, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op: BinaryOperator::Arrow, right: Box::new(right) }
 }
 
 fn nested(expr: Expr) -> Expr {
     match expr {
-        Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Nested(_) | Expr::Function(_) => expr,
+        Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Nested(_) | Expr::Function(_) => {
+            expr
+        }
         expr => Expr::Nested(Box::new(expr)),
     }
 }
@@ -63,6 +111,8 @@ fn first_operand(expr: &mut Expr) -> Option<&mut Expr> {
         Expr::BinaryOp { left: first, .. }
         | Expr::IsNull(first)
         | Expr::IsNotNull(first)
+        | Expr::IsDistinctFrom(first, _)
+        | Expr::IsNotDistinctFrom(first, _)
         | Expr::Like { expr: first, .. }
         | Expr::ILike { expr: first, .. }
         | Expr::InList { expr: first, .. }
@@ -90,6 +140,8 @@ pub(super) fn check(expr: &Expr) -> Result<(), Refusal> {
         Expr::UnaryOp { expr: operand, .. } if begins_with(operand, false) => refused(operand),
         Expr::IsNull(first)
         | Expr::IsNotNull(first)
+        | Expr::IsDistinctFrom(first, _)
+        | Expr::IsNotDistinctFrom(first, _)
         | Expr::Like { expr: first, .. }
         | Expr::ILike { expr: first, .. }
         | Expr::InList { expr: first, .. }
@@ -111,6 +163,8 @@ fn begins_with(expr: &Expr, short: bool) -> bool {
         Expr::BinaryOp { left: first, .. }
         | Expr::IsNull(first)
         | Expr::IsNotNull(first)
+        | Expr::IsDistinctFrom(first, _)
+        | Expr::IsNotDistinctFrom(first, _)
         | Expr::Like { expr: first, .. }
         | Expr::ILike { expr: first, .. }
         | Expr::InList { expr: first, .. }

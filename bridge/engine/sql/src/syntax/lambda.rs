@@ -2,8 +2,9 @@
 //! parenthesis, names of parameters marked and columns as arguments, so that nothing in it can mean anything else.
 
 use datafusion_sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DateTimeField, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Ident, LambdaFunction, LambdaSyntax, OneOrManyWithParens, Spanned, UnaryOperator, Value,
+    BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DateTimeField, DuplicateTreatment, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArguments, Ident, LambdaFunction, LambdaSyntax, OneOrManyWithParens, Spanned,
+    UnaryOperator, Value,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 use tidegate_duck::quote_literal;
@@ -149,10 +150,7 @@ impl Body<'_, '_> {
             }
             Expr::Interval(interval) => {
                 let parts = literal::interval(interval)?;
-                format!(
-                    "(to_months({}) + to_days({}) + to_microseconds({}))",
-                    parts.months, parts.days, parts.micros
-                )
+                format!("(to_months({}) + to_days({}) + to_microseconds({}))", parts.months, parts.days, parts.micros)
             }
             Expr::BinaryOp { left, op, right } => {
                 let (left, right) = (self.text(left)?, self.text(right)?);
@@ -355,6 +353,11 @@ fn operator(op: &BinaryOperator) -> Result<&'static str, Refusal> {
         BinaryOperator::PGBitwiseShiftRight => ">>",
         BinaryOperator::Arrow => "->",
         BinaryOperator::LongArrow => "->>",
-        op => return Err(refuse(&format!("the operator {op} in a lambda"), "write it with + - * / // % || or a function")),
+        op => {
+            return Err(refuse(
+                &format!("the operator {op} in a lambda"),
+                "write it with + - * / // % || or a function",
+            ));
+        }
     })
 }

@@ -7,6 +7,7 @@
 
 mod aggregate_call;
 mod by_name;
+mod columns;
 mod expression;
 mod grouping;
 mod join;

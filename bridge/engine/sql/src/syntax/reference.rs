@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 
 use arrow::datatypes::DataType;
 use datafusion_sql::sqlparser::ast::{
-    AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, LambdaFunction, LambdaSyntax,
-    ObjectName, OneOrManyWithParens, Query, SelectItem, Subscript, VisitMut, VisitorMut,
+    AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, LambdaFunction,
+    LambdaSyntax, ObjectName, OneOrManyWithParens, Query, SelectItem, Subscript, VisitMut, VisitorMut,
 };
 
 use super::expression::string;
@@ -148,6 +148,9 @@ impl VisitorMut for Walk<'_> {
                 Ok(read) => *expr = read,
                 Err(refusal) => return ControlFlow::Break(refusal),
             }
+        }
+        if matches!(expr, Expr::BinaryOp { op: BinaryOperator::LongArrow, .. }) {
+            *expr = json_arrow::turned(std::mem::replace(expr, super::expression::null()));
         }
         match expr {
             Expr::Function(function) => {

@@ -106,9 +106,11 @@ impl Sight {
         table.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name))
     }
 
-    /// What a name without a table means: every column that it may be.
+    /// What a name without a table means: every column that it may be. Merged columns come before all others.
     pub(super) fn named(&self, name: &str, span: Span) -> Vec<Seen> {
-        self.all(span).into_iter().filter(|seen| seen.column.name.eq_ignore_ascii_case(name)).collect()
+        let seen = self.all(span).into_iter().filter(|seen| seen.column.name.eq_ignore_ascii_case(name));
+        let (merged, plain): (Vec<Seen>, Vec<Seen>) = seen.partition(|seen| seen.table.is_none());
+        if merged.is_empty() { plain } else { merged }
     }
 
     /// Every column of `*`, in order.
@@ -141,7 +143,8 @@ impl Sight {
     pub(super) fn fields_of(&self, parts: &[String], span: Span) -> Option<Vec<Seen>> {
         let [name] = parts else { return None };
         let seen = self.named(name, span);
-        let [Seen { column: Column { data_type: Some(DataType::Struct(fields)), .. }, value, .. }] = seen.as_slice() else {
+        let [Seen { column: Column { data_type: Some(DataType::Struct(fields)), .. }, value, .. }] = seen.as_slice()
+        else {
             return None;
         };
         let field = |field: &FieldRef| Seen {
@@ -183,9 +186,7 @@ impl Sight {
             let value = match kept {
                 Kept::Left => l.value.clone(),
                 Kept::Right => r.value.clone(),
-                Kept::Either => {
-                    Expr::Function(call_function("coalesce", span, vec![l.value.clone(), r.value.clone()]))
-                }
+                Kept::Either => Expr::Function(call_function("coalesce", span, vec![l.value.clone(), r.value.clone()])),
             };
             let shown = if kept == Kept::Right { r.column.clone() } else { l.column.clone() };
             let mut tables = self.tables_of(l);
@@ -195,7 +196,9 @@ impl Sight {
         }
         let mut both = self.and(right);
         // What was merged before is a part of what is merged now.
-        both.merged.retain(|old| !merged.iter().any(|new| old.name == new.name && old.tables.iter().all(|t| new.tables.contains(t))));
+        both.merged.retain(|old| {
+            !merged.iter().any(|new| old.name == new.name && old.tables.iter().all(|t| new.tables.contains(t)))
+        });
         both.merged.extend(merged);
         Some((both, pairs))
     }
@@ -204,7 +207,8 @@ impl Sight {
         match &seen.table {
             Some(table) => vec![table.clone()],
             None => {
-                let merged = self.merged.iter().find(|merged| merged.name == seen.column.name && merged.value == seen.value);
+                let merged =
+                    self.merged.iter().find(|merged| merged.name == seen.column.name && merged.value == seen.value);
                 merged.map(|merged| merged.tables.clone()).unwrap_or_default()
             }
         }

@@ -167,6 +167,13 @@ impl Spread<'_> {
             | Join::LeftAnti(constraint) => (constraint, Kept::Left),
             Join::Right(constraint) | Join::RightOuter(constraint) => (constraint, Kept::Right),
             Join::FullOuter(constraint) => (constraint, Kept::Either),
+            Join::AsOf { match_condition, constraint: JoinConstraint::On(condition) } => {
+                let both = left.and(right);
+                let resolver = Resolver::new(self, &both);
+                resolver.expr(match_condition, &Aliases::default(), &Clause::On)?;
+                resolver.expr(condition, &Aliases::default(), &Clause::On)?;
+                return Ok(both);
+            }
             _ => return Ok(Sight::unknown()),
         };
         let names: Vec<String> = match constraint {
@@ -215,11 +222,8 @@ impl Spread<'_> {
                 })
             }
             TableFactor::Derived { lateral, subquery, alias, .. } => {
-                let columns = if *lateral {
-                    self.within(&Sight::unknown()).query(subquery)?
-                } else {
-                    self.query(subquery)?
-                };
+                let columns =
+                    if *lateral { self.within(&Sight::unknown()).query(subquery)? } else { self.query(subquery)? };
                 // DuckDB's own names for them.
                 let alias = alias.get_or_insert_with(|| {
                     *unnamed += 1;
@@ -262,10 +266,9 @@ fn renamed(columns: Columns, alias: &mut TableAlias) -> Columns {
                 column.name = definition.name.value.to_ascii_lowercase();
                 column.shown = Some(definition.name.value.clone());
             }
-            None => alias.columns.push(TableAliasColumnDef {
-                name: Ident::with_quote('"', column.name.clone()),
-                data_type: None,
-            }),
+            None => alias
+                .columns
+                .push(TableAliasColumnDef { name: Ident::with_quote('"', column.name.clone()), data_type: None }),
         }
     }
     Some(columns)
@@ -294,11 +297,13 @@ fn outputs(items: &[SelectItem], sight: &Sight) -> Columns {
                 _ => Some(Column { name: name.value.clone(), shown: None, data_type: None }),
             },
             Expr::CompoundIdentifier(parts) => match parts.as_slice() {
-                [.., table, name] => Some(sight.column_of(&table.value, &name.value).cloned().unwrap_or_else(|| Column {
-                    name: name.value.clone(),
-                    shown: None,
-                    data_type: None,
-                })),
+                [.., table, name] => {
+                    Some(sight.column_of(&table.value, &name.value).cloned().unwrap_or_else(|| Column {
+                        name: name.value.clone(),
+                        shown: None,
+                        data_type: None,
+                    }))
+                }
                 _ => None,
             },
             _ => None,

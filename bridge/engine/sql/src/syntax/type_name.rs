@@ -20,7 +20,10 @@ pub(super) fn duckdb_type(data_type: &DataType) -> Result<String, Refusal> {
                 let name = field.field_name.as_ref().ok_or_else(|| unsupported(data_type))?;
                 Ok(format!("{} {}", quoted(&name.value), duckdb_type(&field.field_type)?))
             };
-            return Ok(format!("STRUCT({})", fields.iter().map(field).collect::<Result<Vec<_>, Refusal>>()?.join(", ")));
+            return Ok(format!(
+                "STRUCT({})",
+                fields.iter().map(field).collect::<Result<Vec<_>, Refusal>>()?.join(", ")
+            ));
         }
         _ => {}
     }
@@ -58,6 +61,13 @@ pub(super) fn duckdb_type(data_type: &DataType) -> Result<String, Refusal> {
         }
         DataType::Timestamp(None, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => "TIMESTAMP WITH TIME ZONE",
         DataType::Uuid => "UUID",
+        DataType::Custom(name, modifiers) if modifiers.len() == 2 && name.to_string().eq_ignore_ascii_case("map") => {
+            let map = format!("MAP({})", modifiers.join(", ").to_ascii_uppercase());
+            return match tidegate_core::duckdb_type::arrow_type(&map) {
+                Ok(_) => Ok(map),
+                Err(_) => Err(unsupported(data_type)),
+            };
+        }
         DataType::Custom(name, modifiers) if modifiers.is_empty() => {
             return match name.to_string().to_ascii_uppercase().as_str() {
                 "UINTEGER" => Ok("UINTEGER".to_owned()),

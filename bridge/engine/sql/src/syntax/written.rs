@@ -49,9 +49,9 @@ pub(super) fn quoted(name: &str) -> String {
 /// `{'a': x, 'b': y}`.
 pub(super) fn structure(fields: Vec<DictionaryField>, span: Span, names: &Names) -> Result<Expr, Refusal> {
     let mut written = Written::new(names);
-    let fields = fields.into_iter().map(|DictionaryField { key, value }| {
-        Ok(format!("{} := {}", quoted(&key.value), written.argument(*value)?))
-    });
+    let fields = fields
+        .into_iter()
+        .map(|DictionaryField { key, value }| Ok(format!("{} := {}", quoted(&key.value), written.argument(*value)?)));
     let fields = fields.collect::<Result<Vec<_>, Refusal>>()?.join(", ");
     Ok(written.finish("a struct", format!("struct_pack({fields})"), span))
 }

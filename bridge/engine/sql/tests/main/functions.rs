@@ -212,12 +212,17 @@ fn page(computed: &BTreeMap<String, usize>, refused: &BTreeMap<String, String>) 
     for (name, _) in computed.iter().filter(|(_, count)| **count == 0) {
         let said = refused.get(name).map_or("", |fault| fault.split_once(": ").map_or("", |(_, said)| said));
         // The place, and the name where the message begins with it.
-        let said = said.split_once(", line 1, column ").and_then(|(_, rest)| rest.split_once(": ")).map_or(said, |(_, said)| said);
+        let said = said
+            .split_once(", line 1, column ")
+            .and_then(|(_, rest)| rest.split_once(": "))
+            .map_or(said, |(_, said)| said);
         let said = said.trim_start_matches("view v: ").replace('|', "\\|").replace('\n', " ");
         page += &format!("| `{name}` | {said} |\n");
     }
     page += "\n## Aggregates\n\nWhat each of them keeps is in [Aggregates](aggregates.md). Supported are:\n\n";
-    let kept = AGGREGATES_OF_DUCKDB.iter().filter(|(_, s)| matches!(s, Standing::Summed | Standing::Sorted | Standing::Recomputed));
+    let kept = AGGREGATES_OF_DUCKDB
+        .iter()
+        .filter(|(_, s)| matches!(s, Standing::Summed | Standing::Sorted | Standing::Recomputed));
     page += &filled(&kept.map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>());
     page += "\nWindow functions, with `OVER`:\n\n";
     let windows = AGGREGATES_OF_DUCKDB.iter().filter(|(_, s)| matches!(s, Standing::Window));
