@@ -7,6 +7,7 @@ mod groups;
 mod harness;
 mod joins;
 mod keyed;
+mod names;
 mod parts;
 mod random;
 mod rebuild;

@@ -7,19 +7,28 @@
 
 mod aggregate_call;
 mod asof;
+mod by_name;
 mod clock;
+mod columns;
 mod expression;
 mod grouping;
 mod join;
+mod json_arrow;
+mod lambda;
 mod limit;
 mod literal;
 mod pivot;
 mod precedence;
 mod query;
 mod recursion;
+mod reference;
 mod scope;
+mod sight;
+mod spread;
+mod star;
 mod type_name;
 mod unnest;
 mod window;
+mod written;
 
 pub(crate) use query::prepare;

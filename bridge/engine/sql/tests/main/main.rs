@@ -7,6 +7,7 @@ mod explain;
 mod expressions;
 mod functions;
 mod interpreter;
+mod names;
 mod programs;
 mod recursion;
 mod refusals;
