@@ -267,7 +267,7 @@ const REFUSALS: &[Case] = &[
         "SELECT id FROM lake.orders x WHERE EXISTS (SELECT 1 FROM lake.orders o ASOF JOIN app.customers c \
          ON o.id >= c.id AND o.customer = x.customer)",
         None,
-        &["reads the row around it in this place", "as a join"],
+        &["reads the row around it", "in this place", "as a join"],
     ),
     ("SELECT o.id FROM lake.orders o ASOF JOIN app.customers c", Some((1, 42)), &["ASOF JOIN without ON or USING"]),
     (
