@@ -266,7 +266,9 @@ impl Spread<'_> {
                 });
                 Ok(Sight::table(&alias.name.value.clone(), renamed(columns, alias)))
             }
-            TableFactor::NestedJoin { table_with_joins, alias: None } => self.joined(table_with_joins, Sight::default(), unnamed),
+            TableFactor::NestedJoin { table_with_joins, alias: None } => {
+                self.joined(table_with_joins, Sight::default(), unnamed)
+            }
             _ => Ok(Sight::unknown()),
         }
     }

@@ -35,7 +35,10 @@ fn row_identity_is_derived() {
         ("SELECT a.name, a.id FROM app.customers a JOIN app.customers b ON a.id + 0 = b.id", RowIdentity::Key(vec![1])),
         ("SELECT o.id, c.id AS c FROM lake.orders o JOIN app.customers c ON o.customer = c.id", RowIdentity::WholeRow),
         ("SELECT c.id, x FROM app.customers c, range(c.id) AS r(x)", RowIdentity::WholeRow),
-        ("SELECT c.id, x, n FROM app.customers c, range(c.id) WITH ORDINALITY AS r(x, n)", RowIdentity::Key(vec![0, 2])),
+        (
+            "SELECT c.id, x, n FROM app.customers c, range(c.id) WITH ORDINALITY AS r(x, n)",
+            RowIdentity::Key(vec![0, 2]),
+        ),
         ("SELECT id, c.x FROM app.customers, LATERAL (SELECT upper(name) AS x) c", RowIdentity::Key(vec![0])),
         (
             "SELECT c.id, o.n FROM app.customers c, LATERAL (SELECT count(*) AS n FROM lake.orders o WHERE o.id < c.id) o",
