@@ -71,6 +71,10 @@ const OUTER: &[(&str, &str)] = &[
          ON a.customer = b.customer AND a.note = b.note AND a.amount = b.amount AND a.id < b.id",
     ),
     (
+        "left_and_a_call_of_the_key",
+        "SELECT o.id, c.region FROM lake.orders o LEFT JOIN lake.customers c ON o.customer = c.id WHERE abs(c.id) > 1",
+    ),
+    (
         "nulls_meet",
         "SELECT o.id, c.id AS cid, c.region FROM lake.orders o FULL JOIN lake.customers c \
          ON o.customer IS NOT DISTINCT FROM c.id",

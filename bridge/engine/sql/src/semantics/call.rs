@@ -145,6 +145,8 @@ fn run(
     return_type: &DataType,
 ) -> std::result::Result<ArrayRef, String> {
     let argument = |value: ColumnarValue| match value {
+        // The planner below us asks whether a condition can be true of NULL, and gives it a column without a type.
+        ColumnarValue::Array(array) if array.data_type().is_null() => Err(format!("{name} takes no untyped column")),
         ColumnarValue::Array(array) => Ok(Argument { array, constant: false }),
         ColumnarValue::Scalar(scalar) => {
             scalar.to_array().map(|array| Argument { array, constant: true }).map_err(|e| e.to_string())
