@@ -165,6 +165,7 @@ pub(crate) fn strategy(plan: &LogicalPlan) -> &'static str {
             }
         }
         LogicalPlan::Window(_) => "touched partitions are computed anew",
+        LogicalPlan::Extension(node) if Unnest::of(node).is_some() => "row by row",
         LogicalPlan::Extension(node) if TopRows::of(node).is_some() => "the first rows are looked up in the order",
         LogicalPlan::Extension(node) if Unnest::of(node).is_some() => "row by row",
         LogicalPlan::Extension(node) if AsOf::of(node).is_some() => {

@@ -34,6 +34,7 @@
 
 mod asof_word;
 mod cost;
+mod dialect;
 mod error;
 mod expand;
 mod explain;
@@ -49,6 +50,7 @@ mod program;
 mod relation;
 mod resolve;
 mod semantics;
+mod shorthand;
 mod stretch;
 mod syntax;
 mod text;

@@ -6,24 +6,25 @@ use std::ops::ControlFlow;
 use datafusion_sql::sqlparser::ast::{
     Ident, ObjectName, Query, Spanned, Statement, TableFactor, Visit, Visitor, visit_relations,
 };
-use datafusion_sql::sqlparser::dialect::DuckDbDialect;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, Tokenizer};
 
 use crate::asof_word::as_global;
+use crate::dialect::Duck;
 use crate::error::Refusal;
 use crate::filter_word::with_where;
+use crate::shorthand::spelled_out;
 
 const ONE_QUERY: &str = "a view is one query: write a single SELECT";
 
 /// Parses a view's SQL: one query, in DuckDB's dialect.
 pub fn parse(sql: &str) -> Result<Query, Refusal> {
-    let tokens = Tokenizer::new(&DuckDbDialect {}, sql).tokenize_with_location();
+    let tokens = Tokenizer::new(&Duck, sql).tokenize_with_location();
     let statements = tokens
         .map_err(ParserError::from)
         .and_then(|tokens| {
-            let tokens = as_global(with_where(tokens));
-            Parser::new(&DuckDbDialect {}).with_tokens_with_locations(tokens).parse_statements()
+            let tokens = as_global(with_where(spelled_out(tokens)));
+            Parser::new(&Duck).with_tokens_with_locations(tokens).parse_statements()
         })
         .map_err(syntax_error)?;
     let mut statements = statements.into_iter();
@@ -116,7 +117,7 @@ fn syntax_error(error: ParserError) -> Refusal {
 }
 
 fn first_token(sql: &str) -> Option<Location> {
-    let tokens = Tokenizer::new(&DuckDbDialect {}, sql).tokenize_with_location().ok()?;
+    let tokens = Tokenizer::new(&Duck, sql).tokenize_with_location().ok()?;
     tokens.into_iter().find(|t| !matches!(t.token, Token::Whitespace(_))).map(|t| t.span.start)
 }
 

@@ -124,16 +124,36 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
 }
 
 fn order_types(keys: &[Sort], input: &LogicalPlan) -> Result<(), Refusal> {
-    keys.iter().try_for_each(|key| key_type("ORDER BY", &key.expr.get_type(input.schema())?))
+    keys.iter().try_for_each(|key| {
+        let data_type = key.expr.get_type(input.schema())?;
+        // Zeros of both signs are equal, which the order of a nested value does not say.
+        if data_type.is_nested() && holds(&data_type, &DataType::is_floating) {
+            return Err(refused("ORDER BY", &data_type));
+        }
+        key_type("ORDER BY", &data_type)
+    })
 }
 
-/// Intervals (1 month equals 30 days) and nested values have no single encoding.
+/// Intervals that are equal (1 month and 30 days) are not the same, and a group shows one of them.
 fn key_type(place: &str, data_type: &DataType) -> Result<(), Refusal> {
-    if data_type.is_nested() || matches!(data_type, DataType::Interval(_)) {
-        return Err(Refusal::new(format!(
-            "{place} by a value of type {} cannot be maintained: use its parts or leave it out",
-            type_name(data_type)
-        )));
+    if holds(data_type, &|part| matches!(part, DataType::Interval(_))) {
+        return Err(refused(place, data_type));
     }
     Ok(())
+}
+
+fn refused(place: &str, data_type: &DataType) -> Refusal {
+    Refusal::new(format!(
+        "{place} by a value of type {} cannot be maintained: use its parts or leave it out",
+        type_name(data_type)
+    ))
+}
+
+/// Whether a type, or one of the types in it, is such.
+fn holds(data_type: &DataType, is: &dyn Fn(&DataType) -> bool) -> bool {
+    match data_type {
+        DataType::List(item) | DataType::FixedSizeList(item, _) | DataType::Map(item, _) => holds(item.data_type(), is),
+        DataType::Struct(fields) => fields.iter().any(|field| holds(field.data_type(), is)),
+        plain => is(plain),
+    }
 }

@@ -8,6 +8,7 @@ mod groups;
 mod harness;
 mod joins;
 mod keyed;
+mod names;
 mod nexmark;
 mod parts;
 mod random;

@@ -321,7 +321,7 @@ fn first_columns(plan: &LogicalPlan, width: usize) -> Vec<Expr> {
 
 fn not_here() -> Refusal {
     refused(
-        "a subquery that reads rows outside of it in this way",
+        "a subquery that reads the row around it, or the tables before it, in this place",
         "write the part that reads them as a join of its own",
     )
 }

@@ -13,11 +13,15 @@ use datafusion_expr::{Expr, Operator, binary_expr};
 use super::bound::{Bound, Kind};
 use super::call::{Answer, Arguments, call};
 use super::coercion::unify;
+use super::lent;
 use crate::error::Refusal;
 use crate::explain::type_name;
 
 /// `left op right` for a comparison operator.
 pub(super) fn compare(op: Operator, left: Bound, right: Bound) -> Result<Bound, Refusal> {
+    if left.data_type.is_nested() || right.data_type.is_nested() {
+        return lent::comparison(op, left, right);
+    }
     let (exprs, _) = comparable(vec![left, right])?;
     let [left, right]: [Expr; 2] = exprs.try_into().map_err(|_| Refusal::new("a comparison has two sides"))?;
     Ok(Bound::new(binary_expr(left, op, right), DataType::Boolean))

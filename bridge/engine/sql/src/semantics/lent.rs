@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion_common::{DataFusionError, Result, ScalarValue};
 use datafusion_expr::expr::ScalarFunction;
 use datafusion_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use tidegate_core::duckdb_type::arrow_type;
 use tidegate_core::schema::with_duckdb_type;
@@ -124,10 +124,16 @@ const OPERATORS: &[(&str, &str)] = &[
     ("#json_text", "->>"),
 ];
 
+/// The call of an expression that DuckDB computes as it is written: what messages call it, the text, and what stands
+/// in the text between two [`MARK`]s by its position.
+pub(crate) const WRITTEN: &str = "#written";
+/// Stands before and after the position of an argument in a text; no SQL has it.
+pub(crate) const MARK: char = '\u{1}';
+
 /// Whether DuckDB computes a function or operator of this name.
 pub(crate) fn is_lent(name: &str) -> bool {
     if name.starts_with('#') {
-        return name == "#try_cast" || OPERATORS.iter().any(|(known, _)| *known == name);
+        return name == "#try_cast" || name == WRITTEN || OPERATORS.iter().any(|(known, _)| *known == name);
     }
     !NOT_LENT.contains(&name) && !name.starts_with("__") && (MACROS.contains(&name) || is_scalar_function(name))
 }
@@ -139,6 +145,10 @@ pub(super) fn bind(name: &str, args: Vec<Bound>) -> std::result::Result<Bound, R
         ("#cast" | "#try_cast", [value, target]) => {
             let word = if name == "#cast" { "CAST" } else { "TRY_CAST" };
             format!("{word}({} AS {})", call.argument(value)?, target.as_text().unwrap_or_default())
+        }
+        (WRITTEN, [label, text, args @ ..]) => {
+            let sql = call.marked(text.as_text().unwrap_or_default(), args)?;
+            return call.bound(label.as_text().unwrap_or_default(), sql);
         }
         ("#negate", [value]) => format!("(- {})", call.argument(value)?),
         (name, [a, b]) if name.starts_with('#') => match OPERATORS.iter().find(|(known, _)| *known == name) {
@@ -161,6 +171,24 @@ pub(super) fn of_clock(time: Bound, sql: &str) -> std::result::Result<Bound, Ref
     lent(format!("tidegate_now() as c0 in {sql}"), expression, vec![time.expr])
 }
 
+/// A comparison of nested values, in which DuckDB takes NULLs for equal.
+pub(super) fn comparison(operator: Operator, left: Bound, right: Bound) -> std::result::Result<Bound, Refusal> {
+    let mut call = Written::default();
+    let sql = format!("({} {operator} {})", call.argument(&left)?, call.argument(&right)?);
+    let bound = call.bound("the comparison", sql)?;
+    if bound.data_type == DataType::Boolean { Ok(bound) } else { Err(Refusal::new("a comparison is BOOLEAN")) }
+}
+
+/// The sides of an equality of nested values of one type, which may be the key of a join.
+pub(super) fn equality(expr: &Expr) -> Option<(&Expr, &Expr)> {
+    let Expr::ScalarFunction(function) = expr else { return None };
+    let lent = function.func.inner().as_any().downcast_ref::<Lent>()?;
+    match (lent.expression.sql(), lent.expression.columns(), function.args.as_slice()) {
+        ("(c0 = c1)", [a, b], [left, right]) if a == b => Some((left, right)),
+        _ => None,
+    }
+}
+
 /// The text and the columns of a call.
 #[derive(Default)]
 struct Written {
@@ -171,6 +199,17 @@ struct Written {
 impl Written {
     fn arguments(&mut self, args: &[Bound]) -> std::result::Result<String, Refusal> {
         Ok(args.iter().map(|arg| self.argument(arg)).collect::<std::result::Result<Vec<_>, _>>()?.join(", "))
+    }
+
+    /// A text with arguments in the place of their marks.
+    fn marked(&mut self, text: &str, args: &[Bound]) -> std::result::Result<String, Refusal> {
+        let written = args.iter().map(|arg| self.argument(arg)).collect::<std::result::Result<Vec<_>, _>>()?;
+        // Every second part is a position.
+        let parts = text.split(MARK).enumerate().map(|(at, part)| match at % 2 {
+            0 => Some(part),
+            _ => part.parse::<usize>().ok().and_then(|position| written.get(position)).map(String::as_str),
+        });
+        parts.collect::<Option<String>>().ok_or_else(|| Refusal::new("an argument of this expression is missing"))
     }
 
     /// What is written as a literal stays one, since DuckDB adapts its type, or asks for a constant.
@@ -257,15 +296,19 @@ pub(crate) fn lent_text(function: &ScalarUDF, written: &[String]) -> Option<Stri
     Some(text)
 }
 
-/// Where the next `c0`, `c1` … outside of literals stands.
+/// Where the next `c0`, `c1` … outside of literals and quoted names stands.
 fn next_column(sql: &str) -> Option<usize> {
     let bytes = sql.as_bytes();
-    let (mut quoted, mut word) = (false, false);
+    let (mut quote, mut word) = (None, false);
     for (at, byte) in bytes.iter().enumerate() {
-        if *byte == b'\'' {
-            quoted = !quoted;
+        if matches!(byte, b'\'' | b'"') {
+            quote = match quote {
+                None => Some(*byte),
+                Some(open) if open == *byte => None,
+                open => open,
+            };
         }
-        let begins = !quoted && !word && *byte == b'c' && bytes.get(at + 1).is_some_and(u8::is_ascii_digit);
+        let begins = quote.is_none() && !word && *byte == b'c' && bytes.get(at + 1).is_some_and(u8::is_ascii_digit);
         if begins {
             return Some(at);
         }

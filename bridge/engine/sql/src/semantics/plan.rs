@@ -15,7 +15,7 @@ use super::compare::{canonical, compare};
 use super::grouping::bind_sets;
 use super::recursion::RecursiveUnion;
 use super::unnest::Unnest;
-use super::{asof_bind, branches, correlation, lateral, recursion, set, subquery, top, unnest, window_bind};
+use super::{asof_bind, branches, correlation, lateral, lent, recursion, set, subquery, top, unnest, window_bind};
 use crate::error::Refusal;
 
 /// Binds a plan as DuckDB would.
@@ -197,12 +197,11 @@ pub(super) fn joined(
 
 /// The two sides of an equality of the left input with the right one.
 pub(super) fn key_pair(condition: &Expr, left: &DFSchema, right: &DFSchema) -> Result<Option<(Expr, Expr)>, Refusal> {
-    match condition {
-        Expr::BinaryExpr(BinaryExpr { left: a, op: Operator::Eq, right: b }) => {
-            Ok(find_valid_equijoin_key_pair(a, b, left, right)?)
-        }
-        _ => Ok(None),
-    }
+    let sides = match condition {
+        Expr::BinaryExpr(BinaryExpr { left: a, op: Operator::Eq, right: b }) => Some((a.as_ref(), b.as_ref())),
+        condition => lent::equality(condition),
+    };
+    Ok(sides.map(|(a, b)| find_valid_equijoin_key_pair(a, b, left, right)).transpose()?.flatten())
 }
 
 /// Columns of a union meet in one type each, as results of a CASE do.

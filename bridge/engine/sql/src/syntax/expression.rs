@@ -1,16 +1,17 @@
 //! Expressions: what is allowed, rewritten into columns, literals, connectives and calls.
 
 use datafusion_sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DuplicateTreatment, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, LambdaFunction,
-    ObjectName, OneOrManyWithParens, Spanned, Subscript, UnaryOperator, Value, ValueWithSpan,
+    BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DuplicateTreatment, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Spanned,
+    UnaryOperator, Value, ValueWithSpan,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::{aggregate_call, clock, literal, precedence, query, type_name, window};
+use super::{aggregate_call, clock, lambda, literal, precedence, query, type_name, window, written};
 use crate::error::Refusal;
 use crate::names::Names;
 use crate::semantics;
+use crate::shorthand::{MATCHING, UNPACKED};
 
 /// Rewrites one expression in place.
 pub(super) fn prepare(expr: &mut Expr, names: &Names) -> Result<(), Refusal> {
@@ -163,28 +164,13 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
             query::prepare_subquery(&mut subquery, names)?;
             Expr::Subquery(subquery)
         }
-        // `x -> y` with a name on its left is read as a lambda, and stands for DuckDB's arrow outside of calls that
-        // take one.
-        Expr::Lambda(LambdaFunction { params: OneOrManyWithParens::One(left), body, .. }) => {
-            let left = walk(Box::new(Expr::Identifier(left)))?;
-            call("#json_get", span, vec![left, walk(body)?])
-        }
         Expr::Array(array) => {
             let items = array.elem.into_iter().map(|item| walk(Box::new(item))).collect::<Result<Vec<_>, _>>()?;
             call("list_value", span, items)
         }
-        Expr::CompoundFieldAccess { root, access_chain } => {
-            let mut value = walk(root)?;
-            for access in access_chain {
-                value = match access {
-                    AccessExpr::Subscript(Subscript::Index { index }) => {
-                        call("array_extract", span, vec![value, walk(Box::new(index))?])
-                    }
-                    other => return Err(refuse(&format!("the access {other}"), "write list_slice or struct_extract")),
-                };
-            }
-            value
-        }
+        Expr::Dictionary(fields) => written::structure(fields, span, names)?,
+        Expr::Map(map) => written::map(map, span, names)?,
+        Expr::CompoundFieldAccess { root, access_chain } => written::access(*root, access_chain, span, names)?,
         other => return Err(refuse_construct(&other)),
     })
 }
@@ -231,11 +217,21 @@ fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refus
     if name == "unnest" || name == "unlist" {
         return unnest(function, span, names);
     }
+    if name == "columns" || name == UNPACKED || name == MATCHING {
+        return Err(refuse("COLUMNS in this place", "write it in the select list or in WHERE, or name the columns"));
+    }
     if function.over.is_some() {
         return window::prepare(function, &name, span, names);
     }
     if semantics::is_window(&name) && !semantics::is_aggregate(&name) {
         return Err(Refusal::new(format!("{name} is a window function: write {name}(…) OVER (…)")));
+    }
+    let plain = function.filter.is_none() && function.null_treatment.is_none();
+    if plain && lambda::is_taken_by(&name) {
+        return lambda::call(&name, function, span, names);
+    }
+    if plain && written::names_arguments(&name) {
+        return written::with_names(&name, function, span, names);
     }
     let aggregate = semantics::is_aggregate(&name);
     if aggregate && clock::is_in(&function) {
@@ -343,10 +339,7 @@ fn column(parts: Vec<Ident>, span: Span, names: &Names) -> Result<Expr, Refusal>
         2 => 2,
         n @ (3 | 4) if names.is_table(&values[..n - 1]) => 2,
         _ => {
-            return Err(Refusal::at(
-                span,
-                format!("{} is not a column of a table: fields of structs cannot be read yet", values.join(".")),
-            ));
+            return Err(Refusal::at(span, format!("{} is not a column that is known here", values.join("."))));
         }
     };
     let skip = parts.len() - kept;
@@ -448,7 +441,7 @@ pub(super) fn number(text: &str) -> Expr {
     Expr::Value(Value::Number(text.to_owned(), false).with_empty_span())
 }
 
-fn null() -> Expr {
+pub(super) fn null() -> Expr {
     Expr::Value(Value::Null.with_empty_span())
 }
 
@@ -470,13 +463,9 @@ fn refuse_construct(expr: &Expr) -> Refusal {
             ("grouping sets", "write one view for each grouping and put them together with UNION ALL")
         }
         Expr::AtTimeZone { .. } => ("AT TIME ZONE", "convert the value when you query the view"),
-        Expr::Array(_) | Expr::Struct { .. } | Expr::Dictionary(_) | Expr::Map(_) | Expr::Tuple(_) => {
-            ("a nested value", "use one column for each of its parts")
-        }
-        Expr::CompoundFieldAccess { .. } | Expr::JsonAccess { .. } => {
-            ("access into a nested value", "read it when you query the view")
-        }
-        Expr::Lambda(_) => ("a lambda", "use a plain expression"),
+        Expr::Struct { .. } | Expr::Tuple(_) => ("a struct without names", "name its fields: {'a': x, 'b': y}"),
+        Expr::JsonAccess { .. } => ("access into a nested value", "read it when you query the view"),
+        Expr::Lambda(_) => ("a lambda here", "it stands in a call such as list_transform(l, lambda x: x + 1)"),
         Expr::SimilarTo { .. } | Expr::RLike { .. } => ("a regular expression operator", "use LIKE"),
         Expr::Collate { .. } => ("COLLATE", "compare lower(…) or upper(…) of the text"),
         Expr::Wildcard(_) | Expr::QualifiedWildcard(..) => ("a wildcard here", "name the columns"),

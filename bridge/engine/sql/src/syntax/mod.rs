@@ -7,10 +7,14 @@
 
 mod aggregate_call;
 mod asof;
+mod by_name;
 mod clock;
+mod columns;
 mod expression;
 mod grouping;
 mod join;
+mod json_arrow;
+mod lambda;
 mod limit;
 mod literal;
 mod one_row;
@@ -18,10 +22,15 @@ mod pivot;
 mod precedence;
 mod query;
 mod recursion;
+mod reference;
 mod scope;
+mod sight;
+mod spread;
+mod star;
 mod type_name;
 mod unnest;
 mod unread;
 mod window;
+mod written;
 
 pub(crate) use query::prepare;

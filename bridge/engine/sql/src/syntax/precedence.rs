@@ -93,6 +93,7 @@ fn operands(expr: &Expr) -> Vec<(&Expr, bool)> {
 
 /// Refuses an operator whose operands DuckDB would group differently.
 pub(super) fn check(expr: &Expr) -> Result<(), Refusal> {
+    super::json_arrow::check(expr)?;
     let own = level(expr);
     for (operand, equal_is_fine) in operands(expr) {
         let theirs = level(operand);

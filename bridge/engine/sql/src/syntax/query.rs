@@ -12,12 +12,13 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 use super::expression::{self, lower, refuse};
 use super::join::Place;
 use super::unnest::{self, TableFunction};
-use super::{grouping, limit, recursion, scope, window};
+use super::{grouping, limit, recursion, scope, spread, window};
 use crate::error::Refusal;
 use crate::names::{CLOCK, Ctes, Input, Names};
 
 /// Checks and rewrites a whole query in place.
 pub(crate) fn prepare(query: &mut Query, names: &Names) -> Result<(), Refusal> {
+    spread::prepare(query, names)?;
     Walk { names, ctes: Vec::new() }.query(query)
 }
 
@@ -70,13 +71,7 @@ impl Walk<'_> {
         match body {
             SetExpr::Select(select) => self.select(select),
             SetExpr::Query(query) => self.query(query),
-            SetExpr::SetOperation { op: SetOperator::Union, set_quantifier, left, right } => {
-                if matches!(
-                    set_quantifier,
-                    SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName
-                ) {
-                    return Err(located(span, refuse("UNION BY NAME", "write UNION with the columns in order")));
-                }
+            SetExpr::SetOperation { op: SetOperator::Union, left, right, .. } => {
                 self.body(left)?;
                 self.body(right)
             }

@@ -28,6 +28,15 @@ pub(super) fn reads_itself(cte: &Cte) -> bool {
     reading(&*cte.query, &cte.alias.name.value).is_some()
 }
 
+/// The query that a recursion starts with; `None` where the query is no such recursion as is maintained.
+pub(super) fn start(query: &Query) -> Option<Query> {
+    let query = inner_query(query.clone());
+    match *query.body {
+        SetExpr::SetOperation { left, .. } if is_union(&query.body) => Some(Query { body: left, ..query }),
+        _ => None,
+    }
+}
+
 impl Walk<'_> {
     /// Checks a recursive common table expression and takes it apart.
     pub(super) fn recursive(&mut self, mut cte: Cte) -> Result<[Cte; 2], Refusal> {

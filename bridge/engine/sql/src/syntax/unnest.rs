@@ -13,7 +13,7 @@ use crate::error::Refusal;
 use crate::names::Names;
 
 /// The table functions that are lists of rows.
-const FUNCTIONS: [&str; 3] = ["unnest", "range", "generate_series"];
+pub(super) const FUNCTIONS: [&str; 3] = ["unnest", "range", "generate_series"];
 
 /// What VALUES is called, which nothing refers to.
 const VALUES: &str = "#values";

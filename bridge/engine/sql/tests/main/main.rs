@@ -10,6 +10,7 @@ mod explain;
 mod expressions;
 mod functions;
 mod interpreter;
+mod names;
 mod plans;
 mod programs;
 mod recursion;

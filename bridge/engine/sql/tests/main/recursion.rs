@@ -55,7 +55,6 @@ const REFUSED: &[(&str, u64, &[&str])] = &[
         97,
         &["another recursion"],
     ),
-    ("SELECT l FROM lake.t UNION SELECT n FROM r", 0, &["UNION", "INTEGER[]"]),
 ];
 
 #[test]

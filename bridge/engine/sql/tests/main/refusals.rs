@@ -23,7 +23,6 @@ const REFUSALS: &[Case] = &[
     ("SELECT id FROM lake.orders ORDER BY id OFFSET 3", None, &["OFFSET without LIMIT"]),
     ("SELECT id FROM lake.orders ORDER BY id LIMIT 1 + 1", None, &["LIMIT or OFFSET", "whole number"]),
     ("SELECT id FROM lake.orders ORDER BY id LIMIT 50%", None, &["cannot be parsed"]),
-    ("SELECT id FROM lake.orders ORDER BY ALL LIMIT 2", None, &["ORDER BY ALL"]),
     ("SELECT id AS x FROM lake.orders ORDER BY x + 1 LIMIT 2", Some((1, 42)), &["not clear what x is", "name"]),
     (
         "(SELECT DISTINCT ON (note) note, id FROM lake.orders) ORDER BY note, id DESC LIMIT 10",
@@ -32,7 +31,6 @@ const REFUSALS: &[Case] = &[
     ),
     ("(SELECT id FROM lake.orders) FETCH FIRST 2 ROWS ONLY", None, &["after a query in parentheses"]),
     ("SELECT x FROM (SELECT id AS x FROM lake.orders ORDER BY x) t", None, &["ORDER BY has no effect"]),
-    ("SELECT l FROM lake.t ORDER BY l LIMIT 1", None, &["ORDER BY", "INTEGER[]"]),
     (
         "SELECT id FROM lake.orders ORDER BY row_number() OVER (ORDER BY id) LIMIT 1",
         None,
@@ -73,15 +71,12 @@ const REFUSALS: &[Case] = &[
         &["before it begins"],
     ),
     ("SELECT sum(id) OVER w FROM lake.orders WINDOW v AS (ORDER BY id)", None, &["no window w", "did you mean v"]),
-    ("SELECT sum(id) OVER (PARTITION BY l) FROM lake.t", None, &["PARTITION BY", "INTEGER[]"]),
     ("SELECT sum(id) OVER (ORDER BY iv) FROM lake.t", None, &["ORDER BY", "INTERVAL"]),
     (
         "SELECT id, rank() OVER (ORDER BY id) FROM lake.orders GROUP BY ALL",
         None,
         &["GROUP BY ALL with window functions"],
     ),
-    ("SELECT id FROM lake.orders o FULL JOIN app.customers c USING (id)", None, &["FULL JOIN with USING", "coalesce"]),
-    ("SELECT * FROM lake.orders o NATURAL JOIN app.customers c", None, &["*", "name the columns"]),
     (
         "SELECT id FROM lake.orders o WHERE amount > (SELECT amount FROM lake.orders p WHERE p.customer = o.customer)",
         None,
@@ -100,11 +95,6 @@ const REFUSALS: &[Case] = &[
     ),
     ("SELECT id FROM lake.orders WHERE id > ALL (SELECT id FROM app.customers)", None, &["IN, EXISTS"]),
     ("SELECT sum((SELECT max(id) FROM app.customers)) FROM lake.orders", None, &["subquery in this place"]),
-    (
-        "SELECT * FROM lake.orders o JOIN (app.customers c JOIN lake.orders p USING (id)) ON o.id = p.customer",
-        Some((1, 8)),
-        &["* over a join with USING or NATURAL", "name the columns"],
-    ),
     ("SELECT id FROM lake.t WHERE unnest(l) = 1", None, &["UNNEST in this place", "in FROM"]),
     ("SELECT sum(unnest(l)) FROM lake.t", None, &["UNNEST in this place"]),
     ("SELECT count(*), unnest(l) AS x FROM lake.t GROUP BY x", None, &["UNNEST in this place"]),
@@ -211,7 +201,6 @@ const REFUSALS: &[Case] = &[
     ("SELECT hour(tz) FROM lake.t", None, &["hour of TIMESTAMP WITH TIME ZONE", "time zone"]),
     ("SELECT CAST(tz AS DATE) FROM lake.t", None, &["TIMESTAMP WITH TIME ZONE", "time zone"]),
     ("SELECT iv, count(*) FROM lake.t GROUP BY iv", None, &["GROUP BY", "INTERVAL"]),
-    ("SELECT DISTINCT l FROM lake.t", None, &["DISTINCT", "INTEGER[]"]),
     ("SELECT \"#add\"(id, 1) FROM lake.t", None, &["#add", "not one of the functions"]),
     ("SELECT id FROM lake.orders WHERE NOT id = 1 IS NULL = true", None, &["parentheses"]),
     ("SELECT 'a' || id + 1 FROM lake.orders", None, &["parentheses"]),
@@ -233,7 +222,7 @@ const REFUSALS: &[Case] = &[
     ("SELECT id FROM lake.orders; SELECT 1", None, &["second statement"]),
     ("DELETE FROM lake.orders", None, &["not a query"]),
     ("SELECT id FROM lake.orders WHERE placed = '2024-99-01'", None, &["cannot be read as DATE"]),
-    ("SELECT id AS x, amount AS X FROM lake.orders WHERE placed IS NULL AND x.y.z = 1", None, &["x.y.z"]),
+    ("SELECT id AS x, amount AS X FROM lake.orders WHERE placed IS NULL AND q.y.z = 1", None, &["q.y.z"]),
     ("SELECT sum(note) FROM lake.orders", None, &["sum of VARCHAR"]),
     (
         "SELECT o.id FROM lake.orders o\nASOF RIGHT JOIN app.customers c ON c.id = o.customer AND o.id >= c.id",
@@ -289,7 +278,7 @@ const REFUSALS: &[Case] = &[
         "SELECT id FROM lake.orders x WHERE EXISTS (SELECT 1 FROM lake.orders o ASOF JOIN app.customers c \
          ON o.id >= c.id AND o.customer = x.customer)",
         None,
-        &["reads rows outside of it in this way", "as a join"],
+        &["reads the row around it", "in this place", "as a join"],
     ),
     ("SELECT o.id FROM lake.orders o ASOF JOIN app.customers c", Some((1, 42)), &["ASOF JOIN without ON or USING"]),
     (
