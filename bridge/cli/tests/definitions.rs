@@ -86,8 +86,11 @@ fn files_define_views() {
     }
 }
 
+/// A file's name, its text, and the places and words of its faults.
+type Faulty = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
 /// Files that are faulty, and what is said of them: one line for each fault, at its place.
-const FAULTY: &[(&str, &str, &[(&str, &str)])] = &[
+const FAULTY: &[Faulty] = &[
     (
         "a.sql",
         "CREATE MATERIALIZED VIEW a WITH (kee = 'id', mode = 'full') AS SELECT id FROM lake.orders;\n\

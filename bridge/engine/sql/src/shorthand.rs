@@ -139,7 +139,8 @@ fn comprehension(inside: &[TokenWithSpan], here: &Here) -> Option<Vec<TokenWithS
     };
     let field = |name: &str| {
         let element = here.word("element");
-        lambda(&[element.clone()], vec![element, here.token(Token::Period), here.word(name)])
+        let body = vec![element.clone(), here.token(Token::Period), here.word(name)];
+        lambda(&[element], body)
     };
     let pair = call("struct_pack", vec![named("filter", condition), named("result", value)]);
     let pairs = call("list_transform", vec![list, lambda(names, pair)]);

@@ -292,7 +292,9 @@ mod tests {
     use super::*;
 
     /// Of the keys 0 to 9 those that come and go when the bound moves, by the definition.
-    fn expected(passes: fn(i32, i32) -> bool, old: Option<i32>, new: Option<i32>) -> Vec<(i32, ZWeight)> {
+    type Passes = fn(i32, i32) -> bool;
+
+    fn expected(passes: Passes, old: Option<i32>, new: Option<i32>) -> Vec<(i32, ZWeight)> {
         let passes = |key: i32, bound: Option<i32>| i64::from(bound.is_some_and(|bound| passes(key, bound)));
         let changes = (0..10).map(|key| (key, passes(key, new) - passes(key, old)));
         changes.filter(|(_, change)| *change != 0).collect()
@@ -305,7 +307,7 @@ mod tests {
 
     #[test]
     fn ranges_hold_the_keys_that_change_sides_and_no_others() {
-        let comparisons: [(Comparison, fn(i32, i32) -> bool); 5] = [
+        let comparisons: [(Comparison, Passes); 5] = [
             (Comparison::Less, |key, bound| key < bound),
             (Comparison::AtMost, |key, bound| key <= bound),
             (Comparison::Greater, |key, bound| key > bound),
