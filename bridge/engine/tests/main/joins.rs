@@ -366,6 +366,40 @@ const SUBQUERIES: &[(&str, &str)] = &[
     ),
 ];
 
+/// Comparisons with all or with some rows, of which there may be none, and NULLs.
+const QUANTIFIED: &[(&str, &str)] = &[
+    (
+        "above_all",
+        "SELECT id, amount FROM lake.orders WHERE amount > ALL (SELECT rating FROM lake.customers WHERE id > 1)",
+    ),
+    (
+        "told_of_each",
+        "SELECT id, amount > ALL (SELECT rating FROM lake.customers) AS a, amount >= ANY (SELECT rating FROM lake.customers) AS b, \
+         amount < SOME (SELECT rating FROM lake.customers WHERE rating > 3) AS c, amount <= ALL (SELECT rating FROM lake.customers WHERE rating > 9) AS d \
+         FROM lake.orders",
+    ),
+    (
+        "equal_and_not",
+        "SELECT id, customer = ALL (SELECT id FROM lake.customers WHERE rating > 8) AS a, \
+         customer <> ANY (SELECT id FROM lake.customers WHERE rating > 8) AS b FROM lake.orders",
+    ),
+    ("of_text", "SELECT id FROM lake.orders WHERE NOT note >= ANY (SELECT region FROM lake.customers)"),
+    (
+        "of_own",
+        "SELECT id, amount FROM lake.orders o WHERE amount >= ALL (SELECT p.amount FROM lake.orders p WHERE p.customer = o.customer)",
+    ),
+    (
+        "of_groups",
+        "SELECT customer, sum(amount) AS s FROM lake.orders GROUP BY customer \
+         HAVING sum(amount) >= ALL (SELECT sum(amount) FROM lake.orders GROUP BY note)",
+    ),
+];
+
+#[test]
+fn comparisons_with_all_and_with_any_equal_a_recompute() {
+    runs(QUANTIFIED, "comparisons_with_all_and_with_any_equal_a_recompute");
+}
+
 #[test]
 fn subqueries_equal_a_recompute() {
     runs(SUBQUERIES, "subqueries_equal_a_recompute");

@@ -1,11 +1,9 @@
 //! `UNION BY NAME`: each side becomes a subquery that selects the columns of both in one order, NULL for what it
 //! does not have.
 
-use datafusion_sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, Query, Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableFactor,
-    TableWithJoins, Value, helpers::attached_token::AttachedToken,
-};
+use datafusion_sql::sqlparser::ast::{Expr, Ident, SelectItem, SetExpr, TableAlias, Value};
 
+use super::derived;
 use super::sight::{Column, Columns};
 use crate::error::Refusal;
 
@@ -60,57 +58,11 @@ fn selected(side: &mut SetExpr, columns: &[Column], all: &[Column]) -> SetExpr {
         };
         SelectItem::ExprWithAlias { expr, alias: quoted(&column.name) }
     };
-    let taken = std::mem::replace(side, SetExpr::Select(Box::new(empty())));
+    let taken = std::mem::replace(side, SetExpr::Select(Box::new(derived::empty())));
     let subquery = match taken {
         SetExpr::Query(query) => query,
-        body => Box::new(query(body)),
+        body => Box::new(derived::query(body)),
     };
-    let alias = Some(TableAlias { explicit: true, name: quoted(SIDE), columns: Vec::new() });
-    let relation = TableFactor::Derived { lateral: false, subquery, alias, sample: None };
-    let from = vec![TableWithJoins { relation, joins: Vec::new() }];
-    SetExpr::Select(Box::new(Select { projection: all.iter().map(item).collect(), from, ..empty() }))
-}
-
-fn query(body: SetExpr) -> Query {
-    Query {
-        with: None,
-        body: Box::new(body),
-        order_by: None,
-        limit_clause: None,
-        fetch: None,
-        locks: Vec::new(),
-        for_clause: None,
-        settings: None,
-        format_clause: None,
-        pipe_operators: Vec::new(),
-    }
-}
-
-fn empty() -> Select {
-    Select {
-        select_token: AttachedToken::empty(),
-        optimizer_hint: None,
-        distinct: None,
-        select_modifiers: None,
-        top: None,
-        top_before_distinct: false,
-        projection: Vec::new(),
-        exclude: None,
-        into: None,
-        from: Vec::new(),
-        lateral_views: Vec::new(),
-        prewhere: None,
-        selection: None,
-        connect_by: Vec::new(),
-        group_by: GroupByExpr::Expressions(Vec::new(), Vec::new()),
-        cluster_by: Vec::new(),
-        distribute_by: Vec::new(),
-        sort_by: Vec::new(),
-        having: None,
-        named_window: Vec::new(),
-        window_before_qualify: false,
-        qualify: None,
-        value_table_mode: None,
-        flavor: SelectFlavor::Standard,
-    }
+    let alias = TableAlias { explicit: true, name: quoted(SIDE), columns: Vec::new() };
+    derived::select(all.iter().map(item).collect(), subquery, alias)
 }

@@ -2,11 +2,12 @@
 
 use datafusion_sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DuplicateTreatment, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Spanned,
-    UnaryOperator, Value, ValueWithSpan,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName, SetExpr,
+    Spanned, UnaryOperator, Value, ValueWithSpan,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
+use super::quantified::{self, Quantifier};
 use super::{aggregate_call, clock, lambda, literal, precedence, query, type_name, window, written};
 use crate::error::Refusal;
 use crate::names::Names;
@@ -50,7 +51,11 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
                 BinaryOperator::And | BinaryOperator::Or => {
                     Expr::BinaryOp { left: Box::new(condition(left)), op, right: Box::new(condition(right)) }
                 }
-                op => call(operator(&op)?, span, vec![left, right]),
+                op => match named_operator(&op) {
+                    Some((name, negated)) => negate(negated, call(name, span, vec![left, right])),
+                    None if op == BinaryOperator::ArrowAt => call("list_has_all", span, vec![right, left]),
+                    None => call(operator(&op)?, span, vec![left, right]),
+                },
             }
         }
         Expr::UnaryOp { op, expr } => match op {
@@ -87,6 +92,9 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
         Expr::ILike { negated, any: false, expr, pattern, escape_char } => {
             let args = like_args(walk(expr)?, walk(pattern)?, escape_char);
             negate(negated, call("#ilike", span, args))
+        }
+        Expr::SimilarTo { negated, expr, pattern, escape_char: None } => {
+            negate(negated, call("regexp_full_match", span, vec![walk(expr)?, walk(pattern)?]))
         }
         Expr::Cast { kind, expr, data_type, format: None, array: false } => {
             let data_type = type_name::duckdb_type(&data_type)?;
@@ -160,6 +168,12 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
         Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } if is_query(&right) => {
             rewrite(membership(left, *right, true), span, names)?
         }
+        Expr::AnyOp { left, compare_op, right, .. } if is_query(&right) => {
+            quantified(*left, compare_op, Quantifier::Any, *right, span, names)?
+        }
+        Expr::AllOp { left, compare_op, right } if is_query(&right) => {
+            quantified(*left, compare_op, Quantifier::All, *right, span, names)?
+        }
         Expr::Subquery(mut subquery) => {
             query::prepare_subquery(&mut subquery, names)?;
             Expr::Subquery(subquery)
@@ -202,6 +216,20 @@ fn operator(op: &BinaryOperator) -> Result<&'static str, Refusal> {
         BinaryOperator::Arrow => "#json_get",
         BinaryOperator::LongArrow => "#json_text",
         op => return Err(refuse(&format!("the operator {op}"), "write it with + - * / // % || or a function")),
+    })
+}
+
+/// The function of which DuckDB makes another name, and whether the operator is its negation.
+fn named_operator(op: &BinaryOperator) -> Option<(&'static str, bool)> {
+    Some(match op {
+        BinaryOperator::PGRegexMatch => ("regexp_full_match", false),
+        BinaryOperator::PGRegexNotMatch => ("regexp_full_match", true),
+        BinaryOperator::PGLikeMatch => ("#like", false),
+        BinaryOperator::PGNotLikeMatch => ("#like", true),
+        BinaryOperator::PGILikeMatch => ("#ilike", false),
+        BinaryOperator::PGNotILikeMatch => ("#ilike", true),
+        BinaryOperator::AtArrow => ("list_has_all", false),
+        _ => return None,
     })
 }
 
@@ -387,6 +415,27 @@ fn membership(value: Box<Expr>, query: Expr, negated: bool) -> Expr {
     }
 }
 
+fn quantified(
+    value: Expr,
+    op: BinaryOperator,
+    quantifier: Quantifier,
+    query: Expr,
+    span: Span,
+    names: &Names,
+) -> Result<Expr, Refusal> {
+    let Expr::Subquery(query) = query else { return Err(refuse_construct(&query)) };
+    if let SetExpr::Select(select) = query.body.as_ref()
+        && select.projection.len() > 1
+    {
+        let columns = select.projection.len();
+        return Err(Refusal::new(format!("ANY and ALL compare with one column, and the query has {columns}")));
+    }
+    match quantified::comparison(value, &op, quantifier, &query, span) {
+        Some(comparison) => rewrite(comparison, span, names),
+        None => Err(refuse(&format!("ANY or ALL with {op}"), "write a comparison such as < ANY (…)")),
+    }
+}
+
 /// Marks a value that stands as a condition, so that only binding judges its type.
 fn condition(expr: Expr) -> Expr {
     match expr {
@@ -457,7 +506,7 @@ pub(super) fn refuse(construct: &str, way_out: &str) -> Refusal {
 fn refuse_construct(expr: &Expr) -> Refusal {
     let (construct, way_out) = match expr {
         Expr::AnyOp { .. } | Expr::AllOp { .. } => {
-            ("ANY or ALL with such a comparison", "write IN, EXISTS or a comparison with min or max")
+            ("ANY or ALL of a list", "write list_contains(list, value), or UNNEST in a subquery")
         }
         Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => {
             ("grouping sets", "write one view for each grouping and put them together with UNION ALL")
@@ -466,7 +515,8 @@ fn refuse_construct(expr: &Expr) -> Refusal {
         Expr::Struct { .. } | Expr::Tuple(_) => ("a struct without names", "name its fields: {'a': x, 'b': y}"),
         Expr::JsonAccess { .. } => ("access into a nested value", "read it when you query the view"),
         Expr::Lambda(_) => ("a lambda here", "it stands in a call such as list_transform(l, lambda x: x + 1)"),
-        Expr::SimilarTo { .. } | Expr::RLike { .. } => ("a regular expression operator", "use LIKE"),
+        Expr::SimilarTo { .. } => ("SIMILAR TO with ESCAPE", "write the pattern without"),
+        Expr::RLike { .. } => ("RLIKE", "write regexp_matches(text, pattern)"),
         Expr::Collate { .. } => ("COLLATE", "compare lower(…) or upper(…) of the text"),
         Expr::Wildcard(_) | Expr::QualifiedWildcard(..) => ("a wildcard here", "name the columns"),
         _ => return refuse(&format!("the expression {expr}"), "write it with operators and functions"),

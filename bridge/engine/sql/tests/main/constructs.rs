@@ -29,11 +29,22 @@ const CONSTRUCTS: &[(&str, &str, Class)] = &[
     ),
     ("`FROM` first", "FROM lake.orders", Change),
     ("`*` with `EXCLUDE`", "SELECT * EXCLUDE (note) FROM lake.orders", Change),
-    ("`*` with `REPLACE`", "SELECT * REPLACE (upper(note) AS note) FROM lake.orders", Refused),
+    ("`*` with `REPLACE`, `RENAME`, `LIKE`", "SELECT * REPLACE (upper(note) AS note) FROM lake.orders", Change),
+    ("`COLUMNS`", "SELECT max(COLUMNS(*)) FROM app.customers", Change),
+    (
+        "names of the select list in other columns",
+        "SELECT amount * 2 AS twice, twice + 1 AS more FROM lake.orders",
+        Change,
+    ),
+    (
+        "structs, lists, maps, lambdas",
+        "SELECT {'a': id, 'l': list_transform(l, lambda x: x + 1)} AS s, l[1:2] AS few, MAP {id: l} AS m FROM lake.t",
+        Change,
+    ),
     ("`UNION ALL`", "SELECT id FROM lake.orders UNION ALL SELECT id FROM app.customers", Change),
     ("`UNION`, `INTERSECT`, `EXCEPT`", "SELECT id FROM lake.orders EXCEPT SELECT id FROM app.customers", Change),
     ("`INTERSECT ALL`, `EXCEPT ALL`", "SELECT id FROM lake.orders EXCEPT ALL SELECT id FROM app.customers", Partitions),
-    ("`UNION BY NAME`", "SELECT id FROM lake.orders UNION BY NAME SELECT id FROM app.customers", Refused),
+    ("`UNION BY NAME`", "SELECT id FROM lake.orders UNION BY NAME SELECT id FROM app.customers", Change),
     (
         "inner join by equality",
         "SELECT o.id, c.name FROM lake.orders o JOIN app.customers c ON o.customer = c.id",
@@ -95,7 +106,7 @@ const CONSTRUCTS: &[(&str, &str, Class)] = &[
     (
         "comparison with another `ANY` or `ALL`",
         "SELECT id FROM lake.orders WHERE id > ALL (SELECT id FROM app.customers)",
-        Refused,
+        Compared,
     ),
     ("scalar subquery", "SELECT id FROM lake.orders WHERE amount > (SELECT avg(amount) FROM lake.orders)", Change),
     (
@@ -168,12 +179,19 @@ const CONSTRUCTS: &[(&str, &str, Class)] = &[
         Change,
     ),
     ("`UNNEST`", "SELECT unnest(l) AS x FROM lake.t", Change),
-    ("`PIVOT`", "SELECT * FROM (PIVOT lake.orders ON note USING sum(amount))", Refused),
+    ("`PIVOT` with a list", "SELECT * FROM lake.orders PIVOT (sum(amount) FOR note IN ('a', 'b'))", Change),
+    ("`PIVOT` without a list", "SELECT * FROM (PIVOT lake.orders ON note USING sum(amount))", Refused),
+    ("`UNPIVOT`", "SELECT * FROM lake.orders UNPIVOT (v FOR n IN (id, customer))", Change),
     ("`VALUES`", "VALUES (1), (2)", Change),
     ("table functions", "SELECT * FROM range(3)", Change),
+    (
+        "`tidegate_now()` in a comparison",
+        "SELECT id FROM lake.orders WHERE placed > CAST(tidegate_now() AS DATE) - 7",
+        Change,
+    ),
     ("`now()`, `today()`", "SELECT id FROM lake.orders WHERE placed > today() - 7", Refused),
     ("`random()`", "SELECT random() AS r FROM lake.orders", Refused),
-    ("keys of nested values", "SELECT l, count(*) FROM lake.t GROUP BY l", Refused),
+    ("keys of nested values", "SELECT l, count(*) FROM lake.t GROUP BY l", Change),
 ];
 
 fn class(cost: Cost) -> Class {

@@ -93,7 +93,9 @@ const REFUSALS: &[Case] = &[
         None,
         &["further out"],
     ),
-    ("SELECT id FROM lake.orders WHERE id > ALL (SELECT id FROM app.customers)", None, &["IN, EXISTS"]),
+    ("SELECT id FROM lake.orders WHERE id > ALL (SELECT id, name FROM app.customers)", None, &["one column", "2"]),
+    ("SELECT id FROM lake.orders WHERE id > ANY (SELECT true FROM app.customers)", None, &["BOOLEAN"]),
+    ("SELECT id FROM lake.t WHERE 1 = ANY (l)", None, &["ANY or ALL of a list", "list_contains"]),
     ("SELECT sum((SELECT max(id) FROM app.customers)) FROM lake.orders", None, &["subquery in this place"]),
     ("SELECT id FROM lake.t WHERE unnest(l) = 1", None, &["UNNEST in this place", "in FROM"]),
     ("SELECT sum(unnest(l)) FROM lake.t", None, &["UNNEST in this place"]),
@@ -299,7 +301,7 @@ const REFUSALS: &[Case] = &[
         &["cannot be parsed", "MATCH_CONDITION"],
     ),
     ("SELECT id, id IS NULL IS NULL FROM lake.orders", None, &["parentheses"]),
-    ("SELECT note SIMILAR TO 'a' FROM lake.orders", None, &["regular expression"]),
+    ("SELECT note SIMILAR TO 'a' ESCAPE '!' FROM lake.orders", None, &["SIMILAR TO with ESCAPE"]),
 ];
 
 #[test]

@@ -107,7 +107,11 @@ impl Maker<'_> {
                     let correlated = if self.percent(25) { self.correlation(&inner, scope, false) } else { Vec::new() };
                     let of = rest(correlated.into_iter().chain(inner_filter).collect());
                     let outer = sql![outer.sql].expression(outer.value_type);
-                    let test = self.pick(&[" IN (", " IN (", " NOT IN (", " NOT IN (", " = ANY (", " <> ALL ("]);
+                    let test = match self.below(3) {
+                        0 => self.pick(&[" < ANY (", " >= ANY (", " <> ANY (", " > ALL (", " <= ALL (", " = ALL ("]),
+                        1 => self.pick(&[" NOT IN (", " NOT IN (", " <> ALL ("]),
+                        _ => self.pick(&[" IN (", " IN (", " = ANY ("]),
+                    };
                     sql!["(", outer, test, sql!["SELECT ", own.sql, " FROM ", from, of].query(), "))"]
                 }
                 None => return self.condition(scope, 1),
