@@ -4,6 +4,7 @@ mod bad_input;
 mod crash;
 mod database_faults;
 mod databases;
+mod declared_keys;
 mod definitions;
 mod history;
 mod in_process;

@@ -105,7 +105,7 @@ impl Engine {
         let program = Program::from_definition(checkpoint.definition.clone()).map_err(EngineError::Plan)?;
         let mut nodes = BTreeMap::new();
         for saved in &checkpoint.nodes {
-            let view = program.views().iter().find(|view| view.info.name == saved.view);
+            let view = program.circuits().find(|view| view.info.name == saved.view);
             let view = view.ok_or_else(|| EngineError::UnknownView(saved.view.clone()))?;
             if view.plan_id != saved.plan_id {
                 // The same SQL is planned differently by this version.
@@ -183,7 +183,7 @@ impl Engine {
                 let mut readers = Readers::of(table, engine.nodes.values_mut(), engine.part_rows);
                 state.step(&mut |part| readers.feed_part(&part))?;
             }
-            for view in program.iter().flat_map(Program::views) {
+            for view in program.iter().flat_map(Program::circuits) {
                 engine.step_view(view, &mut deltas)?;
             }
             Ok(())
@@ -203,7 +203,10 @@ impl Engine {
         if node.is_fed()
             && let Some(delta) = node.step()?
         {
-            deltas.in_order.push(delta);
+            node.check_key()?;
+            if node.checks.is_none() {
+                deltas.in_order.push(delta);
+            }
         }
         Ok(())
     }
@@ -254,7 +257,7 @@ impl Engine {
         self.check()?;
         let program = self.program.as_ref().ok_or(EngineError::Misuse("there is no program to save yet"))?;
         let mut nodes = Vec::new();
-        for view in program.views() {
+        for view in program.circuits() {
             let Some(node) = self.nodes.get_mut(&view.info.name) else { continue };
             nodes.push(NodeCheckpoint {
                 view: node.info.name.clone(),

@@ -118,6 +118,17 @@ pub enum EngineError {
         /// The contradiction.
         fact: &'static str,
     },
+    /// Rows of a view have the same values in the columns that it declares as its key.
+    #[error(
+        "view {view}: several rows have the declared key {key}: correct them at the source before this epoch is read, or \
+         declare more columns as the key or none, and the view is built anew"
+    )]
+    KeyNotUnique {
+        /// The view.
+        view: ViewName,
+        /// The columns of the key with their values.
+        key: String,
+    },
     /// Events that contradict the table state: the source's events are not consistent.
     #[error("table {table}: {fact}; the source's changes contradict what it sent before")]
     InconsistentTable {
@@ -146,6 +157,7 @@ impl EngineError {
             | EngineError::SeveralRows { .. }
             | EngineError::PartitionTooLarge { .. }
             | EngineError::Endless { .. }
+            | EngineError::KeyNotUnique { .. }
             | EngineError::Inconsistent { .. }
             | EngineError::InconsistentTable { .. }
             | EngineError::IncompatibleFormat { .. } => ErrorKind::Stop,

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use arrow::datatypes::Schema;
 use dbsp::utils::Tup2;
 use dbsp::{DBSPHandle, IndexedZSetHandle};
-use tidegate_core::{ViewDelta, ViewInfo, ZSet};
+use tidegate_core::{ViewDelta, ViewInfo, ViewName, ZSet};
 use tidegate_engine_row::{KeyMode, Row, RowCodec};
 use tidegate_engine_sql::{Input, PlanId, PlannedView};
 use uuid::Uuid;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::EngineError;
 use crate::checkpoint::NodeCheckpoint;
 use crate::circuit::{self, CircuitPlan, Errors, FlatRow, Handles, Key, KeyedHandle, LeafHandle, Pipe, StateSnapshot};
-use crate::delta::view_delta;
+use crate::delta::{Shape, view_delta};
 use crate::engine::{EngineOptions, make_folder};
 use crate::state;
 
@@ -23,6 +23,8 @@ use crate::state;
 pub(crate) struct Node {
     pub info: ViewInfo,
     pub plan_id: PlanId,
+    /// The view whose declared key this circuit checks.
+    pub checks: Option<ViewName>,
     /// The circuit's folder below the engine's.
     pub folder: String,
     pub workers: usize,
@@ -44,6 +46,8 @@ pub(crate) struct Node {
     rows: i64,
     pending: u64,
     phase: Phase,
+    /// Whether the view's key is declared and not proven.
+    is_checked: bool,
 }
 
 /// Where a circuit is between two calls.
@@ -105,6 +109,7 @@ impl Node {
         Ok(Node {
             info: view.info.clone(),
             plan_id: view.plan_id,
+            checks: view.checks.clone(),
             folder,
             workers: options.workers,
             steps: 0,
@@ -120,6 +125,7 @@ impl Node {
             rows: 0,
             pending: 0,
             phase: Phase::Idle,
+            is_checked: view.check.is_some(),
         })
     }
 
@@ -189,7 +195,20 @@ impl Node {
         let delta = self.apply()?;
         self.steps += 1;
         self.check_rows()?;
-        view_delta(&self.info, &self.codec, || state::rows(Some(&delta)), before.as_ref())
+        view_delta(&self.shape(), || state::rows(Some(&delta)), before.as_ref())
+    }
+
+    /// How the view's rows are read.
+    pub fn shape(&self) -> Shape<'_> {
+        Shape { info: &self.info, codec: &self.codec, is_checked: self.is_checked }
+    }
+
+    /// The error for the first row of a circuit that checks the key of a view, if it has one.
+    pub fn check_key(&self) -> Result<(), EngineError> {
+        let (Some(view), Some(state)) = (&self.checks, &self.state) else { return Ok(()) };
+        let Some((row, _)) = state::rows_after(state, None, 1).pop() else { return Ok(()) };
+        let columns: Vec<usize> = (0..self.info.schema.fields().len()).collect();
+        Err(EngineError::KeyNotUnique { view: view.clone(), key: self.shape().values(&row, &columns)? })
     }
 
     /// Applies what was fed while the view is loaded; nobody needs the delta.

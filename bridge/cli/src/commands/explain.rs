@@ -57,6 +57,7 @@ fn as_json(view: &PlannedView) -> Value {
         "cost": view.cost().as_str(),
         "plan_id": view.plan_id.to_string(),
         "plan": view.explain_json(),
+        "key_check": view.check.as_ref().map(|check| check.explain_json()),
     })
 }
 

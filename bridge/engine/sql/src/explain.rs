@@ -31,8 +31,13 @@ struct Node {
 
 /// The tree as indented text, one line a node.
 pub(crate) fn text(plan: &LogicalPlan) -> String {
+    text_at(plan, 0)
+}
+
+/// The same, indented as deep.
+pub(crate) fn text_at(plan: &LogicalPlan, depth: usize) -> String {
     let mut lines = String::new();
-    write(&node(plan), 0, &mut lines);
+    write(&node(plan), depth, &mut lines);
     lines
 }
 

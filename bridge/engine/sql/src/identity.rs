@@ -129,33 +129,21 @@ fn column_position(expr: &Expr, schema: &datafusion_common::DFSchema) -> Option<
     }
 }
 
-/// The identity under the key that a view declares. It must follow from the plan: the declared
-/// columns hold all columns of the derived key.
-pub(crate) fn declared(derived: RowIdentity, key: &[String], columns: &[&str]) -> Result<RowIdentity, Refusal> {
+/// The columns of the key that a view declares.
+pub(crate) fn declared(key: &[String], columns: &[&str]) -> Result<Vec<usize>, Refusal> {
+    if key.is_empty() {
+        return Err(Refusal::new("the declared key names no column: name some, or leave it out"));
+    }
     let position = |name: &String| {
         columns.iter().position(|c| c.eq_ignore_ascii_case(name)).ok_or_else(|| {
             let hint = crate::names::did_you_mean(name, columns.iter().copied());
             Refusal::new(format!("the declared key names a column {name} that the view does not have{hint}"))
         })
     };
-    let positions = key.iter().map(position).collect::<Result<Vec<_>, _>>()?;
-    match &derived {
-        RowIdentity::Key(proven) if proven.iter().all(|column| positions.contains(column)) => {
-            Ok(RowIdentity::Key(positions))
-        }
-        RowIdentity::Key(proven) => {
-            let names: Vec<&str> = proven.iter().filter_map(|i| columns.get(*i).copied()).collect();
-            Err(Refusal::new(format!(
-                "the declared key ({}) does not follow from the view, whose rows are told apart by ({}): \
-                 declare these, or leave the key out",
-                key.join(", "),
-                names.join(", ")
-            )))
-        }
-        _ => Err(Refusal::new(format!(
-            "the declared key ({}) cannot be proven: nothing in the view makes its rows unique; \
-             group by these columns, or leave the key out",
-            key.join(", ")
-        ))),
-    }
+    key.iter().map(position).collect()
+}
+
+/// Whether rows that have the derived identity are told apart by these columns, too: they hold all columns of its key.
+pub(crate) fn follows(derived: &RowIdentity, declared: &[usize]) -> bool {
+    matches!(derived, RowIdentity::Key(proven) if proven.iter().all(|column| declared.contains(column)))
 }

@@ -151,6 +151,13 @@ impl Names {
     }
 
     /// The same names with these common table expressions.
+    pub(crate) fn with_view(&self, view: &ViewInfo) -> Names {
+        let mut names = self.with_ctes(&self.ctes);
+        names.add_view(view);
+        names
+    }
+
+    /// The same with these common table expressions in sight.
     pub(crate) fn with_ctes(&self, ctes: &Ctes) -> Names {
         Names { relations: self.relations.clone(), ctes: ctes.clone() }
     }

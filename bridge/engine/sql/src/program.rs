@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion_expr::LogicalPlan;
 use serde::{Deserialize, Serialize};
-use tidegate_core::{Binder, DeclaredColumn, TableSchema, ViewInfo, ViewName};
+use tidegate_core::{Binder, DeclaredColumn, RowIdentity, TableSchema, ViewInfo, ViewName};
 
 use crate::error::{PlanError, Refusal};
 use crate::fingerprint::PlanId;
@@ -51,12 +51,19 @@ pub struct PlannedView {
     pub inputs: Vec<Input>,
     /// The optimised and validated plan. Its root has the view's columns.
     pub plan: LogicalPlan,
+    /// Where the view declares a key that does not follow from its plan: the values of the key that several rows have, of which
+    /// there must be none after any epoch.
+    pub check: Option<Box<PlannedView>>,
+    /// The view whose key this one checks; its rows are violations, and nobody else's.
+    pub checks: Option<ViewName>,
 }
 
 impl PlannedView {
     /// The tree of operators with row identity, strategy, state and cost, one line each.
     pub fn explain_text(&self) -> String {
-        explain::text(&self.plan)
+        let check =
+            self.check.iter().map(|check| format!("Check of the declared key\n{}", explain::text_at(&check.plan, 1)));
+        std::iter::once(explain::text(&self.plan)).chain(check).collect()
     }
 
     /// The same as JSON: `operator`, `detail`, `row_identity`, `strategy`, `state`, `cost`, `inputs`.
@@ -72,6 +79,24 @@ impl PlannedView {
     /// What an epoch costs beside the changed rows and those that meet them; nothing for most views.
     pub fn costs(&self) -> BTreeSet<Cost> {
         cost::costs(&self.plan)
+    }
+
+    fn checked(self, key: &[usize], columns: &[DeclaredColumn], names: &Names) -> Result<Self, Refusal> {
+        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        let columns: Vec<DeclaredColumn> = key.iter().map(|column| columns[*column].clone()).collect();
+        let of_key = columns.iter().map(|column| quoted(&column.name)).collect::<Vec<_>>().join(", ");
+        let view = quoted(self.info.name.as_str());
+        let definition = ViewDef {
+            name: ViewName::new(format!("#key of {}", self.info.name)),
+            sql: format!("SELECT {of_key} FROM {view} GROUP BY {of_key} HAVING count(*) > 1"),
+            key: None,
+        };
+        let names = names.with_view(&self.info);
+        let check = plan_view(&definition, Ok(columns), &names);
+        let (check, _) = check
+            .map_err(|refusal| Refusal::new(format!("the declared key cannot be checked: {}", refusal.message)))?;
+        let check = PlannedView { checks: Some(self.info.name.clone()), ..check };
+        Ok(PlannedView { check: Some(Box::new(check)), ..self })
     }
 }
 
@@ -114,6 +139,11 @@ impl Program {
     /// The views, those that are read before those that read them.
     pub fn views(&self) -> &[PlannedView] {
         &self.views
+    }
+
+    /// What has a circuit: each view, and after it the check of its key, if it has one.
+    pub fn circuits(&self) -> impl Iterator<Item = &PlannedView> {
+        self.views.iter().flat_map(|view| std::iter::once(view).chain(view.check.as_deref()))
     }
 
     /// Whether some view compares with the time of the epoch.
@@ -178,16 +208,26 @@ fn plan_view(
     let (plan, schema) = declare(bound, &columns)?;
     let plan = thresholds(narrow_unnests(expand_grouping_sets(optimise(plan)?)?)?)?;
     validate(&plan)?;
-    let mut identity = identity::identity(&plan);
-    if let Some(key) = &definition.key {
-        let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
-        identity = identity::declared(identity, key, &names)?;
-    }
+    let derived = identity::identity(&plan);
+    let (identity, unproven) = match &definition.key {
+        Some(key) => {
+            let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
+            let declared = identity::declared(key, &names)?;
+            let unproven = (!identity::follows(&derived, &declared)).then(|| declared.clone());
+            (RowIdentity::Key(declared), unproven)
+        }
+        None => (derived, None),
+    };
     let info = ViewInfo { name: definition.name.clone(), schema, identity };
     let plan_id = PlanId::of(&plan, &info);
     let mut inputs = BTreeSet::new();
     collect_inputs(&plan, &mut inputs);
-    Ok((PlannedView { info, plan_id, inputs: inputs.into_iter().collect(), plan }, columns))
+    let view = PlannedView { info, plan_id, inputs: inputs.into_iter().collect(), plan, check: None, checks: None };
+    let view = match unproven {
+        Some(key) => view.checked(&key, &columns, names)?,
+        None => view,
+    };
+    Ok((view, columns))
 }
 
 fn collect_inputs(plan: &LogicalPlan, inputs: &mut BTreeSet<Input>) {

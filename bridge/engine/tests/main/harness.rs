@@ -41,6 +41,8 @@ pub struct Harness {
     pub engine: Option<Engine>,
     pub tables: BTreeMap<TableName, TableContents>,
     pub views: Vec<(ViewName, String)>,
+    /// The keys that views declare.
+    pub keys: BTreeMap<ViewName, Vec<String>>,
     /// What the oracle computes for a view whose SQL has several right answers.
     pub answers: BTreeMap<ViewName, String>,
     /// What `tidegate_now()` is, in microseconds.
@@ -60,6 +62,7 @@ impl Harness {
             engine: Some(engine),
             tables: tables.iter().map(|table| (table.name.clone(), TableContents::new(table.clone()))).collect(),
             views: views.iter().map(|(name, sql)| (ViewName::from(*name), (*sql).to_owned())).collect(),
+            keys: BTreeMap::new(),
             answers: BTreeMap::new(),
             time: 0,
             tolerances: BTreeMap::new(),
@@ -75,8 +78,12 @@ impl Harness {
 
     pub fn program(&self) -> Program {
         let tables = self.tables.values().map(|contents| contents.schema().clone()).collect();
-        let views =
-            self.views.iter().map(|(name, sql)| ViewDef { name: name.clone(), sql: sql.clone(), key: None }).collect();
+        let view = |(name, sql): &(ViewName, String)| ViewDef {
+            name: name.clone(),
+            sql: sql.clone(),
+            key: self.keys.get(name).cloned(),
+        };
+        let views = self.views.iter().map(view).collect();
         let binder = DuckBinder;
         Program::plan(tables, views, &binder).unwrap_or_else(|errors| panic!("{errors:#?}"))
     }

@@ -3,6 +3,7 @@
 
 mod asof;
 mod asof_types;
+mod declared_keys;
 mod generator;
 mod groups;
 mod harness;

@@ -79,9 +79,15 @@ pub(crate) use window::{OVER, is_window};
 use crate::error::Refusal;
 use crate::names::did_you_mean;
 
+/// The aggregate that is written as the list of a group's values, of which DuckDB computes the estimate.
+pub(crate) const COUNTED_BY_HASHES: &str = "approx_count_distinct";
+
 /// Whether a name is that of a supported aggregate.
 pub(crate) fn is_aggregate(name: &str) -> bool {
-    AggregateKind::by_name(name).is_some() || recomputed_bind::known(name).is_some() || grouping::is_grouping(name)
+    name == COUNTED_BY_HASHES
+        || AggregateKind::by_name(name).is_some()
+        || recomputed_bind::known(name).is_some()
+        || grouping::is_grouping(name)
 }
 
 /// Whether a name is that of a supported scalar function.

@@ -254,6 +254,9 @@ fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refus
     if semantics::is_window(&name) && !semantics::is_aggregate(&name) {
         return Err(Refusal::new(format!("{name} is a window function: write {name}(…) OVER (…)")));
     }
+    if name == semantics::COUNTED_BY_HASHES {
+        return rewrite(aggregate_call::counted_by_hashes(function, span)?, span, names);
+    }
     let plain = function.filter.is_none() && function.null_treatment.is_none();
     if plain && lambda::is_taken_by(&name) {
         return lambda::call(&name, function, span, names);

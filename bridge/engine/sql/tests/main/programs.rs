@@ -72,21 +72,24 @@ fn what_nobody_reads_is_left_out_of_repeated_rows() {
 }
 
 #[test]
-fn declared_keys_must_follow_from_the_view() {
+fn declared_keys_are_proven_or_checked() {
     let world = World::new();
     let plan = |sql: &str, key: &[&str]| {
         let mut view = definition("v", sql);
         view.key = Some(key.iter().map(|k| (*k).to_owned()).collect());
         Program::plan(world.tables.clone(), vec![view], &DuckBinder)
-            .map(|program| program.views()[0].info.identity.clone())
+            .map(|program| (program.views()[0].info.identity.clone(), program.views()[0].check.is_some()))
             .map_err(|errors| errors[0].to_string())
     };
     let grouped = "SELECT region AS r, name AS n, count(*) AS c FROM app.customers GROUP BY ALL";
-    assert_eq!(plan(grouped, &["N", "r"]), Ok(RowIdentity::Key(vec![1, 0])));
-    assert_eq!(plan(grouped, &["n", "c", "r"]), Ok(RowIdentity::Key(vec![1, 2, 0])));
-    assert!(plan(grouped, &["r"]).unwrap_err().contains("told apart by (r, n)"));
+    assert_eq!(plan(grouped, &["N", "r"]), Ok((RowIdentity::Key(vec![1, 0]), false)));
+    assert_eq!(plan(grouped, &["n", "c", "r"]), Ok((RowIdentity::Key(vec![1, 2, 0]), false)));
+    assert_eq!(plan(grouped, &["r"]), Ok((RowIdentity::Key(vec![0]), true)));
+    assert_eq!(plan("SELECT note, id FROM lake.orders", &["ID"]), Ok((RowIdentity::Key(vec![1]), true)));
     assert!(plan(grouped, &["regio"]).unwrap_err().contains("does not have"));
-    assert!(plan("SELECT id FROM lake.orders", &["id"]).unwrap_err().contains("cannot be proven"));
+    assert!(plan(grouped, &[]).unwrap_err().contains("names no column"));
+    let unequal = plan("SELECT INTERVAL 1 day AS x, id FROM lake.orders", &["x"]).unwrap_err();
+    assert!(unequal.contains("cannot be checked"), "{unequal}");
 }
 
 #[test]
