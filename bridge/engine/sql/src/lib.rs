@@ -46,6 +46,7 @@ mod names;
 mod optimise;
 mod output;
 mod parse;
+mod pivot_word;
 mod program;
 mod relation;
 mod resolve;

@@ -13,6 +13,7 @@ use crate::asof_word::as_global;
 use crate::dialect::Duck;
 use crate::error::Refusal;
 use crate::filter_word::with_where;
+use crate::pivot_word::in_from;
 use crate::shorthand::spelled_out;
 
 const ONE_QUERY: &str = "a view is one query: write a single SELECT";
@@ -23,7 +24,7 @@ pub fn parse(sql: &str) -> Result<Query, Refusal> {
     let statements = tokens
         .map_err(ParserError::from)
         .and_then(|tokens| {
-            let tokens = as_global(with_where(spelled_out(tokens)));
+            let tokens = in_from(as_global(with_where(spelled_out(tokens))));
             Parser::new(&Duck).with_tokens_with_locations(tokens).parse_statements()
         })
         .map_err(syntax_error)?;

@@ -22,36 +22,36 @@ pub(crate) fn spelled_out(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 }
 
 /// Some tokens without place, put where another one stands.
-struct Here<'a>(&'a TokenWithSpan);
+pub(crate) struct Here<'a>(pub &'a TokenWithSpan);
 
 impl Here<'_> {
-    fn token(&self, token: Token) -> TokenWithSpan {
+    pub fn token(&self, token: Token) -> TokenWithSpan {
         TokenWithSpan::new(token, self.0.span)
     }
 
-    fn word(&self, name: &str) -> TokenWithSpan {
+    pub fn word(&self, name: &str) -> TokenWithSpan {
         self.token(Token::make_word(name, Some('"')))
     }
 
-    fn keyword(&self, name: &str) -> TokenWithSpan {
+    pub fn keyword(&self, name: &str) -> TokenWithSpan {
         self.token(Token::make_keyword(name))
     }
 }
 
-fn is(token: Option<&TokenWithSpan>, keyword: Keyword) -> bool {
+pub(crate) fn is(token: Option<&TokenWithSpan>, keyword: Keyword) -> bool {
     matches!(token.map(|t| &t.token), Some(Token::Word(word)) if word.keyword == keyword && word.quote_style.is_none())
 }
 
-fn is_token(token: Option<&TokenWithSpan>, wanted: &Token) -> bool {
+pub(crate) fn is_token(token: Option<&TokenWithSpan>, wanted: &Token) -> bool {
     token.is_some_and(|t| t.token == *wanted)
 }
 
-fn is_word(token: Option<&TokenWithSpan>, name: &str) -> bool {
+pub(crate) fn is_word(token: Option<&TokenWithSpan>, name: &str) -> bool {
     matches!(token.map(|t| &t.token),
         Some(Token::Word(word)) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(name))
 }
 
-fn depth_change(token: &Token) -> i32 {
+pub(crate) fn depth_change(token: &Token) -> i32 {
     match token {
         Token::LParen | Token::LBracket | Token::LBrace => 1,
         Token::RParen | Token::RBracket | Token::RBrace => -1,
@@ -60,7 +60,7 @@ fn depth_change(token: &Token) -> i32 {
 }
 
 /// How many tokens the group has that begins with an opening parenthesis, both ends included.
-fn group_length(tokens: &[TokenWithSpan]) -> Option<usize> {
+pub(crate) fn group_length(tokens: &[TokenWithSpan]) -> Option<usize> {
     let mut depth = 0;
     for (at, token) in tokens.iter().enumerate() {
         depth += depth_change(&token.token);
@@ -72,7 +72,7 @@ fn group_length(tokens: &[TokenWithSpan]) -> Option<usize> {
 }
 
 /// Where a keyword stands in tokens outside of all parentheses within them, from a place on.
-fn position(tokens: &[TokenWithSpan], keyword: Keyword, from: usize) -> Option<usize> {
+pub(crate) fn position(tokens: &[TokenWithSpan], keyword: Keyword, from: usize) -> Option<usize> {
     let mut depth = 0;
     for (at, token) in tokens.iter().enumerate() {
         depth += depth_change(&token.token);

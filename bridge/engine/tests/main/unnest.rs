@@ -108,6 +108,22 @@ const PIVOTS: &[(&str, &str)] = &[
         "SELECT id, p.x_n, p.x_m FROM lake.prices PIVOT (count(*) AS n, max(rating) AS m FOR item IN (3 AS x, 4)) AS p",
     ),
     ("of_nothing_else", "SELECT * FROM bare PIVOT (count(a) FOR b IN (1, 2))"),
+    (
+        "of_a_subquery",
+        "SELECT * FROM (SELECT id % 3 AS g, word, item IS NULL AS gone FROM lake.prices) PIVOT (count(*) FOR gone IN (true, false))",
+    ),
+    (
+        "of_a_cte",
+        "WITH p AS (SELECT word, item, rating FROM lake.prices) SELECT * FROM p PIVOT (max(item) AS m FOR rating IN (1, 2)) AS q WHERE word IS NOT NULL",
+    ),
+    ("stated", "PIVOT lake.prices ON item IN (1, 2, 3) USING sum(rating) AS s, count(*) AS n GROUP BY word"),
+    ("stated_of_rest", "PIVOT (SELECT word, item, rating FROM lake.prices) ON word IN ('a', 'b') USING max(rating)"),
+    ("counted", "SELECT * FROM (PIVOT bare ON b IN (1, 2))"),
+    ("stated_turned", "UNPIVOT lake.prices ON item, rating INTO NAME k VALUE v"),
+    (
+        "turned_with_nulls",
+        "WITH u AS (UNPIVOT (SELECT id, item, rating FROM lake.prices) INCLUDE NULLS ON item, rating INTO NAME k VALUE v) SELECT k, count(*) AS n FROM u GROUP BY k",
+    ),
     ("listed", "SELECT * FROM bare PIVOT (min(a) AS least FOR b IN (1, 2, 5))"),
 ];
 

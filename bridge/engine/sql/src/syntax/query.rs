@@ -267,7 +267,6 @@ impl Walk<'_> {
 
     fn table(&mut self, table: &mut TableFactor, place: Place) -> Result<(), Refusal> {
         let span = table.span();
-        super::pivot::prepare(table, span, &self.scope())?;
         if let Some(function) = table_function(table) {
             *table = function.prepare(span, &self.scope())?;
         }

@@ -232,7 +232,11 @@ impl Spread<'_> {
     /// The sight of one table, which may read those before it if it is a subquery or a call.
     fn factor(&mut self, table: &mut TableFactor, before: &Sight, unnamed: &mut usize) -> Result<Sight, Refusal> {
         let span = table.span();
-        pivot::prepare(table, span, &self.scope())?;
+        if let TableFactor::Pivot { table: inner, .. } | TableFactor::Unpivot { table: inner, .. } = table {
+            let seen = self.factor(inner, before, unnamed)?;
+            let columns = seen.is_known().then(|| seen.all(span).into_iter().map(|seen| seen.column).collect());
+            pivot::prepare(table, columns, span, &self.scope())?;
+        }
         match table {
             TableFactor::Table { name, alias, args: None, .. } => {
                 let parts = crate::parse::parts(name);

@@ -179,7 +179,17 @@ const CONSTRUCTS: &[(&str, &str, Class)] = &[
         Change,
     ),
     ("`UNNEST`", "SELECT unnest(l) AS x FROM lake.t", Change),
-    ("`PIVOT` with a list", "SELECT * FROM lake.orders PIVOT (sum(amount) FOR note IN ('a', 'b'))", Change),
+    (
+        "`PIVOT` with a list",
+        "SELECT * FROM (SELECT note, amount FROM lake.orders) PIVOT (sum(amount) FOR note IN ('a', 'b'))",
+        Change,
+    ),
+    (
+        "the statement `PIVOT` with a list",
+        "PIVOT lake.orders ON note IN ('a', 'b') USING sum(amount) GROUP BY customer",
+        Change,
+    ),
+    ("the statement `UNPIVOT`", "UNPIVOT lake.orders ON id, customer INTO NAME n VALUE v", Change),
     ("`PIVOT` without a list", "SELECT * FROM (PIVOT lake.orders ON note USING sum(amount))", Refused),
     ("`UNPIVOT`", "SELECT * FROM lake.orders UNPIVOT (v FOR n IN (id, customer))", Change),
     ("`VALUES`", "VALUES (1), (2)", Change),
