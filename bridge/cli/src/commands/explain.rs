@@ -56,6 +56,7 @@ fn as_json(view: &PlannedView) -> Value {
         "columns": columns,
         "cost": view.cost().as_str(),
         "plan_id": view.plan_id.to_string(),
+        "notes": view.notes,
         "plan": view.explain_json(),
         "key_check": view.check.as_ref().map(|check| check.explain_json()),
     })
@@ -77,4 +78,7 @@ fn show(view: &PlannedView) {
     output::table(&std::iter::once(heading).chain(lines).collect::<Vec<_>>());
     output::line("");
     output::line(view.explain_text().trim_end());
+    for note in &view.notes {
+        output::line(&format!("note: {note}"));
+    }
 }

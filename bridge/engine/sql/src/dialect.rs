@@ -2,13 +2,31 @@
 
 use std::any::TypeId;
 
-use datafusion_sql::sqlparser::dialect::{Dialect, DuckDbDialect};
+use datafusion_sql::sqlparser::ast::{BinaryOperator, Expr};
+use datafusion_sql::sqlparser::dialect::{Dialect, DuckDbDialect, Precedence};
+use datafusion_sql::sqlparser::parser::{Parser, ParserError};
+use datafusion_sql::sqlparser::tokenizer::Token;
 
-/// DuckDB's dialect with `* RENAME (a AS b)`. Everything else is passed on.
+/// DuckDB's dialect with `* RENAME (a AS b)` and the operators `&&`, `^@` and `GLOB`. Everything else is passed on.
 #[derive(Debug)]
 pub(crate) struct Duck;
 
 const BASE: DuckDbDialect = DuckDbDialect {};
+
+/// What DuckDB calls `GLOB`, as an operator.
+pub(crate) const GLOB: &str = "glob";
+
+/// The operators that the parser reads in other dialects only, or in none.
+fn operator(token: &Token) -> Option<BinaryOperator> {
+    match token {
+        Token::Overlap => Some(BinaryOperator::PGOverlap),
+        Token::CaretAt => Some(BinaryOperator::PGStartsWith),
+        Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(GLOB) => {
+            Some(BinaryOperator::Custom(GLOB.to_owned()))
+        }
+        _ => None,
+    }
+}
 
 impl Dialect for Duck {
     fn dialect(&self) -> TypeId {
@@ -17,6 +35,22 @@ impl Dialect for Duck {
 
     fn supports_select_wildcard_rename(&self) -> bool {
         true
+    }
+
+    fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        let token = &parser.peek_token_ref().token;
+        if *token == Token::Caret {
+            // A power binds more tightly than a product.
+            return Some(Ok(self.prec_value(Precedence::AtTz)));
+        }
+        operator(token).map(|_| Ok(self.prec_value(Precedence::PgOther)))
+    }
+
+    fn parse_infix(&self, parser: &mut Parser, expr: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
+        let op = operator(&parser.peek_token_ref().token)?;
+        parser.advance_token();
+        let right = parser.parse_subexpr(precedence);
+        Some(right.map(|right| Expr::BinaryOp { left: Box::new(expr.clone()), op, right: Box::new(right) }))
     }
 
     fn is_identifier_start(&self, ch: char) -> bool {

@@ -51,6 +51,8 @@ pub struct PlannedView {
     pub inputs: Vec<Input>,
     /// The optimised and validated plan. Its root has the view's columns.
     pub plan: LogicalPlan,
+    /// What a person should know of how the SQL was read.
+    pub notes: Vec<&'static str>,
     /// Where the view declares a key that does not follow from its plan: the values of the key that several rows have, of which
     /// there must be none after any epoch.
     pub check: Option<Box<PlannedView>>,
@@ -99,6 +101,8 @@ impl PlannedView {
         Ok(PlannedView { check: Some(Box::new(check)), ..self })
     }
 }
+
+const ORDER_LEFT_OUT: &str = "its ORDER BY is left out: a view is a multiset; order when you query it, or add LIMIT";
 
 /// Planned views over known tables.
 #[derive(Debug, Clone)]
@@ -202,6 +206,7 @@ fn plan_view(
     names: &Names,
 ) -> Result<(PlannedView, Vec<DeclaredColumn>), Refusal> {
     let mut query = parse::parse(&definition.sql)?;
+    let notes = if syntax::take_order(&mut query) { vec![ORDER_LEFT_OUT] } else { Vec::new() };
     syntax::prepare(&mut query, names)?;
     let bound = bind_plan(resolve(query, names)?)?;
     let columns = described.map_err(Refusal::new)?;
@@ -222,7 +227,8 @@ fn plan_view(
     let plan_id = PlanId::of(&plan, &info);
     let mut inputs = BTreeSet::new();
     collect_inputs(&plan, &mut inputs);
-    let view = PlannedView { info, plan_id, inputs: inputs.into_iter().collect(), plan, check: None, checks: None };
+    let view =
+        PlannedView { info, plan_id, inputs: inputs.into_iter().collect(), plan, notes, check: None, checks: None };
     let view = match unproven {
         Some(key) => view.checked(&key, &columns, names)?,
         None => view,

@@ -3,7 +3,8 @@
 //! - `[x * 2 FOR x IN l IF x > 1]` becomes calls of `list_transform` and `list_filter`, as DuckDB makes them;
 //! - `* EXCLUDE (…) LIKE 'x%'` becomes `"#matching"((SELECT * EXCLUDE (…))) LIKE 'x%'`;
 //! - `COLUMNS(* EXCLUDE (…))` becomes `COLUMNS((SELECT * EXCLUDE (…)))`;
-//! - `f(*COLUMNS(…))` becomes `f("#unpacked"(…))`.
+//! - `f(*COLUMNS(…))` becomes `f("#unpacked"(…))`;
+//! - `a ** b` becomes `a ^ b`, and `AS [NOT] MATERIALIZED (` becomes `AS (`.
 //!
 //! What stands for these names is expanded by [`syntax`](crate::syntax); nobody can write them.
 
@@ -18,7 +19,31 @@ pub(crate) const UNPACKED: &str = "#unpacked";
 /// The tokens with every short form spelled out.
 pub(crate) fn spelled_out(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let tokens = tokens.into_iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect::<Vec<_>>();
-    stars(comprehensions(&tokens))
+    stars(comprehensions(&plain(tokens)))
+}
+
+/// The tokens without those that change nothing, and powers with the operator that the parser reads.
+fn plain(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        let in_cte =
+            is(out.last(), Keyword::AS) && matches!(tokens.peek().map(|next| &next.token), Some(Token::LParen));
+        if token.token == Token::Mul && is_token(tokens.peek(), &Token::Mul) {
+            tokens.next();
+            out.push(TokenWithSpan::new(Token::Caret, token.span));
+        } else if is_word(Some(&token), "MATERIALIZED") && in_cte {
+            // What is read twice is kept once or not; the rows are the same.
+        } else if is(Some(&token), Keyword::NOT)
+            && is(out.last(), Keyword::AS)
+            && is_word(tokens.peek(), "MATERIALIZED")
+        {
+            // The same.
+        } else {
+            out.push(token);
+        }
+    }
+    out
 }
 
 /// Some tokens without place, put where another one stands.

@@ -337,6 +337,22 @@ const SUBQUERIES: &[(&str, &str)] = &[
     ("except_all_of_distinct", "SELECT DISTINCT note FROM lake.orders EXCEPT ALL SELECT region FROM lake.customers"),
     ("any_of", "SELECT id FROM lake.orders WHERE customer = ANY (SELECT id FROM lake.customers)"),
     ("none_of", "SELECT id, customer <> ALL (SELECT id FROM lake.customers) AS x FROM lake.orders"),
+    (
+        "rows_in",
+        "SELECT id, amount FROM lake.orders WHERE (customer, note) IN (SELECT id, region FROM lake.customers) AND amount > 1",
+    ),
+    (
+        "latest_of_each",
+        "SELECT id, note FROM lake.orders WHERE (customer, amount) IN (SELECT customer, max(amount) FROM lake.orders GROUP BY customer)",
+    ),
+    (
+        "rows_in_own",
+        "SELECT id FROM lake.orders o WHERE (amount, note) IN (SELECT c.rating, c.region FROM lake.customers c WHERE c.id = o.customer)",
+    ),
+    (
+        "rows_counted",
+        "SELECT note, count(DISTINCT (customer, amount)) AS n FROM lake.orders GROUP BY note ORDER BY n DESC",
+    ),
     ("greatest", "SELECT id, amount FROM lake.orders WHERE amount = (SELECT max(amount) FROM lake.orders)"),
     ("with_a_total", "SELECT id, amount, (SELECT sum(amount) FROM lake.orders) AS total FROM lake.orders"),
     (

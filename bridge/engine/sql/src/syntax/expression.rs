@@ -8,7 +8,8 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::quantified::{self, Quantifier};
-use super::{aggregate_call, clock, lambda, literal, precedence, query, type_name, window, written};
+use super::{aggregate_call, clock, lambda, literal, precedence, query, rows, type_name, window, written};
+use crate::dialect::GLOB;
 use crate::error::Refusal;
 use crate::names::Names;
 use crate::semantics;
@@ -41,6 +42,9 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
             let numbers = [i64::from(parts.months), i64::from(parts.days), parts.micros];
             call("#interval", span, numbers.map(|n| string(n.to_string())).to_vec())
         }
+        Expr::BinaryOp { left, op, right } if compares(&op) && (is_tuple(&left) || is_tuple(&right)) => {
+            rows::compared(*left, &op, *right, span, names)?
+        }
         Expr::BinaryOp { left, op, right } if clock::compares(&op) => {
             let sides = vec![clock::side(*left, span, names)?, clock::side(*right, span, names)?];
             call(operator(&op)?, span, sides)
@@ -54,6 +58,9 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
                 op => match named_operator(&op) {
                     Some((name, negated)) => negate(negated, call(name, span, vec![left, right])),
                     None if op == BinaryOperator::ArrowAt => call("list_has_all", span, vec![right, left]),
+                    None if matches!(&op, BinaryOperator::Custom(name) if name == GLOB) => {
+                        rows::globbed(left, right, span)
+                    }
                     None => call(operator(&op)?, span, vec![left, right]),
                 },
             }
@@ -77,6 +84,9 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
         Expr::Between { expr, negated, low, high } => {
             let side = |e: Box<Expr>| clock::side(*e, span, names);
             negate(negated, call("#between", span, vec![side(expr)?, side(low)?, side(high)?]))
+        }
+        Expr::InList { expr, list, negated } if is_tuple(&expr) => {
+            negate(negated, rows::is_in(*expr, list, span, names)?)
         }
         Expr::InList { expr, list, negated } => {
             let mut args = vec![walk(expr)?];
@@ -157,6 +167,9 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
             query::prepare_subquery(&mut subquery, names)?;
             Expr::Exists { subquery, negated }
         }
+        Expr::InSubquery { expr, .. } if is_tuple(&expr) => {
+            return Err(refuse("a row that is looked for in a query in this place", "write EXISTS with equalities"));
+        }
         Expr::InSubquery { expr, mut subquery, negated } => {
             query::prepare_subquery(&mut subquery, names)?;
             Expr::InSubquery { expr: walk_boxed(expr)?, subquery, negated }
@@ -229,11 +242,13 @@ fn named_operator(op: &BinaryOperator) -> Option<(&'static str, bool)> {
         BinaryOperator::PGILikeMatch => ("#ilike", false),
         BinaryOperator::PGNotILikeMatch => ("#ilike", true),
         BinaryOperator::AtArrow => ("list_has_all", false),
+        BinaryOperator::PGOverlap => ("list_has_any", false),
+        BinaryOperator::PGStartsWith => ("starts_with", false),
         _ => return None,
     })
 }
 
-fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refusal> {
+fn function(mut function: Function, span: Span, names: &Names) -> Result<Expr, Refusal> {
     let parts = crate::parse::parts(&function.name);
     let [name] = parts.as_slice() else {
         return Err(refuse(&format!("the function {}", function.name), "use a built-in function"));
@@ -253,6 +268,9 @@ fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refus
     }
     if semantics::is_window(&name) && !semantics::is_aggregate(&name) {
         return Err(Refusal::new(format!("{name} is a window function: write {name}(…) OVER (…)")));
+    }
+    if name == "count" {
+        rows::name_fields(&mut function.args);
     }
     if name == semantics::COUNTED_BY_HASHES {
         return rewrite(aggregate_call::counted_by_hashes(function, span)?, span, names);
@@ -405,6 +423,15 @@ pub(super) fn prepare_condition(expr: &mut Expr, names: &Names) -> Result<(), Re
     prepare(expr, names)?;
     *expr = condition(std::mem::replace(expr, null()));
     Ok(())
+}
+
+fn is_tuple(expr: &Expr) -> bool {
+    matches!(expr, Expr::Tuple(_))
+}
+
+fn compares(op: &BinaryOperator) -> bool {
+    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq)
 }
 
 fn is_query(expr: &Expr) -> bool {

@@ -13,6 +13,14 @@ use super::{one_row, window};
 use crate::error::Refusal;
 use crate::names::Names;
 
+/// Takes the order of a view out where it orders rows and does not choose any; a view is a multiset.
+pub(crate) fn take_order(query: &mut Query) -> bool {
+    let chooses = query.limit_clause.is_some() || query.fetch.is_some();
+    let is_distinct_on =
+        matches!(query.body.as_ref(), SetExpr::Select(select) if matches!(select.distinct, Some(Distinct::On(_))));
+    !chooses && !is_distinct_on && query.order_by.take().is_some()
+}
+
 /// Checks and rewrites the clauses after the body of a query, and DISTINCT ON, which reads its ORDER BY.
 pub(super) fn prepare(query: &mut Query, names: &Names) -> Result<(), Refusal> {
     fetch(query)?;

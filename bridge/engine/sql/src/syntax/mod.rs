@@ -25,6 +25,7 @@ mod quantified;
 mod query;
 mod recursion;
 mod reference;
+mod rows;
 mod scope;
 mod sight;
 mod spread;
@@ -35,4 +36,5 @@ mod unread;
 mod window;
 mod written;
 
+pub(crate) use limit::take_order;
 pub(crate) use query::prepare;

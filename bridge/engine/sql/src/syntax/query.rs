@@ -123,6 +123,7 @@ impl Walk<'_> {
         scope::check_qualify(select, self.names, &self.ctes)?;
         self.projection(&mut select.projection)?;
         if let Some(selection) = &mut select.selection {
+            super::rows::find_by_exists(selection)?;
             expression::prepare_condition(selection, &self.scope())?;
         }
         match &mut select.group_by {

@@ -33,6 +33,19 @@ impl<'a> Written<'a> {
         Ok(format!("{MARK}{position}{MARK}"))
     }
 
+    /// The call of a text over values that are prepared already.
+    pub(super) fn of_prepared(
+        label: &str,
+        values: Vec<Expr>,
+        text: impl FnOnce(Vec<String>) -> String,
+        span: Span,
+    ) -> Expr {
+        let marks = (0..values.len()).map(|position| format!("{MARK}{position}{MARK}")).collect();
+        let mut arguments = vec![string(label.to_owned()), string(text(marks))];
+        arguments.extend(values);
+        call(WRITTEN, span, arguments)
+    }
+
     /// The call that stands for the text; messages call it `label`.
     pub(super) fn finish(self, label: &str, text: String, span: Span) -> Expr {
         let mut arguments = vec![string(label.to_owned()), string(text)];

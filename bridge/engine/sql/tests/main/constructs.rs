@@ -84,6 +84,11 @@ const CONSTRUCTS: &[(&str, &str, Class)] = &[
         Change,
     ),
     (
+        "a row in a query, as a condition of `WHERE`",
+        "SELECT id FROM lake.orders WHERE (customer, note) IN (SELECT id, name FROM app.customers)",
+        Change,
+    ),
+    (
         "`NOT IN`, `<> ALL` of what cannot be NULL",
         "SELECT id FROM lake.orders WHERE id NOT IN (SELECT id FROM app.customers)",
         Change,
@@ -171,7 +176,12 @@ const CONSTRUCTS: &[(&str, &str, Class)] = &[
     ("`ORDER BY` with `LIMIT`", "SELECT id FROM lake.orders ORDER BY amount DESC, id LIMIT 3", Change),
     ("`LIMIT` of one row at most", "SELECT count(*) FROM lake.orders LIMIT 1", Change),
     ("`LIMIT` without `ORDER BY`", "SELECT id FROM lake.orders LIMIT 3", Refused),
-    ("`ORDER BY` without `LIMIT`", "SELECT id FROM lake.orders ORDER BY id", Refused),
+    (
+        "`ORDER BY` without `LIMIT` at the end of a view, which is left out",
+        "SELECT id FROM lake.orders ORDER BY id",
+        Change,
+    ),
+    ("`ORDER BY` without `LIMIT` elsewhere", "SELECT id FROM (SELECT id FROM lake.orders ORDER BY id)", Refused),
     ("`WITH`", "WITH c AS (SELECT * FROM lake.orders) SELECT a.id FROM c a JOIN c b ON a.id = b.customer", Change),
     (
         "`WITH RECURSIVE`",

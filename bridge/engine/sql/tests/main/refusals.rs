@@ -6,7 +6,14 @@ use crate::world::World;
 type Case = (&'static str, Option<(u64, u64)>, &'static [&'static str]);
 
 const REFUSALS: &[Case] = &[
-    ("SELECT id FROM lake.orders ORDER BY id", None, &["ORDER BY", "a view is a multiset", "order when you query it"]),
+    (
+        "SELECT id FROM lake.orders WHERE id IN (SELECT id FROM app.customers ORDER BY id)",
+        None,
+        &["ORDER BY", "a view is a multiset", "order when you query it"],
+    ),
+    ("SELECT (id, note) IN (SELECT id, name FROM app.customers) FROM lake.orders", None, &["in this place", "EXISTS"]),
+    ("SELECT id FROM lake.orders WHERE (id, note) NOT IN (SELECT id, name FROM app.customers)", None, &["EXISTS"]),
+    ("SELECT id FROM lake.orders WHERE (id, note) IN (SELECT id FROM app.customers)", None, &["2 values", "1 columns"]),
     ("SELECT id FROM lake.orders LIMIT 3", None, &["LIMIT", "when you query"]),
     ("SELECT id FROM lake.orders WHERE id IN (1) LIMIT 3", None, &["LIMIT without ORDER BY", "add ORDER BY"]),
     ("SELECT count(*) FROM lake.orders LIMIT 0", None, &["LIMIT without ORDER BY"]),
@@ -292,7 +299,7 @@ const REFUSALS: &[Case] = &[
         None,
         &["VARCHAR", "INTEGER", "cast"],
     ),
-    ("SELECT a.id FROM lake.t a ASOF JOIN lake.t b ON a.iv >= b.iv", None, &["INTERVAL", "compare their parts"]),
+    ("SELECT a.id FROM lake.t a ASOF JOIN lake.t b ON a.iv >= b.iv", None, &["ASOF JOIN", "write it in WHERE"]),
     ("SELECT o.id FROM lake.orders o ASOF CROSS JOIN app.customers c", Some((1, 37)), &["cannot be parsed", "JOIN"]),
     (
         "SELECT o.id FROM lake.orders o ASOF JOIN app.customers c MATCH_CONDITION (o.id >= c.id)",
