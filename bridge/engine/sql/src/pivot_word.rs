@@ -143,26 +143,25 @@ fn pivot(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
 
 fn unpivot(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
     let here = Here(tokens.first()?);
-    let (mut source, rest) = source(tokens)?;
-    // INCLUDE NULLS comes before ON.
-    let with_nulls = is_word(source.iter().rev().nth(1), "INCLUDE") && is_word(source.last(), "NULLS");
-    if with_nulls {
-        source = &source[..source.len() - 2];
-    }
-    let into = position(rest, Keyword::INTO, 0)?;
-    let (columns, into) = rest.split_at(into);
-    let [_, name_word, name, value_word, value, tail @ ..] = into else { return None };
-    let is_plain = is_word(Some(name_word), "NAME") && is_word(Some(value_word), "VALUE");
-    if !is_plain || is_token(tail.first(), &Token::Comma) {
-        return None;
-    }
+    let (source, rest) = source(tokens)?;
+    let (columns, name, value, tail) = match position(rest, Keyword::INTO, 0) {
+        Some(into) => {
+            let [_, name_word, name, value_word, value, tail @ ..] = &rest[into..] else { return None };
+            let is_plain = is_word(Some(name_word), "NAME") && is_word(Some(value_word), "VALUE");
+            if !is_plain || is_token(tail.first(), &Token::Comma) {
+                return None;
+            }
+            (&rest[..into], name.clone(), value.clone(), tail)
+        }
+        None => {
+            let end = [Keyword::ORDER, Keyword::LIMIT].iter().filter_map(|keyword| position(rest, *keyword, 0)).min();
+            let (columns, tail) = rest.split_at(end.unwrap_or(rest.len()));
+            (columns, here.word("name"), here.word("value"), tail)
+        }
+    };
     let mut out = selected(&here, source);
-    out.push(here.keyword("UNPIVOT"));
-    if with_nulls {
-        out.extend([here.keyword("INCLUDE"), here.keyword("NULLS")]);
-    }
-    out.extend([here.token(Token::LParen), value.clone(), here.keyword("FOR"), name.clone(), here.keyword("IN")]);
-    out.push(here.token(Token::LParen));
+    out.extend([here.keyword("UNPIVOT"), here.token(Token::LParen), value, here.keyword("FOR"), name]);
+    out.extend([here.keyword("IN"), here.token(Token::LParen)]);
     out.extend_from_slice(columns);
     out.extend([here.token(Token::RParen), here.token(Token::RParen)]);
     out.extend_from_slice(tail);

@@ -346,10 +346,6 @@ const SUBQUERIES: &[(&str, &str)] = &[
         "SELECT id, note FROM lake.orders WHERE (customer, amount) IN (SELECT customer, max(amount) FROM lake.orders GROUP BY customer)",
     ),
     (
-        "rows_in_own",
-        "SELECT id FROM lake.orders o WHERE (amount, note) IN (SELECT c.rating, c.region FROM lake.customers c WHERE c.id = o.customer)",
-    ),
-    (
         "rows_counted",
         "SELECT note, count(DISTINCT (customer, amount)) AS n FROM lake.orders GROUP BY note ORDER BY n DESC",
     ),

@@ -121,8 +121,8 @@ const PIVOTS: &[(&str, &str)] = &[
     ("counted", "SELECT * FROM (PIVOT bare ON b IN (1, 2))"),
     ("stated_turned", "UNPIVOT lake.prices ON item, rating INTO NAME k VALUE v"),
     (
-        "turned_with_nulls",
-        "WITH u AS (UNPIVOT (SELECT id, item, rating FROM lake.prices) INCLUDE NULLS ON item, rating INTO NAME k VALUE v) SELECT k, count(*) AS n FROM u GROUP BY k",
+        "turned_within",
+        "WITH u AS (UNPIVOT (SELECT id, item, rating FROM lake.prices) ON item, rating) SELECT name, count(value) AS n FROM u GROUP BY name",
     ),
     ("listed", "SELECT * FROM bare PIVOT (min(a) AS least FOR b IN (1, 2, 5))"),
 ];
