@@ -4,7 +4,7 @@ use std::any::TypeId;
 
 use datafusion_sql::sqlparser::dialect::{Dialect, DuckDbDialect};
 
-/// DuckDB's dialect with `* RENAME (a AS b)`. Everything else is passed on.
+/// DuckDB's dialect with `* RENAME (a AS b)` and `lag(x IGNORE NULLS)`. Everything else is passed on.
 #[derive(Debug)]
 pub(crate) struct Duck;
 
@@ -16,6 +16,10 @@ impl Dialect for Duck {
     }
 
     fn supports_select_wildcard_rename(&self) -> bool {
+        true
+    }
+
+    fn supports_window_function_null_treatment_arg(&self) -> bool {
         true
     }
 
