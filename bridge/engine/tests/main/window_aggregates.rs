@@ -54,7 +54,7 @@ const AGGREGATES: &[(&str, &str)] = &[
         "SELECT id, bit_and(id) OVER w AS a, bit_or(id) OVER w AS b, bit_xor(customer) OVER f AS c, \
          product(price) FILTER (WHERE price IN (0.5, 0.25)) OVER w AS d, bool_and(amount > 3) OVER f AS e, \
          bool_or(amount > 30) OVER w AS f, count_if(amount > 3) OVER f AS g, fsum(price) OVER w AS h, favg(id) OVER f AS i, \
-         count_if(note = 'a') FILTER (WHERE id > 3) OVER w AS j FROM lake.orders \
+         count_if(note > 'a') FILTER (WHERE id > 3) OVER w AS j FROM lake.orders \
          WINDOW w AS (PARTITION BY customer ORDER BY id), \
          f AS (PARTITION BY customer ORDER BY id, amount, price, note ROWS BETWEEN 2 FOLLOWING AND 3 FOLLOWING)",
     ),
