@@ -7,7 +7,8 @@ use datafusion_sql::sqlparser::dialect::{Dialect, DuckDbDialect, Precedence};
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::Token;
 
-/// DuckDB's dialect with `* RENAME (a AS b)` and the operators `&&`, `^@` and `GLOB`. Everything else is passed on.
+/// DuckDB's dialect with `* RENAME (a AS b)`, `lag(x IGNORE NULLS)` and the operators `&&`, `^@` and `GLOB`. Everything else is
+/// passed on.
 #[derive(Debug)]
 pub(crate) struct Duck;
 
@@ -51,6 +52,10 @@ impl Dialect for Duck {
         parser.advance_token();
         let right = parser.parse_subexpr(precedence);
         Some(right.map(|right| Expr::BinaryOp { left: Box::new(expr.clone()), op, right: Box::new(right) }))
+    }
+
+    fn supports_window_function_null_treatment_arg(&self) -> bool {
+        true
     }
 
     fn is_identifier_start(&self, ch: char) -> bool {

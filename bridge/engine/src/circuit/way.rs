@@ -56,13 +56,18 @@ impl Errors {
         match result {
             Ok(value) => Some(value),
             Err(error) => {
-                self.keep(match error {
-                    RowError::SumOverflow => EngineError::SumOverflow { view: self.view.clone() },
-                    RowError::ListTooLarge => EngineError::PartitionTooLarge { view: self.view.clone() },
-                    other => other.into(),
-                });
+                self.keep(self.named(error));
                 None
             }
+        }
+    }
+
+    /// An error of rows as one of the view.
+    pub fn named(&self, error: RowError) -> EngineError {
+        match error {
+            RowError::SumOverflow => EngineError::SumOverflow { view: self.view.clone() },
+            RowError::ListTooLarge => EngineError::PartitionTooLarge { view: self.view.clone() },
+            other => other.into(),
         }
     }
 }

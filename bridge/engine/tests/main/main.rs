@@ -24,6 +24,7 @@ mod told;
 mod tpcds;
 mod tpch;
 mod unnest;
+mod window_aggregates;
 mod windows;
 
 #[global_allocator]

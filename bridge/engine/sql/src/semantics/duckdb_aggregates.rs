@@ -54,7 +54,7 @@ pub const AGGREGATES_OF_DUCKDB: &[(&str, Standing)] = &[
     ("dense_rank", Window),
     ("entropy", Recomputed),
     ("favg", Summed),
-    ("fill", Window),
+    ("fill", Refused("it interpolates: use last_value(x IGNORE NULLS) OVER (…), or lead and lag with IGNORE NULLS")),
     ("first", Recomputed),
     ("first_value", Window),
     ("fsum", Summed),
@@ -113,7 +113,7 @@ pub const AGGREGATES_OF_DUCKDB: &[(&str, Standing)] = &[
 ];
 
 /// What to do instead of an aggregate that is refused.
-pub(super) fn way_out(name: &str) -> Option<&'static str> {
+pub(crate) fn way_out(name: &str) -> Option<&'static str> {
     AGGREGATES_OF_DUCKDB.iter().find(|(known, _)| *known == name).and_then(|(_, standing)| match standing {
         Refused(way_out) => Some(*way_out),
         Window => Some("it is a window function, which needs OVER (…)"),

@@ -59,6 +59,7 @@ pub use aggregate::{AggregateCall, AggregateKind, aggregate_call};
 pub(crate) use asof::push_down as push_into_asof;
 pub use asof::{AsOf, Nearest, Unmet};
 pub(crate) use cast::cast_expr;
+pub(crate) use duckdb_aggregates::way_out as aggregate_way_out;
 pub use duckdb_aggregates::{AGGREGATES_OF_DUCKDB, Standing};
 pub(crate) use grouping::expand as expand_grouping_sets;
 pub(crate) use lent::{MARK, WRITTEN, lent_text};
@@ -74,7 +75,7 @@ pub(crate) use unnest::{CALL as UNNEST, item_type, narrow as narrow_unnests};
 pub use unnest::{Item, Itemless, Unnest};
 pub(crate) use volatile::reason as volatile_reason;
 pub use window::{Frame, FrameBound, FrameUnits, WindowCall, WindowKind, window_call};
-pub(crate) use window::{OVER, is_window};
+pub(crate) use window::{OVER, is_window, may_ignore_nulls, over_name};
 
 use crate::error::Refusal;
 use crate::names::did_you_mean;

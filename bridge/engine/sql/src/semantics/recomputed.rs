@@ -46,6 +46,29 @@ pub enum Recomputed {
     Regression(Regression),
 }
 
+impl Recomputed {
+    /// Whether the order of the rows makes more of a difference than a last digit.
+    pub(super) fn is_ordered(&self) -> bool {
+        match self {
+            Recomputed::StringAgg(_)
+            | Recomputed::List
+            | Recomputed::First
+            | Recomputed::Last
+            | Recomputed::AnyValue
+            | Recomputed::Only
+            | Recomputed::ArgExtreme(_)
+            | Recomputed::Mode => true,
+            Recomputed::Histogram
+            | Recomputed::Quantile(_)
+            | Recomputed::Product
+            | Recomputed::Bits(_)
+            | Recomputed::Entropy
+            | Recomputed::Spread(_)
+            | Recomputed::Regression(_) => false,
+        }
+    }
+}
+
 /// Which rows `arg_min` and its kin look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ArgExtreme {

@@ -263,6 +263,9 @@ fn function(mut function: Function, span: Span, names: &Names) -> Result<Expr, R
     if name == "columns" || name == UNPACKED || name == MATCHING {
         return Err(refuse("COLUMNS in this place", "write it in the select list or in WHERE, or name the columns"));
     }
+    if name == semantics::COUNTED_BY_HASHES {
+        return rewrite(aggregate_call::counted_by_hashes(function, span)?, span, names);
+    }
     if function.over.is_some() {
         return window::prepare(function, &name, span, names);
     }
@@ -271,9 +274,6 @@ fn function(mut function: Function, span: Span, names: &Names) -> Result<Expr, R
     }
     if name == "count" {
         rows::name_fields(&mut function.args);
-    }
-    if name == semantics::COUNTED_BY_HASHES {
-        return rewrite(aggregate_call::counted_by_hashes(function, span)?, span, names);
     }
     let plain = function.filter.is_none() && function.null_treatment.is_none();
     if plain && lambda::is_taken_by(&name) {
