@@ -25,6 +25,7 @@ mod tpcds;
 mod tpch;
 mod unnest;
 mod windows;
+mod zoned;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

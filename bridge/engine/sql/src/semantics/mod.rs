@@ -61,7 +61,7 @@ pub use asof::{AsOf, Nearest, Unmet};
 pub(crate) use cast::cast_expr;
 pub use duckdb_aggregates::{AGGREGATES_OF_DUCKDB, Standing};
 pub(crate) use grouping::expand as expand_grouping_sets;
-pub(crate) use lent::{MARK, WRITTEN, lent_text};
+pub(crate) use lent::{MARK, WRITTEN, lent_text, zone_rules};
 pub(crate) use placeholder::{aggregate as aggregate_placeholder, scalar as scalar_placeholder};
 pub(crate) use plan::bind_plan;
 pub use recomputed::{
