@@ -89,7 +89,7 @@ impl ScalarExpression {
         evaluator.duck.execute("BEGIN")?;
         let answer = evaluator.evaluate(&self.sql, &from, columns, &field);
         evaluator.duck.execute("ROLLBACK")?;
-        // Nothing is wrong with the connection when an expression fails.
+        // Nothing is wrong with the connection when an expression fails, unless it cannot even roll back.
         evaluator.give_back();
         answer
     }

@@ -144,6 +144,7 @@ pub(super) fn bind(name: &str, args: Vec<Bound>) -> std::result::Result<Bound, R
     let sql = match (name, args.as_slice()) {
         ("#cast" | "#try_cast", [value, target]) => {
             let word = if name == "#cast" { "CAST" } else { "TRY_CAST" };
+            check_zoned(&value.data_type, target.as_text().unwrap_or_default())?;
             format!("{word}({} AS {})", call.argument(value)?, target.as_text().unwrap_or_default())
         }
         (WRITTEN, [label, text, args @ ..]) => {
@@ -177,6 +178,23 @@ pub(super) fn zoned_cast(value: Bound, target: &DataType) -> std::result::Result
         return Err(Refusal::new(format!("a text cannot be read as {duckdb_type}: {way_out}")));
     }
     Ok(bound)
+}
+
+/// Refuses casts from and to TIMESTAMP WITH TIME ZONE that DuckDB has not, though it binds them.
+fn check_zoned(from: &DataType, target: &str) -> std::result::Result<(), Refusal> {
+    let Ok(to) = arrow_type(target) else { return Ok(()) };
+    let is_zoned = |t: &DataType| matches!(t, DataType::Timestamp(_, Some(_)));
+    let other = match (is_zoned(from), is_zoned(&to)) {
+        (true, _) => &to,
+        (_, true) => from,
+        _ => return Ok(()),
+    };
+    let has_cast = matches!(other, DataType::Date32 | DataType::Timestamp(..) | DataType::Utf8 | DataType::Null);
+    if has_cast || other.is_nested() {
+        return Ok(());
+    }
+    let way_out = "cast by way of TIMESTAMP, as in (x AT TIME ZONE 'UTC')::TIME, or take a part of it with date_part";
+    Err(Refusal::new(format!("DuckDB has no cast from {} to {target}: {way_out}", crate::explain::type_name(from))))
 }
 
 /// Refuses the name of a time zone that DuckDB does not know, before a row comes.
