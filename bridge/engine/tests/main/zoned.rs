@@ -28,7 +28,10 @@ const VIEWS: &[(&str, &str)] = &[
         "buckets",
         "SELECT time_bucket(INTERVAL '15 minutes', tz) AS at, zone, count(*) AS n FROM lake.events GROUP BY ALL",
     ),
-    ("later", "SELECT id, tz + INTERVAL 1 MONTH AS due, tz::VARCHAR AS said, tz - ts AS behind FROM lake.events"),
+    (
+        "later",
+        "SELECT id, tz + INTERVAL 1 MONTH AS due, tz::VARCHAR AS said, date_diff('hour', ts, tz) AS behind FROM lake.events",
+    ),
     ("of_clocks", "SELECT id, ts AT TIME ZONE zone AS moment, ts::TIMESTAMPTZ AS utc FROM lake.events WHERE tz >= ts"),
     ("of_2024", "SELECT id FROM lake.events WHERE tz >= '2024-03-31 02:00:00+01' AND tz < '2024-10-27 01:00:00+00'"),
     ("pairs", "SELECT a.id, b.id AS other FROM lake.events a JOIN lake.events b ON a.tz = b.ts"),
