@@ -9,6 +9,7 @@ use datafusion_expr::{Expr, Operator};
 use crate::explain::type_name;
 use crate::semantics::{
     Point, Recomputed, RecomputedCall, WindowCall, WindowKind, aggregate_call, lent_text, recomputed_call, window_call,
+    zone_rules,
 };
 
 /// The text of an expression. The canonical form has qualified columns, typed calls and literals;
@@ -52,7 +53,10 @@ pub(crate) fn expression(expr: &Expr, canonical: bool) -> String {
             let answer = answer.map(|t| format!(":{t:?}")).unwrap_or_default();
             let args = function.args.iter().map(text).collect::<Vec<_>>();
             match lent_text(&function.func, &args) {
-                Some(written) if canonical => format!("duckdb {written}{answer}"),
+                Some(written) if canonical => {
+                    let rules = zone_rules(&function.func).map(|version| format!("{version} ")).unwrap_or_default();
+                    format!("duckdb {rules}{written}{answer}")
+                }
                 Some(written) => written,
                 None => format!("{}({}){answer}", function.func.name(), list(&function.args)),
             }

@@ -26,6 +26,7 @@ mod tpch;
 mod unnest;
 mod window_aggregates;
 mod windows;
+mod zoned;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,6 +1,6 @@
 //! Which type values of different types meet in, as DuckDB decides it.
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, TimeUnit};
 
 use super::bound::{Bound, Kind, Literal, integer_value};
 use crate::error::Refusal;
@@ -63,11 +63,12 @@ pub(super) fn common_type(a: &DataType, b: &DataType) -> Option<DataType> {
     match (a, b) {
         (Float64, other) | (other, Float64) if is_numeric(other) => Some(Float64),
         (Float32, other) | (other, Float32) if is_numeric(other) => Some(Float32),
-        (Date32, Timestamp(unit, None)) | (Timestamp(unit, None), Date32)
-            if *unit == arrow::datatypes::TimeUnit::Microsecond =>
-        {
+        (Date32, Timestamp(unit, None)) | (Timestamp(unit, None), Date32) if *unit == TimeUnit::Microsecond => {
             Some(Timestamp(*unit, None))
         }
+        // A value without a zone is in UTC.
+        (Date32 | Timestamp(TimeUnit::Microsecond, None), zoned @ Timestamp(_, Some(_)))
+        | (zoned @ Timestamp(_, Some(_)), Date32 | Timestamp(TimeUnit::Microsecond, None)) => Some(zoned.clone()),
         _ => {
             let ((pa, sa), (pb, sb)) = (decimal_of(a)?, decimal_of(b)?);
             let scale = sa.max(sb);
@@ -106,16 +107,6 @@ pub(super) fn common(values: &[&Bound]) -> Result<DataType, Refusal> {
 
 /// The refusal of types that do not meet.
 pub(super) fn mixed(a: &DataType, b: &DataType) -> Refusal {
-    let is_zoned = |t: &DataType| matches!(t, DataType::Timestamp(_, Some(_)));
-    let is_plain = |t: &DataType| matches!(t, DataType::Timestamp(_, None) | DataType::Date32);
-    if is_zoned(a) && is_plain(b) || is_plain(a) && is_zoned(b) {
-        return Refusal::new(format!(
-            "{} and {} meet in the time zone of a session, which a view has not: compare values of one type; of the \
-             epoch's time write CAST(tidegate_now() AS TIMESTAMP), which is UTC",
-            type_name(a),
-            type_name(b)
-        ));
-    }
     Refusal::new(format!("{} and {} do not go together here: cast one of them explicitly", type_name(a), type_name(b)))
 }
 

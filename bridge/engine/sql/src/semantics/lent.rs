@@ -1,6 +1,6 @@
 //! Functions that DuckDB itself computes: those without a kernel of ours, and overloads that ours do not
 //! have. Their values are DuckDB's by construction; a call costs a round through a DuckDB in
-//! memory for each batch.
+//! memory for each batch. The time zone of its session is UTC.
 
 use std::any::Any;
 
@@ -144,6 +144,7 @@ pub(super) fn bind(name: &str, args: Vec<Bound>) -> std::result::Result<Bound, R
     let sql = match (name, args.as_slice()) {
         ("#cast" | "#try_cast", [value, target]) => {
             let word = if name == "#cast" { "CAST" } else { "TRY_CAST" };
+            check_zoned(&value.data_type, target.as_text().unwrap_or_default())?;
             format!("{word}({} AS {})", call.argument(value)?, target.as_text().unwrap_or_default())
         }
         (WRITTEN, [label, text, args @ ..]) => {
@@ -156,14 +157,58 @@ pub(super) fn bind(name: &str, args: Vec<Bound>) -> std::result::Result<Bound, R
             None => return Err(Refusal::new("this operator cannot be maintained for values of such types")),
         },
         ("age", [_]) => return Err(super::unknown_function("today")),
-        (name, args) if is_lent(name) => format!("{name}({})", call.arguments(args)?),
+        (name, args) if is_lent(name) => {
+            if let ("timezone", Some(zone)) = (name, args.first().and_then(Bound::as_text)) {
+                check_zone(zone)?;
+            }
+            format!("{name}({})", call.arguments(args)?)
+        }
         _ => return Err(super::unknown_function(name)),
     };
     call.bound(name, sql)
 }
 
-/// What is compared with the time of the epoch: an expression over the time as `c0`. It reads no column, so that
-/// the time zone of its functions is that of the pipeline, which is UTC.
+/// A cast from or to TIMESTAMP WITH TIME ZONE, in UTC. A text that is written out is read now.
+pub(super) fn zoned_cast(value: Bound, target: &DataType) -> std::result::Result<Bound, Refusal> {
+    let duckdb_type = presumed_type(target);
+    let is_text = value.as_text().is_some();
+    let bound = bind("#cast", vec![value, Bound::text(duckdb_type.clone())])?;
+    if is_text && !matches!(bound.expr, Expr::Literal(..)) {
+        let way_out = "write it as '2024-01-31 12:00:00+00'";
+        return Err(Refusal::new(format!("a text cannot be read as {duckdb_type}: {way_out}")));
+    }
+    Ok(bound)
+}
+
+/// Refuses casts from and to TIMESTAMP WITH TIME ZONE that DuckDB has not, though it binds them.
+fn check_zoned(from: &DataType, target: &str) -> std::result::Result<(), Refusal> {
+    let Ok(to) = arrow_type(target) else { return Ok(()) };
+    let is_zoned = |t: &DataType| matches!(t, DataType::Timestamp(_, Some(_)));
+    let other = match (is_zoned(from), is_zoned(&to)) {
+        (true, _) => &to,
+        (_, true) => from,
+        _ => return Ok(()),
+    };
+    let has_cast = matches!(other, DataType::Date32 | DataType::Timestamp(..) | DataType::Utf8 | DataType::Null);
+    if has_cast || other.is_nested() {
+        return Ok(());
+    }
+    let way_out = "cast by way of TIMESTAMP, as in (x AT TIME ZONE 'UTC')::TIME, or take a part of it with date_part";
+    Err(Refusal::new(format!("DuckDB has no cast from {} to {target}: {way_out}", crate::explain::type_name(from))))
+}
+
+/// Refuses the name of a time zone that DuckDB does not know, before a row comes.
+fn check_zone(zone: &str) -> std::result::Result<(), Refusal> {
+    let known =
+        ScalarExpression::bind(format!("timezone({}, TIMESTAMP '2000-01-01')", quote_literal(zone)), Vec::new())
+            .and_then(|expression| expression.evaluate(&[]));
+    known.map(|_| ()).map_err(|_| {
+        let way_out = "take a name that DuckDB's pg_timezone_names() lists, for example 'Europe/Berlin'";
+        Refusal::new(format!("there is no time zone '{zone}': {way_out}"))
+    })
+}
+
+/// What is compared with the time of the epoch: an expression over the time as `c0`.
 pub(super) fn of_clock(time: Bound, sql: &str) -> std::result::Result<Bound, Refusal> {
     let types = vec![presumed_type(&time.data_type)];
     let expression =
@@ -233,16 +278,6 @@ impl Written {
 
     fn bound(self, name: &str, sql: String) -> std::result::Result<Bound, Refusal> {
         let expression = ScalarExpression::bind(sql, self.types).map_err(|error| refused(name, &error))?;
-        let answer = expression.answer().to_owned();
-        // What a session's time zone decides is nobody's value for long.
-        let is_zoned = |duckdb_type: &str| duckdb_type.contains("TIME ZONE");
-        if expression.columns().iter().any(|column| is_zoned(column)) || is_zoned(&answer) && name != "to_timestamp" {
-            return Err(Refusal::new(format!(
-                "{} of a TIMESTAMP WITH TIME ZONE depends on the time zone of the session: cast the value to \
-                 TIMESTAMP in the source, or convert it when you query the view",
-                name.trim_start_matches('#')
-            )));
-        }
         lent(name.to_owned(), expression, self.exprs)
     }
 }
@@ -294,6 +329,14 @@ pub(crate) fn lent_text(function: &ScalarUDF, written: &[String]) -> Option<Stri
     }
     text.push_str(rest);
     Some(text)
+}
+
+/// The version of the rules of time zones, where a call reads them: by other rules a view has other rows.
+pub(crate) fn zone_rules(function: &ScalarUDF) -> Option<&'static str> {
+    let expression = &function.inner().as_any().downcast_ref::<Lent>()?.expression;
+    let mut texts = expression.columns().iter().map(String::as_str).chain([expression.answer(), expression.sql()]);
+    let is_zoned = |text: &str| text.contains("TIME ZONE") || text.contains("timezone(");
+    texts.any(is_zoned).then(tidegate_duck::version)
 }
 
 /// Where the next `c0`, `c1` … outside of literals and quoted names stands.
@@ -369,7 +412,8 @@ impl ScalarUDFImpl for Lent {
                 DuckError::Value { what } => format!(" ({what})"),
                 _ => String::new(),
             };
-            DataFusionError::Execution(format!("DuckDB cannot compute {} of a row{what}", self.name))
+            let name = self.name.trim_start_matches('#');
+            DataFusionError::Execution(format!("DuckDB cannot compute {name} of a row{what}"))
         })?;
         if columns.is_empty() {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&answer, 0)?));

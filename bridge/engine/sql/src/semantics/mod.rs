@@ -62,7 +62,7 @@ pub(crate) use cast::cast_expr;
 pub(crate) use duckdb_aggregates::way_out as aggregate_way_out;
 pub use duckdb_aggregates::{AGGREGATES_OF_DUCKDB, Standing};
 pub(crate) use grouping::expand as expand_grouping_sets;
-pub(crate) use lent::{MARK, WRITTEN, lent_text};
+pub(crate) use lent::{MARK, WRITTEN, lent_text, zone_rules};
 pub(crate) use placeholder::{aggregate as aggregate_placeholder, scalar as scalar_placeholder};
 pub(crate) use plan::bind_plan;
 pub use recomputed::{

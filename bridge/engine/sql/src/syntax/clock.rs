@@ -7,12 +7,12 @@
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArguments, Ident, Query, SelectItem, SetExpr, Visit, Visitor,
-    visit_expressions_mut,
+    BinaryOperator, DataType, Expr, Function, FunctionArguments, Ident, Query, SelectItem, SetExpr, TimezoneInfo,
+    Visit, Visitor, visit_expressions_mut,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::expression::{call, prepare, string};
+use super::expression::{call, prepare, refuse, string};
 use super::precedence;
 use crate::error::Refusal;
 use crate::names::{CLOCK, CLOCK_COLUMN, Names};
@@ -152,6 +152,14 @@ impl Visitor for Check {
 
 fn check(expr: &Expr) -> Result<(), Refusal> {
     precedence::check(expr)?;
+    let written = match expr {
+        Expr::Cast { data_type, .. } => Some(data_type),
+        Expr::TypedString(typed) => Some(&typed.data_type),
+        _ => None,
+    };
+    if let Some(DataType::Time(_, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz)) = written {
+        return Err(refuse("TIME WITH TIME ZONE", "its offset in another zone is today's: write TIME or TIMESTAMP"));
+    }
     let Expr::Function(function) = expr else { return Ok(()) };
     let parts = crate::parse::parts(&function.name);
     let [name] = parts.as_slice() else {

@@ -123,6 +123,7 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
         Expr::Floor { expr, field: CeilFloorKind::DateTimeField(f) } if no_field(&f) => {
             call("floor", span, vec![walk(expr)?])
         }
+        Expr::AtTimeZone { timestamp, time_zone } => call("timezone", span, vec![walk(time_zone)?, walk(timestamp)?]),
         Expr::Position { expr, r#in } => call("strpos", span, vec![walk(r#in)?, walk(expr)?]),
         Expr::Substring { expr, substring_from, substring_for, .. } => {
             let Some(from) = substring_from else {
@@ -541,7 +542,6 @@ fn refuse_construct(expr: &Expr) -> Refusal {
         Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => {
             ("grouping sets", "write one view for each grouping and put them together with UNION ALL")
         }
-        Expr::AtTimeZone { .. } => ("AT TIME ZONE", "convert the value when you query the view"),
         Expr::Struct { .. } | Expr::Tuple(_) => ("a struct without names", "name its fields: {'a': x, 'b': y}"),
         Expr::JsonAccess { .. } => ("access into a nested value", "read it when you query the view"),
         Expr::Lambda(_) => ("a lambda here", "it stands in a call such as list_transform(l, lambda x: x + 1)"),

@@ -31,19 +31,9 @@ const FUNCTIONS: &[&str] = &[
     "reduce",
 ];
 
-/// What in a lambda would depend on the time zone of a session, or on the present.
-const OF_SESSION: &[&str] = &[
-    "age",
-    "from_json",
-    "from_json_strict",
-    "json_transform",
-    "json_transform_strict",
-    "make_timestamptz",
-    "strptime",
-    "timezone",
-    "to_timestamp",
-    "try_strptime",
-];
+/// What in a lambda would depend on the present: some could be of TIME WITH TIME ZONE, whose offset in another zone
+/// is today's.
+const OF_PRESENT: &[&str] = &["age", "from_json", "from_json_strict", "json_transform", "json_transform_strict"];
 
 /// Whether a function of this name takes a lambda.
 pub(super) fn is_taken_by(name: &str) -> bool {
@@ -146,7 +136,7 @@ impl Body<'_, '_> {
             },
             Expr::TypedString(typed) => {
                 let text = typed.value.clone().into_string().unwrap_or_default();
-                cast(&quote_literal(&text), &type_name::duckdb_type(&typed.data_type)?, "CAST")?
+                cast(&quote_literal(&text), &type_name::duckdb_type(&typed.data_type)?, "CAST")
             }
             Expr::Interval(interval) => {
                 let parts = literal::interval(interval)?;
@@ -188,10 +178,13 @@ impl Body<'_, '_> {
             }
             Expr::Cast { kind, expr, data_type, format: None, array: false } => {
                 let word = if *kind == CastKind::TryCast { "TRY_CAST" } else { "CAST" };
-                cast(&self.text(expr)?, &type_name::duckdb_type(data_type)?, word)?
+                cast(&self.text(expr)?, &type_name::duckdb_type(data_type)?, word)
             }
             Expr::Extract { field, expr, .. } => {
                 format!("date_part('{}', {})", field.to_string().to_lowercase().replace('\'', ""), self.text(expr)?)
+            }
+            Expr::AtTimeZone { timestamp, time_zone } => {
+                format!("timezone({}, {})", self.text(time_zone)?, self.text(timestamp)?)
             }
             Expr::Case { operand, conditions, else_result, .. } => {
                 let mut text = "(CASE".to_owned();
@@ -267,7 +260,7 @@ impl Body<'_, '_> {
         if is_taken_by(&name) {
             return self.lambda_call(&name, function);
         }
-        if OF_SESSION.contains(&name.as_str()) {
+        if OF_PRESENT.contains(&name.as_str()) {
             let way_out = "compute it before, in a subquery, and use the column in the lambda";
             return Err(refuse(&format!("{name} in a lambda"), way_out));
         }
@@ -321,12 +314,8 @@ impl Body<'_, '_> {
     }
 }
 
-fn cast(value: &str, duckdb_type: &str, word: &str) -> Result<String, Refusal> {
-    if duckdb_type.contains("TIME ZONE") {
-        let way_out = "the value depends on the time zone of the session";
-        return Err(refuse("a cast to TIMESTAMP WITH TIME ZONE in a lambda", way_out));
-    }
-    Ok(format!("{word}({value} AS {duckdb_type})"))
+fn cast(value: &str, duckdb_type: &str, word: &str) -> String {
+    format!("{word}({value} AS {duckdb_type})")
 }
 
 fn operator(op: &BinaryOperator) -> Result<&'static str, Refusal> {

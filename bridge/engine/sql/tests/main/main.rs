@@ -19,3 +19,4 @@ mod time;
 mod views;
 mod volatile;
 mod world;
+mod zoned;
