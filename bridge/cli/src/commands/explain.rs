@@ -79,6 +79,6 @@ fn show(view: &PlannedView) {
     output::line("");
     output::line(view.explain_text().trim_end());
     for note in &view.notes {
-        output::line(&format!("note: {note}"));
+        output::line(format!("note: {note}"));
     }
 }
