@@ -22,7 +22,7 @@ const VIEWS: &[(&str, &str)] = &[
     (
         "night",
         "SELECT id, strftime(tz AT TIME ZONE zone, '%H:%M') AS local FROM lake.events \
-         WHERE date_part('hour', tz AT TIME ZONE 'Europe/Berlin') < 4",
+         WHERE strftime(tz AT TIME ZONE 'Europe/Berlin', '%H') < '04'",
     ),
     (
         "buckets",

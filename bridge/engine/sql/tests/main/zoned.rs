@@ -73,7 +73,7 @@ const EXPRESSIONS: &[&str] = &[
     "(tz AT TIME ZONE 'Europe/Berlin')::DATE",
     "(tz AT TIME ZONE 'Europe/Berlin')::DATE = dt",
     "strftime(tz AT TIME ZONE 'Europe/Berlin', '%H:%M')",
-    "date_part('hour', tz AT TIME ZONE 'Asia/Kathmandu')",
+    "date_part('hour', CASE WHEN isfinite(tz) THEN tz AT TIME ZONE 'Asia/Kathmandu' END)",
     "dt::TIMESTAMP AT TIME ZONE 'Europe/Berlin' <= tz",
     // casts
     "tz::DATE",
@@ -92,7 +92,7 @@ const EXPRESSIONS: &[&str] = &[
     "NULL::TIMESTAMPTZ",
     "tz::VARCHAR || '!'",
     "tz || '!'",
-    "concat(tz, ' ', dt)",
+    "concat(tz, ' ', zone)",
     "to_json(tz)",
     "[tz, tz2]",
     "{'at': tz}",
