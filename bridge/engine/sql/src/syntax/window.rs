@@ -138,7 +138,7 @@ pub(super) fn prepare(mut function: Function, name: &str, span: Span, names: &Na
     Ok(Expr::Function(prepared))
 }
 
-/// What a call says of NULLs, taken out of its arguments.
+/// What a call says of NULLs, taken out of its arguments; RESPECT NULLS is what holds anyway.
 fn null_treatment(function: &mut Function, name: &str) -> Result<Option<NullTreatment>, Refusal> {
     let FunctionArguments::List(list) = &mut function.args else { return Ok(None) };
     let mut treatment = None;
@@ -153,7 +153,7 @@ fn null_treatment(function: &mut Function, name: &str) -> Result<Option<NullTrea
         let way_out = "only lag, lead, first_value, last_value and nth_value have it: leave it out";
         return Err(refuse(&format!("IGNORE NULLS or RESPECT NULLS in {name}(…) OVER"), way_out));
     }
-    Ok(treatment)
+    Ok(treatment.filter(|treatment| *treatment == NullTreatment::IgnoreNulls))
 }
 
 fn specification(mut spec: WindowSpec, names: &Names) -> Result<WindowSpec, Refusal> {

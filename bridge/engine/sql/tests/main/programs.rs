@@ -172,6 +172,34 @@ fn plan_ids_change_with_what_matters() {
 }
 
 #[test]
+fn plan_ids_change_with_the_functions_of_windows() {
+    let world = World::new();
+    let calls = [
+        "lag(id) OVER (ORDER BY id)",
+        "lag(id IGNORE NULLS) OVER (ORDER BY id)",
+        "list(id) OVER (ORDER BY id)",
+        "list(DISTINCT id) OVER (ORDER BY id)",
+        "list(id ORDER BY id) OVER (ORDER BY id)",
+        "list(id ORDER BY id DESC) OVER (ORDER BY id)",
+        "list(id) FILTER (WHERE id > 1) OVER (ORDER BY id)",
+        "list(id) OVER (ORDER BY id ROWS 1 PRECEDING)",
+        "list(id) OVER (ORDER BY id RANGE 1 PRECEDING)",
+        "list(id) OVER (ORDER BY id RANGE 2 PRECEDING)",
+        "quantile_disc(id, 0.3) OVER (ORDER BY id)",
+        "quantile_disc(id, 0.4) OVER (ORDER BY id)",
+        "string_agg(note) OVER (ORDER BY id)",
+        "string_agg(note, ';') OVER (ORDER BY id)",
+        "any_value(id) OVER (ORDER BY id)",
+    ];
+    let id = |call: &&str| {
+        world.plan(&format!("SELECT {call} AS x FROM lake.orders")).unwrap().views()[0].plan_id.to_string()
+    };
+    let ids: std::collections::BTreeSet<String> = calls.iter().map(id).collect();
+    assert_eq!(ids.len(), calls.len());
+    assert_eq!(id(&"lag(id) OVER (ORDER BY id)"), id(&"lag(id RESPECT NULLS) OVER (ORDER BY id)"), "the default");
+}
+
+#[test]
 fn plan_ids_stay_the_same_from_build_to_build() {
     let world = World::new();
     let sql = "SELECT c.region, count(*) AS n, sum(o.amount) AS s FROM lake.orders o JOIN app.customers c ON c.id = o.customer GROUP BY c.region";
