@@ -59,3 +59,19 @@ fn steps_are_counted_by_their_kind_and_plans_explained() {
         assert!(text.contains(part), "{part} in\n{text}");
     }
 }
+
+#[test]
+fn an_order_that_chooses_nothing_is_left_out_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = Lake::create(folder.path(), Catalog::duckdb(folder.path()));
+    lake.execute("CREATE TABLE lake.orders (id INTEGER, customer INTEGER, amount INTEGER)");
+    let mut spec = Spec::new(&lake);
+    spec.views = vec![("totals".to_owned(), format!("{SQL} ORDER BY total DESC"))];
+    let pipeline = PipelineFolder::create(&folder.path().join("pipeline"), &spec);
+    for (verb, arguments) in [("check", &[][..]), ("explain", &["totals"])] {
+        let told = pipeline.command(verb, arguments).run().expect(0).stdout;
+        assert!(told.contains("its ORDER BY is left out"), "{verb}: {told}");
+    }
+    let explained = pipeline.command("explain", &["totals", "--format", "json"]).run().expect(0).json();
+    assert!(explained["notes"][0].as_str().is_some_and(|note| note.contains("left out")), "{explained}");
+}
