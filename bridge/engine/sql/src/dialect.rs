@@ -82,8 +82,9 @@ impl Dialect for Duck {
         BASE.supports_bitwise_shift_operators()
     }
 
+    /// `count_if(a = 'x')` is a comparison; arguments are named by `:=`.
     fn supports_named_fn_args_with_eq_operator(&self) -> bool {
-        BASE.supports_named_fn_args_with_eq_operator()
+        false
     }
 
     fn supports_named_fn_args_with_assignment_operator(&self) -> bool {

@@ -69,7 +69,7 @@ const VIEWS: &[(&str, &str)] = &[
     ),
     (
         "logic",
-        "SELECT k, bool_and(b) AS a, bool_or(b) AS c, count_if(b) AS d, countif(i > 2) AS e, bit_and(i) AS f, \
+        "SELECT k, bool_and(b) AS a, bool_or(b) AS c, count_if(b) AS d, count_if(s = 'b') AS of_b, countif(i > 2) AS e, bit_and(i) AS f, \
          bit_or(i) AS g, bit_xor(i) AS h, bit_and(u) AS j, bit_or(u) AS n, bit_xor(u) AS o, \
          bool_and(i > 0) FILTER (WHERE b) AS p, count_if(DISTINCT b) AS q, bit_xor(DISTINCT i) AS r, bit_or(id) AS t \
          FROM lake.facts GROUP BY k",

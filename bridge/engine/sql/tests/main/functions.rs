@@ -46,6 +46,7 @@ const WRITTEN: &[&str] = &[
     "try_strptime(s, '%Y')",
     "regexp_matches(s, '[a-z]+')",
     "s ^@ 'a'",
+    "coalesce(s = 'a', false)",
     "s GLOB 'a*'",
     "[s, 'a'] && ['a']",
     "(i32, s) IN ((1, 'a'), (NULL, 'b'), (2, NULL))",
