@@ -55,6 +55,11 @@ impl Oracle {
         Ok(Oracle { duck: Duck::open_in_memory()?, attached: Vec::new() })
     }
 
+    /// Runs a statement that sets something, for example `SET threads = 1`.
+    pub fn set(&self, statement: &str) -> Result<(), DuckError> {
+        self.duck.execute(statement)
+    }
+
     /// Attaches a lake under its name, at a snapshot (`None`: now), until [`Oracle::detach`].
     pub fn attach_lake(&mut self, lake: &Lake, snapshot: Option<u64>) -> Result<(), DuckError> {
         let mut options = vec!["READ_ONLY".to_owned()];

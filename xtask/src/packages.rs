@@ -64,6 +64,12 @@ pub const PACKAGES: &[Package] = &[
         "extensions/1.5.5/linux_amd64/tpch.duckdb_extension",
     ),
     extension(
+        "duckdb-extension-tpcds",
+        "fd1ad5b4b5443d0e32d1ebe9122845eb3d2b74466cee2cd56650024e9196f697",
+        "duckdb_extension_tpcds/extensions/v1.5.5/tpcds.duckdb_extension",
+        "extensions/1.5.5/linux_amd64/tpcds.duckdb_extension",
+    ),
+    extension(
         "duckdb-extension-httpfs",
         "84913dbe172ccb54368de2c4a020c38ca8b0e76f99df548f7fac37934cc7826f",
         "duckdb_extension_httpfs/extensions/v1.5.5/httpfs.duckdb_extension",

@@ -13,7 +13,7 @@ use crate::packages::{PACKAGES, Package};
 const LIBRARY: &str = "duckdb-";
 const EXTENSIONS: &str = "extensions/";
 /// Extensions that only tests and demos load.
-const NOT_NEEDED: &str = "tpch.duckdb_extension";
+const NOT_NEEDED: [&str; 2] = ["tpch.duckdb_extension", "tpcds.duckdb_extension"];
 
 /// Puts `lib/libduckdb.so` and `extensions/*.duckdb_extension` into a folder, for the environment variables
 /// DUCKDB_LIB_DIR (of the build) and TIDEGATE_EXTENSION_DIR (of the program). Fetches what is missing.
@@ -35,7 +35,8 @@ pub fn run(folder: &Path) -> Result<()> {
 
 fn is_needed(package: &Package) -> bool {
     let place = package.place;
-    place.starts_with(LIBRARY) || (place.starts_with(EXTENSIONS) && !place.ends_with(NOT_NEEDED))
+    place.starts_with(LIBRARY)
+        || (place.starts_with(EXTENSIONS) && !NOT_NEEDED.iter().any(|name| place.ends_with(name)))
 }
 
 /// Copies a file under its name.

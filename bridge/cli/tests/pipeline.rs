@@ -44,6 +44,8 @@ pub struct Spec {
     pub source_settings: Vec<String>,
     /// The views, in order.
     pub views: Vec<(String, String)>,
+    /// More lines of `[views.NAME]`, for all of them.
+    pub view_settings: Vec<String>,
     /// More lines of the sink `mart`.
     pub mart_settings: Vec<String>,
     /// `path` of the sink `mart`, where it does not lie beside the rest.
@@ -60,6 +62,7 @@ impl Spec {
             catalog: lake.uri(),
             source_settings: Vec::new(),
             views: VIEWS.iter().map(|(name, sql)| ((*name).to_owned(), (*sql).to_owned())).collect(),
+            view_settings: Vec::new(),
             mart_settings: Vec::new(),
             mart_path: None,
         }
@@ -88,7 +91,8 @@ impl Spec {
             self.source_settings.join("\n"),
         );
         for (name, sql) in &self.views {
-            text.push_str(&format!("[views.{name}]\nsql = '''\n{sql}\n'''\n\n"));
+            let settings = self.view_settings.join("\n");
+            text.push_str(&format!("[views.{name}]\nsql = '''\n{sql}\n'''\n{settings}\n\n"));
         }
         text.push_str(&format!(
             "[sinks.changes]\ntype = \"parquet\"\npath = {}\n\n[sinks.mart]\ntype = \"duckdb\"\npath = {}\n{}\n",

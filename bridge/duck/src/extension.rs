@@ -22,6 +22,8 @@ pub enum Extension {
     PostgresScanner,
     /// Data sets for tests, demos and benches.
     Tpch,
+    /// Queries for tests.
+    Tpcds,
     /// Delta tables, as others read them.
     Delta,
     /// Files on S3 and HTTP.
@@ -38,6 +40,7 @@ impl Extension {
             Extension::SqliteScanner => "sqlite_scanner",
             Extension::PostgresScanner => "postgres_scanner",
             Extension::Tpch => "tpch",
+            Extension::Tpcds => "tpcds",
             Extension::Delta => "delta",
             Extension::Httpfs => "httpfs",
             Extension::Icu => "icu",

@@ -26,7 +26,7 @@ pub use extension::Extension;
 pub use gate::{Gate, Pass};
 pub use quote::{quote_ident, quote_literal, quote_name};
 pub use read::Flow;
-pub use scalar::{ScalarExpression, is_scalar_function, presumed_type};
+pub use scalar::{ScalarExpression, is_scalar_function, presumed_type, version};
 
 /// The crate underneath, for statements with bound values.
 pub use duckdb;

@@ -20,11 +20,24 @@ pub struct ScalarExpression {
 }
 
 static POOL: Mutex<Vec<Evaluator>> = Mutex::new(Vec::new());
+static VERSION: LazyLock<Result<String, DuckError>> = LazyLock::new(library_version);
 static NAMES: LazyLock<Result<BTreeSet<String>, DuckError>> = LazyLock::new(names);
 
 /// Whether DuckDB has a scalar function of this name whose value follows from its arguments.
 pub fn is_scalar_function(name: &str) -> bool {
     NAMES.as_ref().is_ok_and(|names| names.contains(name))
+}
+
+/// The version of DuckDB, with which its functions and its rules of time zones may change; empty where no DuckDB can
+/// be opened.
+pub fn version() -> &'static str {
+    VERSION.as_deref().unwrap_or_default()
+}
+
+fn library_version() -> Result<String, DuckError> {
+    let duck = Duck::open_in_memory()?;
+    let version = duck.connection().query_row("SELECT library_version FROM pragma_version()", [], |row| row.get(0));
+    version.map_err(|error| duck.error(&error))
 }
 
 fn names() -> Result<BTreeSet<String>, DuckError> {
@@ -76,7 +89,7 @@ impl ScalarExpression {
         evaluator.duck.execute("BEGIN")?;
         let answer = evaluator.evaluate(&self.sql, &from, columns, &field);
         evaluator.duck.execute("ROLLBACK")?;
-        // Nothing is wrong with the connection when an expression fails.
+        // Nothing is wrong with the connection when an expression fails, unless it cannot even roll back.
         evaluator.give_back();
         answer
     }

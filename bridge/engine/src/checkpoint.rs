@@ -2,7 +2,7 @@
 //! state. The state itself lies in the circuits' folders.
 
 use serde::{Deserialize, Serialize};
-use tidegate_core::{TableName, ViewName};
+use tidegate_core::{Micros, TableName, ViewName};
 use tidegate_engine_sql::{PlanId, ProgramDefinition};
 use uuid::Uuid;
 
@@ -17,6 +17,9 @@ pub struct EngineCheckpoint {
     pub(crate) definition: ProgramDefinition,
     pub(crate) nodes: Vec<NodeCheckpoint>,
     pub(crate) tables: Vec<TableCheckpoint>,
+    /// The time that the circuits hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) time: Option<Micros>,
 }
 
 impl EngineCheckpoint {
@@ -42,6 +45,8 @@ pub(crate) struct NodeCheckpoint {
     pub workers: usize,
     pub rows: u64,
     pub steps: u64,
+    #[serde(default)]
+    pub full_steps: u64,
 }
 
 /// The saved state of a keyed table.

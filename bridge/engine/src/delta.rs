@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::array::Int64Array;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use tidegate_core::{ChangeType, DeltaBatch, DeltaKind, RowIdentity, ViewDelta, ViewInfo};
 use tidegate_engine_row::{KeyMode, Row, RowCodec};
 
@@ -14,15 +15,18 @@ use crate::state::{self, Weighted};
 /// Entries of one delta batch.
 const BATCH_ENTRIES: usize = 65_536;
 
+/// Characters of a value that an error tells.
+const VALUE_CHARS: usize = 60;
+
 /// Turns the consolidated changes of one epoch, in ascending order, into a delta, if there are any.
 /// `changes` may be asked for them twice. `before` is the view's state before the epoch.
 pub(crate) fn view_delta<I: Iterator<Item = Weighted>>(
-    info: &ViewInfo,
-    codec: &RowCodec,
+    shape: &Shape<'_>,
     changes: impl Fn() -> I,
     before: Option<&StateSnapshot>,
 ) -> Result<Option<ViewDelta>, EngineError> {
-    let maker = DeltaMaker { info, codec, before };
+    let maker = DeltaMaker { shape, before };
+    let info = shape.info;
     let batches = match &info.identity {
         RowIdentity::Key(columns) => {
             let fields: Vec<_> = columns.iter().map(|column| Arc::clone(&info.schema.fields()[*column])).collect();
@@ -44,9 +48,31 @@ struct Key<'a> {
     codec: RowCodec,
 }
 
+/// How the rows of a view are read.
+pub(crate) struct Shape<'a> {
+    pub info: &'a ViewInfo,
+    pub codec: &'a RowCodec,
+    /// Whether the key is declared and not proven, so that rows may have the same.
+    pub is_checked: bool,
+}
+
+impl Shape<'_> {
+    /// Some columns of a row with their names, for people; long values are cut.
+    pub fn values(&self, row: &Row, columns: &[usize]) -> Result<String, EngineError> {
+        let arrays = self.codec.decode(std::iter::once(row))?;
+        let options = FormatOptions::default().with_null("NULL");
+        let values = columns.iter().map(|column| {
+            let value = ArrayFormatter::try_new(&arrays[*column], &options)?.value(0).to_string();
+            let cut: String = value.chars().take(VALUE_CHARS).collect();
+            let more = if cut.len() < value.len() { "…" } else { "" };
+            Ok::<_, EngineError>(format!("{} = {cut}{more}", self.info.schema.field(*column).name()))
+        });
+        Ok(values.collect::<Result<Vec<_>, _>>()?.join(", "))
+    }
+}
+
 struct DeltaMaker<'a> {
-    info: &'a ViewInfo,
-    codec: &'a RowCodec,
+    shape: &'a Shape<'a>,
     before: Option<&'a StateSnapshot>,
 }
 
@@ -88,7 +114,7 @@ impl DeltaMaker<'_> {
                 end -= 1;
             }
             rest = part.split_off(end);
-            batches.extend(self.pairs(&keys[..end], &part)?);
+            batches.extend(self.pairs(key, &keys[..end], &part)?);
             last = keys.into_iter().nth(end - 1);
         }
     }
@@ -98,13 +124,23 @@ impl DeltaMaker<'_> {
         for part in changes.chunks(BATCH_ENTRIES) {
             keys.extend(self.keys(key, part)?);
         }
-        self.pairs(&keys, changes)
+        self.pairs(key, &keys, changes)
     }
 
     /// Batches of changes among which both images of every key are.
-    fn pairs(&self, keys: &[Row], changes: &[Weighted]) -> Result<Vec<DeltaBatch>, EngineError> {
+    fn pairs(&self, key: &Key<'_>, keys: &[Row], changes: &[Weighted]) -> Result<Vec<DeltaBatch>, EngineError> {
+        if u32::try_from(changes.len()).is_err() {
+            return Err(inconsistent(self.shape.info, "more than 2^32 rows change in one epoch"));
+        }
         let copies = self.copies_before(changes)?;
-        let (order, labels) = pair_by_key(self.info, keys, changes)?;
+        let (order, labels) = match pair_by_key(keys, changes) {
+            Ok(paired) => paired,
+            Err(change) if self.shape.is_checked => {
+                let values = self.shape.values(&changes[change as usize].0, key.columns)?;
+                return Err(EngineError::KeyNotUnique { view: self.shape.info.name.clone(), key: values });
+            }
+            Err(_) => return Err(inconsistent(self.shape.info, "two rows would have the same key")),
+        };
         let mut batches = Vec::new();
         let mut start = 0;
         while start < order.len() {
@@ -124,16 +160,16 @@ impl DeltaMaker<'_> {
     fn copies_before(&self, changes: &[Weighted]) -> Result<Vec<i64>, EngineError> {
         let copies = state::copies(self.before, changes.iter().map(|(row, _)| row));
         if changes.iter().zip(&copies).any(|((_, weight), copies)| copies + weight < 0) {
-            return Err(inconsistent(self.info, "a row would be removed more often than it is there"));
+            return Err(inconsistent(self.shape.info, "a row would be removed more often than it is there"));
         }
         Ok(copies)
     }
 
     /// One batch of changes with their copies before.
     fn batch(&self, entries: &[(&Weighted, i64)], change: Vec<ChangeType>) -> Result<DeltaBatch, EngineError> {
-        let arrays = self.codec.decode(entries.iter().map(|((row, _), _)| row))?;
+        let arrays = self.shape.codec.decode(entries.iter().map(|((row, _), _)| row))?;
         Ok(DeltaBatch {
-            rows: batch(&self.info.schema, arrays, entries.len())?,
+            rows: batch(&self.shape.info.schema, arrays, entries.len())?,
             weights: entries.iter().map(|((_, weight), _)| *weight).collect::<Int64Array>(),
             change,
             copies_before: entries.iter().map(|(_, copies)| *copies).collect::<Int64Array>(),
@@ -142,7 +178,7 @@ impl DeltaMaker<'_> {
 
     /// The key of each changed row.
     fn keys(&self, key: &Key<'_>, changes: &[Weighted]) -> Result<Vec<Row>, EngineError> {
-        let arrays = self.codec.decode(changes.iter().map(|(row, _)| row))?;
+        let arrays = self.shape.codec.decode(changes.iter().map(|(row, _)| row))?;
         let arrays: Vec<_> = key.columns.iter().map(|column| arrays[*column].clone()).collect();
         encode(&key.codec, &arrays, changes.len())
     }
@@ -156,13 +192,10 @@ fn inconsistent(info: &ViewInfo, fact: &'static str) -> EngineError {
     EngineError::Inconsistent { view: info.name.clone(), fact }
 }
 
-/// Orders the changes so that pre- and postimages of one key are adjacent, and labels them.
-fn pair_by_key(
-    info: &ViewInfo,
-    keys: &[Row],
-    changes: &[Weighted],
-) -> Result<(Vec<u32>, Vec<ChangeType>), EngineError> {
-    let count = u32::try_from(keys.len()).map_err(|_| inconsistent(info, "more than 2^32 rows change in one epoch"))?;
+/// Orders the changes so that pre- and postimages of one key are adjacent, and labels them. The error is a change whose
+/// key another row would have, too.
+fn pair_by_key(keys: &[Row], changes: &[Weighted]) -> Result<(Vec<u32>, Vec<ChangeType>), u32> {
+    let count = keys.len() as u32;
     let mut by_key: Vec<u32> = (0..count).collect();
     // Mostly the rows begin with their key, and this finds them in order.
     by_key.sort_by(|a, b| keys[*a as usize].cmp(&keys[*b as usize]));
@@ -175,7 +208,7 @@ fn pair_by_key(
             [a, b] if weight(a).abs() == 1 && weight(a) + weight(b) == 0 => {
                 (others[a as usize], others[b as usize]) = (b, a);
             }
-            _ => return Err(inconsistent(info, "two rows would have the same key")),
+            _ => return Err(images[0]),
         }
     }
     drop(by_key);

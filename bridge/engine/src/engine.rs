@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use tidegate_core::{DeltaBatch, DeltaKind, TableEvent, TableName, ViewDelta, ViewName, ZSet};
+use tidegate_core::{DeltaBatch, DeltaKind, Micros, TableEvent, TableName, ViewDelta, ViewName, ZSet};
 use tidegate_engine_sql::{Input, PlannedView, Program};
 use uuid::Uuid;
 
 use crate::checkpoint::{EngineCheckpoint, NodeCheckpoint, STATE_FORMAT, TableCheckpoint};
 use crate::circuit::{StateSnapshot, batch};
+use crate::clock::Clock;
 use crate::node::Node;
 use crate::rebuild::Rebuild;
 use crate::table::{Part, TableState};
@@ -38,8 +39,11 @@ pub struct ViewStats {
     pub rows: u64,
     /// Incremental steps since the view was last built.
     pub steps: u64,
-    /// Rows that window functions and first rows were computed over since the circuit was started: with each
-    /// change those of the touched partitions.
+    /// How often it was built: computed as a whole from all rows of what it reads.
+    pub full_steps: u64,
+    /// Rows that window functions and first rows were computed over since the circuit was started, with each
+    /// change those of the touched partitions; rows that ASOF joins looked up, before and after a
+    /// change; and rows that a changed value was compared with anew.
     pub recomputed_rows: u64,
     /// Bytes of its state on disk, all kept checkpoints together.
     pub state_bytes: u64,
@@ -69,6 +73,7 @@ pub struct Engine {
     /// The states of the tables whose sources tell only what changes.
     pub(crate) tables: BTreeMap<TableName, TableState>,
     pub(crate) rebuild: Option<Rebuild>,
+    pub(crate) clock: Clock,
     poisoned: bool,
 }
 
@@ -84,6 +89,7 @@ impl Engine {
             nodes: BTreeMap::new(),
             tables: BTreeMap::new(),
             rebuild: None,
+            clock: Clock::default(),
             poisoned: false,
         };
         engine.remove_folders_except(&HashSet::new())?;
@@ -99,7 +105,7 @@ impl Engine {
         let program = Program::from_definition(checkpoint.definition.clone()).map_err(EngineError::Plan)?;
         let mut nodes = BTreeMap::new();
         for saved in &checkpoint.nodes {
-            let view = program.views().iter().find(|view| view.info.name == saved.view);
+            let view = program.circuits().find(|view| view.info.name == saved.view);
             let view = view.ok_or_else(|| EngineError::UnknownView(saved.view.clone()))?;
             if view.plan_id != saved.plan_id {
                 // The same SQL is planned differently by this version.
@@ -107,8 +113,7 @@ impl Engine {
             }
             require_folder(dir, &saved.folder)?;
             let options = EngineOptions { workers: saved.workers, ..options.clone() };
-            let folder = saved.folder.clone();
-            let node = Node::resume(view, dir, folder, &options, saved.checkpoint, saved.rows, saved.steps)?;
+            let node = Node::resume(view, dir, &options, saved)?;
             nodes.insert(saved.view.clone(), node);
         }
         let mut tables = BTreeMap::new();
@@ -129,6 +134,7 @@ impl Engine {
             nodes,
             tables,
             rebuild: None,
+            clock: Clock::at(checkpoint.time),
             poisoned: false,
         };
         engine.remove_folders_except(&checkpoint.folders().collect())?;
@@ -145,6 +151,12 @@ impl Engine {
     /// epoch in parts answers the same deltas.
     pub fn set_part_rows(&mut self, rows: u64) {
         self.part_rows = rows.max(1);
+    }
+
+    /// Says what `tidegate_now()` is in the coming epoch, or in the rebuild under way. Until it is said again, time
+    /// stands still.
+    pub fn set_time(&mut self, time: Micros) {
+        self.clock.coming = Some(time);
     }
 
     /// Buffers an event of the coming epoch for every view that reads the table.
@@ -166,11 +178,12 @@ impl Engine {
         let program = self.program.clone();
         let mut deltas = Deltas::default();
         self.unless_failed(|engine| {
+            engine.clock.strike(engine.nodes.values_mut(), engine.part_rows)?;
             for (table, state) in &mut engine.tables {
                 let mut readers = Readers::of(table, engine.nodes.values_mut(), engine.part_rows);
                 state.step(&mut |part| readers.feed_part(&part))?;
             }
-            for view in program.iter().flat_map(Program::views) {
+            for view in program.iter().flat_map(Program::circuits) {
                 engine.step_view(view, &mut deltas)?;
             }
             Ok(())
@@ -190,7 +203,10 @@ impl Engine {
         if node.is_fed()
             && let Some(delta) = node.step()?
         {
-            deltas.in_order.push(delta);
+            node.check_key()?;
+            if node.checks.is_none() {
+                deltas.in_order.push(delta);
+            }
         }
         Ok(())
     }
@@ -228,6 +244,7 @@ impl Engine {
                 view: node.info.name.clone(),
                 rows: node.rows(),
                 steps: node.steps,
+                full_steps: node.full_steps,
                 recomputed_rows: node.recomputed_rows(),
                 state_bytes: node.disk_bytes(),
             })
@@ -240,7 +257,7 @@ impl Engine {
         self.check()?;
         let program = self.program.as_ref().ok_or(EngineError::Misuse("there is no program to save yet"))?;
         let mut nodes = Vec::new();
-        for view in program.views() {
+        for view in program.circuits() {
             let Some(node) = self.nodes.get_mut(&view.info.name) else { continue };
             nodes.push(NodeCheckpoint {
                 view: node.info.name.clone(),
@@ -250,6 +267,7 @@ impl Engine {
                 workers: node.workers,
                 rows: node.rows(),
                 steps: node.steps,
+                full_steps: node.full_steps,
             });
         }
         let mut tables = Vec::new();
@@ -262,7 +280,13 @@ impl Engine {
             });
         }
         sync_folder(&self.dir)?;
-        Ok(EngineCheckpoint { format: STATE_FORMAT, definition: program.definition().clone(), nodes, tables })
+        Ok(EngineCheckpoint {
+            format: STATE_FORMAT,
+            definition: program.definition().clone(),
+            nodes,
+            tables,
+            time: self.clock.present,
+        })
     }
 
     /// Removes the files of all checkpoints but these.

@@ -44,6 +44,27 @@ pub enum EngineError {
         /// The aggregate.
         function: String,
     },
+    /// A recursive query added rows for too many rounds, or too many rows.
+    #[error(
+        "view {view}: its WITH RECURSIVE does not reach an end ({fact}): use UNION instead of UNION ALL where rows \
+         come in circles, and a condition that ends it, as on a depth, where new ones always follow"
+    )]
+    Endless {
+        /// The view.
+        view: ViewName,
+        /// What was reached instead.
+        fact: &'static str,
+    },
+    /// Arrow refused something.
+    /// A subquery that stands for one value has several rows, for which DuckDB, too, has no answer.
+    #[error(
+        "view {view}: a subquery that stands for one value has more than one row: aggregate it, for example with max, \
+         or filter it down to one row"
+    )]
+    SeveralRows {
+        /// The view.
+        view: ViewName,
+    },
     /// Arrow refused something.
     #[error("an Arrow operation failed in the engine")]
     Arrow(#[from] arrow::error::ArrowError),
@@ -97,6 +118,17 @@ pub enum EngineError {
         /// The contradiction.
         fact: &'static str,
     },
+    /// Rows of a view have the same values in the columns that it declares as its key.
+    #[error(
+        "view {view}: several rows have the declared key {key}: correct them at the source before this epoch is read, or \
+         declare more columns as the key or none, and the view is built anew"
+    )]
+    KeyNotUnique {
+        /// The view.
+        view: ViewName,
+        /// The columns of the key with their values.
+        key: String,
+    },
     /// Events that contradict the table state: the source's events are not consistent.
     #[error("table {table}: {fact}; the source's changes contradict what it sent before")]
     InconsistentTable {
@@ -122,7 +154,10 @@ impl EngineError {
             EngineError::Expression(_)
             | EngineError::SumOverflow { .. }
             | EngineError::OutOfRange { .. }
+            | EngineError::SeveralRows { .. }
             | EngineError::PartitionTooLarge { .. }
+            | EngineError::Endless { .. }
+            | EngineError::KeyNotUnique { .. }
             | EngineError::Inconsistent { .. }
             | EngineError::InconsistentTable { .. }
             | EngineError::IncompatibleFormat { .. } => ErrorKind::Stop,

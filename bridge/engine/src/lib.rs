@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod circuit;
+mod clock;
 mod delta;
 mod engine;
 mod error;
@@ -19,5 +20,5 @@ pub use engine::{Engine, EngineOptions, ViewStats};
 pub use error::EngineError;
 pub use rebuild::RebuildScope;
 pub use tidegate_engine_sql::{
-    Input, PlanError, PlanId, PlannedView, Program, ProgramDefinition, ViewDef, table_references,
+    Cost, Input, PlanError, PlanId, PlannedView, Program, ProgramDefinition, ViewDef, table_references,
 };

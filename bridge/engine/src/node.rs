@@ -7,14 +7,15 @@ use std::sync::atomic::Ordering;
 use arrow::datatypes::Schema;
 use dbsp::utils::Tup2;
 use dbsp::{DBSPHandle, IndexedZSetHandle};
-use tidegate_core::{ViewDelta, ViewInfo, ZSet};
+use tidegate_core::{ViewDelta, ViewInfo, ViewName, ZSet};
 use tidegate_engine_row::{KeyMode, Row, RowCodec};
 use tidegate_engine_sql::{Input, PlanId, PlannedView};
 use uuid::Uuid;
 
 use crate::EngineError;
+use crate::checkpoint::NodeCheckpoint;
 use crate::circuit::{self, CircuitPlan, Errors, FlatRow, Handles, Key, KeyedHandle, LeafHandle, Pipe, StateSnapshot};
-use crate::delta::view_delta;
+use crate::delta::{Shape, view_delta};
 use crate::engine::{EngineOptions, make_folder};
 use crate::state;
 
@@ -22,11 +23,15 @@ use crate::state;
 pub(crate) struct Node {
     pub info: ViewInfo,
     pub plan_id: PlanId,
+    /// The view whose declared key this circuit checks.
+    pub checks: Option<ViewName>,
     /// The circuit's folder below the engine's.
     pub folder: String,
     pub workers: usize,
-    /// Steps since the circuit was made.
+    /// Steps that followed a change, since the circuit was loaded.
     pub steps: u64,
+    /// How often the view was computed as a whole.
+    pub full_steps: u64,
     /// The newest checkpoint, if nothing happened since.
     pub clean_checkpoint: Option<Uuid>,
     /// Encodes the view's rows.
@@ -41,6 +46,8 @@ pub(crate) struct Node {
     rows: i64,
     pending: u64,
     phase: Phase,
+    /// Whether the view's key is declared and not proven.
+    is_checked: bool,
 }
 
 /// Where a circuit is between two calls.
@@ -74,18 +81,15 @@ impl Node {
     pub fn resume(
         view: &PlannedView,
         root: &Path,
-        folder: String,
         options: &EngineOptions,
-        checkpoint: Uuid,
-        rows: u64,
-        steps: u64,
+        saved: &NodeCheckpoint,
     ) -> Result<Node, EngineError> {
-        let mut node = Node::start(view, root, folder, options, Some(checkpoint))?;
+        let mut node = Node::start(view, root, saved.folder.clone(), options, Some(saved.checkpoint))?;
         // A step without input makes the integral visible.
         node.transaction()?;
         drop(node.handles.delta.concat());
-        (node.rows, node.steps) = (rows as i64, steps);
-        node.clean_checkpoint = Some(checkpoint);
+        (node.rows, node.steps, node.full_steps) = (saved.rows as i64, saved.steps, saved.full_steps);
+        node.clean_checkpoint = Some(saved.checkpoint);
         Ok(node)
     }
 
@@ -105,9 +109,11 @@ impl Node {
         Ok(Node {
             info: view.info.clone(),
             plan_id: view.plan_id,
+            checks: view.checks.clone(),
             folder,
             workers: options.workers,
             steps: 0,
+            full_steps: 0,
             clean_checkpoint: None,
             codec: RowCodec::new(&fields, KeyMode::Exact)?,
             path,
@@ -119,6 +125,7 @@ impl Node {
             rows: 0,
             pending: 0,
             phase: Phase::Idle,
+            is_checked: view.check.is_some(),
         })
     }
 
@@ -176,7 +183,8 @@ impl Node {
         u64::try_from(self.rows).unwrap_or_default()
     }
 
-    /// Rows that were computed anew because another one of their partition changed.
+    /// Rows that were computed anew because another one of their partition changed, or a value that they are
+    /// compared with.
     pub fn recomputed_rows(&self) -> u64 {
         self.plan.recomputed.load(Ordering::Relaxed)
     }
@@ -185,13 +193,28 @@ impl Node {
     pub fn step(&mut self) -> Result<Option<ViewDelta>, EngineError> {
         let before = self.state.clone();
         let delta = self.apply()?;
+        self.steps += 1;
         self.check_rows()?;
-        view_delta(&self.info, &self.codec, || state::rows(Some(&delta)), before.as_ref())
+        view_delta(&self.shape(), || state::rows(Some(&delta)), before.as_ref())
+    }
+
+    /// How the view's rows are read.
+    pub fn shape(&self) -> Shape<'_> {
+        Shape { info: &self.info, codec: &self.codec, is_checked: self.is_checked }
+    }
+
+    /// The error for the first row of a circuit that checks the key of a view, if it has one.
+    pub fn check_key(&self) -> Result<(), EngineError> {
+        let (Some(view), Some(state)) = (&self.checks, &self.state) else { return Ok(()) };
+        let Some((row, _)) = state::rows_after(state, None, 1).pop() else { return Ok(()) };
+        let columns: Vec<usize> = (0..self.info.schema.fields().len()).collect();
+        Err(EngineError::KeyNotUnique { view: view.clone(), key: self.shape().values(&row, &columns)? })
     }
 
     /// Applies what was fed while the view is loaded; nobody needs the delta.
     pub fn load(&mut self) -> Result<(), EngineError> {
         self.apply()?;
+        self.full_steps += 1;
         self.check_rows()
     }
 
@@ -199,7 +222,6 @@ impl Node {
     fn apply(&mut self) -> Result<StateSnapshot, EngineError> {
         self.transaction()?;
         self.clean_checkpoint = None;
-        self.steps += 1;
         self.pending = 0;
         let delta = self.handles.delta.concat();
         self.rows += state::count(&delta);

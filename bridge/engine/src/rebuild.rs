@@ -62,7 +62,8 @@ impl Engine {
     /// The views that `program` would rebuild under [`RebuildScope::Changed`]; views that it drops
     /// are not among them.
     pub fn would_rebuild(&self, program: &Program) -> Vec<ViewName> {
-        self.changed_views(program, &RebuildScope::Changed).map(|view| view.info.name.clone()).collect()
+        let changed = self.changed_views(program, &RebuildScope::Changed).filter(|view| view.checks.is_none());
+        changed.map(|view| view.info.name.clone()).collect()
     }
 
     fn changed_views<'a>(
@@ -77,7 +78,7 @@ impl Engine {
         let tables = program.tables().iter().filter(is_incomparable);
         let incomparable: BTreeSet<Input> = tables.map(|table| Input::Table(table.name.clone())).collect();
         let all = *scope == RebuildScope::All;
-        program.views().iter().filter(move |view| {
+        program.circuits().filter(move |view| {
             all || self.is_changed(view) || view.inputs.iter().any(|input| incomparable.contains(input))
         })
     }
@@ -163,8 +164,9 @@ impl Engine {
         let mut deltas = Deltas::default();
         self.unless_failed(|engine| {
             let part_rows = engine.part_rows;
-            let goes_on = |view: &ViewName| program.view(view).is_some() && !fresh.contains_key(view);
+            let goes_on = |view: &ViewName| has_circuit(&program, view) && !fresh.contains_key(view);
             let mut nodes: Vec<&mut Node> = engine.nodes.values_mut().filter(|node| goes_on(&node.info.name)).collect();
+            engine.clock.strike(nodes.iter_mut().map(|node| &mut **node), part_rows)?;
             for (name, mut state) in tables {
                 state.step(&mut unread)?;
                 let mut readers = Readers::of(&name, nodes.iter_mut().map(|node| &mut **node), part_rows);
@@ -183,7 +185,7 @@ impl Engine {
                 }
             }
             engine.drop_all_but(&program);
-            for view in program.views() {
+            for view in program.circuits() {
                 match fresh.remove(&view.info.name) {
                     Some(node) => engine.put_in_place(view, node, &mut deltas)?,
                     None => engine.step_view(view, &mut deltas)?,
@@ -197,7 +199,7 @@ impl Engine {
 
     /// Stops what a program does not use.
     fn drop_all_but(&mut self, program: &Program) {
-        let dropped: Vec<ViewName> = self.nodes.keys().filter(|name| program.view(name).is_none()).cloned().collect();
+        let dropped: Vec<ViewName> = self.nodes.keys().filter(|name| !has_circuit(program, name)).cloned().collect();
         dropped.iter().filter_map(|name| self.nodes.remove(name)).for_each(Node::stop);
         let used =
             |name: &TableName| program.tables().iter().any(|table| table.name == *name && TableState::is_kept(table));
@@ -214,6 +216,7 @@ impl Engine {
                         node.feed(input, &chunk?, self.part_rows)?;
                     }
                 }
+                Input::Clock => node.feed(input, &self.clock.load()?, self.part_rows)?,
                 Input::Table(table) => {
                     let Some(state) = self.tables.get(table) else { continue };
                     for chunk in state.chunks() {
@@ -223,7 +226,12 @@ impl Engine {
             }
         }
         node.load()?;
-        deltas.in_order.extend(replaced(self.nodes.get(&view.info.name), &node)?);
+        node.check_key()?;
+        let old = self.nodes.get(&view.info.name);
+        node.full_steps += old.map_or(0, |old| old.full_steps);
+        if node.checks.is_none() {
+            deltas.in_order.extend(replaced(old, &node)?);
+        }
         if let Some(old) = self.nodes.insert(view.info.name.clone(), node) {
             old.stop();
         }
@@ -243,6 +251,10 @@ impl Engine {
     }
 }
 
+fn has_circuit(program: &Program, name: &ViewName) -> bool {
+    program.circuits().any(|view| view.info.name == *name)
+}
+
 /// What goes downstream when `new` takes the place of `old`.
 fn replaced(old: Option<&Node>, new: &Node) -> Result<Option<ViewDelta>, EngineError> {
     let view = new.info.name.clone();
@@ -250,5 +262,5 @@ fn replaced(old: Option<&Node>, new: &Node) -> Result<Option<ViewDelta>, EngineE
     let Some(old) = old.filter(|old| old.info == new.info) else {
         return Ok(Some(ViewDelta { view, kind: DeltaKind::Replace, batches: Vec::new() }));
     };
-    view_delta(&new.info, &new.codec, || state::difference(old.state(), new.state()), old.state())
+    view_delta(&new.shape(), || state::difference(old.state(), new.state()), old.state())
 }

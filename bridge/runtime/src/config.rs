@@ -49,7 +49,8 @@ pub struct PipelineConfig {
     pub checkpoint_interval: Duration,
     /// Bytes of input log after which a checkpoint is taken.
     pub checkpoint_log_bytes: u64,
-    /// The wall clock: for retention and for people, never for what is computed.
+    /// The wall clock: for retention and for people. Nothing is computed from it but the time of epochs where
+    /// views read that, which the log records.
     pub clock: Clock,
 }
 

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use tidegate_core::{DeltaKind, Epoch, EpochHeader, Frontier, Micros, SourceId, ViewDelta, ViewName, failpoint};
 
-use crate::epoch_time::epoch_time;
 use crate::log::hash::{ContentHash, epoch_hash};
 use crate::log::header::{Origin, RecordHeader, RecordKind};
 use crate::log::section::Section;
@@ -17,8 +16,14 @@ use crate::{RuntimeError, blocking};
 
 impl Pipeline {
     /// The epoch that comes next.
-    pub(crate) fn next_epoch(&self, origin: Origin, frontier: Frontier, content: &ContentHash) -> LastEpoch {
-        self.epoch_numbered(self.epoch().next(), origin, frontier, content)
+    pub(crate) fn next_epoch(
+        &self,
+        origin: Origin,
+        frontier: Frontier,
+        content: &ContentHash,
+        time: Micros,
+    ) -> LastEpoch {
+        self.epoch_numbered(self.epoch().next(), origin, frontier, content, time)
     }
 
     /// The same with a number of its own, as a resync needs it.
@@ -28,10 +33,9 @@ impl Pipeline {
         origin: Origin,
         frontier: Frontier,
         content: &ContentHash,
+        time: Micros,
     ) -> LastEpoch {
         let previous = self.last_link();
-        let before = self.last.as_ref().map_or(Micros(0), |last| last.header.time);
-        let time = epoch_time(before, origin.commit_times.values().max().copied());
         let hash = epoch_hash(&previous.hash, origin.kind, epoch, &frontier, time, content);
         LastEpoch { header: EpochHeader { epoch, hash, frontier, time }, previous, origin }
     }
@@ -56,8 +60,9 @@ impl Pipeline {
         commit_times: BTreeMap<SourceId, Micros>,
     ) -> Result<(), RuntimeError> {
         failpoint::hit("poll.done");
+        let time = self.coming_time(&commit_times, self.wall_time_of_views());
         let origin = Origin::plain(RecordKind::Events, commit_times);
-        let last = self.next_epoch(origin, positions.clone(), &staged.content);
+        let last = self.next_epoch(origin, positions.clone(), &staged.content, time);
         let epoch = last.header.epoch;
         let record = self.record(&last, staged.sections.clone());
         let started = Instant::now();
@@ -76,6 +81,7 @@ impl Pipeline {
             let _timed = Timed::new(&mut self.summary.phases_ms.step);
             let engine = &mut self.engine;
             blocking(|| {
+                engine.set_time(time);
                 staged.drain(|table, event| engine.feed(&table, event).map_err(RuntimeError::applying(epoch)))?;
                 engine.step().map_err(RuntimeError::applying(epoch))
             })?

@@ -1,13 +1,14 @@
 //! Epoch time and the wall clock.
 //!
-//! Epoch time comes from the sources' commit times alone, so that a replayed epoch has the same
-//! time; the wall clock only stamps log records, for retention and for people.
+//! Epoch time comes from the sources' commit times, so that an epoch that is polled again has the same time; the wall
+//! clock only stamps log records, for retention and for people. Where views compare with `tidegate_now()`, which is
+//! the epoch's time, the wall clock counts like a source's commit; a replayed epoch has the time of its record.
 
 use std::sync::Arc;
 
 use tidegate_core::Micros;
 
-/// `max(previous + 1 µs, latest source commit)`: monotone whatever the sources' clocks do.
+/// `max(previous + 1 µs, latest commit)`: monotone whatever the clocks do.
 pub fn epoch_time(previous: Micros, latest_commit: Option<Micros>) -> Micros {
     let earliest = Micros(previous.0.saturating_add(1));
     latest_commit.map_or(earliest, |commit| commit.max(earliest))

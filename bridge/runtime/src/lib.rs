@@ -48,6 +48,7 @@ mod state;
 mod status;
 mod summary;
 mod tail;
+mod ticks;
 
 pub(crate) use blocking::blocking;
 pub use check::{CheckReport, CheckedView, check};

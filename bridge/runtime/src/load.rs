@@ -23,6 +23,15 @@ use crate::{RuntimeError, StopSignal, blocking, planner};
 /// are copied.
 const MOVES_FOLLOWED: u32 = 2;
 
+/// What came of building views.
+pub(crate) struct Loaded {
+    pub deltas: Vec<ViewDelta>,
+    /// The latest commit of each source.
+    pub commit_times: BTreeMap<SourceId, Micros>,
+    /// The time of the epoch.
+    pub time: Micros,
+}
+
 impl Pipeline {
     /// Builds the views in `scope` at the given positions and makes that one epoch. A source that can
     /// read its present only is read there instead. Where a position can no longer be read, the
@@ -41,10 +50,8 @@ impl Pipeline {
         let mut moves = 0;
         loop {
             let mut reached = positions.clone();
-            let error = match self.load_views(&program, scope.clone(), &mut reached, Some(stop)).await {
-                Ok((deltas, commit_times)) => {
-                    return self.publish(&program, kind, reached, commit_times, deltas).await;
-                }
+            let error = match self.load_views(&program, scope.clone(), &mut reached, None, Some(stop)).await {
+                Ok(loaded) => return self.publish(&program, kind, reached, loaded).await,
                 Err(error) => error,
             };
             match error {
@@ -108,14 +115,16 @@ impl Pipeline {
     }
 
     /// Loads what `scope` needs and finishes the rebuild in the engine. `frontier` becomes the
-    /// positions of the sources that the program uses. Nothing has happened when this fails.
+    /// positions of the sources that the program uses. `time` is that of an epoch that is built again. Nothing has
+    /// happened when this fails.
     pub(crate) async fn load_views(
         &mut self,
         program: &Program,
         scope: RebuildScope,
         frontier: &mut Frontier,
+        time: Option<Micros>,
         stop: Option<&StopSignal>,
-    ) -> Result<(Vec<ViewDelta>, BTreeMap<SourceId, Micros>), Unloaded> {
+    ) -> Result<Loaded, Unloaded> {
         self.cancel_polls().await;
         let engine = &mut self.engine;
         let wanted = blocking(|| engine.begin_rebuild(program.clone(), scope))
@@ -141,14 +150,16 @@ impl Pipeline {
         };
         failpoint::hit("load.rows_fed");
         let started = Instant::now();
+        let time = time.unwrap_or_else(|| self.coming_time(&commit_times, self.wall_time_of(program)));
         let engine = &mut self.engine;
+        engine.set_time(time);
         let deltas = blocking(|| engine.finish_rebuild()).map_err(RuntimeError::engine("building the views"))?;
         self.summary.phases_ms.step += started.elapsed();
         failpoint::hit("load.stepped");
         self.observer.notify(Progress::LoadFinished);
         let used = |source: &SourceId| program.tables().iter().any(|table| table.name.source == source.name);
         *frontier = frontier.iter().filter(|(id, _)| used(id)).map(|(id, at)| (id.clone(), *at)).collect();
-        Ok((deltas, commit_times))
+        Ok(Loaded { deltas, commit_times, time })
     }
 
     async fn load_tables(
@@ -239,8 +250,7 @@ impl Pipeline {
         program: &Program,
         kind: RecordKind,
         frontier: Frontier,
-        commit_times: BTreeMap<SourceId, Micros>,
-        deltas: Vec<ViewDelta>,
+        Loaded { deltas, commit_times, time }: Loaded,
     ) -> Result<(), RuntimeError> {
         let tables = program.tables().iter();
         let tables: Vec<LoadedTable> =
@@ -250,7 +260,7 @@ impl Pipeline {
         let definition = serde_json::to_value(program.definition())
             .map_err(|error| RuntimeError::Bug(format!("a program cannot be written as JSON: {error}")))?;
         let origin = Origin { kind, commit_times, tables, plans, definition: Some(definition) };
-        let last = self.next_epoch(origin, frontier.clone(), &content);
+        let last = self.next_epoch(origin, frontier.clone(), &content, time);
         self.positions = frontier;
         let changed = self.count(&last.header, &deltas)?;
         self.pending.push(last.header.clone(), last.previous, deltas);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tidegate_core::{Epoch, EpochHeader, Frontier, SourceId, ViewName, ZSet};
+use tidegate_core::{Epoch, EpochHeader, Frontier, Micros, SourceId, ViewName, ZSet};
 use tidegate_engine::{EngineCheckpoint, Program};
 
 use crate::checkpoint::Checkpoints;
@@ -50,6 +50,8 @@ pub struct Pipeline {
     pub(crate) status_at: Option<Instant>,
     /// Since when the sources wait for a sink.
     pub(crate) held_since: Option<Instant>,
+    /// The wall time at which a run that ends by itself began.
+    pub(crate) run_time: Option<Micros>,
     /// The sink that is being resynced, which may hold anything.
     pub(crate) resync: Option<String>,
     /// Held until everything else is gone.

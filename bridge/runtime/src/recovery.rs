@@ -227,6 +227,7 @@ impl Parts {
             summary: RunSummary::default(),
             status_at: None,
             held_since: None,
+            run_time: None,
             resync: self.resync,
             config: self.config,
             _lock: lock,

@@ -122,6 +122,7 @@ impl Pipeline {
                 let body = self.log.body(record).await?;
                 let epoch = record.header.header.epoch;
                 let engine = &mut self.engine;
+                engine.set_time(record.header.header.time);
                 blocking(|| {
                     body.drain(&record.header.sections, |table, event| {
                         engine.feed(&table, event).map_err(RuntimeError::applying(epoch))
@@ -145,8 +146,9 @@ impl Pipeline {
         let program = Program::from_definition(definition)
             .map_err(|_| unreadable(format!("has a program in epoch {epoch} that cannot be planned any more")))?;
         let mut frontier = record.header.header.frontier.clone();
-        let loaded = self.load_views(&program, RebuildScope::All, &mut frontier, None).await;
-        loaded.map(|(deltas, _)| deltas).map_err(Unloaded::into_error)
+        let time = Some(record.header.header.time);
+        let loaded = self.load_views(&program, RebuildScope::All, &mut frontier, time, None).await;
+        loaded.map(|loaded| loaded.deltas).map_err(Unloaded::into_error)
     }
 
     /// Opens every sink with the present program's views and compares it with our history; with

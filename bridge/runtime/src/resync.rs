@@ -84,7 +84,9 @@ impl Pipeline {
         let ahead = views.iter().filter_map(|info| driver.held(&info.name)).map(|committed| committed.epoch).max();
         let epoch = self.epoch().max(ahead.unwrap_or_default()).next();
         let origin = Origin::plain(RecordKind::Resync, BTreeMap::new());
-        let last = self.epoch_numbered(epoch, origin, self.frontier(), &ContentHash::empty());
+        // The views stay as they are, so that no clock counts.
+        let time = self.coming_time(&origin.commit_times, None);
+        let last = self.epoch_numbered(epoch, origin, self.frontier(), &ContentHash::empty(), time);
         let record = self.record(&last, Vec::new());
         self.log.append(&record, None).await?;
         self.history.insert(last.link());

@@ -175,7 +175,7 @@ impl Pipeline {
                 }
             }
         }
-        if staging.is_empty() {
+        if staging.is_empty() && !self.tick_is_due(goal) {
             self.positions = positions;
         } else {
             self.make_epoch(staging.finish(), positions, commit_times).await?;

@@ -48,6 +48,8 @@ impl Pipeline {
     }
 
     async fn run_until(&mut self, until: &RunUntil, stop: &StopSignal) -> Result<(), RuntimeError> {
+        let endless = matches!(until, RunUntil::Stopped | RunUntil::Epoch(_));
+        self.run_time = (!endless).then(|| self.config.clock.now());
         // An earlier run may have been dropped in the middle of something.
         self.cancel_polls().await;
         for feed in &mut self.feeds {
@@ -82,6 +84,9 @@ impl Pipeline {
             self.keep_house(&goal).await?;
         }
         self.cancel_polls().await;
+        if goal.at_once && !stop.is_stopped() {
+            self.tick_once().await?;
+        }
         self.finish(until, stop).await
     }
 

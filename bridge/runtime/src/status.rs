@@ -62,7 +62,7 @@ pub struct ViewStatus {
     pub rows: u64,
     /// Steps that followed the change alone, since it was last built.
     pub incremental_steps: u64,
-    /// Steps that computed it as a whole.
+    /// How often it was computed as a whole: once when it was new, and each time it was built anew.
     pub full_steps: u64,
     /// Its state on disk.
     pub state_bytes: u64,
@@ -113,7 +113,7 @@ impl Pipeline {
                 mode: "incremental".to_owned(),
                 rows: stats.rows,
                 incremental_steps: stats.steps,
-                full_steps: 0,
+                full_steps: stats.full_steps,
                 state_bytes: stats.state_bytes,
             };
             (stats.view, status)

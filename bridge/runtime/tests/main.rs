@@ -12,3 +12,4 @@ mod recovery;
 mod resync;
 mod running;
 mod sinks;
+mod ticks;

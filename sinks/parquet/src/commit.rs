@@ -249,13 +249,14 @@ async fn publish(
         let first = ledger.leftovers.get(&view.name).and_then(|epochs| epochs.first().copied());
         manifest.advance(view, header, first.filter(|_| is_new))?;
     }
+    // Its files are there. What came after the manifest would not be done again if it failed.
+    views_sql::update(store, &manifest, target.sink).await?;
     if !ledger.write(store, manifest).await? {
         return Ok(raced(&views[0].name));
     }
     for epochs in ledger.leftovers.values_mut() {
         epochs.retain(|epoch| *epoch > header.epoch);
     }
-    views_sql::update(store, &ledger.manifest, target.sink).await?;
     Ok(CommitOutcome::Committed { rows })
 }
 

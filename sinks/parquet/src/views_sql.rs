@@ -22,7 +22,7 @@ pub(crate) async fn update(store: &Store, manifest: &Manifest, sink: &str) -> Re
     if found.is_some_and(|found| found[..] == *text.as_bytes()) {
         return Ok(());
     }
-    // Another writer's file is right as well: the manifest has decided who may write.
+    // Another writer's file is right as well: the manifest decides who may write.
     store.replace_small(layout::VIEWS_SQL, text.into_bytes(), version).await.map(|_| ())
 }
 

@@ -105,6 +105,29 @@ async fn files_are_laid_out_as_documented() {
     assert_eq!(texts(&compression), ["ZSTD"]);
 }
 
+/// Nothing is committed without it: a commit that is done is not done again, and so its readers would never find the view.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_views_sql_cannot_be_written_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let in_the_way = folder.path().join("out/changes/views.sql");
+    let mut sink = sink(folder.path());
+    let mut view = ViewModel::new("v", &[("k", "INTEGER")], RowIdentity::WholeRow);
+    let infos = [view.info().clone()];
+    sink.open(&infos).await.unwrap();
+    fs::create_dir_all(in_the_way.join("x")).unwrap();
+    let delta = view.change_to("(1)");
+    let commit = || {
+        let views = vec![view.changes([(header(1), delta.clone())])];
+        Commit { after: Epoch(0), header: header(1), views }
+    };
+    sink.commit(commit()).await.unwrap_err();
+    assert_eq!(sink.open(&infos).await.unwrap()[&infos[0].name], None);
+    fs::remove_dir_all(&in_the_way).unwrap();
+    sink.commit(commit()).await.unwrap();
+    assert!(fs::read_to_string(&in_the_way).unwrap().contains("\"v\""));
+    assert!(sink.open(&infos).await.unwrap()[&infos[0].name].is_some());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_visible_before_everything_is_staged() {
     let folder = tempfile::tempdir().unwrap();

@@ -112,7 +112,9 @@ fn show(report: &CheckReport) {
     }
     for (name, view) in report.views.iter().filter_map(|(name, found)| Some((name, found.as_ref().ok()?))) {
         let identity = identity_text(&view.row_identity, &view.columns);
-        good("view", name.as_str(), format!("{}, rows by {identity}", view.mode));
+        let planned = report.program.as_ref().and_then(|program| program.view(name));
+        let notes = planned.iter().flat_map(|view| &view.notes).map(|note| format!("; {note}"));
+        good("view", name.as_str(), format!("{}, rows by {identity}{}", view.mode, notes.collect::<String>()));
     }
     for (name, _) in report.sinks.iter().filter(|(_, found)| found.is_ok()) {
         good("sink", name, "ready".to_owned());

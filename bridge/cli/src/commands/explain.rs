@@ -54,8 +54,11 @@ fn as_json(view: &PlannedView) -> Value {
         "row_identity": row_identity(&view.info.identity, &view.info.schema),
         "reads": reads(view),
         "columns": columns,
+        "cost": view.cost().as_str(),
         "plan_id": view.plan_id.to_string(),
+        "notes": view.notes,
         "plan": view.explain_json(),
+        "key_check": view.check.as_ref().map(|check| check.explain_json()),
     })
 }
 
@@ -66,6 +69,7 @@ fn show(view: &PlannedView) {
         vec!["mode".to_owned(), "incremental".to_owned()],
         vec!["rows by".to_owned(), identity],
         vec!["reads".to_owned(), reads(view).join(", ")],
+        vec!["an epoch costs".to_owned(), view.cost().to_string()],
         vec!["plan".to_owned(), view.plan_id.to_string()],
     ]);
     let heading = ["column", "type", "from"].map(str::to_owned).to_vec();
@@ -74,4 +78,7 @@ fn show(view: &PlannedView) {
     output::table(&std::iter::once(heading).chain(lines).collect::<Vec<_>>());
     output::line("");
     output::line(view.explain_text().trim_end());
+    for note in &view.notes {
+        output::line(format!("note: {note}"));
+    }
 }

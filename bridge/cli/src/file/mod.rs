@@ -5,6 +5,7 @@ mod document;
 mod environment;
 mod fields;
 mod section;
+mod settings;
 mod sql;
 mod storage;
 mod views;

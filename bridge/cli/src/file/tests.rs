@@ -212,7 +212,9 @@ fn views_from_files() {
 
     fs::write(folder.path().join("views/big.sql"), "SELECT 1").unwrap();
     let faults = read_in(&path, &text).err().unwrap();
-    assert!(faults.contains("big.sql:1:1: there is a view `big` already: rename `big`"), "{faults}");
+    let there = format!("{}:17:8: rename `big`", path.display());
+    assert!(faults.contains("big.sql:1:1: there is a view `big` already, at "), "{faults}");
+    assert!(faults.contains(&there), "{faults}\nexpected: {there}");
     fs::write(folder.path().join("views/big.sql"), "DROP TABLE x; SELECT 'a").unwrap();
     let faults = read_in(&path, &text.replace("revenue.sql", "gone.sql")).err().unwrap();
     assert!(faults.contains("sql_file `gone.sql` cannot be read"), "{faults}");

@@ -8,7 +8,8 @@ use tidegate_engine::ViewDef;
 
 use super::document::{Document, Fault};
 use super::section::{Located, Section};
-use super::sql::{Statement, statements};
+use super::settings::{fault_of_mode, key_of};
+use super::sql::{SqlFault, Statement, statements};
 
 /// A view and where its SELECT stands, so that what the planner says about a place in the SQL
 /// becomes a place in a file.
@@ -47,6 +48,14 @@ impl Origin {
     }
 }
 
+/// Where each view is defined, and its name as it is written there, by the name in lower case.
+type Places = BTreeMap<String, (String, String)>;
+
+fn place(document: &Document, offset: usize) -> String {
+    let (line, column) = document.place(offset);
+    format!("{}:{line}:{column}", document.path().display())
+}
+
 /// The views under `[views.*]` and of `views_dir`, by name.
 pub fn read(
     document: &Document,
@@ -56,13 +65,13 @@ pub fn read(
     foreign: &mut Vec<Fault>,
 ) -> Vec<View> {
     let mut views: Vec<View> = Vec::new();
-    let mut places = BTreeMap::new();
+    let mut places = Places::new();
     for (name, section) in sections {
         let offset = section.offset();
         if !is_name(&name) {
             document.fault(offset, format!("`{name}` cannot name a view: {NAME_RULE}"));
         }
-        if let Some(other) = places.insert(name.to_lowercase(), name.clone()) {
+        if let Some((other, _)) = places.insert(name.to_lowercase(), (name.clone(), place(document, offset))) {
             document.fault(offset, format!("the views `{other}` and `{name}` differ by case alone: rename one"));
         }
         views.extend(view(document, folder, &name, section, foreign));
@@ -75,14 +84,7 @@ pub fn read(
         }
         Ok(files) => {
             for path in files {
-                for view in views_of_file(&path, foreign) {
-                    let name = &view.def.name;
-                    if let Some(other) = places.insert(name.as_str().to_lowercase(), name.as_str().to_owned()) {
-                        let message = format!("there is a view `{other}` already: rename `{name}`");
-                        foreign.push(view.origin.fault(None, &message));
-                    }
-                    views.push(view);
-                }
+                views.extend(views_of_file(&path, &mut places, foreign));
             }
         }
     }
@@ -110,15 +112,14 @@ fn view(
     let sql = section.text("sql");
     let sql_file = section.text("sql_file");
     let key = section.texts("key");
-    if let Some(mode) = section.text("mode").filter(|mode| mode.value != "incremental") {
-        let fact = if mode.value == "full" { "is not built yet" } else { "is no mode of a view" };
-        document.fault(mode.offset, format!("mode `{}` {fact}: write \"incremental\" or leave it out", mode.value));
+    if let Some(mode) = section.text("mode") {
+        fault_of_mode(&mode.value).into_iter().for_each(|fault| document.fault(mode.offset, fault));
     }
     section.not_built("temporal");
     section.not_built("keep_state");
     section.end();
-    let key = key.map(|columns| columns.into_iter().map(|column| column.value).collect());
-    let (select, origin) = match (sql, sql_file) {
+    let key: Option<Vec<String>> = key.map(|columns| columns.into_iter().map(|column| column.value).collect());
+    let (defined, origin) = match (sql, sql_file) {
         (Some(sql), None) if present == 1 => from_text(document, &sql, name)?,
         (None, Some(file)) if present == 1 => from_file(document, folder, &file, name, foreign)?,
         // What stands there is faulty, and has had its fault.
@@ -129,11 +130,23 @@ fn view(
             return None;
         }
     };
-    Some(View { def: ViewDef { name: ViewName::new(name), sql: select, key }, origin })
+    if key.is_some() && defined.key.is_some() {
+        document.fault(offset, format!("the key of `{name}` is given here and in its SQL: write it in one place"));
+    }
+    let key = key.or(defined.key);
+    Some(View { def: ViewDef { name: ViewName::new(name), sql: defined.select, key }, origin })
+}
+
+/// What the SQL of one view says.
+struct Defined {
+    select: String,
+    /// Where the SELECT begins in the text.
+    offset: usize,
+    key: Option<Vec<String>>,
 }
 
 /// `sql = "SELECT …"`
-fn from_text(document: &Document, sql: &Located<String>, name: &str) -> Option<(String, Origin)> {
+fn from_text(document: &Document, sql: &Located<String>, name: &str) -> Option<(Defined, Origin)> {
     let raw = &document.text()[sql.offset..];
     let start = match raw.strip_prefix("\"\"\"").or_else(|| raw.strip_prefix("'''")) {
         // The line break after the opening quotes is not part of the string.
@@ -143,15 +156,17 @@ fn from_text(document: &Document, sql: &Located<String>, name: &str) -> Option<(
         None => 1,
     };
     let verbatim = raw[start..].starts_with(&sql.value);
+    let at = |offset: usize| sql.offset + if verbatim { start + offset } else { 0 };
     match single(&sql.value, name) {
-        Ok(statement) => {
-            let at = sql.offset + if verbatim { start + statement.offset } else { 0 };
-            let (line, column) = document.place(at);
+        Ok(defined) => {
+            let (line, column) = document.place(at(defined.offset));
             let origin = Origin { path: document.path().to_owned(), line, column, verbatim };
-            Some((statement.select, origin))
+            Some((defined, origin))
         }
-        Err((offset, message)) => {
-            document.fault(sql.offset + if verbatim { start + offset } else { 0 }, format!("[views.{name}] {message}"));
+        Err(faults) => {
+            for fault in faults {
+                document.fault(at(fault.offset), format!("[views.{name}] {}", fault.message));
+            }
             None
         }
     }
@@ -164,7 +179,7 @@ fn from_file(
     file: &Located<String>,
     name: &str,
     foreign: &mut Vec<Fault>,
-) -> Option<(String, Origin)> {
+) -> Option<(Defined, Origin)> {
     let path = folder.join(&file.value);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
@@ -175,9 +190,12 @@ fn from_file(
     };
     let sql = Document::new(&path, text);
     match single(sql.text(), name) {
-        Ok(statement) => Some((statement.select, origin(&sql, statement.offset))),
-        Err((offset, message)) => {
-            sql.fault(offset, message);
+        Ok(defined) => {
+            let origin = origin(&sql, defined.offset);
+            Some((defined, origin))
+        }
+        Err(faults) => {
+            faults.into_iter().for_each(|fault| sql.fault(fault.offset, fault.message));
             foreign.extend(sql.into_faults());
             None
         }
@@ -190,17 +208,32 @@ fn origin(document: &Document, offset: usize) -> Origin {
 }
 
 /// The one statement of a text that belongs to the view `name`.
-fn single(text: &str, name: &str) -> Result<Statement, (usize, String)> {
-    let mut all = statements(text).map_err(|fault| (fault.offset, fault.message))?;
-    match (all.pop(), all.len()) {
-        (None, _) => Err((0, "there is no SELECT".to_owned())),
-        (Some(one), 0) => match &one.name {
-            Some(other) if !other.eq_ignore_ascii_case(name) => {
-                Err((0, format!("the SQL creates `{other}`, the view is called `{name}`: use one name")))
-            }
-            _ => Ok(one),
-        },
-        (Some(_), others) => Err((0, format!("one SELECT is expected, found {}", others + 1))),
+fn single(text: &str, name: &str) -> Result<Defined, Vec<SqlFault>> {
+    let fault = |offset: usize, message: String| Err(vec![SqlFault { offset, message }]);
+    let mut all: Vec<Statement> = Vec::new();
+    let mut faults = Vec::new();
+    for statement in statements(text).map_err(|fault| vec![fault])? {
+        match statement {
+            Ok(statement) => all.push(statement),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let (Some(statement), others) = (all.pop(), all.len()) else {
+        return fault(0, "there is no SELECT".to_owned());
+    };
+    if others > 0 {
+        return fault(statement.offset, format!("one SELECT is expected, found {}", others + 1));
+    }
+    if let Some((other, offset)) = statement.name.as_ref().filter(|(other, _)| !other.eq_ignore_ascii_case(name)) {
+        return fault(*offset, format!("the SQL creates `{other}`, the view is called `{name}`: use one name"));
+    }
+    let key = key_of(&statement, &mut faults);
+    match faults.is_empty() {
+        true => Ok(Defined { select: statement.select, offset: statement.offset, key }),
+        false => Err(faults),
     }
 }
 
@@ -208,7 +241,7 @@ fn sql_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "sql") && path.is_file() {
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("sql")) && path.is_file() {
             files.push(path);
         }
     }
@@ -217,7 +250,7 @@ fn sql_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 /// The views of a file in `views_dir`: a SELECT alone is named by the file.
-fn views_of_file(path: &Path, foreign: &mut Vec<Fault>) -> Vec<View> {
+fn views_of_file(path: &Path, places: &mut Places, foreign: &mut Vec<Fault>) -> Vec<View> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => {
@@ -233,26 +266,43 @@ fn views_of_file(path: &Path, foreign: &mut Vec<Fault>) -> Vec<View> {
         Ok(all) => {
             let alone = all.len() == 1;
             let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            let mut faults = Vec::new();
             for statement in all {
-                let name = match statement.name {
-                    Some(name) => name,
-                    None if alone => stem.clone(),
-                    None => {
-                        sql.fault(
-                            statement.offset,
-                            "of several statements each is CREATE MATERIALIZED VIEW name AS SELECT …",
-                        );
-                        continue;
+                match statement.and_then(|statement| view_of_statement(statement, alone.then_some(&stem), &mut faults))
+                {
+                    Ok((def, named_at, offset)) => {
+                        let name = def.name.as_str();
+                        let known = (name.to_owned(), place(&sql, named_at));
+                        if let Some((other, there)) = places.insert(name.to_lowercase(), known) {
+                            let message = format!("there is a view `{other}` already, at {there}: rename `{name}`");
+                            sql.fault(named_at, message);
+                        }
+                        views.push(View { def, origin: origin(&sql, offset) });
                     }
-                };
-                if !is_name(&name) {
-                    sql.fault(statement.offset, format!("`{name}` cannot name a view: {NAME_RULE}"));
+                    Err(fault) => faults.push(fault),
                 }
-                let def = ViewDef { name: ViewName::new(name), sql: statement.select, key: None };
-                views.push(View { def, origin: origin(&sql, statement.offset) });
             }
+            faults.into_iter().for_each(|fault| sql.fault(fault.offset, fault.message));
         }
     }
     foreign.extend(sql.into_faults());
     views
+}
+
+/// The view of a statement, where it gets its name, and where its SELECT begins.
+fn view_of_statement(
+    statement: Statement,
+    file: Option<&String>,
+    faults: &mut Vec<SqlFault>,
+) -> Result<(ViewDef, usize, usize), SqlFault> {
+    let key = key_of(&statement, faults);
+    let offset = statement.offset;
+    let Some((name, named_at)) = statement.name.or_else(|| Some((file?.clone(), offset))) else {
+        let message = "of several statements each is CREATE MATERIALIZED VIEW name AS SELECT …".to_owned();
+        return Err(SqlFault { offset, message });
+    };
+    if !is_name(&name) {
+        faults.push(SqlFault { offset: named_at, message: format!("`{name}` cannot name a view: {NAME_RULE}") });
+    }
+    Ok((ViewDef { name: ViewName::new(name), sql: statement.select, key }, named_at, offset))
 }

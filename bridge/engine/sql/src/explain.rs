@@ -1,35 +1,47 @@
-//! Plans for people and programs: the tree of nodes, how each tells its rows apart and what state
-//! it keeps.
+//! Plans for people and programs: the tree of nodes, how each tells its rows apart, what state it keeps, how it
+//! follows a change and what that costs.
 
 use arrow::datatypes::{DataType, TimeUnit};
-use datafusion_expr::LogicalPlan;
 use datafusion_expr::logical_plan::Window;
+use datafusion_expr::{Expr, LogicalPlan};
 use serde_json::{Value, json};
 use tidegate_core::{Integral, RowIdentity};
 
+use crate::cost::{Cost, own_cost, strategy};
 use crate::identity::identity;
 use crate::join;
 use crate::names::Relation;
-use crate::semantics::{AggregateKind, TopRows, aggregate_call, recomputed_call, window_call};
+use crate::semantics::{
+    AggregateKind, AsOf, Item, Itemless, Recursion, RecursiveUnion, RoundTable, TopRows, Unnest, aggregate_call,
+    recomputed_call, window_call,
+};
 use crate::text::{expression, order_by};
+use crate::threshold::{Comparison, Threshold};
 
 /// A node of the explained tree.
 struct Node {
     operator: &'static str,
     detail: String,
     identity: String,
+    strategy: &'static str,
     state: String,
+    cost: Cost,
     inputs: Vec<Node>,
 }
 
 /// The tree as indented text, one line a node.
 pub(crate) fn text(plan: &LogicalPlan) -> String {
+    text_at(plan, 0)
+}
+
+/// The same, indented as deep.
+pub(crate) fn text_at(plan: &LogicalPlan, depth: usize) -> String {
     let mut lines = String::new();
-    write(&node(plan), 0, &mut lines);
+    write(&node(plan), depth, &mut lines);
     lines
 }
 
-/// The tree as JSON: `operator`, `detail`, `row_identity`, `state`, `inputs`.
+/// The tree as JSON: `operator`, `detail`, `row_identity`, `strategy`, `state`, `cost`, `inputs`.
 pub(crate) fn json(plan: &LogicalPlan) -> Value {
     value(&node(plan))
 }
@@ -41,7 +53,8 @@ fn write(node: &Node, depth: usize, lines: &mut String) {
         lines.push(' ');
         lines.push_str(&node.detail);
     }
-    lines.push_str(&format!("  [{}; state: {}]\n", node.identity, node.state));
+    let Node { identity, strategy, state, cost, .. } = node;
+    lines.push_str(&format!("  [{identity}; {strategy}; state: {state}; cost: {cost}]\n"));
     node.inputs.iter().for_each(|input| write(input, depth + 1, lines));
 }
 
@@ -50,7 +63,9 @@ fn value(node: &Node) -> Value {
         "operator": node.operator,
         "detail": node.detail,
         "row_identity": node.identity,
+        "strategy": node.strategy,
         "state": node.state,
+        "cost": node.cost.as_str(),
         "inputs": node.inputs.iter().map(value).collect::<Vec<_>>(),
     })
 }
@@ -62,12 +77,18 @@ fn node(plan: &LogicalPlan) -> Node {
     }
     let (operator, detail, state) = describe(plan);
     let inputs = plan.inputs().into_iter().map(node).collect();
-    Node { operator, detail, identity: describe_identity(plan), state, inputs }
+    let (strategy, cost) = (strategy(plan), own_cost(plan));
+    Node { operator, detail, identity: describe_identity(plan), strategy, state, cost, inputs }
 }
 
 fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {
     let none = || "none".to_owned();
     match plan {
+        LogicalPlan::TableScan(scan) if RoundTable::of(scan.source.as_ref()).is_some() => {
+            let name = RoundTable::of(scan.source.as_ref()).map(|rows| rows.name.clone()).unwrap_or_default();
+            let columns: Vec<String> = scan.projected_schema.fields().iter().map(|f| f.name().clone()).collect();
+            ("Round", format!("{name} ({})", columns.join(", ")), none())
+        }
         LogicalPlan::TableScan(scan) => {
             let relation = Relation::of(scan.source.as_ref());
             let name = relation.map_or(scan.table_name.to_string(), |relation| relation.input.to_string());
@@ -89,8 +110,10 @@ fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {
         }
         LogicalPlan::Filter(node) => ("Filter", with_calls(expression(&node.predicate, false), &node.input), none()),
         LogicalPlan::Join(node) => {
-            let on = node.on.iter().map(|(l, r)| format!("{} = {}", expression(l, false), expression(r, false)));
-            let filter = node.filter.iter().map(|f| expression(f, false));
+            let left = |expr| with_calls(expression(expr, false), &node.left);
+            let right = |expr| with_calls(expression(expr, false), &node.right);
+            let on = node.on.iter().map(|(l, r)| format!("{} = {}", left(l), right(r)));
+            let filter = node.filter.iter().map(|f| with_calls(left(f), &node.right));
             (join::operator(node), on.chain(filter).collect::<Vec<_>>().join(" AND "), join::state(node))
         }
         LogicalPlan::Aggregate(node) => {
@@ -104,6 +127,18 @@ fn describe(plan: &LogicalPlan) -> (&'static str, String, String) {
         LogicalPlan::Window(node) => window(node),
         LogicalPlan::Extension(node) if TopRows::of(node).is_some() => {
             TopRows::of(node).map_or_else(Default::default, top)
+        }
+        LogicalPlan::Extension(node) if AsOf::of(node).is_some() => {
+            AsOf::of(node).map_or_else(Default::default, join::asof)
+        }
+        LogicalPlan::Extension(node) if Recursion::of(node).is_some() => {
+            Recursion::of(node).map_or_else(Default::default, recursion)
+        }
+        LogicalPlan::Extension(node) if Threshold::of(node).is_some() => {
+            Threshold::of(node).map_or_else(Default::default, threshold)
+        }
+        LogicalPlan::Extension(node) if Unnest::of(node).is_some() => {
+            ("Unnest", Unnest::of(node).map(unnest).unwrap_or_default(), none())
         }
         LogicalPlan::EmptyRelation(_) => ("OneRow", String::new(), none()),
         other => ("Other", other.display().to_string(), none()),
@@ -139,12 +174,49 @@ fn top(node: &TopRows) -> (&'static str, String, String) {
     ("Top", detail, format!("all rows in order; a change looks at {} rows", node.skip + node.fetch))
 }
 
+/// A recursion, and what a change costs: the rows that follow from it, round by round.
+fn recursion(node: &Recursion) -> (&'static str, String, String) {
+    let (union, state) = match node.union {
+        RecursiveUnion::Distinct => ("UNION", "every row with the rounds that find it"),
+        RecursiveUnion::All => ("UNION ALL", "none of its own"),
+    };
+    let state = format!("{state}; joins in it keep rows by round");
+    ("Recursion", format!("{} by {union}", node.name), state)
+}
+/// Rows compared with one value: only those that the comparison decides anew are looked at.
+fn threshold(node: &Threshold) -> (&'static str, String, String) {
+    let value = with_calls(expression(&node.value, false), &node.input);
+    let bound = expression(&node.bound, false);
+    let touched = match node.comparison {
+        Comparison::Equal => "the rows of the old and the new value",
+        _ => "the rows between the old and the new value",
+    };
+    let state = format!("all rows, in the order of {value}; a change of {bound} touches {touched}");
+    ("Threshold", format!("{value} {} {bound}", node.comparison.symbol()), state)
+}
+/// The lists whose items become rows.
+fn unnest(node: &Unnest) -> String {
+    let items = node.items.iter().map(|item| match item {
+        Item::Of(list) => with_calls(expression(list, false), &node.input),
+        Item::Number => "ORDINALITY".to_owned(),
+    });
+    let items = items.collect::<Vec<_>>().join(", ");
+    match node.itemless {
+        Itemless::Dropped => items,
+        Itemless::Padded => format!("{items}; a row without items stays, with NULL"),
+    }
+}
+
 /// A text over the rows of `input`, with aggregates as they are written where the planner has names
 /// of its own for them.
 fn with_calls(text: String, input: &LogicalPlan) -> String {
     match input {
         LogicalPlan::SubqueryAlias(alias) => with_calls(text, &alias.input),
         LogicalPlan::Filter(filter) => with_calls(text, &filter.input),
+        LogicalPlan::Projection(node) if node.expr.iter().all(|expr| matches!(expr, Expr::Column(_))) => {
+            with_calls(text, &node.input)
+        }
+        LogicalPlan::Join(join) => with_calls(with_calls(text, &join.left), &join.right),
         LogicalPlan::Window(node) => {
             let fields = node.schema.fields().iter().skip(node.input.schema().fields().len());
             let text = fields.zip(&node.window_expr).fold(text, |text, (field, call)| {
@@ -162,7 +234,7 @@ fn with_calls(text: String, input: &LogicalPlan) -> String {
     }
 }
 
-fn aggregate_state(calls: &[datafusion_expr::Expr]) -> String {
+fn aggregate_state(calls: &[Expr]) -> String {
     let mut parts = Vec::new();
     for call in calls.iter().filter_map(aggregate_call) {
         let part = match call.kind {

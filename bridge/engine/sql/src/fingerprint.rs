@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use tidegate_core::ViewInfo;
 
 use crate::names::{Input, Relation};
-use crate::semantics::TopRows;
+use crate::semantics::{AsOf, Item, Recursion, RoundTable, TopRows, Unnest};
 use crate::text::{expression, order_by};
+use crate::threshold::Threshold;
 
 /// Counts what changes the meaning of a plan without changing its text: kernels, encodings of
 /// values, the text below.
@@ -53,7 +54,11 @@ fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
         LogicalPlan::TableScan(scan) => {
             text.push_str(&format!("scan {:?}\n", scan.projection));
             if let Some(relation) = Relation::of(scan.source.as_ref()) {
-                let kind = if matches!(relation.input, Input::Table(_)) { "table" } else { "view" };
+                let kind = match relation.input {
+                    Input::Table(_) => "table",
+                    Input::View(_) => "view",
+                    Input::Clock => "clock",
+                };
                 text.push_str(&format!(
                     "  {kind} {:?} {} {:?}\n",
                     relation.input.to_string(),
@@ -61,6 +66,10 @@ fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
                     relation.identity
                 ));
                 schema(&relation.declared, text);
+            }
+            if let Some(rows) = RoundTable::of(scan.source.as_ref()) {
+                text.push_str(&format!("  round of {:?}\n", rows.name));
+                schema(&rows.columns, text);
             }
         }
         other => {
@@ -80,6 +89,27 @@ fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
             {
                 let (skip, fetch, by) = (top.skip, top.fetch, order_by(&top.order_by, true));
                 text.push_str(&format!(" partitions {} skip {skip} fetch {fetch} by {by}", top.partition_by.len()));
+            }
+            if let LogicalPlan::Extension(extension) = other
+                && let Some(asof) = AsOf::of(extension)
+            {
+                text.push_str(&format!(" {} {:?} keys {}", asof.nearest.symbol(), asof.unmet, asof.on.len()));
+            }
+            if let LogicalPlan::Extension(extension) = other
+                && let Some(recursion) = Recursion::of(extension)
+            {
+                text.push_str(&format!(" {:?} {:?}", recursion.name, recursion.union));
+            }
+            if let LogicalPlan::Extension(extension) = other
+                && let Some(threshold) = Threshold::of(extension)
+            {
+                text.push_str(&format!(" {}", threshold.comparison.symbol()));
+            }
+            if let LogicalPlan::Extension(extension) = other
+                && let Some(unnest) = Unnest::of(extension)
+            {
+                let numbers: Vec<bool> = unnest.items.iter().map(|item| *item == Item::Number).collect();
+                text.push_str(&format!(" {:?} keeps {:?} numbers {numbers:?}", unnest.itemless, unnest.kept));
             }
             text.push('\n');
             for expr in other.expressions() {

@@ -7,7 +7,8 @@ use tidegate_core::RowIdentity;
 use crate::error::Refusal;
 use crate::join;
 use crate::names::Relation;
-use crate::semantics::{TopRows, WindowKind, window_call};
+use crate::semantics::{AsOf, Item, TopRows, Unnest, WindowKind, window_call};
+use crate::threshold::Threshold;
 
 /// The identity of a node's rows, in the positions of its output.
 ///
@@ -15,7 +16,9 @@ use crate::semantics::{TopRows, WindowKind, window_call};
 /// unchanged; an aggregate has its groups as key, and an aggregate without groups at most one
 /// row. A join has the keys of both sides together, or that of one side alone when it meets at
 /// most one row of the other. A window keeps the identity of its input, or has its row numbers as key
-/// within the partition; the first rows of an order keep it, and a first row has its partition as key.
+/// within the partition; the first rows of an order keep it, and a first row has its partition as key. An ASOF join
+/// keeps the identity of its left side, and a threshold that of the rows that it compares. Rows that were one before
+/// a list was spread out have none, unless the items are numbered.
 pub fn identity(plan: &LogicalPlan) -> RowIdentity {
     match key(plan) {
         Some(columns) => RowIdentity::Key(columns),
@@ -35,7 +38,13 @@ pub(crate) fn key(plan: &LogicalPlan) -> Option<Vec<usize>> {
         LogicalPlan::Join(node) if node.join_type != JoinType::Inner => join::key(node),
         LogicalPlan::Join(node) => join_key(node),
         LogicalPlan::Window(node) => key(&node.input).or_else(|| number_key(node)),
-        LogicalPlan::Extension(node) => top_key(TopRows::of(node)?),
+        // A left row meets at most one row.
+        LogicalPlan::Extension(node) => match (AsOf::of(node), Threshold::of(node), Unnest::of(node)) {
+            (Some(asof), _, _) => key(&asof.left),
+            (_, Some(threshold), _) => key(&threshold.input),
+            (_, _, Some(unnest)) => unnest_key(unnest),
+            _ => top_key(TopRows::of(node)?),
+        },
         _ => None,
     }
 }
@@ -92,6 +101,15 @@ fn top_key(node: &TopRows) -> Option<Vec<usize>> {
     }
 }
 
+/// The numbers of its items tell the rows apart that were one.
+fn unnest_key(node: &Unnest) -> Option<Vec<usize>> {
+    let number = node.items.iter().position(|item| *item == Item::Number)?;
+    let place = |column: usize| node.kept.iter().position(|kept| *kept == column);
+    let mut key = key(&node.input)?.into_iter().map(place).collect::<Option<Vec<_>>>()?;
+    key.push(node.kept.len() + number);
+    Some(key)
+}
+
 fn columns(exprs: &[Expr], schema: &datafusion_common::DFSchema) -> Option<Vec<usize>> {
     exprs.iter().map(|expr| column_position(expr, schema)).collect()
 }
@@ -111,33 +129,21 @@ fn column_position(expr: &Expr, schema: &datafusion_common::DFSchema) -> Option<
     }
 }
 
-/// The identity under the key that a view declares. It must follow from the plan: the declared
-/// columns hold all columns of the derived key.
-pub(crate) fn declared(derived: RowIdentity, key: &[String], columns: &[&str]) -> Result<RowIdentity, Refusal> {
+/// The columns of the key that a view declares.
+pub(crate) fn declared(key: &[String], columns: &[&str]) -> Result<Vec<usize>, Refusal> {
+    if key.is_empty() {
+        return Err(Refusal::new("the declared key names no column: name some, or leave it out"));
+    }
     let position = |name: &String| {
         columns.iter().position(|c| c.eq_ignore_ascii_case(name)).ok_or_else(|| {
             let hint = crate::names::did_you_mean(name, columns.iter().copied());
             Refusal::new(format!("the declared key names a column {name} that the view does not have{hint}"))
         })
     };
-    let positions = key.iter().map(position).collect::<Result<Vec<_>, _>>()?;
-    match &derived {
-        RowIdentity::Key(proven) if proven.iter().all(|column| positions.contains(column)) => {
-            Ok(RowIdentity::Key(positions))
-        }
-        RowIdentity::Key(proven) => {
-            let names: Vec<&str> = proven.iter().filter_map(|i| columns.get(*i).copied()).collect();
-            Err(Refusal::new(format!(
-                "the declared key ({}) does not follow from the view, whose rows are told apart by ({}): \
-                 declare these, or leave the key out",
-                key.join(", "),
-                names.join(", ")
-            )))
-        }
-        _ => Err(Refusal::new(format!(
-            "the declared key ({}) cannot be proven: nothing in the view makes its rows unique; \
-             group by these columns, or leave the key out",
-            key.join(", ")
-        ))),
-    }
+    key.iter().map(position).collect()
+}
+
+/// Whether rows that have the derived identity are told apart by these columns, too: they hold all columns of its key.
+pub(crate) fn follows(derived: &RowIdentity, declared: &[usize]) -> bool {
+    matches!(derived, RowIdentity::Key(proven) if proven.iter().all(|column| declared.contains(column)))
 }

@@ -4,6 +4,8 @@ use datafusion_expr::logical_plan::Join;
 use datafusion_expr::{JoinType, LogicalPlan};
 
 use crate::identity;
+use crate::semantics::{AsOf, Unmet};
+use crate::text::expression;
 
 /// The key of a join that is not inner.
 ///
@@ -68,4 +70,23 @@ pub(crate) fn state(node: &Join) -> String {
         return format!("{}; each changed row meets the whole other side", kept.replace(", by the join key", ""));
     }
     kept.to_owned()
+}
+
+/// An ASOF join: a changed left row is looked up, and a changed right row meets the left rows that are nearer to it
+/// than to the next one.
+pub(crate) fn asof(node: &AsOf) -> (&'static str, String, String) {
+    let text = |expr| expression(expr, false);
+    let on = node.on.iter().map(|(left, right)| format!("{} = {}", text(left), text(right)));
+    let order = format!("{} {} {}", text(&node.order.0), node.nearest.symbol(), text(&node.order.1));
+    let parts: Vec<String> = on.chain([order]).chain(node.conditions.iter().map(text)).collect();
+    let operator = match node.unmet {
+        Unmet::Dropped => "AsofJoin",
+        Unmet::Kept => "LeftAsofJoin",
+    };
+    let by = if node.on.is_empty() { "in order" } else { "by the join key and in order" };
+    (
+        operator,
+        format!("{}; ties in the order of all columns", parts.join(" AND ")),
+        format!("both sides, {by}; a changed right row meets the left rows up to the next right row"),
+    )
 }

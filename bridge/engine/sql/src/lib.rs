@@ -15,7 +15,7 @@
 //!
 //! - `TableScan` of a table or view ([`Relation::of`] its source says which); `projection` counts
 //!   in [`Relation::declared`]. No filters, no limit.
-//! - `Projection`, `Filter`, `SubqueryAlias`: stateless; [`Stretch::compile`] takes them.
+//! - `Projection`, `Filter`, `SubqueryAlias`, `Extension` of [`Unnest`]: stateless; [`Stretch::compile`] takes them.
 //! - `Join`: inner, outer, semi or anti, at least one pair in `on`. Keys stay expressions: `on` holds pairs
 //!   (expression over the left input, expression over the right input) of equal types, which
 //!   [`Stretch::projection`] computes. `filter` is the residual condition over both inputs' columns, left
@@ -25,12 +25,18 @@
 //! - `Distinct::All`, `Union` (all; its inputs have equal types).
 //! - `Window`: functions over one partitioning and order, read with [`window_call`]; the node's columns are
 //!   those of its input and then one for each function.
-//! - `Extension` of [`TopRows`]: the first rows of an order.
+//! - `Extension` of [`TopRows`]: the first rows of an order; or of [`AsOf`]: an ASOF join.
+//! - `Extension` of [`Recursion`]: a recursive query; `TableScan` of a [`RoundTable`] in its term.
+//! - `Extension` of [`Threshold`]: rows that compare with one value, which is a plan of its own.
 //! - `EmptyRelation` with one row and no columns, for a query without FROM.
 //!
 //! Types are those of [`tidegate_core::duckdb_type`]; views of text or binary never occur.
 
+mod asof_word;
+mod cost;
+mod dialect;
 mod error;
+mod expand;
 mod explain;
 mod filter_word;
 mod fingerprint;
@@ -40,14 +46,19 @@ mod names;
 mod optimise;
 mod output;
 mod parse;
+mod pivot_word;
 mod program;
+mod relation;
 mod resolve;
 mod semantics;
+mod shorthand;
 mod stretch;
 mod syntax;
 mod text;
+mod threshold;
 mod validate;
 
+pub use cost::Cost;
 pub use error::{PlanError, Refusal};
 pub use fingerprint::PlanId;
 pub use identity::identity;
@@ -58,5 +69,9 @@ pub use semantics::{
     AGGREGATES_OF_DUCKDB, AggregateCall, AggregateKind, ArgExtreme, Bits, Point, Quantile, Recomputed, RecomputedCall,
     Regression, Spread, Standing, aggregate_call, recomputed_call,
 };
+pub use semantics::{AsOf, Nearest, Unmet};
 pub use semantics::{Frame, FrameBound, FrameUnits, TopRows, WindowCall, WindowKind, window_call};
+pub use semantics::{Item, Itemless, Unnest};
+pub use semantics::{Recursion, RecursiveUnion, RoundTable};
 pub use stretch::{Stretch, StretchError};
+pub use threshold::{Comparison, Threshold};

@@ -4,17 +4,23 @@
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion_common::TableReference;
 use datafusion_expr::{TableSource, TableType};
 use datafusion_sql::sqlparser::tokenizer::Span;
 use serde::{Deserialize, Serialize};
 use tidegate_core::near::near_matches;
+use tidegate_core::schema::with_duckdb_type;
 use tidegate_core::{Integral, RowIdentity, TableName, TableSchema, ViewInfo, ViewName};
 
 use crate::error::Refusal;
+
+/// The name of the relation of the epoch's time, which no view or table can have.
+pub(crate) const CLOCK: &str = "#clock";
+/// Its column.
+pub(crate) const CLOCK_COLUMN: &str = "now";
 
 /// What a view reads.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,6 +30,8 @@ pub enum Input {
     Table(TableName),
     /// Another view of the pipeline.
     View(ViewName),
+    /// The time of the epoch: one row with one column.
+    Clock,
 }
 
 impl fmt::Display for Input {
@@ -31,6 +39,7 @@ impl fmt::Display for Input {
         match self {
             Input::Table(name) => name.fmt(f),
             Input::View(name) => name.fmt(f),
+            Input::Clock => f.write_str("tidegate_now()"),
         }
     }
 }
@@ -60,6 +69,17 @@ impl Relation {
         Relation { input, declared, identity, incarnation, integral: Integral::Source, lowered }
     }
 
+    /// The relation of the epoch's time.
+    pub fn clock() -> &'static Arc<Relation> {
+        static RELATION: LazyLock<Arc<Relation>> = LazyLock::new(|| {
+            let data_type = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+            let field = with_duckdb_type(Field::new(CLOCK_COLUMN, data_type, false), "TIMESTAMP WITH TIME ZONE");
+            let schema = Arc::new(Schema::new(vec![field]));
+            Arc::new(Relation::new(Input::Clock, schema, RowIdentity::Key(Vec::new()), 0))
+        });
+        &RELATION
+    }
+
     /// The relation behind a scan of a plan made by this crate.
     pub fn of(source: &dyn TableSource) -> Option<&Relation> {
         source.as_any().downcast_ref()
@@ -74,6 +94,7 @@ impl Relation {
                 name.table.to_ascii_lowercase(),
             ),
             Input::View(name) => TableReference::bare(name.0.to_ascii_lowercase()),
+            Input::Clock => TableReference::bare(CLOCK),
         }
     }
 
@@ -130,6 +151,13 @@ impl Names {
     }
 
     /// The same names with these common table expressions.
+    pub(crate) fn with_view(&self, view: &ViewInfo) -> Names {
+        let mut names = self.with_ctes(&self.ctes);
+        names.add_view(view);
+        names
+    }
+
+    /// The same with these common table expressions in sight.
     pub(crate) fn with_ctes(&self, ctes: &Ctes) -> Names {
         Names { relations: self.relations.clone(), ctes: ctes.clone() }
     }
@@ -142,7 +170,8 @@ impl Names {
 
     /// The relation a plan scans under a name.
     pub fn by_reference(&self, name: &TableReference) -> Option<&Arc<Relation>> {
-        self.relations.iter().find(|r| r.reference() == *name)
+        let clock = (*name == TableReference::bare(CLOCK)).then(Relation::clock);
+        clock.or_else(|| self.relations.iter().find(|r| r.reference() == *name))
     }
 
     /// The relation that a name of one to three parts means.

@@ -13,6 +13,7 @@ use datafusion_optimizer::push_down_filter::PushDownFilter;
 use datafusion_optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerContext, OptimizerRule};
 
 use crate::error::Refusal;
+use crate::semantics::push_into_asof;
 
 /// Optimises a bound plan. Its schema stays.
 pub(crate) fn optimise(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
@@ -43,6 +44,9 @@ impl OptimizerRule for PushDown {
         plan: LogicalPlan,
         config: &dyn OptimizerConfig,
     ) -> datafusion_common::Result<Transformed<LogicalPlan>> {
+        if let Some(pushed) = push_into_asof(&plan) {
+            return pushed;
+        }
         let stays = matches!(&plan, LogicalPlan::Filter(filter) if ends_in_total(&filter.input));
         if stays { Ok(Transformed::no(plan)) } else { self.0.rewrite(plan, config) }
     }

@@ -3,23 +3,29 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use datafusion_sql::sqlparser::ast::{Ident, ObjectName, Query, Spanned, Statement, Visit, Visitor, visit_relations};
-use datafusion_sql::sqlparser::dialect::DuckDbDialect;
+use datafusion_sql::sqlparser::ast::{
+    Ident, ObjectName, Query, Spanned, Statement, TableFactor, Visit, Visitor, visit_relations,
+};
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
-use datafusion_sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
+use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, Tokenizer};
 
+use crate::asof_word::as_global;
+use crate::dialect::Duck;
 use crate::error::Refusal;
 use crate::filter_word::with_where;
+use crate::pivot_word::in_from;
+use crate::shorthand::spelled_out;
 
 const ONE_QUERY: &str = "a view is one query: write a single SELECT";
 
 /// Parses a view's SQL: one query, in DuckDB's dialect.
 pub fn parse(sql: &str) -> Result<Query, Refusal> {
-    let tokens = Tokenizer::new(&DuckDbDialect {}, sql).tokenize_with_location();
+    let tokens = Tokenizer::new(&Duck, sql).tokenize_with_location();
     let statements = tokens
         .map_err(ParserError::from)
         .and_then(|tokens| {
-            Parser::new(&DuckDbDialect {}).with_tokens_with_locations(with_where(tokens)).parse_statements()
+            let tokens = in_from(as_global(with_where(spelled_out(tokens))));
+            Parser::new(&Duck).with_tokens_with_locations(tokens).parse_statements()
         })
         .map_err(syntax_error)?;
     let mut statements = statements.into_iter();
@@ -42,12 +48,15 @@ pub fn parse(sql: &str) -> Result<Query, Refusal> {
 /// common table expressions; each once, in the case of the SQL, sorted.
 pub fn table_references(sql: &str) -> Result<Vec<Vec<String>>, Refusal> {
     let query = parse(sql)?;
-    let mut ctes = CteNames::default();
+    let mut ctes = OtherNames::default();
     let _ = query.visit(&mut ctes);
     let mut names = BTreeSet::new();
     let _ = visit_relations(&query, |name| {
         let parts = parts(name);
-        if parts.len() != 1 || !ctes.0.contains(&parts[0].to_ascii_lowercase()) {
+        if ctes.functions.contains(&name.span()) {
+            return ControlFlow::Continue(());
+        }
+        if parts.len() != 1 || !ctes.ctes.contains(&parts[0].to_ascii_lowercase()) {
             names.insert(parts);
         }
         ControlFlow::<()>::Continue(())
@@ -60,15 +69,27 @@ pub(crate) fn parts(name: &ObjectName) -> Vec<String> {
     name.0.iter().filter_map(|part| part.as_ident()).map(|ident: &Ident| ident.value.clone()).collect()
 }
 
+/// Names in FROM that are no tables.
 #[derive(Default)]
-struct CteNames(BTreeSet<String>);
+struct OtherNames {
+    ctes: BTreeSet<String>,
+    /// Where calls of table functions have theirs.
+    functions: Vec<Span>,
+}
 
-impl Visitor for CteNames {
+impl Visitor for OtherNames {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
         for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
-            self.0.insert(cte.alias.name.value.to_ascii_lowercase());
+            self.ctes.insert(cte.alias.name.value.to_ascii_lowercase());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } = table {
+            self.functions.push(name.span());
         }
         ControlFlow::Continue(())
     }
@@ -79,11 +100,10 @@ fn syntax_error(error: ParserError) -> Refusal {
     let (ParserError::TokenizerError(message) | ParserError::ParserError(message)) = error else {
         return Refusal::new("the SQL is nested too deeply: split it into several views");
     };
-    let message = match message.strip_prefix("Expected: MATCH_CONDITION") {
-        Some(rest) => format!(
-            "ASOF JOIN cannot be maintained, write an inner join{}",
-            rest.find(" at Line").map_or("", |at| &rest[at..])
-        ),
+    let message = match message.strip_prefix("Expected: AS, found: USING") {
+        Some(rest) => {
+            format!("USING KEY cannot be maintained, write UNION and take the last row of each key outside{rest}")
+        }
         None => message,
     };
     let Some((fact, place)) = message.rsplit_once(" at Line: ") else {
@@ -98,7 +118,7 @@ fn syntax_error(error: ParserError) -> Refusal {
 }
 
 fn first_token(sql: &str) -> Option<Location> {
-    let tokens = Tokenizer::new(&DuckDbDialect {}, sql).tokenize_with_location().ok()?;
+    let tokens = Tokenizer::new(&Duck, sql).tokenize_with_location().ok()?;
     tokens.into_iter().find(|t| !matches!(t.token, Token::Whitespace(_))).map(|t| t.span.start)
 }
 
@@ -116,6 +136,8 @@ mod tests {
             vec!["upstream".into()],
         ];
         assert_eq!(table_references(sql).unwrap(), expected);
+        let sql = "SELECT * FROM range(3), lake.t, UNNEST(t.l) AS u, LATERAL generate_series(1, 2)";
+        assert_eq!(table_references(sql).unwrap(), [["lake".to_owned(), "t".to_owned()]]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion_expr::LogicalPlan;
 use serde::{Deserialize, Serialize};
-use tidegate_core::{Binder, DeclaredColumn, TableSchema, ViewInfo, ViewName};
+use tidegate_core::{Binder, DeclaredColumn, RowIdentity, TableSchema, ViewInfo, ViewName};
 
 use crate::error::{PlanError, Refusal};
 use crate::fingerprint::PlanId;
@@ -12,9 +12,10 @@ use crate::names::{Input, Names, Relation};
 use crate::optimise::optimise;
 use crate::output::declare;
 use crate::resolve::resolve;
-use crate::semantics::{bind_plan, expand_grouping_sets};
+use crate::semantics::{bind_plan, expand_grouping_sets, narrow_unnests};
+use crate::threshold::thresholds;
 use crate::validate::validate;
-use crate::{explain, identity, parse, syntax};
+use crate::{Cost, cost, explain, identity, parse, syntax};
 
 /// A view as the pipeline file has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,19 +51,58 @@ pub struct PlannedView {
     pub inputs: Vec<Input>,
     /// The optimised and validated plan. Its root has the view's columns.
     pub plan: LogicalPlan,
+    /// What a person should know of how the SQL was read.
+    pub notes: Vec<&'static str>,
+    /// Where the view declares a key that does not follow from its plan: the values of the key that several rows have, of which
+    /// there must be none after any epoch.
+    pub check: Option<Box<PlannedView>>,
+    /// The view whose key this one checks; its rows are violations, and nobody else's.
+    pub checks: Option<ViewName>,
 }
 
 impl PlannedView {
-    /// The tree of operators with row identity and state, one line each.
+    /// The tree of operators with row identity, strategy, state and cost, one line each.
     pub fn explain_text(&self) -> String {
-        explain::text(&self.plan)
+        let check =
+            self.check.iter().map(|check| format!("Check of the declared key\n{}", explain::text_at(&check.plan, 1)));
+        std::iter::once(explain::text(&self.plan)).chain(check).collect()
     }
 
-    /// The same as JSON: `operator`, `detail`, `row_identity`, `state`, `inputs`.
+    /// The same as JSON: `operator`, `detail`, `row_identity`, `strategy`, `state`, `cost`, `inputs`.
     pub fn explain_json(&self) -> serde_json::Value {
         explain::json(&self.plan)
     }
+
+    /// The greatest cost of its operators.
+    pub fn cost(&self) -> Cost {
+        self.costs().into_iter().next_back().unwrap_or(Cost::Change)
+    }
+
+    /// What an epoch costs beside the changed rows and those that meet them; nothing for most views.
+    pub fn costs(&self) -> BTreeSet<Cost> {
+        cost::costs(&self.plan)
+    }
+
+    fn checked(self, key: &[usize], columns: &[DeclaredColumn], names: &Names) -> Result<Self, Refusal> {
+        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        let columns: Vec<DeclaredColumn> = key.iter().map(|column| columns[*column].clone()).collect();
+        let of_key = columns.iter().map(|column| quoted(&column.name)).collect::<Vec<_>>().join(", ");
+        let view = quoted(self.info.name.as_str());
+        let definition = ViewDef {
+            name: ViewName::new(format!("#key of {}", self.info.name)),
+            sql: format!("SELECT {of_key} FROM {view} GROUP BY {of_key} HAVING count(*) > 1"),
+            key: None,
+        };
+        let names = names.with_view(&self.info);
+        let check = plan_view(&definition, Ok(columns), &names);
+        let (check, _) = check
+            .map_err(|refusal| Refusal::new(format!("the declared key cannot be checked: {}", refusal.message)))?;
+        let check = PlannedView { checks: Some(self.info.name.clone()), ..check };
+        Ok(PlannedView { check: Some(Box::new(check)), ..self })
+    }
 }
+
+const ORDER_LEFT_OUT: &str = "its ORDER BY is left out: a view is a multiset; order when you query it, or add LIMIT";
 
 /// Planned views over known tables.
 #[derive(Debug, Clone)]
@@ -103,6 +143,16 @@ impl Program {
     /// The views, those that are read before those that read them.
     pub fn views(&self) -> &[PlannedView] {
         &self.views
+    }
+
+    /// What has a circuit: each view, and after it the check of its key, if it has one.
+    pub fn circuits(&self) -> impl Iterator<Item = &PlannedView> {
+        self.views.iter().flat_map(|view| std::iter::once(view).chain(view.check.as_deref()))
+    }
+
+    /// Whether some view compares with the time of the epoch.
+    pub fn reads_time(&self) -> bool {
+        self.views.iter().any(|view| view.inputs.contains(&Input::Clock))
     }
 
     /// A view by its exact name.
@@ -156,22 +206,34 @@ fn plan_view(
     names: &Names,
 ) -> Result<(PlannedView, Vec<DeclaredColumn>), Refusal> {
     let mut query = parse::parse(&definition.sql)?;
+    let notes = if syntax::take_order(&mut query) { vec![ORDER_LEFT_OUT] } else { Vec::new() };
     syntax::prepare(&mut query, names)?;
     let bound = bind_plan(resolve(query, names)?)?;
     let columns = described.map_err(Refusal::new)?;
     let (plan, schema) = declare(bound, &columns)?;
-    let plan = expand_grouping_sets(optimise(plan)?)?;
+    let plan = thresholds(narrow_unnests(expand_grouping_sets(optimise(plan)?)?)?)?;
     validate(&plan)?;
-    let mut identity = identity::identity(&plan);
-    if let Some(key) = &definition.key {
-        let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
-        identity = identity::declared(identity, key, &names)?;
-    }
+    let derived = identity::identity(&plan);
+    let (identity, unproven) = match &definition.key {
+        Some(key) => {
+            let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
+            let declared = identity::declared(key, &names)?;
+            let unproven = (!identity::follows(&derived, &declared)).then(|| declared.clone());
+            (RowIdentity::Key(declared), unproven)
+        }
+        None => (derived, None),
+    };
     let info = ViewInfo { name: definition.name.clone(), schema, identity };
     let plan_id = PlanId::of(&plan, &info);
     let mut inputs = BTreeSet::new();
     collect_inputs(&plan, &mut inputs);
-    Ok((PlannedView { info, plan_id, inputs: inputs.into_iter().collect(), plan }, columns))
+    let view =
+        PlannedView { info, plan_id, inputs: inputs.into_iter().collect(), plan, notes, check: None, checks: None };
+    let view = match unproven {
+        Some(key) => view.checked(&key, &columns, names)?,
+        None => view,
+    };
+    Ok((view, columns))
 }
 
 fn collect_inputs(plan: &LogicalPlan, inputs: &mut BTreeSet<Input>) {

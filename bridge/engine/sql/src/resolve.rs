@@ -6,18 +6,19 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::{DataFusionError, Result, SchemaError, TableReference};
-use datafusion_expr::planner::ContextProvider;
+use datafusion_expr::planner::{ContextProvider, RelationPlanner};
 use datafusion_expr::{AggregateUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
 use datafusion_sql::planner::{ParserOptions, SqlToRel};
 use datafusion_sql::sqlparser::ast::{Query, Statement};
 
 use crate::error::Refusal;
 use crate::names::{Names, did_you_mean};
+use crate::relation::Lists;
 use crate::semantics;
 
 /// Plans a query whose names have been prepared.
 pub(crate) fn resolve(query: Query, names: &Names) -> Result<LogicalPlan, Refusal> {
-    let context = Context { names, options: ConfigOptions::default() };
+    let context = Context { names, options: ConfigOptions::default(), planners: [Arc::new(Lists)] };
     let options = ParserOptions::new().with_enable_ident_normalization(false).with_collect_spans(true);
     SqlToRel::new_with_options(&context, options)
         .sql_statement_to_plan(Statement::Query(Box::new(query)))
@@ -27,6 +28,12 @@ pub(crate) fn resolve(query: Query, names: &Names) -> Result<LogicalPlan, Refusa
 /// Errors of columns, in the case in which their tables declare them.
 fn explain_error(error: DataFusionError, names: &Names) -> Refusal {
     let message = match schema_error(&error) {
+        // DuckDB reads `current_user` and the like as calls, where no column has that name.
+        Some(SchemaError::FieldNotFound { field, .. })
+            if field.relation.is_none() && semantics::volatile_reason(&field.name).is_some() =>
+        {
+            semantics::volatile_reason(&field.name)
+        }
         Some(SchemaError::FieldNotFound { field, valid_fields }) => {
             let valid: Vec<&str> = valid_fields
                 .iter()
@@ -64,6 +71,7 @@ fn schema_error(error: &DataFusionError) -> Option<&SchemaError> {
 struct Context<'a> {
     names: &'a Names,
     options: ConfigOptions,
+    planners: [Arc<dyn RelationPlanner>; 1],
 }
 
 impl ContextProvider for Context<'_> {
@@ -72,6 +80,10 @@ impl ContextProvider for Context<'_> {
             Some(relation) => Ok(Arc::clone(relation) as Arc<dyn TableSource>),
             None => Err(DataFusionError::Plan(format!("there is no table or view {name}"))),
         }
+    }
+
+    fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
+        &self.planners
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {

@@ -1,5 +1,5 @@
-//! Stateless stretches: filters and projections compiled to vectorised expressions and applied to
-//! Z-sets. Weights follow the rows; nothing is kept.
+//! Stateless stretches: filters, projections and lists spread out into rows, compiled to vectorised expressions and
+//! applied to Z-sets. Weights follow the rows; nothing is kept.
 
 use std::sync::Arc;
 
@@ -13,8 +13,10 @@ use datafusion_expr::{ColumnarValue, Expr, LogicalPlan};
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use tidegate_core::ZSet;
 
+use crate::expand::{Spread, expand};
 use crate::explain::type_name;
 use crate::names::Relation;
+use crate::semantics::{Item, Itemless, RoundTable, Unnest};
 
 /// A stretch that cannot be compiled or applied.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +40,7 @@ pub enum StretchError {
     Compile(String),
 }
 
-/// Filters and projections in the order in which they apply.
+/// Filters, projections and the like in the order in which they apply.
 #[derive(Debug, Clone)]
 pub struct Stretch {
     input: SchemaRef,
@@ -54,10 +56,17 @@ enum Step {
     Project(Vec<Arc<dyn PhysicalExpr>>, SchemaRef),
     /// Columns by position, which costs nothing.
     Pick(Vec<usize>, SchemaRef),
+    /// Each row once for each item of its lists, `None` being the items' numbers.
+    Unnest {
+        lists: Vec<Option<Arc<dyn PhysicalExpr>>>,
+        itemless: Itemless,
+        kept: Vec<usize>,
+        schema: SchemaRef,
+    },
 }
 
 impl Stretch {
-    /// Compiles the stateless nodes at the top of a plan (projections, filters and aliases) and
+    /// Compiles the stateless nodes at the top of a plan (projections, filters, aliases and unnests) and
     /// answers the first node below them that is none.
     ///
     /// The stretch reads that node's output; when it is a scan, it reads all columns of the table
@@ -73,10 +82,19 @@ impl Stretch {
                 Ok((stretch.then_filter(&node.predicate, node.input.schema())?, below))
             }
             LogicalPlan::SubqueryAlias(node) => Stretch::compile(&node.input),
+            LogicalPlan::Extension(node) if Unnest::of(node).is_some() => match Unnest::of(node) {
+                Some(node) => {
+                    let (stretch, below) = Stretch::compile(&node.input)?;
+                    Ok((stretch.then_unnest(node)?, below))
+                }
+                None => Err(StretchError::Compile("a node is none".to_owned())),
+            },
             LogicalPlan::TableScan(scan) => {
-                let relation = Relation::of(scan.source.as_ref())
+                let relation = Relation::of(scan.source.as_ref()).map(|relation| &relation.declared);
+                let columns = relation.or_else(|| RoundTable::of(scan.source.as_ref()).map(|rows| &rows.columns));
+                let columns = columns
                     .ok_or_else(|| StretchError::Compile(format!("{} is not a known table", scan.table_name)))?;
-                let stretch = Stretch::nothing(&relation.declared);
+                let stretch = Stretch::nothing(columns);
                 Ok((
                     match &scan.projection {
                         Some(columns) => stretch.then_pick(columns),
@@ -131,7 +149,7 @@ impl Stretch {
         let all = (0..self.input.fields().len()).collect();
         self.steps.iter().try_fold(all, |positions: Vec<usize>, step| match step {
             Step::Pick(picked, _) => Some(picked.iter().map(|index| positions[*index]).collect()),
-            Step::Filter(_) | Step::Project(..) => None,
+            Step::Filter(_) | Step::Project(..) | Step::Unnest { .. } => None,
         })
     }
 
@@ -157,6 +175,20 @@ impl Stretch {
         Ok(self)
     }
 
+    fn then_unnest(mut self, node: &Unnest) -> Result<Stretch, StretchError> {
+        use datafusion_expr::UserDefinedLogicalNodeCore;
+        let lists = node.items.iter().map(|item| match item {
+            Item::Of(list) => physical(list, node.input.schema()).map(Some),
+            Item::Number => Ok(None),
+        });
+        let lists = lists.collect::<Result<_, _>>()?;
+        let schema = nullable(node.schema().fields().iter().map(|f| f.as_ref().clone()));
+        let (itemless, kept) = (node.itemless, node.kept.clone());
+        self.steps.push(Step::Unnest { lists, itemless, kept, schema: Arc::clone(&schema) });
+        self.output = schema;
+        Ok(self)
+    }
+
     /// Adds a choice of columns by position.
     #[must_use]
     pub fn then_pick(mut self, columns: &[usize]) -> Stretch {
@@ -166,7 +198,7 @@ impl Stretch {
         self
     }
 
-    /// Filters and projects a Z-set. A condition that is NULL is not true.
+    /// Filters, projects and spreads out a Z-set. A condition that is NULL is not true.
     pub fn apply(&self, zset: &ZSet) -> Result<ZSet, StretchError> {
         let (mut rows, mut weights) = (self.relabel(zset.rows())?, zset.weights().clone());
         for step in &self.steps {
@@ -185,6 +217,16 @@ impl Stretch {
                 Step::Pick(positions, schema) => {
                     let columns = positions.iter().map(|i| Arc::clone(rows.column(*i))).collect();
                     rows = batch(schema, columns, rows.num_rows())?;
+                }
+                Step::Unnest { lists, itemless, kept, schema } => {
+                    let evaluated = lists.iter().map(|list| match list {
+                        Some(list) => evaluate(list, &rows).map(Spread::Items),
+                        None => Ok(Spread::Numbers),
+                    });
+                    let lists = evaluated.collect::<Result<Vec<_>, _>>()?;
+                    let columns;
+                    (columns, weights) = expand(&rows, &weights, &lists, *itemless, kept).map_err(arrow_error)?;
+                    rows = batch(schema, columns, weights.len())?;
                 }
             }
         }

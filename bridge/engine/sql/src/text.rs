@@ -9,6 +9,7 @@ use datafusion_expr::{Expr, Operator};
 use crate::explain::type_name;
 use crate::semantics::{
     Point, Recomputed, RecomputedCall, WindowCall, WindowKind, aggregate_call, lent_text, recomputed_call, window_call,
+    zone_rules,
 };
 
 /// The text of an expression. The canonical form has qualified columns, typed calls and literals;
@@ -52,7 +53,10 @@ pub(crate) fn expression(expr: &Expr, canonical: bool) -> String {
             let answer = answer.map(|t| format!(":{t:?}")).unwrap_or_default();
             let args = function.args.iter().map(text).collect::<Vec<_>>();
             match lent_text(&function.func, &args) {
-                Some(written) if canonical => format!("duckdb {written}{answer}"),
+                Some(written) if canonical => {
+                    let rules = zone_rules(&function.func).map(|version| format!("{version} ")).unwrap_or_default();
+                    format!("duckdb {rules}{written}{answer}")
+                }
                 Some(written) => written,
                 None => format!("{}({}){answer}", function.func.name(), list(&function.args)),
             }
@@ -86,12 +90,23 @@ fn window(call: &WindowCall, canonical: bool) -> String {
     let over = [("PARTITION BY", list(call.partition_by)), ("ORDER BY", order)];
     let over = over.iter().filter(|(_, what)| !what.is_empty()).map(|(word, what)| format!("{word} {what}"));
     let over = over.collect::<Vec<_>>().join(" ");
+    let inner_keys = call.inner_keys();
+    if let Some(aggregate) = call.recomputed(&inner_keys) {
+        let written = recomputed(&aggregate, canonical);
+        if !canonical {
+            return format!("{written} OVER ({over})");
+        }
+        let range = [call.range_key, call.range_start, call.range_end];
+        let range: Vec<String> = range.iter().map(|part| part.map_or("-".to_owned(), text)).collect();
+        return format!("{written} {:?} {:?} ({}) OVER ({over})", call.kind, call.frame, range.join("; "));
+    }
     if canonical {
         let parts = [call.argument, call.default, call.filter, call.range_key, call.range_start, call.range_end];
         let parts: Vec<String> = parts.iter().map(|part| part.map_or("-".to_owned(), text)).collect();
         let distinct = call.distinct;
+        let nulls = if call.ignores_nulls { " IGNORE NULLS" } else { "" };
         return format!(
-            "{:?}({}) distinct {distinct} {:?} OVER ({over}):{:?}",
+            "{:?}({}){nulls} distinct {distinct} {:?} OVER ({over}):{:?}",
             call.kind,
             parts.join("; "),
             call.frame,
@@ -99,7 +114,7 @@ fn window(call: &WindowCall, canonical: bool) -> String {
         );
     }
     let distinct = if call.distinct { "DISTINCT " } else { "" };
-    let arguments = match (call.kind, call.argument) {
+    let arguments = match (&call.kind, call.argument) {
         (WindowKind::Aggregate(_), None) => "*".to_owned(),
         (WindowKind::Ntile(buckets), _) => buckets.to_string(),
         (WindowKind::Lag(offset), Some(argument)) => format!("{}, {offset}", text(argument)),
@@ -108,7 +123,8 @@ fn window(call: &WindowCall, canonical: bool) -> String {
     };
     let default = call.default.map(|default| format!(", {}", text(default))).unwrap_or_default();
     let filter = call.filter.map(|filter| format!(" FILTER ({})", text(filter))).unwrap_or_default();
-    format!("{}({distinct}{arguments}{default}){filter} OVER ({over})", call.kind.name())
+    let nulls = if call.ignores_nulls { " IGNORE NULLS" } else { "" };
+    format!("{}({distinct}{arguments}{default}{nulls}){filter} OVER ({over})", call.kind.name())
 }
 
 /// Keys of an order.

@@ -10,13 +10,19 @@ use datafusion_expr::{ExprSchemable, LogicalPlan};
 use crate::error::Refusal;
 use crate::explain::type_name;
 use crate::names::Relation;
-use crate::semantics::{TopRows, aggregate_call, recomputed_call, window_call};
+use crate::semantics::{
+    AsOf, Recursion, RecursiveUnion, RoundTable, TopRows, Unnest, aggregate_call, item_type, recomputed_call,
+    window_call,
+};
+use crate::threshold::Threshold;
 
 /// Refuses a plan that the circuit could not maintain.
 pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
     match plan {
         LogicalPlan::TableScan(scan) => {
-            if Relation::of(scan.source.as_ref()).is_none() || !scan.filters.is_empty() || scan.fetch.is_some() {
+            let is_known =
+                Relation::of(scan.source.as_ref()).is_some() || RoundTable::of(scan.source.as_ref()).is_some();
+            if !is_known || !scan.filters.is_empty() || scan.fetch.is_some() {
                 return Err(Refusal::new(format!("the table {} cannot be read this way", scan.table_name)));
             }
         }
@@ -79,6 +85,33 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
                 order_types(&top.order_by, &top.input)?;
             }
         }
+        LogicalPlan::Extension(node) if AsOf::of(node).is_some() => {
+            if let Some(asof) = AsOf::of(node) {
+                for (key, _) in &asof.on {
+                    key_type("a join key", &key.get_type(asof.left.schema())?)?;
+                }
+                key_type("the inequality of an ASOF JOIN", &asof.order.0.get_type(asof.left.schema())?)?;
+            }
+        }
+        LogicalPlan::Extension(node) if Recursion::of(node).is_some() => {
+            if let Some(recursion) = Recursion::of(node) {
+                recursion.check()?;
+                let keys = recursion.columns.fields().iter().filter(|_| recursion.union == RecursiveUnion::Distinct);
+                for field in keys {
+                    key_type("UNION", field.data_type())?;
+                }
+            }
+        }
+        LogicalPlan::Extension(node) if Threshold::of(node).is_some() => {}
+        LogicalPlan::Extension(node) if Unnest::of(node).is_some() => {
+            for list in Unnest::of(node).into_iter().flat_map(Unnest::lists) {
+                let input = plan.inputs().into_iter().next().map_or(plan.schema(), LogicalPlan::schema);
+                let list = list.get_type(input)?;
+                if item_type(&list).is_none() {
+                    return Err(Refusal::new(format!("UNNEST takes a list, and this is {}", type_name(&list))));
+                }
+            }
+        }
         other => {
             let name = other.display().to_string();
             let name = name.split([':', ' ']).next().unwrap_or_default().to_owned();
@@ -91,16 +124,36 @@ pub(crate) fn validate(plan: &LogicalPlan) -> Result<(), Refusal> {
 }
 
 fn order_types(keys: &[Sort], input: &LogicalPlan) -> Result<(), Refusal> {
-    keys.iter().try_for_each(|key| key_type("ORDER BY", &key.expr.get_type(input.schema())?))
+    keys.iter().try_for_each(|key| {
+        let data_type = key.expr.get_type(input.schema())?;
+        // Zeros of both signs are equal, which the order of a nested value does not say.
+        if data_type.is_nested() && holds(&data_type, &DataType::is_floating) {
+            return Err(refused("ORDER BY", &data_type));
+        }
+        key_type("ORDER BY", &data_type)
+    })
 }
 
-/// Intervals (1 month equals 30 days) and nested values have no single encoding.
+/// Intervals that are equal (1 month and 30 days) are not the same, and a group shows one of them.
 fn key_type(place: &str, data_type: &DataType) -> Result<(), Refusal> {
-    if data_type.is_nested() || matches!(data_type, DataType::Interval(_)) {
-        return Err(Refusal::new(format!(
-            "{place} by a value of type {} cannot be maintained: use its parts or leave it out",
-            type_name(data_type)
-        )));
+    if holds(data_type, &|part| matches!(part, DataType::Interval(_))) {
+        return Err(refused(place, data_type));
     }
     Ok(())
+}
+
+fn refused(place: &str, data_type: &DataType) -> Refusal {
+    Refusal::new(format!(
+        "{place} by a value of type {} cannot be maintained: use its parts or leave it out",
+        type_name(data_type)
+    ))
+}
+
+/// Whether a type, or one of the types in it, is such.
+fn holds(data_type: &DataType, is: &dyn Fn(&DataType) -> bool) -> bool {
+    match data_type {
+        DataType::List(item) | DataType::FixedSizeList(item, _) | DataType::Map(item, _) => holds(item.data_type(), is),
+        DataType::Struct(fields) => fields.iter().any(|field| holds(field.data_type(), is)),
+        plain => is(plain),
+    }
 }

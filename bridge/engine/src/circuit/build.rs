@@ -16,20 +16,23 @@ use dbsp::{
 };
 use feldera_types::config::{StorageCacheConfig, StorageConfig, StorageOptions};
 use tidegate_engine_row::Row;
+use tidegate_engine_sql::Comparison;
 use uuid::Uuid;
 
+use super::asof::{self, AsOfPlan};
 use super::group::{Extreme, GroupOutputs, GroupPlan, Part, SEED_TAG, Slots};
 use super::key::{Key, KeyShape, Keyed, KeyedHandle, KeyedStream, Short};
 use super::meet::meet;
 use super::pipe::{Direct, Pipe};
 use super::plan::{CircuitPlan, Edge, Keep, Operator, OperatorKind};
 use super::recompute::Recomputing;
+use super::threshold;
 use super::way::{Errors, Way};
 use super::window::{self, TopPlan, WindowPlan};
 use crate::EngineError;
 use crate::engine::EngineOptions;
 
-type Flat = Stream<RootCircuit, OrdZSet<Row>>;
+pub(super) type Flat = Stream<RootCircuit, OrdZSet<Row>>;
 
 /// A view's integral as DBSP holds it at some moment; cheap to clone, valid while the circuit goes on.
 pub(crate) type StateSnapshot = SpineSnapshot<OrdZSet<Row>>;
@@ -96,10 +99,10 @@ pub(crate) fn config(
         .with_mode(Mode::Persistent))
 }
 
-struct Builder<'a> {
-    circuit: &'a RootCircuit,
+pub(super) struct Builder<'a> {
+    pub circuit: &'a RootCircuit,
     plan: &'a CircuitPlan,
-    errors: &'a Errors,
+    pub errors: &'a Errors,
     leaves: Vec<LeafHandle>,
     flat_leaves: HashMap<usize, Flat>,
     keyed_leaves: HashMap<usize, Keyed>,
@@ -176,6 +179,14 @@ impl<'a> Builder<'a> {
                 KeyShape::Short => Short::keyed(self.matched(id, left, right, *keep)),
                 KeyShape::Row => Row::keyed(self.matched(id, left, right, *keep)),
             }),
+            OperatorKind::AsOf { left, right, key, asof } => OperatorStream::Flat(match key {
+                KeyShape::Short => self.asof::<Short>(id, left, right, asof),
+                KeyShape::Row => self.asof::<Row>(id, left, right, asof),
+            }),
+            OperatorKind::Threshold { input, bound, key, comparison } => OperatorStream::Keyed(match key {
+                KeyShape::Short => Short::keyed(self.threshold(id, input, bound, *comparison)),
+                KeyShape::Row => Row::keyed(self.threshold(id, input, bound, *comparison)),
+            }),
             OperatorKind::Group(group) => OperatorStream::Keyed(match group.key {
                 KeyShape::Short => Short::keyed(self.group(id, group)),
                 KeyShape::Row => Row::keyed(self.group(id, group)),
@@ -198,6 +209,8 @@ impl<'a> Builder<'a> {
                 KeyShape::Short => self.top::<Short>(id, input, *top),
                 KeyShape::Row => self.top::<Row>(id, input, *top),
             }),
+            OperatorKind::Recursion(recursion) => OperatorStream::Flat(self.recursion(id, recursion)),
+            OperatorKind::Round => unreachable!("only a recursive term reads the rows so far"),
         }
     }
 
@@ -231,6 +244,17 @@ impl<'a> Builder<'a> {
         let left: KeyedStream<K> = self.keyed(&format!("{id}.left"), left);
         let right: KeyedStream<K> = self.keyed(&format!("{id}.right"), right);
         meet(id, &left, &right, keep)
+    }
+
+    fn asof<K: Key>(&self, id: &str, left: &Edge, right: &Edge, plan: &AsOfPlan) -> Flat {
+        let left: KeyedStream<K> = self.keyed(&format!("{id}.left"), left);
+        let right: KeyedStream<K> = self.keyed(&format!("{id}.right"), right);
+        asof::asof(id, &left, &right, plan, &self.plan.recomputed)
+    }
+    fn threshold<K: Key>(&self, id: &str, input: &Edge, bound: &Edge, comparison: Comparison) -> KeyedStream<K> {
+        let input: KeyedStream<K> = self.keyed(&format!("{id}.in"), input);
+        let bound: KeyedStream<K> = self.keyed(&format!("{id}.bound"), bound);
+        threshold::passing(id, &input, &bound, comparison, self.errors, &self.plan.recomputed)
     }
 
     fn group<K: Key>(&mut self, id: &str, group: &GroupPlan) -> KeyedStream<K> {
@@ -314,10 +338,11 @@ impl<'a> Builder<'a> {
         )
     }
 
-    fn flat(&self, id: &str, edge: &Edge) -> Flat {
+    pub fn flat(&self, id: &str, edge: &Edge) -> Flat {
         let (origin, way) = match edge {
             Edge::Leaf(leaf) => return self.flat_leaves[leaf].clone(),
             Edge::Whole(_) => unreachable!("only joins read the rows of groups as they are"),
+            Edge::Inner { .. } => unreachable!("an operator that reads rows of a recursive term is part of it"),
             Edge::Operator { operator, pipe } => self.way(*operator, pipe),
         };
         let piped = match origin {
@@ -334,13 +359,14 @@ impl<'a> Builder<'a> {
         piped.set_persistent_id(Some(id))
     }
 
-    fn keyed<K: Key>(&self, id: &str, edge: &Edge) -> KeyedStream<K> {
+    pub fn keyed<K: Key>(&self, id: &str, edge: &Edge) -> KeyedStream<K> {
         let (origin, way) = match edge {
             Edge::Leaf(leaf) => return K::stream(&self.keyed_leaves[leaf]),
             Edge::Whole(operator) => match &self.outputs[*operator] {
                 OperatorStream::Keyed(keyed) => return K::stream(keyed),
                 _ => unreachable!("only keyed streams are read as they are"),
             },
+            Edge::Inner { .. } => unreachable!("an operator that reads rows of a recursive term is part of it"),
             Edge::Operator { operator, pipe } => {
                 if let Some(stream) = self.shared.borrow().get(&Arc::as_ptr(pipe)) {
                     return K::stream(stream);

@@ -11,7 +11,9 @@ use datafusion_expr::logical_plan::Distinct;
 use datafusion_expr::{Expr, ExprSchemable, Join, JoinType, LogicalPlan};
 use tidegate_core::ViewName;
 use tidegate_engine_row::{KeyMode, RowCodec, has_canonical_form};
-use tidegate_engine_sql::{Input, PlannedView, Relation as Source, Stretch, TopRows};
+use tidegate_engine_sql::{
+    AsOf, Input, PlannedView, Recursion, Relation as Source, RoundTable, Stretch, Threshold, TopRows,
+};
 
 use super::key::KeyShape;
 use super::pipe::{Decoder, Encoder, KeyedEncoder, Pipe, ValueEncoder};
@@ -20,7 +22,13 @@ use crate::EngineError;
 
 /// Compiles a view.
 pub(crate) fn compile(view: &PlannedView) -> Result<CircuitPlan, EngineError> {
-    let mut compiler = Compiler { view: &view.info.name, leaves: Vec::new(), operators: Vec::new(), known: Vec::new() };
+    let mut compiler = Compiler {
+        view: &view.info.name,
+        leaves: Vec::new(),
+        operators: Vec::new(),
+        inner: Vec::new(),
+        known: Vec::new(),
+    };
     let relation = compiler.relation(&view.plan)?;
     let output = compiler.flat_edge(&relation, &view.info.schema, KeyMode::Exact)?;
     let Compiler { view, leaves, operators, .. } = compiler;
@@ -31,6 +39,8 @@ pub(super) struct Compiler<'a> {
     pub view: &'a ViewName,
     leaves: Vec<Leaf>,
     operators: Vec<Operator>,
+    /// The operators of the recursive term that is being compiled.
+    pub inner: Vec<Operator>,
     /// Nodes that have an operator: equal ones, as the inputs of grouping sets are, have one.
     known: Vec<(LogicalPlan, Origin, Option<Stretch>)>,
 }
@@ -49,6 +59,8 @@ pub(super) enum Origin {
     /// Rows of an input; `None` is the one row without columns of a query without FROM.
     Scan(Option<Input>),
     Operator(usize),
+    /// Rows of the recursive term that is being compiled, from one of its operators.
+    Inner(usize),
 }
 
 impl Compiler<'_> {
@@ -71,6 +83,9 @@ impl Compiler<'_> {
 
     fn new_origin(&mut self, plan: &LogicalPlan) -> Result<(Origin, Option<Stretch>), EngineError> {
         let operator = match plan {
+            LogicalPlan::TableScan(scan) if RoundTable::of(scan.source.as_ref()).is_some() => {
+                return Ok((Origin::Inner(0), None));
+            }
             LogicalPlan::TableScan(scan) => {
                 let source = Source::of(scan.source.as_ref());
                 let source = source.ok_or_else(|| self.unsupported(format!("reading {}", scan.table_name)))?;
@@ -100,8 +115,20 @@ impl Compiler<'_> {
                 self.operator(OperatorKind::Union { inputs }, row_decoder(&schema, KeyMode::Exact)?)
             }
             LogicalPlan::Window(window) => self.window(window)?,
+            LogicalPlan::Extension(node) if Threshold::of(node).is_some() => match Threshold::of(node) {
+                Some(threshold) => self.threshold(threshold)?,
+                None => return Err(self.unsupported(node.node.name())),
+            },
             LogicalPlan::Extension(node) if TopRows::of(node).is_some() => match TopRows::of(node) {
                 Some(top) => self.top(top)?,
+                None => return Err(self.unsupported(node.node.name())),
+            },
+            LogicalPlan::Extension(node) if AsOf::of(node).is_some() => match AsOf::of(node) {
+                Some(asof) => self.asof(asof)?,
+                None => return Err(self.unsupported(node.node.name())),
+            },
+            LogicalPlan::Extension(node) => match Recursion::of(node) {
+                Some(recursion) => self.recursion(recursion)?,
                 None => return Err(self.unsupported(node.node.name())),
             },
             other => return Err(self.unsupported(other.display().to_string())),
@@ -113,7 +140,12 @@ impl Compiler<'_> {
         EngineError::Unsupported { view: self.view.clone(), construct: construct.into() }
     }
 
+    /// An operator belongs to the recursive term if it reads rows of it.
     pub fn operator(&mut self, kind: OperatorKind, decoder: Decoder) -> Origin {
+        if kind.inputs().into_iter().any(Edge::is_inner) {
+            self.inner.push(Operator { kind, decoder: Arc::new(decoder) });
+            return Origin::Inner(self.inner.len() - 1);
+        }
         self.operators.push(Operator { kind, decoder: Arc::new(decoder) });
         Origin::Operator(self.operators.len() - 1)
     }
@@ -128,6 +160,9 @@ impl Compiler<'_> {
             }
             Origin::Operator(operator) => {
                 Edge::Operator { operator: *operator, pipe: pipe(Some(&self.operators[*operator].decoder)) }
+            }
+            Origin::Inner(operator) => {
+                Edge::Inner { operator: *operator, pipe: pipe(Some(&self.inner[*operator].decoder)) }
             }
         }
     }
@@ -224,7 +259,7 @@ impl Compiler<'_> {
     /// One side of a join: keys first, then the columns that cannot be read back from the key. Rows
     /// with a NULL key are left out where they match nothing; `nullable` keys have a place for it
     /// even so.
-    fn join_side(
+    pub fn join_side(
         &mut self,
         relation: &Relation,
         keys: &[Expr],

@@ -3,21 +3,22 @@
 //! Frames move forward as rows do. An aggregate adds the rows that a frame gains and takes off those that
 //! it loses, in exact sums; a least or greatest value is the first of those that no later row beats.
 
+mod nulls;
+mod running;
+
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 
 use arrow::datatypes::DataType;
 use dbsp::ZWeight;
-use dbsp::algebra::{AddAssignByRef, MulByRef};
-use tidegate_engine_row::{
-    Accumulator, ColumnReader, Row, RowCodec, RowError, RowWriter, average_double, average_narrow, average_wide,
-    one_zero,
-};
+use tidegate_engine_row::{ColumnReader, Row, RowCodec, RowError, RowWriter, one_zero};
 use tidegate_engine_sql::{AggregateKind, Frame, FrameBound, FrameUnits, WindowCall, WindowKind};
 
 use super::group::Width;
 use super::order::keys_and_columns;
 use super::window::Places;
+use nulls::Valid;
+use running::Running;
 
 /// The rows of a partition in order, copies one by one.
 pub(crate) struct Partition<'a> {
@@ -71,6 +72,8 @@ impl<'a> Partition<'a> {
 #[derive(Debug, Clone)]
 pub(crate) enum Value<'a> {
     Words(Option<&'a [u64]>),
+    /// The words of an answer that several rows may share.
+    Answer(Option<Rc<Row>>),
     Integer(i64),
     Float(Option<f64>),
     Wide(Option<i128>),
@@ -80,6 +83,7 @@ impl Value<'_> {
     pub fn write(&self, writer: &mut RowWriter) {
         match self {
             Value::Words(words) => writer.put(*words),
+            Value::Answer(answer) => writer.put(answer.as_ref().map(|answer| answer.as_words())),
             Value::Integer(value) => writer.put_int(*value),
             Value::Float(value) => writer.put_float(*value),
             Value::Wide(value) => writer.put_wide(*value),
@@ -112,11 +116,12 @@ pub(crate) struct Function {
     /// Whether greater keys come first, for frames by values.
     descends: bool,
     distinct: bool,
+    /// Whether rows in which the argument is NULL are passed over.
+    ignores_nulls: bool,
+    /// Which of the window's recomputed aggregates it is.
+    recomputed: Option<usize>,
     number: Number,
 }
-
-/// Sums of this magnitude are no HUGEINT and no decimal.
-const SUM_LIMIT: u128 = 10u128.pow(38);
 
 impl Function {
     /// Reads its columns from rows of this codec; what is not supported is named.
@@ -140,7 +145,7 @@ impl Function {
             return Err(format!("{} over a window", call.kind.name()));
         }
         Ok(Function {
-            kind: call.kind,
+            kind: call.kind.clone(),
             frame: call.frame,
             argument: reader(places.argument),
             default: reader(places.default),
@@ -150,16 +155,29 @@ impl Function {
             range_end: reader(places.range_end),
             descends: call.order_by.first().is_some_and(|key| !key.asc),
             distinct: call.distinct,
+            ignores_nulls: call.ignores_nulls,
+            recomputed: places.recomputed,
             number,
         })
     }
 
-    /// The result for each row.
+    /// Which of the window's recomputed aggregates it is, if it is one.
+    pub fn recomputed(&self) -> Option<usize> {
+        self.recomputed
+    }
+
+    /// The frame of each row: its first row and the row after its last one.
+    pub fn frames(&self, rows: &Partition) -> Result<Vec<(usize, usize)>, RowError> {
+        let frames = Frames::new(self, rows)?;
+        (0..rows.len()).map(|row| frames.of(row)).collect()
+    }
+
+    /// The result for each row of a function that is not recomputed.
     pub fn results<'a>(&self, rows: &Partition<'a>) -> Result<Vec<Value<'a>>, RowError> {
         let all = 0..rows.len();
         let count = rows.len();
         let each = |value: &dyn Fn(usize) -> Value<'a>| Ok(all.clone().map(value).collect());
-        match self.kind {
+        match &self.kind {
             WindowKind::RowNumber => each(&|row| Value::Integer(row as i64 + 1)),
             WindowKind::Rank => each(&|row| Value::Integer(rows.peers(row).0 as i64 + 1)),
             WindowKind::DenseRank => each(&|row| Value::Integer(rows.group[row] as i64 + 1)),
@@ -168,10 +186,14 @@ impl Function {
                 Value::Float(Some(if count > 1 { rank / (count - 1) as f64 } else { 0.0 }))
             }),
             WindowKind::CumeDist => each(&|row| Value::Float(Some(rows.peers(row).1 as f64 / count as f64))),
-            WindowKind::Ntile(buckets) => each(&|row| Value::Integer(bucket(row, count, buckets))),
-            WindowKind::Lag(offset) => all.map(|row| self.lag(rows, row, offset)).collect(),
+            WindowKind::Ntile(buckets) => each(&|row| Value::Integer(bucket(row, count, *buckets))),
+            WindowKind::Lag(offset) => {
+                let valid = self.valid(rows)?;
+                all.map(|row| self.lag(rows, row, *offset, valid.as_ref())).collect()
+            }
             WindowKind::FirstValue | WindowKind::LastValue | WindowKind::NthValue(_) => self.values(rows),
-            WindowKind::Aggregate(kind) => self.aggregates(rows, kind),
+            WindowKind::Aggregate(kind) => self.aggregates(rows, *kind),
+            WindowKind::Recomputed(..) => unreachable!("recomputed aggregates are answered together"),
         }
     }
 
@@ -183,8 +205,23 @@ impl Function {
         }
     }
 
-    fn lag<'a>(&self, rows: &Partition<'a>, row: usize, offset: i64) -> Result<Value<'a>, RowError> {
-        let place = (row as i64).checked_sub(offset).and_then(|place| usize::try_from(place).ok());
+    /// The rows that count where NULLs are passed over.
+    fn valid(&self, rows: &Partition) -> Result<Option<Valid>, RowError> {
+        let argument = self.argument.as_ref().filter(|_| self.ignores_nulls);
+        argument.map(|argument| Valid::new(argument, rows)).transpose()
+    }
+
+    fn lag<'a>(
+        &self,
+        rows: &Partition<'a>,
+        row: usize,
+        offset: i64,
+        valid: Option<&Valid>,
+    ) -> Result<Value<'a>, RowError> {
+        let place = match valid {
+            Some(valid) => valid.before(row, offset),
+            None => (row as i64).checked_sub(offset).and_then(|place| usize::try_from(place).ok()),
+        };
         let (reader, place) = match place.filter(|place| *place < rows.len()) {
             Some(place) => (&self.argument, place),
             None => (&self.default, row),
@@ -197,15 +234,19 @@ impl Function {
 
     fn values<'a>(&self, rows: &Partition<'a>) -> Result<Vec<Value<'a>>, RowError> {
         let frames = Frames::new(self, rows)?;
+        let valid = self.valid(rows)?;
         let mut values = Vec::with_capacity(rows.len());
         for row in 0..rows.len() {
             let (start, end) = frames.of(row)?;
-            let place = match self.kind {
-                WindowKind::LastValue => end.checked_sub(1),
-                WindowKind::NthValue(place) => {
-                    usize::try_from(place - 1).ok().and_then(|place| start.checked_add(place))
-                }
-                _ => Some(start),
+            let nth = match &self.kind {
+                WindowKind::NthValue(nth) => usize::try_from(nth - 1).unwrap_or(usize::MAX),
+                _ => 0,
+            };
+            let place = match (&self.kind, &valid) {
+                (WindowKind::LastValue, None) => end.checked_sub(1),
+                (WindowKind::LastValue, Some(valid)) => valid.last(end),
+                (_, None) => start.checked_add(nth),
+                (_, Some(valid)) => valid.nth(start, nth),
             };
             let place = place.filter(|place| start <= *place && *place < end);
             values.push(Value::Words(match (place, &self.argument) {
@@ -336,150 +377,5 @@ impl<'f, 'a, 'p> Frames<'f, 'a, 'p> {
             }
         }
         Ok(Some(low))
-    }
-}
-
-/// An aggregate of a frame that moves.
-struct Running<'f, 'a, 'p> {
-    function: &'f Function,
-    rows: &'p Partition<'a>,
-    kind: AggregateKind,
-    start: usize,
-    end: usize,
-    count: i64,
-    sums: Accumulator,
-    /// How often each value is in the frame, where equal ones count once.
-    copies: BTreeMap<&'a [u64], usize>,
-    /// Rows whose values no later row of the frame beats, the best one first.
-    best: VecDeque<(usize, &'a [u64])>,
-}
-
-impl<'f, 'a, 'p> Running<'f, 'a, 'p> {
-    fn new(function: &'f Function, rows: &'p Partition<'a>, kind: AggregateKind) -> Self {
-        Running {
-            function,
-            rows,
-            kind,
-            start: 0,
-            end: 0,
-            count: 0,
-            sums: Accumulator::new(),
-            copies: BTreeMap::new(),
-            best: VecDeque::new(),
-        }
-    }
-
-    fn move_to(&mut self, start: usize, end: usize) -> Result<(), RowError> {
-        if start < self.start || end < self.end {
-            *self = Running { start, end: start, ..Running::new(self.function, self.rows, self.kind) };
-        }
-        while self.end < end {
-            self.enter(self.end)?;
-            self.end += 1;
-        }
-        while self.start < start {
-            self.leave(self.start)?;
-            self.start += 1;
-        }
-        Ok(())
-    }
-
-    /// The words of a row's argument, where the row counts. What is counted without argument has none.
-    fn argument(&self, row: usize) -> Result<Option<&'a [u64]>, RowError> {
-        let columns = self.rows.columns(row);
-        if let Some(filter) = &self.function.filter
-            && filter.int(&[columns])? != Some(1)
-        {
-            return Ok(None);
-        }
-        match &self.function.argument {
-            Some(argument) => argument.words(&[columns]),
-            None => Ok(Some(&[])),
-        }
-    }
-
-    fn enter(&mut self, row: usize) -> Result<(), RowError> {
-        let Some(value) = self.argument(row)? else { return Ok(()) };
-        let beats = match self.kind {
-            AggregateKind::Min => Ordering::Less,
-            AggregateKind::Max => Ordering::Greater,
-            _ if self.function.distinct => {
-                let copies = self.copies.entry(self.function.compared(value)).or_default();
-                *copies += 1;
-                return if *copies == 1 { self.add(row, 1) } else { Ok(()) };
-            }
-            _ => return self.add(row, 1),
-        };
-        let compared = self.function.compared(value);
-        while self.best.back().is_some_and(|(_, last)| compared.cmp(self.function.compared(last)) == beats) {
-            self.best.pop_back();
-        }
-        self.best.push_back((row, value));
-        Ok(())
-    }
-
-    fn leave(&mut self, row: usize) -> Result<(), RowError> {
-        if matches!(self.kind, AggregateKind::Min | AggregateKind::Max) {
-            if self.best.front().is_some_and(|(first, _)| *first == row) {
-                self.best.pop_front();
-            }
-            return Ok(());
-        }
-        let Some(value) = self.argument(row)? else { return Ok(()) };
-        if self.function.distinct {
-            let compared = self.function.compared(value);
-            match self.copies.get_mut(compared) {
-                Some(copies) if *copies > 1 => {
-                    *copies -= 1;
-                    return Ok(());
-                }
-                _ => {
-                    self.copies.remove(compared);
-                }
-            }
-        }
-        self.add(row, -1)
-    }
-
-    /// Adds a row's argument, or takes it off.
-    fn add(&mut self, row: usize, times: i64) -> Result<(), RowError> {
-        self.count += times;
-        let Some(argument) = self.function.argument.as_ref().filter(|_| self.kind != AggregateKind::Count) else {
-            return Ok(());
-        };
-        let columns = self.rows.columns(row);
-        let mut one = Accumulator::new();
-        match self.function.number {
-            Number::Exact { .. } => one.add_int(0, argument.int(&[columns])?.unwrap_or(0)),
-            Number::Float => one.add_float(0, argument.float(&[columns])?.unwrap_or(0.0)),
-            Number::None => {}
-        }
-        self.sums.add_assign_by_ref(&one.mul_by_ref(&times));
-        Ok(())
-    }
-
-    fn value(&self) -> Result<Value<'a>, RowError> {
-        let is_some = self.count > 0;
-        Ok(match (self.kind, self.function.number) {
-            (AggregateKind::Count, _) => Value::Integer(self.count),
-            (AggregateKind::Min | AggregateKind::Max, _) => Value::Words(self.best.front().map(|(_, value)| *value)),
-            (AggregateKind::Sum, Number::Float) => Value::Float(if is_some { Some(self.sums.float(0)?) } else { None }),
-            (AggregateKind::Sum, _) => {
-                let sum = self.sums.int(0)?;
-                if sum.unsigned_abs() >= SUM_LIMIT {
-                    return Err(RowError::SumOverflow);
-                }
-                Value::Wide(is_some.then_some(sum))
-            }
-            (AggregateKind::Avg, _) if !is_some => Value::Float(None),
-            (AggregateKind::Avg, Number::Exact { scale, width }) => {
-                let (sum, count) = (self.sums.int(0)?, self.count as u64);
-                Value::Float(Some(match width {
-                    Width::Narrow => average_narrow(sum as i64, count, scale),
-                    Width::Wide => average_wide(sum, count, scale),
-                }))
-            }
-            (AggregateKind::Avg, _) => Value::Float(Some(average_double(self.sums.float(0)?, self.count as u64))),
-        })
     }
 }

@@ -1,17 +1,23 @@
 //! Circuits: one for each view, compiled from its logical plan, run by DBSP.
 
 mod aggregate;
+mod asof;
 mod build;
 mod compile;
 mod frame;
+mod gate;
 mod group;
 mod key;
 mod meet;
 mod order;
 mod outer;
+mod passing;
 mod pipe;
 mod plan;
 mod recompute;
+mod recursion;
+mod rounds;
+mod threshold;
 mod way;
 mod window;
 

@@ -153,32 +153,39 @@ impl Compiler<'_> {
         let nothing = Stretch::nothing(relation.schema.as_arrow());
         let unmet = Relation { origin, residual: None, stretch: nothing, schema: Arc::clone(&relation.schema) };
         let mut edges = vec![self.projected(&unmet, unmet.stretch.clone(), exprs, schema)?];
-        if let Some(stretch) = self.left_out(&sides[own], residual.is_none())? {
+        // Where whole rows are compared, NULL keys are among them.
+        let keys = if residual.is_none() { sides[own].keyed.left_out.as_slice() } else { &[] };
+        if let Some(stretch) = self.left_out(relation, &sides[own].own, keys)? {
             edges.push(self.projected(relation, stretch, exprs, schema)?);
         }
         Ok(edges)
     }
 
-    /// The rows of a side that are no candidates: they fail a condition on it alone, or have a NULL in
-    /// the key where only keys are compared.
-    fn left_out(&self, side: &Side, by_key: bool) -> Result<Option<Stretch>, EngineError> {
-        let schema = side.relation.schema.as_ref();
+    /// The rows that are no candidates: they fail a condition on their side alone, or have a NULL in one of
+    /// these keys.
+    pub(super) fn left_out(
+        &self,
+        relation: &Relation,
+        conditions: &[Expr],
+        keys: &[Expr],
+    ) -> Result<Option<Stretch>, EngineError> {
+        let schema = relation.schema.as_ref();
         let mut nulls = Vec::new();
-        for key in side.keyed.left_out.iter().filter(|_| by_key) {
+        for key in keys {
             if key.nullable(schema).map_err(|error| self.failed(&error))? {
                 nulls.push(key.clone().is_null());
             }
         }
         let mut out = nulls.into_iter().reduce(Expr::or);
         // A condition may guard the next one, and the key, against values they cannot take.
-        for condition in side.own.iter().rev() {
+        for condition in conditions.iter().rev() {
             let guarded = when(condition.clone(), out.unwrap_or_else(|| lit(false))).otherwise(lit(true));
             out = Some(guarded.map_err(|error| self.failed(&error))?);
         }
-        Ok(out.map(|out| side.relation.stretch.clone().then_filter(&out, schema)).transpose()?)
+        Ok(out.map(|out| relation.stretch.clone().then_filter(&out, schema)).transpose()?)
     }
 
-    fn projected(
+    pub(super) fn projected(
         &mut self,
         relation: &Relation,
         stretch: Stretch,
@@ -189,7 +196,7 @@ impl Compiler<'_> {
         Ok(self.edge(relation, stretch, Encoder::Flat(RowCodec::new(&fields(schema), KeyMode::Exact)?)))
     }
 
-    fn union(&mut self, inputs: Vec<Edge>, schema: &SchemaRef) -> Result<Origin, EngineError> {
+    pub(super) fn union(&mut self, inputs: Vec<Edge>, schema: &SchemaRef) -> Result<Origin, EngineError> {
         let decoder = row_decoder(schema, KeyMode::Exact)?;
         Ok(self.operator(OperatorKind::Union { inputs }, decoder))
     }
@@ -249,7 +256,7 @@ impl Compiler<'_> {
 }
 
 /// The rows that pass the conditions.
-fn candidates(relation: &Relation, conditions: &[Expr]) -> Result<Relation, EngineError> {
+pub(super) fn candidates(relation: &Relation, conditions: &[Expr]) -> Result<Relation, EngineError> {
     let stretch = relation.stretch.clone();
     let condition = conditions.iter().cloned().reduce(Expr::and);
     Ok(Relation {

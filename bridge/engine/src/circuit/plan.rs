@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use tidegate_core::ViewName;
-use tidegate_engine_sql::Input;
+use tidegate_engine_sql::{Comparison, Input};
 
+use super::asof::AsOfPlan;
 use super::group::{GroupPlan, Part};
 use super::key::KeyShape;
 use super::pipe::{Decoder, Pipe};
+use super::recursion::RecursionPlan;
 use super::window::{TopPlan, WindowPlan};
 
 /// The circuit of one view.
@@ -22,7 +24,8 @@ pub(crate) struct CircuitPlan {
     pub operators: Vec<Operator>,
     /// How the view's rows leave the last operator (or the only leaf).
     pub output: Edge,
-    /// Counts the rows of partitions that were computed anew.
+    /// Counts the rows of partitions that were computed anew, and those that an ASOF join looked up or a threshold
+    /// passed over.
     pub recomputed: Arc<AtomicU64>,
 }
 
@@ -44,6 +47,13 @@ pub(crate) enum Edge {
     /// From another operator, through a pipe inside the circuit.
     Operator {
         /// Index into [`CircuitPlan::operators`].
+        operator: usize,
+        /// From that operator's rows to this one's.
+        pipe: Arc<Pipe>,
+    },
+    /// From an operator of the recursive term that the consumer is part of, too.
+    Inner {
+        /// Index into [`RecursionPlan::operators`].
         operator: usize,
         /// From that operator's rows to this one's.
         pipe: Arc<Pipe>,
@@ -72,21 +82,33 @@ impl CircuitPlan {
                 {
                     pipes.push(pipe);
                 }
-                Edge::Operator { .. } | Edge::Whole(_) | Edge::Leaf(_) => {}
+                Edge::Operator { .. } | Edge::Inner { .. } | Edge::Whole(_) | Edge::Leaf(_) => {}
             }
         }
         pipes
     }
 }
 
+impl Edge {
+    /// Whether it stays within a recursive term.
+    pub fn is_inner(&self) -> bool {
+        matches!(self, Edge::Inner { .. })
+    }
+}
+
 impl OperatorKind {
-    fn inputs(&self) -> Vec<&Edge> {
+    pub fn inputs(&self) -> Vec<&Edge> {
         match self {
-            OperatorKind::Join { left, right, .. } | OperatorKind::Match { left, right, .. } => vec![left, right],
+            OperatorKind::Join { left, right, .. }
+            | OperatorKind::Match { left, right, .. }
+            | OperatorKind::AsOf { left, right, .. } => vec![left, right],
+            OperatorKind::Threshold { input, bound, .. } => vec![input, bound],
             OperatorKind::Group(group) => group.parts.iter().map(Part::input).collect(),
             OperatorKind::Distinct { input } => vec![input],
             OperatorKind::Union { inputs } => inputs.iter().collect(),
             OperatorKind::Window { input, .. } | OperatorKind::Top { input, .. } => vec![input],
+            OperatorKind::Recursion(recursion) => recursion.inputs(),
+            OperatorKind::Round => Vec::new(),
         }
     }
 }
@@ -98,6 +120,9 @@ pub(crate) enum OperatorKind {
     /// The rows of the left keyed edge, each with its own weight, whose key is among those of the
     /// right edge, or is not. State: the left side, by key, and the keys of the right side.
     Match { left: Edge, right: Edge, key: KeyShape, keep: Keep },
+    /// The rows of the left keyed edge of ordered rows, each with the nearest row of the right one. State: both
+    /// sides, by key.
+    AsOf { left: Edge, right: Edge, key: KeyShape, asof: Arc<AsOfPlan> },
     /// Grouped aggregates over keyed edges.
     Group(GroupPlan),
     /// The distinct rows of a flat edge. State: a count for each row.
@@ -107,8 +132,15 @@ pub(crate) enum OperatorKind {
     /// All rows of a keyed edge of ordered rows, each with the results of window functions over the rows of
     /// its key. State: the rows, and the results, by key.
     Window { input: Edge, key: KeyShape, window: Arc<WindowPlan> },
+    /// The rows of a keyed edge whose key compares so with the only key of another one. State: the rows and the
+    /// bound, by key.
+    Threshold { input: Edge, bound: Edge, key: KeyShape, comparison: Comparison },
     /// The first rows of each key of a keyed edge of ordered rows. State: the rows by key, and the first ones.
     Top { input: Edge, key: KeyShape, top: TopPlan },
+    /// The fixpoint of a recursive term. State: in the term's operators, by round.
+    Recursion(RecursionPlan),
+    /// In a recursive term, the rows so far: the first of its operators.
+    Round,
 }
 
 /// Which rows a match keeps.

@@ -35,9 +35,19 @@ impl Errors {
         self.first.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
     }
 
+    /// Keeps that a recursion does not end.
+    pub fn endless(&self, fact: &'static str) {
+        self.keep(EngineError::Endless { view: self.view.clone(), fact });
+    }
+
     /// Keeps an error, unless there is one.
     pub fn keep(&self, error: EngineError) {
         self.first.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
+    }
+
+    /// Keeps that the source's changes contradict what it sent before.
+    pub fn inconsistent(&self, fact: &'static str) {
+        self.keep(EngineError::Inconsistent { view: self.view.clone(), fact });
     }
 
     /// Answers what there is and keeps the error.
@@ -46,13 +56,18 @@ impl Errors {
         match result {
             Ok(value) => Some(value),
             Err(error) => {
-                self.keep(match error {
-                    RowError::SumOverflow => EngineError::SumOverflow { view: self.view.clone() },
-                    RowError::ListTooLarge => EngineError::PartitionTooLarge { view: self.view.clone() },
-                    other => other.into(),
-                });
+                self.keep(self.named(error));
                 None
             }
+        }
+    }
+
+    /// An error of rows as one of the view.
+    pub fn named(&self, error: RowError) -> EngineError {
+        match error {
+            RowError::SumOverflow => EngineError::SumOverflow { view: self.view.clone() },
+            RowError::ListTooLarge => EngineError::PartitionTooLarge { view: self.view.clone() },
+            other => other.into(),
         }
     }
 }

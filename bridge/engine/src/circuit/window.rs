@@ -27,12 +27,15 @@ use super::key::{Key, KeyShape, KeyedStream};
 use super::order::{Direction, Nulls, OrderKey, OrderedEncoder, RowList, keys_and_columns};
 use super::pipe::{Decoder, Encoder, KeyedEncoder, ValueEncoder};
 use super::plan::{Edge, OperatorKind};
+use super::recompute::{Call, OrderKey as InnerKey, Recompute as Recomputed};
 use super::way::{Errors, each_keyed};
 use crate::EngineError;
 
 /// The functions of a window operator.
 pub(crate) struct WindowPlan {
     pub functions: Vec<Function>,
+    /// The aggregates among them that are computed from all rows of a frame.
+    recomputed: Option<Recomputed>,
     /// Of the functions' results.
     pub codec: RowCodec,
 }
@@ -52,7 +55,8 @@ impl Compiler<'_> {
         let input = self.relation(&window.input)?;
         let mut columns = Columns::of(&input);
         let keys = columns.order(calls[0].order_by);
-        let draft: Vec<_> = calls.iter().map(|call| columns.call(call)).collect();
+        let mut recomputed = Vec::new();
+        let draft: Vec<_> = calls.iter().map(|call| columns.call(call, &mut recomputed)).collect();
         let (edge, key, values) = self.partitions(&input, calls[0].partition_by, &columns, &keys)?;
         let width = input.schema.fields().len();
         let schema = nullable(window.schema.inner());
@@ -63,6 +67,10 @@ impl Compiler<'_> {
             .collect();
         let functions = calls.iter().zip(draft).map(|(call, places)| Function::new(call, &places, &values));
         let functions = functions.collect::<Result<Vec<_>, _>>().map_err(|construct| self.unsupported(construct))?;
+        let recomputed = match recomputed.is_empty() {
+            true => None,
+            false => Some(Recomputed::new(self.view.clone(), values.clone(), recomputed)?),
+        };
         let codec = RowCodec::new(&results, KeyMode::Exact)?;
         let value_width = values.fields().count();
         let decoder = Decoder {
@@ -72,7 +80,7 @@ impl Compiler<'_> {
             columns: (0..width).chain(value_width..value_width + results.len()).collect(),
             schema,
         };
-        let window = Arc::new(WindowPlan { functions, codec });
+        let window = Arc::new(WindowPlan { functions, recomputed, codec });
         Ok(self.operator(OperatorKind::Window { input: edge, key, window }, decoder))
     }
 
@@ -123,6 +131,8 @@ pub(crate) struct Places {
     pub range_key: Option<usize>,
     pub range_start: Option<usize>,
     pub range_end: Option<usize>,
+    /// Which of the recomputed aggregates it is.
+    pub recomputed: Option<usize>,
 }
 
 impl Columns {
@@ -146,7 +156,12 @@ impl Columns {
         keys.iter().map(key).collect()
     }
 
-    fn call(&mut self, call: &WindowCall) -> Places {
+    fn call(&mut self, call: &WindowCall, recomputed: &mut Vec<Call>) -> Places {
+        let aggregate = self.recomputed(call);
+        let aggregate = aggregate.map(|aggregate| {
+            recomputed.push(aggregate);
+            recomputed.len() - 1
+        });
         let mut place = |expr: Option<&Expr>| expr.map(|expr| self.place(expr));
         Places {
             argument: place(call.argument),
@@ -155,7 +170,24 @@ impl Columns {
             range_key: place(call.range_key),
             range_start: place(call.range_start),
             range_end: place(call.range_end),
+            recomputed: aggregate,
         }
+    }
+
+    fn recomputed(&mut self, call: &WindowCall) -> Option<Call> {
+        let inner_keys = call.inner_keys();
+        let aggregate = call.recomputed(&inner_keys)?;
+        let key =
+            |key: &Sort| InnerKey { column: self.place(&key.expr), descending: !key.asc, nulls_first: key.nulls_first };
+        Some(Call {
+            function: aggregate.function.clone(),
+            name: call.kind.name().to_owned(),
+            order: inner_keys.iter().map(key).collect(),
+            arguments: aggregate.arguments.iter().map(|argument| self.place(argument)).collect(),
+            distinct: aggregate.distinct,
+            filter: aggregate.filter.map(|filter| self.place(filter)),
+            return_type: aggregate.return_type.clone(),
+        })
     }
 }
 
@@ -218,18 +250,33 @@ impl Recompute {
         let copies: i64 = rows.iter().map(|(_, copies)| copies).sum();
         self.count.fetch_add(copies.unsigned_abs(), Ordering::Relaxed);
         match &self.what {
-            What::Window { plan, errors } => errors.told(plan.list(rows)).unwrap_or_default(),
+            What::Window { plan, errors } => plan.list(rows, errors).unwrap_or_else(|error| {
+                errors.keep(error);
+                Row::default()
+            }),
             What::Top { plan, errors } => errors.told(plan.list(rows)).unwrap_or_default(),
         }
     }
 }
 
 impl WindowPlan {
-    fn list(&self, rows: &[(Row, ZWeight)]) -> Result<Row, RowError> {
+    fn list(&self, rows: &[(Row, ZWeight)], errors: &Errors) -> Result<Row, EngineError> {
         let partition = Partition::new(rows);
+        let ones = vec![1; if self.recomputed.is_some() { partition.len() } else { 0 }];
+        let columns = (0..partition.len()).map(|row| partition.columns(row));
+        let recomputed = match &self.recomputed {
+            Some(recomputed) => Some((recomputed, recomputed.partition(columns, &ones)?)),
+            None => None,
+        };
         let mut results = Vec::with_capacity(self.functions.len());
         for function in &self.functions {
-            results.push(function.results(&partition)?);
+            results.push(match (function.recomputed(), &recomputed) {
+                (Some(call), Some((recomputed, group))) => {
+                    let frames = function.frames(&partition).map_err(|error| errors.named(error))?;
+                    recomputed.over(call, group, &frames)?
+                }
+                _ => function.results(&partition).map_err(|error| errors.named(error))?,
+            });
         }
         let mut list = RowList::default();
         for row in 0..partition.len() {
@@ -237,7 +284,7 @@ impl WindowPlan {
             results.iter().for_each(|column| column[row].write(&mut writer));
             list.push(&[partition.columns(row), writer.finish().as_words()], 1);
         }
-        list.finish()
+        list.finish().map_err(|error| errors.named(error))
     }
 }
 

@@ -59,8 +59,17 @@ const VIEWS: &[(&str, &str)] = &[
          FROM lake.facts GROUP BY k",
     ),
     (
+        "estimated_tallies",
+        "SELECT k, approx_count_distinct(i) AS a, approx_count_distinct(s) AS b, approx_count_distinct(d) AS c, \
+         approx_count_distinct(m) FILTER (WHERE id > 4) AS e, approx_count_distinct(DISTINCT ts) AS f FROM lake.facts GROUP BY k",
+    ),
+    (
+        "estimated_of_all",
+        "SELECT approx_count_distinct(id) AS n, approx_count_distinct(d) FILTER (WHERE id < 0) AS none FROM lake.facts",
+    ),
+    (
         "logic",
-        "SELECT k, bool_and(b) AS a, bool_or(b) AS c, count_if(b) AS d, countif(i > 2) AS e, bit_and(i) AS f, \
+        "SELECT k, bool_and(b) AS a, bool_or(b) AS c, count_if(b) AS d, count_if(s = 'b') AS of_b, countif(i > 2) AS e, bit_and(i) AS f, \
          bit_or(i) AS g, bit_xor(i) AS h, bit_and(u) AS j, bit_or(u) AS n, bit_xor(u) AS o, \
          bool_and(i > 0) FILTER (WHERE b) AS p, count_if(DISTINCT b) AS q, bit_xor(DISTINCT i) AS r, bit_or(id) AS t \
          FROM lake.facts GROUP BY k",

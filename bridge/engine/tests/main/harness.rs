@@ -7,8 +7,8 @@ use arrow::datatypes::Schema;
 use tempfile::TempDir;
 use tidegate_core::schema::duckdb_type as type_of;
 use tidegate_core::{
-    DeltaBatch, DeltaKind, Integral, RowIdentity, TableEvent, TableName, TableSchema, ViewDelta, ViewName, ZSet,
-    duckdb_type,
+    DeltaBatch, DeltaKind, Integral, Micros, RowIdentity, TableEvent, TableName, TableSchema, ViewDelta, ViewName,
+    ZSet, duckdb_type,
 };
 use tidegate_duck::DuckBinder;
 use tidegate_engine::{Engine, EngineCheckpoint, EngineOptions, Program, RebuildScope, ViewDef};
@@ -41,8 +41,14 @@ pub struct Harness {
     pub engine: Option<Engine>,
     pub tables: BTreeMap<TableName, TableContents>,
     pub views: Vec<(ViewName, String)>,
+    /// The keys that views declare.
+    pub keys: BTreeMap<ViewName, Vec<String>>,
     /// What the oracle computes for a view whose SQL has several right answers.
     pub answers: BTreeMap<ViewName, String>,
+    /// What `tidegate_now()` is, in microseconds.
+    time: i64,
+    /// Views whose floats DuckDB adds up in an order of its own.
+    pub tolerances: BTreeMap<ViewName, Tolerance>,
     state: BTreeMap<ViewName, Multiset>,
     oracle: Oracle,
     folder: TempDir,
@@ -56,7 +62,10 @@ impl Harness {
             engine: Some(engine),
             tables: tables.iter().map(|table| (table.name.clone(), TableContents::new(table.clone()))).collect(),
             views: views.iter().map(|(name, sql)| (ViewName::from(*name), (*sql).to_owned())).collect(),
+            keys: BTreeMap::new(),
             answers: BTreeMap::new(),
+            time: 0,
+            tolerances: BTreeMap::new(),
             state: BTreeMap::new(),
             oracle: Oracle::new().expect("DuckDB opens"),
             folder,
@@ -69,14 +78,24 @@ impl Harness {
 
     pub fn program(&self) -> Program {
         let tables = self.tables.values().map(|contents| contents.schema().clone()).collect();
-        let views =
-            self.views.iter().map(|(name, sql)| ViewDef { name: name.clone(), sql: sql.clone(), key: None }).collect();
+        let view = |(name, sql): &(ViewName, String)| ViewDef {
+            name: name.clone(),
+            sql: sql.clone(),
+            key: self.keys.get(name).cloned(),
+        };
+        let views = self.views.iter().map(view).collect();
         let binder = DuckBinder;
         Program::plan(tables, views, &binder).unwrap_or_else(|errors| panic!("{errors:#?}"))
     }
 
     pub fn engine(&mut self) -> &mut Engine {
         self.engine.as_mut().expect("the engine is open")
+    }
+
+    /// Says what time the coming epoch has.
+    pub fn at(&mut self, time: i64) {
+        self.time = time;
+        self.engine().set_time(Micros(time));
     }
 
     /// Applies an event to the model and feeds it.
@@ -195,7 +214,10 @@ impl Harness {
     /// Compares the deltas' sum, the view state and the row count of every view with the oracle.
     pub fn check(&mut self, what: &str) {
         self.oracle.load(self.tables.values()).expect("the oracle takes the tables");
-        let asked = |(name, sql): &(ViewName, String)| (name.clone(), self.answers.get(name).unwrap_or(sql).clone());
+        let now = format!("make_timestamptz({})", self.time);
+        let asked = |(name, sql): &(ViewName, String)| {
+            (name.clone(), self.answers.get(name).unwrap_or(sql).replace("tidegate_now()", &now))
+        };
         let asked: Vec<_> = self.views.iter().map(asked).collect();
         let expected = self.oracle.views(&asked).expect("the oracle recomputes the views");
         let program = self.engine().program().expect("there is a program").clone();
@@ -205,7 +227,8 @@ impl Harness {
             let columns = info.schema.fields().iter().map(|f| (f.name().clone(), field_type(f))).collect();
             let from_state = ViewRows { columns, rows: self.rows(name) };
             check_key(&info.identity, &from_state.rows, &format!("{what}: key of {name}"));
-            from_state.assert_equals(&expected, &Tolerance::exact(), &format!("{what}: state of {name}"));
+            let tolerance = self.tolerances.get(name).cloned().unwrap_or_default();
+            from_state.assert_equals(&expected, &tolerance, &format!("{what}: state of {name}"));
             let from_deltas = self.state.entry(name.clone()).or_default().clone();
             from_deltas.assert_equals(&from_state.rows, &format!("{what}: deltas of {name}"));
             let stats = self.engine().stats();

@@ -33,6 +33,16 @@ const OUTER: &[(&str, &str)] = &[
          FULL JOIN lake.customers c ON o.customer = c.id AND o.amount > c.rating AND o.note <> 'a'",
     ),
     (
+        "left_either",
+        "SELECT o.id, o.amount, c.id AS cid, c.rating FROM lake.orders o LEFT JOIN lake.customers c \
+         ON (o.customer = c.id AND o.amount > c.rating) OR (o.note = 'a' AND o.customer = c.id)",
+    ),
+    (
+        "full_either",
+        "SELECT o.id, o.note, c.id AS cid, c.region FROM lake.orders o FULL JOIN lake.customers c \
+         ON (o.customer = c.id AND c.region = 'north') OR (c.id = o.customer AND o.customer = c.id AND o.amount > 5)",
+    ),
+    (
         "left_only_own_condition",
         "SELECT o.id, o.amount, c.region FROM lake.orders o LEFT JOIN lake.customers c \
          ON o.customer = c.id AND o.amount > 10",
@@ -300,6 +310,14 @@ const SUBQUERIES: &[(&str, &str)] = &[
         "WITH c AS (SELECT id FROM lake.customers WHERE region = 'north') SELECT o.id FROM lake.orders o \
          WHERE o.customer IN (SELECT id FROM c) OR o.customer NOT IN (FROM c)",
     ),
+    (
+        "anti_and_a_call_of_the_key",
+        "SELECT * FROM lake.orders o ANTI JOIN lake.customers c ON o.note = c.region WHERE o.note LIKE 'a%'",
+    ),
+    (
+        "except_and_a_call_of_a_column",
+        "SELECT * FROM (SELECT note FROM lake.orders EXCEPT SELECT region FROM lake.customers) t WHERE length(note) > 1",
+    ),
     ("except_rows", "SELECT customer FROM lake.orders EXCEPT SELECT id FROM lake.customers"),
     (
         "except_pairs",
@@ -319,6 +337,18 @@ const SUBQUERIES: &[(&str, &str)] = &[
     ("except_all_of_distinct", "SELECT DISTINCT note FROM lake.orders EXCEPT ALL SELECT region FROM lake.customers"),
     ("any_of", "SELECT id FROM lake.orders WHERE customer = ANY (SELECT id FROM lake.customers)"),
     ("none_of", "SELECT id, customer <> ALL (SELECT id FROM lake.customers) AS x FROM lake.orders"),
+    (
+        "rows_in",
+        "SELECT id, amount FROM lake.orders WHERE (customer, note) IN (SELECT id, region FROM lake.customers) AND amount > 1",
+    ),
+    (
+        "latest_of_each",
+        "SELECT id, note FROM lake.orders WHERE (customer, amount) IN (SELECT customer, max(amount) FROM lake.orders GROUP BY customer)",
+    ),
+    (
+        "rows_counted",
+        "SELECT note, count(DISTINCT (customer, amount)) AS n FROM lake.orders GROUP BY note ORDER BY n DESC",
+    ),
     ("greatest", "SELECT id, amount FROM lake.orders WHERE amount = (SELECT max(amount) FROM lake.orders)"),
     ("with_a_total", "SELECT id, amount, (SELECT sum(amount) FROM lake.orders) AS total FROM lake.orders"),
     (
@@ -347,6 +377,43 @@ const SUBQUERIES: &[(&str, &str)] = &[
         "SELECT customer, sum(amount) AS s FROM lake.orders GROUP BY customer HAVING sum(amount) > (SELECT avg(amount) FROM lake.orders)",
     ),
 ];
+
+/// Comparisons with all or with some rows, of which there may be none, and NULLs.
+const QUANTIFIED: &[(&str, &str)] = &[
+    (
+        "above_all",
+        "SELECT id, amount FROM lake.orders WHERE amount > ALL (SELECT rating FROM lake.customers WHERE id > 1)",
+    ),
+    (
+        "told_of_each",
+        "SELECT id, amount > ALL (SELECT rating FROM lake.customers) AS a, amount >= ANY (SELECT rating FROM lake.customers) AS b, \
+         amount < SOME (SELECT rating FROM lake.customers WHERE rating > 3) AS c, amount <= ALL (SELECT rating FROM lake.customers WHERE rating > 9) AS d \
+         FROM lake.orders",
+    ),
+    (
+        "equal_and_not",
+        "SELECT id, customer = ALL (SELECT id FROM lake.customers WHERE rating > 8) AS a, \
+         customer <> ANY (SELECT id FROM lake.customers WHERE rating > 8) AS b FROM lake.orders",
+    ),
+    ("of_text", "SELECT id FROM lake.orders WHERE NOT note >= ANY (SELECT region FROM lake.customers)"),
+    (
+        "of_own",
+        "SELECT id, amount FROM lake.orders o WHERE amount >= ALL (SELECT p.amount FROM lake.orders p WHERE p.customer = o.customer)",
+    ),
+    (
+        "of_groups",
+        "SELECT customer, sum(amount) AS s FROM lake.orders GROUP BY customer \
+         HAVING sum(amount) >= ALL (SELECT sum(amount) FROM lake.orders GROUP BY note)",
+    ),
+];
+
+#[test]
+fn comparisons_with_all_and_with_any_equal_a_recompute() {
+    let seed = seed::seed("comparisons_with_all_and_with_any_equal_a_recompute");
+    for sequence in 0..seed::sequences(1) {
+        run(QUANTIFIED, seed.wrapping_add(sequence), 15);
+    }
+}
 
 #[test]
 fn subqueries_equal_a_recompute() {

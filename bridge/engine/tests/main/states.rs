@@ -40,6 +40,30 @@ fn steps(harness: &mut Harness, view: &str) -> u64 {
     stats.iter().find(|stats| stats.view.as_str() == view).expect("the view has figures").steps
 }
 
+fn full_steps(harness: &mut Harness) -> Vec<(String, u64, u64)> {
+    let stats = harness.engine().stats();
+    stats.iter().map(|stats| (stats.view.to_string(), stats.steps, stats.full_steps)).collect()
+}
+
+#[test]
+fn full_steps_are_counted_apart() {
+    let (mut harness, _, customers) = loaded();
+    assert!(
+        full_steps(&mut harness).iter().all(|(_, steps, full)| (*steps, *full) == (1, 1)),
+        "loading is a full step, the first epoch is none"
+    );
+    harness.feed(&customers.name, rows::deleted(&customers.columns, "(2, 'south', 2)"));
+    harness.step("a change");
+    let counts = full_steps(&mut harness);
+    assert!(counts.contains(&("all_customers".to_owned(), 2, 1)), "{counts:?}");
+    assert!(counts.contains(&("amounts".to_owned(), 1, 1)), "{counts:?}: it does not read customers");
+    let saved = harness.checkpoint();
+    harness.resume(&saved, 1);
+    assert_eq!(full_steps(&mut harness), counts, "both are part of the state");
+    harness.rebuild_after(Vec::new(), RebuildScope::All, "all views are built anew");
+    assert!(full_steps(&mut harness).iter().all(|(_, steps, full)| (*steps, *full) == (0, 2)));
+}
+
 #[test]
 fn kept_states_are_told_what_happened_meanwhile() {
     let (mut harness, orders, customers) = loaded();

@@ -16,7 +16,7 @@ use datafusion_expr::Expr;
 use super::bound::{Bound, Kind, Literal, integer_value};
 use super::call::{Answer, Arguments, Kernel, call, fold};
 use super::coercion::is_numeric;
-use super::{text_parse, text_print};
+use super::{lent, text_parse, text_print};
 use crate::error::Refusal;
 use crate::explain::type_name;
 
@@ -34,6 +34,9 @@ pub(super) fn cast(value: Bound, target: &DataType) -> Result<Bound, Refusal> {
             }
         }
         _ => {}
+    }
+    if !value.is_null() && value.data_type != *target && (is_zoned(&value.data_type) || is_zoned(target)) {
+        return lent::zoned_cast(value, target);
     }
     let value = value.settled()?;
     if value.data_type == *target {
@@ -56,13 +59,12 @@ pub(crate) fn cast_expr(expr: Expr, from: &DataType, target: &DataType) -> Optio
 }
 
 fn refuse(from: &DataType, target: &DataType) -> Refusal {
-    let way_out = match (from, target) {
-        (DataType::Timestamp(_, Some(_)), _) | (_, DataType::Timestamp(_, Some(_))) => {
-            "it depends on the session's time zone; keep the value as it is and convert it when you query the view"
-        }
-        _ => "keep the value as it is, or cast it when you query the view",
-    };
+    let way_out = "keep the value as it is, or cast it when you query the view";
     Refusal::new(format!("a cast from {} to {} is not supported: {way_out}", type_name(from), type_name(target)))
+}
+
+fn is_zoned(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Timestamp(_, Some(_)))
 }
 
 fn kernel(from: &DataType, target: &DataType) -> Option<(&'static str, Kernel)> {

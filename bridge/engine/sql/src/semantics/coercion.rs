@@ -1,6 +1,6 @@
 //! Which type values of different types meet in, as DuckDB decides it.
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, TimeUnit};
 
 use super::bound::{Bound, Kind, Literal, integer_value};
 use crate::error::Refusal;
@@ -63,11 +63,12 @@ pub(super) fn common_type(a: &DataType, b: &DataType) -> Option<DataType> {
     match (a, b) {
         (Float64, other) | (other, Float64) if is_numeric(other) => Some(Float64),
         (Float32, other) | (other, Float32) if is_numeric(other) => Some(Float32),
-        (Date32, Timestamp(unit, None)) | (Timestamp(unit, None), Date32)
-            if *unit == arrow::datatypes::TimeUnit::Microsecond =>
-        {
+        (Date32, Timestamp(unit, None)) | (Timestamp(unit, None), Date32) if *unit == TimeUnit::Microsecond => {
             Some(Timestamp(*unit, None))
         }
+        // A value without a zone is in UTC.
+        (Date32 | Timestamp(TimeUnit::Microsecond, None), zoned @ Timestamp(_, Some(_)))
+        | (zoned @ Timestamp(_, Some(_)), Date32 | Timestamp(TimeUnit::Microsecond, None)) => Some(zoned.clone()),
         _ => {
             let ((pa, sa), (pb, sb)) = (decimal_of(a)?, decimal_of(b)?);
             let scale = sa.max(sb);

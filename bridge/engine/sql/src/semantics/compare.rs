@@ -13,11 +13,15 @@ use datafusion_expr::{Expr, Operator, binary_expr};
 use super::bound::{Bound, Kind};
 use super::call::{Answer, Arguments, call};
 use super::coercion::unify;
+use super::lent;
 use crate::error::Refusal;
 use crate::explain::type_name;
 
 /// `left op right` for a comparison operator.
 pub(super) fn compare(op: Operator, left: Bound, right: Bound) -> Result<Bound, Refusal> {
+    if is_lent(&left) || is_lent(&right) {
+        return lent::comparison(op, left, right);
+    }
     let (exprs, _) = comparable(vec![left, right])?;
     let [left, right]: [Expr; 2] = exprs.try_into().map_err(|_| Refusal::new("a comparison has two sides"))?;
     Ok(Bound::new(binary_expr(left, op, right), DataType::Boolean))
@@ -25,6 +29,11 @@ pub(super) fn compare(op: Operator, left: Bound, right: Bound) -> Result<Bound, 
 
 /// `value BETWEEN low AND high`.
 pub(super) fn between(values: Vec<Bound>) -> Result<Bound, Refusal> {
+    if values.iter().any(is_lent) {
+        let [value, low, high]: [Bound; 3] = values.try_into().map_err(|_| Refusal::new("BETWEEN has two bounds"))?;
+        let above = compare(Operator::GtEq, value.clone(), low)?;
+        return Ok(Bound::new(above.expr.and(compare(Operator::LtEq, value, high)?.expr), DataType::Boolean));
+    }
     let (exprs, _) = comparable(values)?;
     let [value, low, high]: [Expr; 3] = exprs.try_into().map_err(|_| Refusal::new("BETWEEN has two bounds"))?;
     let above = binary_expr(value.clone(), Operator::GtEq, low);
@@ -33,6 +42,14 @@ pub(super) fn between(values: Vec<Bound>) -> Result<Bound, Refusal> {
 
 /// `value IN (list)`, the value first.
 pub(super) fn is_in(values: Vec<Bound>) -> Result<Bound, Refusal> {
+    if values.iter().any(is_lent) {
+        let Some((value, items)) = values.split_first() else { return Err(Refusal::new("IN has no value")) };
+        let equals =
+            items.iter().map(|item| compare(Operator::Eq, value.clone(), item.clone()).map(|equal| equal.expr));
+        let equals = equals.collect::<Result<Vec<_>, _>>()?.into_iter().reduce(Expr::or);
+        let equals = equals.ok_or_else(|| Refusal::new("IN has an empty list"))?;
+        return Ok(Bound::new(equals, DataType::Boolean));
+    }
     let (mut exprs, data_type) = comparable(values)?;
     let value = exprs.remove(0);
     let constant = exprs.iter().all(|e| matches!(e, Expr::Literal(..)));
@@ -46,6 +63,11 @@ pub(super) fn is_in(values: Vec<Bound>) -> Result<Bound, Refusal> {
     Ok(Bound::new(expr, DataType::Boolean))
 }
 
+/// Whether DuckDB compares values of this type: nested ones, and intervals, of which 30 days are a month.
+fn is_lent(value: &Bound) -> bool {
+    value.data_type.is_nested() || matches!(value.data_type, DataType::Interval(_))
+}
+
 /// Brings values to a type in which they can be compared.
 fn comparable(values: Vec<Bound>) -> Result<(Vec<Expr>, DataType), Refusal> {
     let values = if values.iter().any(|v| v.kind == Kind::Uuid) {
@@ -57,7 +79,7 @@ fn comparable(values: Vec<Bound>) -> Result<(Vec<Expr>, DataType), Refusal> {
         return Err(Refusal::new("JSON values cannot be compared here: cast them to VARCHAR"));
     }
     let (exprs, data_type) = unify(values)?;
-    if data_type.is_nested() || matches!(data_type, DataType::Interval(_)) {
+    if data_type.is_nested() {
         return Err(Refusal::new(format!(
             "values of type {} cannot be compared here: compare their parts",
             type_name(&data_type)

@@ -12,8 +12,12 @@ use datafusion_expr::logical_plan::{Aggregate, Distinct, Filter, Join, Projectio
 use datafusion_expr::utils::split_conjunction_owned;
 use datafusion_expr::{BinaryExpr, Expr, JoinType, LogicalPlan, Operator};
 
+use super::aggregate::{AggregateKind, aggregate_call};
 use super::plan::bind_plan;
+use super::recomputed::{Recomputed, Regression, recomputed_call};
+use super::{branches, lateral};
 use crate::error::Refusal;
+use crate::names::{Input, Relation};
 
 /// A subquery without the outer row.
 #[derive(Debug, Clone)]
@@ -24,6 +28,8 @@ pub(super) struct Pulled {
     /// It is an aggregate of one row for each outer row, grouped by what the conditions compare: it has
     /// no row where it should have the aggregate of nothing.
     pub(super) grouped: bool,
+    /// It has at most one row for each outer row.
+    pub(super) single: bool,
 }
 
 impl Pulled {
@@ -32,12 +38,9 @@ impl Pulled {
         Expr::Column(Column::from(self.plan.schema().qualified_field(0)))
     }
 
-    /// Refuses one whose rows are not its own.
-    pub(super) fn with_rows_of_its_own(self) -> Result<Pulled, Refusal> {
-        if self.grouped {
-            return Err(refused("an aggregate without GROUP BY in EXISTS or IN", "compare with it as a value"));
-        }
-        Ok(self)
+    /// Whether its rows belong to the outer rows with equal values.
+    pub(super) fn is_by_equality(&self) -> bool {
+        self.conditions.iter().all(|condition| equality(condition).is_some())
     }
 
     /// Whether it has exactly one row.
@@ -48,6 +51,9 @@ impl Pulled {
                 LogicalPlan::SubqueryAlias(node) => one(&node.input),
                 LogicalPlan::Aggregate(node) => node.group_expr.is_empty(),
                 LogicalPlan::EmptyRelation(node) => node.produce_one_row,
+                LogicalPlan::TableScan(node) => {
+                    Relation::of(node.source.as_ref()).is_some_and(|relation| relation.input == Input::Clock)
+                }
                 _ => false,
             }
         }
@@ -55,9 +61,23 @@ impl Pulled {
     }
 }
 
-/// Binds a subquery over an outer row with these columns, and pulls up what it says about them.
-pub(super) fn open(subquery: LogicalPlan, outer: &DFSchema) -> Result<Pulled, Refusal> {
-    let typed = subquery.transform_down_with_subqueries(|node| {
+/// Binds a subquery over these outer rows, and pulls up what it says about them. Where that is not conditions alone, it is
+/// computed for each of the values that it reads.
+pub(super) fn open(subquery: LogicalPlan, outer: &LogicalPlan) -> Result<Pulled, Refusal> {
+    let plan = bind_plan(typed(subquery, outer.schema())?)?;
+    pull(plan.clone(), &mut 0).or_else(|refusal| {
+        if lateral::reads(&plan, outer.schema()) { lateral::pulled(outer, plan) } else { Err(refusal) }
+    })
+}
+
+/// Binds a subquery over these outer rows, for each of the values that it reads.
+pub(super) fn open_by_values(subquery: LogicalPlan, outer: &LogicalPlan) -> Result<Pulled, Refusal> {
+    lateral::pulled(outer, bind_plan(typed(subquery, outer.schema())?)?)
+}
+
+/// A plan whose references to an outer row with these columns have their types.
+pub(super) fn typed(plan: LogicalPlan, outer: &DFSchema) -> Result<LogicalPlan, Refusal> {
+    let typed = plan.transform_down_with_subqueries(|node| {
         node.map_expressions(|expr| {
             expr.transform_down(|expr| {
                 Ok(match &expr {
@@ -73,7 +93,7 @@ pub(super) fn open(subquery: LogicalPlan, outer: &DFSchema) -> Result<Pulled, Re
             })
         })
     })?;
-    pull(bind_plan(typed.data)?, &mut 0)
+    Ok(typed.data)
 }
 
 /// An equality of something of the subquery with something of the outer row.
@@ -98,6 +118,32 @@ pub(super) fn equality(condition: &Expr) -> Option<Equality> {
     })
 }
 
+/// What an aggregate of no rows is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum OfNothing {
+    Zero,
+    Null,
+}
+
+/// The value of an aggregate of no rows, or the refusal of one that has another.
+pub(super) fn of_nothing(call: &Expr) -> Result<OfNothing, Refusal> {
+    match (aggregate_call(call).map(|call| call.kind), recomputed_call(call).map(|call| call.function)) {
+        (Some(AggregateKind::Count), _) => Ok(OfNothing::Zero),
+        (Some(AggregateKind::Sum | AggregateKind::Avg | AggregateKind::Min | AggregateKind::Max), _) => {
+            Ok(OfNothing::Null)
+        }
+        (None, Some(function))
+            if !matches!(function, Recomputed::Entropy | Recomputed::Regression(Regression::Count)) =>
+        {
+            Ok(OfNothing::Null)
+        }
+        _ => Err(refused(
+            "such an aggregate without GROUP BY in a subquery that reads rows outside of it",
+            "use another one, or join first and aggregate then",
+        )),
+    }
+}
+
 /// An expression over the outer row alone, as one over its columns.
 pub(super) fn as_columns(expr: Expr, outer: &DFSchema) -> Result<Expr, Refusal> {
     let columns = expr.transform_down(|expr| {
@@ -116,9 +162,9 @@ pub(super) fn as_columns(expr: Expr, outer: &DFSchema) -> Result<Expr, Refusal> 
 
 /// An aggregate below projections, and an expression and the conditions over its columns.
 pub(super) fn unfold(pulled: Pulled, value: Expr) -> Result<(Pulled, Expr), Refusal> {
-    let Pulled { plan, conditions, grouped } = pulled;
+    let Pulled { plan, conditions, grouped, .. } = pulled;
     let (input, below): (Arc<LogicalPlan>, Vec<Expr>) = match &plan {
-        LogicalPlan::Aggregate(_) => return Ok((Pulled { plan, conditions, grouped }, value)),
+        LogicalPlan::Aggregate(_) => return Ok((Pulled { plan, conditions, grouped, single: false }, value)),
         LogicalPlan::Projection(node) => {
             (Arc::clone(&node.input), node.expr.iter().map(|expr| expr.clone().unalias()).collect())
         }
@@ -131,7 +177,7 @@ pub(super) fn unfold(pulled: Pulled, value: Expr) -> Result<(Pulled, Expr), Refu
     let over = |expr: Expr| substitute(expr, &columns, &below);
     let conditions = conditions.into_iter().map(over).collect::<Result<Vec<_>, _>>()?;
     let value = over(value)?;
-    unfold(Pulled { plan: Arc::unwrap_or_clone(input), conditions, grouped }, value)
+    unfold(Pulled { plan: Arc::unwrap_or_clone(input), conditions, grouped, single: false }, value)
 }
 
 fn substitute(expr: Expr, columns: &[Column], with: &[Expr]) -> Result<Expr, Refusal> {
@@ -158,7 +204,7 @@ fn reads_outer(plan: &LogicalPlan) -> bool {
 
 fn pull(plan: LogicalPlan, names: &mut usize) -> Result<Pulled, Refusal> {
     if !reads_outer(&plan) {
-        return Ok(Pulled { plan, conditions: Vec::new(), grouped: false });
+        return Ok(Pulled { plan, conditions: Vec::new(), grouped: false, single: false });
     }
     match plan {
         LogicalPlan::Filter(node) => {
@@ -166,10 +212,18 @@ fn pull(plan: LogicalPlan, names: &mut usize) -> Result<Pulled, Refusal> {
             if below.grouped {
                 return Err(refused("HAVING in a correlated subquery", "join with a view that has it"));
             }
-            let (outer, own): (Vec<_>, Vec<_>) =
-                split_conjunction_owned(node.predicate).into_iter().partition(Expr::contains_outer);
+            let parted = |condition: Expr| {
+                if condition.contains_outer() { branches::parted(condition) } else { vec![condition] }
+            };
+            let conditions = split_conjunction_owned(node.predicate).into_iter().flat_map(parted);
+            let (outer, own): (Vec<_>, Vec<_>) = conditions.partition(Expr::contains_outer);
             let plan = filtered(below.plan, own)?;
-            Ok(Pulled { plan, conditions: below.conditions.into_iter().chain(outer).collect(), grouped: false })
+            Ok(Pulled {
+                plan,
+                conditions: below.conditions.into_iter().chain(outer).collect(),
+                grouped: false,
+                single: false,
+            })
         }
         LogicalPlan::Projection(node) => projection(node, names),
         LogicalPlan::SubqueryAlias(node) => {
@@ -178,7 +232,12 @@ fn pull(plan: LogicalPlan, names: &mut usize) -> Result<Pulled, Refusal> {
             let plan = LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(Arc::new(below.plan), node.alias)?);
             let renamed: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
             let conditions = below.conditions.into_iter().map(|c| substitute(c, &columns, &renamed));
-            Ok(Pulled { conditions: conditions.collect::<Result<_, _>>()?, plan, grouped: below.grouped })
+            Ok(Pulled {
+                conditions: conditions.collect::<Result<_, _>>()?,
+                plan,
+                grouped: below.grouped,
+                single: false,
+            })
         }
         LogicalPlan::Distinct(Distinct::All(input)) => {
             let below = pull(Arc::unwrap_or_clone(input), names)?;
@@ -221,7 +280,7 @@ fn projection(node: Projection, names: &mut usize) -> Result<Pulled, Refusal> {
     }
     let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(below.plan))?);
     let conditions = below.conditions.into_iter().map(|c| substitute(c, &compared, &renamed));
-    Ok(Pulled { conditions: conditions.collect::<Result<_, _>>()?, plan, grouped: below.grouped })
+    Ok(Pulled { conditions: conditions.collect::<Result<_, _>>()?, plan, grouped: below.grouped, single: false })
 }
 
 fn aggregate(node: Aggregate, names: &mut usize) -> Result<Pulled, Refusal> {
@@ -247,7 +306,7 @@ fn aggregate(node: Aggregate, names: &mut usize) -> Result<Pulled, Refusal> {
         conditions.push(datafusion_expr::binary_expr(column, equality.op, equality.outer));
     }
     let plan = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(below.plan), groups, node.aggr_expr)?);
-    Ok(Pulled { plan, conditions, grouped })
+    Ok(Pulled { plan, conditions, grouped, single: false })
 }
 
 fn join(node: Join, names: &mut usize) -> Result<Pulled, Refusal> {
@@ -285,5 +344,5 @@ fn join(node: Join, names: &mut usize) -> Result<Pulled, Refusal> {
         node.null_equality,
         node.null_aware,
     )?);
-    Ok(Pulled { plan, conditions, grouped: false })
+    Ok(Pulled { plan, conditions, grouped: false, single: false })
 }

@@ -1,5 +1,5 @@
-//! Dates and timestamps without a zone: arithmetic, parts and truncation. Values with a time zone
-//! depend on the session's zone in DuckDB and are refused.
+//! Dates and timestamps without a zone: arithmetic, parts and truncation. Those of values with a time zone
+//! DuckDB computes, in UTC.
 
 use std::sync::Arc;
 
@@ -72,7 +72,7 @@ pub(super) fn arithmetic(op: Operation, left: &Bound, right: &Bound) -> Result<O
         }
         _ => {
             return Err(Refusal::new(format!(
-                "such arithmetic of {} and {} is not supported: use dates or timestamps without a zone with whole days or intervals",
+                "such arithmetic of {} and {} is not supported: use dates or timestamps with whole days or intervals",
                 type_name(a),
                 type_name(b)
             )));
@@ -188,11 +188,8 @@ fn moment(name: &str, value: Bound) -> Result<Bound, Refusal> {
     if value.data_type == DataType::Date32 || value.data_type == TIMESTAMP {
         return Ok(value);
     }
-    let way_out = match value.data_type {
-        DataType::Timestamp(_, Some(_)) => "it depends on the session's time zone; compute it when you query the view",
-        _ => "cast it to DATE or TIMESTAMP",
-    };
-    Err(Refusal::new(format!("{name} of {} is not supported: {way_out}", type_name(&value.data_type))))
+    let data_type = type_name(&value.data_type);
+    Err(Refusal::new(format!("{name} of {data_type} is not supported: cast it to DATE or TIMESTAMP")))
 }
 
 fn date_part(part: Part, value: Bound) -> Result<Bound, Refusal> {

@@ -23,7 +23,7 @@ const BY_VALUE: &str = "first(value ORDER BY by NULLS LAST), with DESC for the g
 /// Every function that DuckDB lists as an aggregate, by name.
 pub const AGGREGATES_OF_DUCKDB: &[(&str, Standing)] = &[
     ("any_value", Recomputed),
-    ("approx_count_distinct", Refused("its answer is an estimate: use count(DISTINCT …)")),
+    ("approx_count_distinct", Recomputed),
     ("approx_quantile", Refused("its answer is an estimate: use quantile_cont or quantile_disc")),
     ("approx_top_k", Refused("its answer is an estimate: use histogram, or count(*) by the value")),
     ("arbitrary", Recomputed),
@@ -54,7 +54,7 @@ pub const AGGREGATES_OF_DUCKDB: &[(&str, Standing)] = &[
     ("dense_rank", Window),
     ("entropy", Recomputed),
     ("favg", Summed),
-    ("fill", Window),
+    ("fill", Refused("it interpolates: use last_value(x IGNORE NULLS) OVER (…), or lead and lag with IGNORE NULLS")),
     ("first", Recomputed),
     ("first_value", Window),
     ("fsum", Summed),
@@ -113,7 +113,7 @@ pub const AGGREGATES_OF_DUCKDB: &[(&str, Standing)] = &[
 ];
 
 /// What to do instead of an aggregate that is refused.
-pub(super) fn way_out(name: &str) -> Option<&'static str> {
+pub(crate) fn way_out(name: &str) -> Option<&'static str> {
     AGGREGATES_OF_DUCKDB.iter().find(|(known, _)| *known == name).and_then(|(_, standing)| match standing {
         Refused(way_out) => Some(*way_out),
         Window => Some("it is a window function, which needs OVER (…)"),

@@ -8,7 +8,7 @@ use datafusion_common::ScalarValue;
 use super::arithmetic::{self, Operation};
 use super::bind::{condition, searched_case};
 use super::bound::Bound;
-use super::{cast, compare, date, lent, number, text};
+use super::{cast, compare, date, lent, number, text, unnest, values};
 use crate::error::Refusal;
 
 /// Every function, and the operators as `#…`.
@@ -37,6 +37,10 @@ pub(super) const NAMES: &[&str] = &[
     "#cast",
     "#interval",
     "#condition",
+    "#clock_value",
+    "#asof",
+    "#unnest",
+    "#values",
     // conditional
     "coalesce",
     "ifnull",
@@ -153,7 +157,13 @@ fn own(name: &str, args: Vec<Bound>) -> Result<Bound, Refusal> {
             }
             cast::cast(value, &data_type)
         }
+        "#clock_value" => {
+            let (time, sql) = two(name, args)?;
+            lent::of_clock(time, sql.as_text().unwrap_or_default())
+        }
         "#interval" => interval(&args),
+        "#unnest" => Err(unnest::refused()),
+        "#values" => values::bind(args),
         "#condition" => Ok(Bound::new(condition(one(name, args)?)?, DataType::Boolean)),
         "coalesce" | "ifnull" => coalesce(name, args),
         "nullif" => {

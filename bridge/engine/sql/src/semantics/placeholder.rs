@@ -18,6 +18,7 @@ pub(crate) fn scalar(name: &str) -> Arc<ScalarUDF> {
     let boolean = matches!(
         name,
         "#condition"
+            | "#asof"
             | "#eq"
             | "#not_eq"
             | "#lt"

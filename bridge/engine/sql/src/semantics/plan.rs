@@ -13,7 +13,9 @@ use super::bound::Bound;
 use super::coercion::common;
 use super::compare::{canonical, compare};
 use super::grouping::bind_sets;
-use super::{set, subquery, top, window_bind};
+use super::recursion::RecursiveUnion;
+use super::unnest::Unnest;
+use super::{asof_bind, branches, correlation, lateral, lent, recursion, set, subquery, top, unnest, window_bind};
 use crate::error::Refusal;
 
 /// Binds a plan as DuckDB would.
@@ -26,13 +28,7 @@ pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
                 return subquery::projection(node);
             }
             let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
-            let schema = input.schema();
-            let named = node.schema.iter().zip(&node.expr).map(|((qualifier, field), expr)| {
-                let bound = bind_settled(expr, schema)?;
-                Ok(named(bound.expr, qualifier, field.name()))
-            });
-            let exprs = named.collect::<Result<Vec<_>, Refusal>>()?;
-            Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
+            unnest::project(input, node.expr, &node.schema)
         }
         LogicalPlan::Filter(node) => {
             if subquery::is_in(&node.predicate) {
@@ -49,6 +45,10 @@ pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
             let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
             Ok(LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(Arc::new(input), node.alias)?))
         }
+        LogicalPlan::Distinct(Distinct::All(input)) if recursion::is_recursive(&input) => {
+            recursion::bind(Arc::unwrap_or_clone(input), RecursiveUnion::Distinct)
+        }
+        plan if recursion::is_recursive(&plan) => recursion::bind(plan, RecursiveUnion::All),
         LogicalPlan::Distinct(Distinct::All(input)) => {
             let input = one_float(bind_plan(Arc::unwrap_or_clone(input))?)?;
             Ok(LogicalPlan::Distinct(Distinct::All(Arc::new(input))))
@@ -56,6 +56,11 @@ pub(crate) fn bind_plan(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
         LogicalPlan::Union(node) => union(node),
         LogicalPlan::Window(node) => window_bind::bind_window(node),
         LogicalPlan::Limit(node) => top::bind_limit(node),
+        LogicalPlan::Subquery(node) => bind_plan(Arc::unwrap_or_clone(node.subquery)),
+        LogicalPlan::Extension(node) if Unnest::of(&node).is_some() => match Unnest::of(&node) {
+            Some(node) => unnest::bind_unnest(node),
+            None => Err(unnest::refused()),
+        },
         other => {
             let name = other.display().to_string();
             let name = name.split([':', ' ']).next().unwrap_or_default().to_owned();
@@ -140,8 +145,12 @@ fn join(node: Join) -> Result<LogicalPlan, Refusal> {
     if node.null_equality == NullEquality::NullEqualsNull {
         return set::operation(node);
     }
+    if asof_bind::is_asof(&node) {
+        return asof_bind::bind_join(node);
+    }
     let left = bind_plan(Arc::unwrap_or_clone(node.left))?;
-    let right = bind_plan(Arc::unwrap_or_clone(node.right))?;
+    let right = correlation::typed(Arc::unwrap_or_clone(node.right), left.schema())?;
+    let right = bind_plan(right)?;
     let mut conditions = Vec::new();
     for (a, b) in node.on {
         let bound = compare(Operator::Eq, bind(&a, left.schema())?, bind(&b, right.schema())?)
@@ -150,7 +159,11 @@ fn join(node: Join) -> Result<LogicalPlan, Refusal> {
     }
     if let Some(filter) = &node.filter {
         let both = left.schema().join(right.schema())?;
-        conditions.extend(split_conjunction_owned(bind_condition(filter, &both)?));
+        let bound = split_conjunction_owned(bind_condition(filter, &both)?);
+        conditions.extend(bound.into_iter().flat_map(branches::parted));
+    }
+    if lateral::reads(&right, left.schema()) {
+        return lateral::join(left, right, conditions, node.join_type);
     }
     joined(left, right, conditions, node.join_type)
 }
@@ -183,13 +196,12 @@ pub(super) fn joined(
 }
 
 /// The two sides of an equality of the left input with the right one.
-fn key_pair(condition: &Expr, left: &DFSchema, right: &DFSchema) -> Result<Option<(Expr, Expr)>, Refusal> {
-    match condition {
-        Expr::BinaryExpr(BinaryExpr { left: a, op: Operator::Eq, right: b }) => {
-            Ok(find_valid_equijoin_key_pair(a, b, left, right)?)
-        }
-        _ => Ok(None),
-    }
+pub(super) fn key_pair(condition: &Expr, left: &DFSchema, right: &DFSchema) -> Result<Option<(Expr, Expr)>, Refusal> {
+    let sides = match condition {
+        Expr::BinaryExpr(BinaryExpr { left: a, op: Operator::Eq, right: b }) => Some((a.as_ref(), b.as_ref())),
+        condition => lent::equality(condition),
+    };
+    Ok(sides.map(|(a, b)| find_valid_equijoin_key_pair(a, b, left, right)).transpose()?.flatten())
 }
 
 /// Columns of a union meet in one type each, as results of a CASE do.
@@ -220,6 +232,13 @@ fn union(node: Union) -> Result<LogicalPlan, Refusal> {
 /// yet; every other literal has.
 pub(super) fn part(plan: LogicalPlan) -> Result<(LogicalPlan, Vec<Bound>), Refusal> {
     if let LogicalPlan::Projection(node) = plan {
+        if node.expr.iter().any(unnest::is_in) {
+            return settled_part(unnest::project(
+                bind_plan(Arc::unwrap_or_clone(node.input))?,
+                node.expr,
+                &node.schema,
+            )?);
+        }
         let input = bind_plan(Arc::unwrap_or_clone(node.input))?;
         let column = |expr: &Expr| {
             let bound = bind(expr, input.schema())?;
@@ -228,7 +247,10 @@ pub(super) fn part(plan: LogicalPlan) -> Result<(LogicalPlan, Vec<Bound>), Refus
         let columns = node.expr.iter().map(column).collect::<Result<Vec<_>, Refusal>>()?;
         return Ok((input, columns));
     }
-    let input = bind_plan(plan)?;
+    settled_part(bind_plan(plan)?)
+}
+
+fn settled_part(input: LogicalPlan) -> Result<(LogicalPlan, Vec<Bound>), Refusal> {
     let column = |i: usize| bind(&Expr::Column(Column::from(input.schema().qualified_field(i))), input.schema());
     let columns = (0..input.schema().fields().len()).map(column).collect::<Result<Vec<_>, _>>()?;
     Ok((input, columns))

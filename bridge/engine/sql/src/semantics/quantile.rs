@@ -2,8 +2,7 @@
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion_common::ScalarValue;
-use datafusion_expr::Expr;
-use datafusion_expr::expr::AggregateFunctionParams;
+use datafusion_expr::{Expr, SortExpr};
 
 use super::bound::Bound;
 use super::cast::{TIMESTAMP, cast};
@@ -65,11 +64,12 @@ pub(super) fn quantile(
 /// `types` are those of the argument, as it is written and as it is computed with.
 pub(super) fn check_quantile(
     name: &str,
-    params: &AggregateFunctionParams,
+    order_by: &[SortExpr],
+    distinct: bool,
     types: Option<(&DataType, &DataType)>,
 ) -> Result<(), Refusal> {
     let shown = name.trim_start_matches('#');
-    if matches!(params.order_by.as_slice(), [sort] if !sort.asc) && !matches!(name, "median" | "quantile") {
+    if matches!(order_by, [sort] if !sort.asc) && !matches!(name, "median" | "quantile") {
         return Err(Refusal::new(format!(
             "{shown} with ORDER BY … DESC cannot be maintained: leave the order out, which counts the point from \
              the least value"
@@ -77,7 +77,7 @@ pub(super) fn check_quantile(
     }
     match types {
         Some((written @ (DataType::Int64 | DataType::UInt64 | DataType::Decimal128(38, 0)), DataType::Float64))
-            if params.distinct =>
+            if distinct =>
         {
             Err(Refusal::new(format!(
                 "{shown}(DISTINCT …) of {} cannot be maintained: cast the argument to DOUBLE",

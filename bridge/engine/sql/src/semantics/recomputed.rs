@@ -24,6 +24,8 @@ pub enum Recomputed {
     Last,
     /// The first value that is not NULL.
     AnyValue,
+    /// The value of the only row; several rows are an error, as they are in DuckDB.
+    Only,
     /// The first argument where the second is least or greatest.
     ArgExtreme(ArgExtreme),
     /// The most frequent value, of several the one that comes first.
@@ -42,6 +44,29 @@ pub enum Recomputed {
     Spread(Spread),
     /// A number of statistics over two DOUBLEs, the dependent one first.
     Regression(Regression),
+}
+
+impl Recomputed {
+    /// Whether the order of the rows makes more of a difference than a last digit.
+    pub(super) fn is_ordered(&self) -> bool {
+        match self {
+            Recomputed::StringAgg(_)
+            | Recomputed::List
+            | Recomputed::First
+            | Recomputed::Last
+            | Recomputed::AnyValue
+            | Recomputed::Only
+            | Recomputed::ArgExtreme(_)
+            | Recomputed::Mode => true,
+            Recomputed::Histogram
+            | Recomputed::Quantile(_)
+            | Recomputed::Product
+            | Recomputed::Bits(_)
+            | Recomputed::Entropy
+            | Recomputed::Spread(_)
+            | Recomputed::Regression(_) => false,
+        }
+    }
 }
 
 /// Which rows `arg_min` and its kin look at.

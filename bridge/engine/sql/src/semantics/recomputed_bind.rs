@@ -2,8 +2,8 @@
 
 use arrow::datatypes::DataType;
 use datafusion_common::DFSchema;
-use datafusion_expr::SortExpr;
 use datafusion_expr::expr::AggregateFunction;
+use datafusion_expr::{Expr, SortExpr};
 
 use super::aggregate::{self, AggregateKind};
 use super::bind::{bind, bind_condition, bind_settled};
@@ -91,10 +91,22 @@ pub(super) fn bind_call(call: &AggregateFunction, schema: &DFSchema) -> Result<B
     let written = call.func.name();
     let name = known(written).ok_or_else(|| super::unknown_function(written))?;
     let params = &call.params;
-    let mut args = params.args.iter().map(|arg| bind(arg, schema)).collect::<Result<Vec<_>, _>>()?;
+    let args = params.args.iter().map(|arg| bind(arg, schema)).collect::<Result<Vec<_>, _>>()?;
     let filter = params.filter.as_ref().map(|f| bind_condition(f, schema)).transpose()?;
+    bind_bound(name, args, params.distinct, filter, &params.order_by, schema)
+}
+
+/// The same over bound arguments and a bound filter; the order is not bound yet.
+pub(super) fn bind_bound(
+    name: &'static str,
+    mut args: Vec<Bound>,
+    distinct: bool,
+    filter: Option<Expr>,
+    order: &[SortExpr],
+    schema: &DFSchema,
+) -> Result<Bound, Refusal> {
     let as_kind = |kind, argument: Bound, filter| {
-        let expr = aggregate::bind(kind, vec![argument], params.distinct, filter)?;
+        let expr = aggregate::bind(kind, vec![argument], distinct, filter)?;
         let data_type = aggregate::aggregate_call(&expr).map(|call| call.return_type.clone());
         Ok(Bound::new(expr, data_type.unwrap_or(DataType::Null)))
     };
@@ -115,24 +127,24 @@ pub(super) fn bind_call(call: &AggregateFunction, schema: &DFSchema) -> Result<B
     let (function, return_type, duckdb_type) = overload(name, &mut args)?;
     if matches!(function, Recomputed::Quantile(_)) {
         let computed = args.first().map(|arg| &arg.data_type);
-        check_quantile(name, params, written.as_ref().zip(computed))?;
+        check_quantile(name, order, distinct, written.as_ref().zip(computed))?;
     }
-    let mut order_by = Vec::with_capacity(params.order_by.len());
-    for sort in &params.order_by {
+    let mut order_by = Vec::with_capacity(order.len());
+    for sort in order {
         let key = compared(name, bind_settled(&sort.expr, schema)?)?;
-        if params.distinct && !args.iter().any(|arg| arg.expr == key.expr) {
+        if distinct && !args.iter().any(|arg| arg.expr == key.expr) {
             return Err(Refusal::new(format!(
                 "{name}(DISTINCT …) is ordered by an expression that is not its argument: order by the argument"
             )));
         }
         order_by.push(SortExpr::new(key.expr, sort.asc, sort.nulls_first));
     }
-    if params.distinct {
+    if distinct {
         args = args.into_iter().map(|arg| compared("DISTINCT in an aggregate", arg)).collect::<Result<_, _>>()?;
     }
     let args = args.into_iter().map(|arg| arg.expr).collect();
     let function = Function::new(function, name, return_type.clone(), duckdb_type);
-    Ok(Bound::new(function.call(args, params.distinct, filter, order_by), return_type))
+    Ok(Bound::new(function.call(args, distinct, filter, order_by), return_type))
 }
 
 /// The function, its type, and DuckDB's name of that where the type alone does not tell. What is

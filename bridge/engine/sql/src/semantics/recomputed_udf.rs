@@ -18,7 +18,7 @@ pub(super) struct Function {
     pub(super) name: &'static str,
     pub(super) return_type: DataType,
     /// DuckDB's name of the type, where the Arrow type does not tell.
-    duckdb_type: Option<String>,
+    pub(super) duckdb_type: Option<String>,
     signature: Signature,
 }
 

@@ -16,12 +16,12 @@ use datafusion_expr::logical_plan::{Distinct, Filter, Projection, Subquery, Subq
 use datafusion_expr::utils::split_conjunction_owned;
 use datafusion_expr::{Expr, ExprSchemable, JoinType, LogicalPlan, Operator, lit, when};
 
-use super::aggregate::{AggregateKind, aggregate_call};
-use super::bind::{bind, bind_condition, bind_settled};
+use super::bind::{bind, bind_condition};
 use super::compare::compare;
-use super::correlation::{Pulled, equality, open, unfold};
-use super::plan::{bind_plan, joined, named};
-use super::top;
+use super::correlation::{OfNothing, Pulled, equality, of_nothing, open, open_by_values, unfold};
+use super::only::only_row;
+use super::plan::{bind_plan, joined};
+use super::{top, unnest};
 use crate::error::Refusal;
 use crate::identity;
 
@@ -69,14 +69,7 @@ fn filtered(input: LogicalPlan, conditions: Vec<Expr>) -> Result<LogicalPlan, Re
 pub(super) fn projection(node: Projection) -> Result<LogicalPlan, Refusal> {
     let mut scope = Scope { input: bind_plan(Arc::unwrap_or_clone(node.input))?, subqueries: 0 };
     let exprs = node.expr.into_iter().map(|expr| scope.joined_in(expr)).collect::<Result<Vec<_>, _>>()?;
-    let schema = Arc::clone(scope.input.schema());
-    let bound = node
-        .schema
-        .iter()
-        .zip(&exprs)
-        .map(|((qualifier, field), expr)| Ok(named(bind_settled(expr, &schema)?.expr, qualifier, field.name())));
-    let bound = bound.collect::<Result<Vec<_>, Refusal>>()?;
-    Ok(LogicalPlan::Projection(Projection::try_new(bound, Arc::new(scope.input))?))
+    unnest::project(scope.input, exprs, &node.schema)
 }
 
 /// The columns of an expression, in one order.
@@ -122,7 +115,22 @@ struct Right {
 
 impl Scope {
     fn open(&self, subquery: &Subquery) -> Result<Pulled, Refusal> {
-        open(subquery.subquery.as_ref().clone(), self.input.schema())
+        open(subquery.subquery.as_ref().clone(), &self.input)
+    }
+
+    /// A subquery that is asked for rows, which are its own.
+    fn open_rows(&self, subquery: &Subquery) -> Result<Pulled, Refusal> {
+        let pulled = self.open(subquery)?;
+        if pulled.grouped { open_by_values(subquery.subquery.as_ref().clone(), &self.input) } else { Ok(pulled) }
+    }
+
+    /// The same where it is joined by equalities alone.
+    fn open_equal(&self, subquery: &Subquery) -> Result<Pulled, Refusal> {
+        let pulled = self.open_rows(subquery)?;
+        if pulled.is_by_equality() {
+            return Ok(pulled);
+        }
+        open_by_values(subquery.subquery.as_ref().clone(), &self.input)
     }
 
     /// A subquery under a name of its own, with `values` and the columns of its conditions.
@@ -178,14 +186,14 @@ impl Scope {
 
     /// Keeps the rows for which the subquery has a row, or has none.
     fn keep_existing(&mut self, subquery: &Subquery, negated: bool) -> Result<(), Refusal> {
-        let pulled = self.open(subquery)?.with_rows_of_its_own()?;
+        let pulled = self.open_rows(subquery)?;
         let right = self.right(&pulled, &[])?;
         self.join(right.plan, right.conditions, if negated { JoinType::LeftAnti } else { JoinType::LeftSemi })
     }
 
     /// Keeps the rows whose value is, or is not, among the subquery's.
     fn keep_in(&mut self, value: &Expr, subquery: &Subquery, negated: bool) -> Result<(), Refusal> {
-        let pulled = self.open(subquery)?.with_rows_of_its_own()?;
+        let pulled = self.open_rows(subquery)?;
         let (right, value, equals, item) = self.in_right(&pulled, value)?;
         let with = |condition: Expr| right.conditions.iter().cloned().chain([condition]).collect::<Vec<_>>();
         if !negated {
@@ -250,7 +258,7 @@ impl Scope {
 
     /// A subquery as a value: it has at most one row for each outer row, which must follow from it.
     fn scalar(&mut self, subquery: &Subquery) -> Result<Expr, Refusal> {
-        let pulled = self.open(subquery)?;
+        let mut pulled = self.open(subquery)?;
         if pulled.grouped {
             return self.aggregated(pulled);
         }
@@ -259,11 +267,14 @@ impl Scope {
             let column = Expr::Column(Column::from(pulled.plan.schema().qualified_field(*column)));
             equal.contains(&column)
         };
-        if !identity::key(&pulled.plan).is_some_and(|key| key.iter().all(is_equal)) {
-            return Err(Refusal::new(
-                "a subquery that stands for one value may have several rows here: \
-                 aggregate it, for example with max, or compare all columns of its key",
-            ));
+        if !pulled.single && !identity::key(&pulled.plan).is_some_and(|key| key.iter().all(is_equal)) {
+            if !pulled.conditions.is_empty() {
+                return Err(Refusal::new(
+                    "a subquery that stands for one value may have several rows here: \
+                     aggregate it, for example with max, or compare all columns of its key",
+                ));
+            }
+            pulled.plan = only_row(pulled.plan)?;
         }
         let join_type = if pulled.has_one_row() { JoinType::Inner } else { JoinType::Left };
         let right = self.right(&pulled, &[pulled.first()])?;
@@ -280,10 +291,8 @@ impl Scope {
         let mut counts = Vec::new();
         let calls = node.aggr_expr.iter().zip(node.schema.columns().into_iter().skip(node.group_expr.len()));
         for (expr, column) in calls {
-            match aggregate_call(expr).map(|call| call.kind) {
-                Some(AggregateKind::Count) => counts.push(column),
-                Some(AggregateKind::Sum | AggregateKind::Avg | AggregateKind::Min | AggregateKind::Max) => {}
-                _ => return Err(refused()),
+            if of_nothing(expr)? == OfNothing::Zero {
+                counts.push(column);
             }
         }
         let inner = columns_of(&value);
@@ -303,7 +312,7 @@ impl Scope {
 
     /// EXISTS as a value.
     fn existence(&mut self, subquery: &Subquery, negated: bool) -> Result<Expr, Refusal> {
-        let pulled = self.open(subquery)?.with_rows_of_its_own()?;
+        let pulled = self.open_equal(subquery)?;
         let found = self.mark(&pulled, None)?;
         Ok(if negated { found.is_null() } else { found.is_not_null() })
     }
@@ -313,7 +322,7 @@ impl Scope {
         if is_in(&node.expr) {
             return Err(refused());
         }
-        let pulled = self.open(&node.subquery)?.with_rows_of_its_own()?;
+        let pulled = self.open_equal(&node.subquery)?;
         let value = (*node.expr).clone();
         let item = pulled.first();
         let bound = bind(&value, self.input.schema())?;

@@ -36,7 +36,7 @@ impl TopRows {
         node.node.as_any().downcast_ref()
     }
 
-    fn plan(self) -> LogicalPlan {
+    pub(super) fn plan(self) -> LogicalPlan {
         LogicalPlan::Extension(Extension { node: Arc::new(self) })
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion_common::{DFSchema, ScalarValue};
-use datafusion_expr::expr::{Sort, WindowFunction, WindowFunctionParams};
+use datafusion_expr::expr::{NullTreatment, Sort, WindowFunction, WindowFunctionParams};
 use datafusion_expr::{AggregateUDF, Expr, LogicalPlan, Signature, Volatility, WindowFrame, WindowFunctionDefinition};
 
 use super::aggregate::{self, AggregateKind};
@@ -13,7 +13,10 @@ use super::bound::Bound;
 use super::cast;
 use super::compare::canonical;
 use super::plan::{bind_plan, named};
-use super::window::{Frame, FrameBound, FrameUnits, OVER, WindowKind, window_call};
+use super::recomputed::recomputed_call;
+use super::recomputed_bind;
+use super::recomputed_udf::Function;
+use super::window::{Frame, FrameBound, FrameUnits, WindowKind, read_over_name, window_call};
 use super::window_frame::frame;
 use super::window_udf::{Places, Windowed};
 use crate::error::Refusal;
@@ -57,12 +60,22 @@ fn bind_call(expr: &Expr, schema: &DFSchema) -> Result<Expr, Refusal> {
         Expr::WindowFunction(function) => function,
         other => return Err(Refusal::new(format!("the window function {other} cannot be maintained"))),
     };
-    let name = function.fun.name().trim_start_matches(OVER).to_owned();
+    let (name, directions) = read_over_name(function.fun.name());
     let params = &function.params;
-    let args = params.args.iter().map(|arg| bind(arg, schema)).collect::<Result<Vec<_>, _>>()?;
+    let (args, inner) = params.args.split_at(params.args.len().saturating_sub(directions.len()));
+    let args = args.iter().map(|arg| bind(arg, schema)).collect::<Result<Vec<_>, _>>()?;
     let partition_by = keys(&params.partition_by, schema)?;
     let order_by = order_by(&params.order_by, schema)?;
-    let mut bound = BoundCall::new(&name, args, params.distinct)?;
+    let mut bound = match recomputed_bind::known(name) {
+        Some(name) => {
+            let key = |(key, (asc, nulls_first)): (&Expr, (bool, bool))| Sort::new(key.clone(), asc, nulls_first);
+            let inner: Vec<Sort> = inner.iter().zip(directions).map(key).collect();
+            BoundCall::recomputed(name, args, params.distinct, &inner, schema)?
+        }
+        // The order of what is counted, added up or compared makes no difference.
+        None => BoundCall::new(name, args, params.distinct)?,
+    };
+    bound.ignores_nulls = params.null_treatment == Some(NullTreatment::IgnoreNulls);
     if let Some(filter) = &params.filter {
         bound.filter = Some(bind_condition(filter, schema)?);
     }
@@ -72,6 +85,7 @@ fn bind_call(expr: &Expr, schema: &DFSchema) -> Result<Expr, Refusal> {
         default: bound.default.is_some(),
         filter: bound.filter.is_some(),
         range_key: !range.is_empty(),
+        arguments: bound.arguments.len(),
     };
     Ok(windowed(bound, places, frame, range, partition_by, order_by))
 }
@@ -79,7 +93,7 @@ fn bind_call(expr: &Expr, schema: &DFSchema) -> Result<Expr, Refusal> {
 /// The numbers, from 1, of the rows of each partition, in no order.
 pub(super) fn row_numbers(partition_by: Vec<Expr>) -> Result<Expr, Refusal> {
     let bound = BoundCall::new("row_number", Vec::new(), false)?;
-    let places = Places { argument: false, default: false, filter: false, range_key: false };
+    let places = Places { argument: false, default: false, filter: false, range_key: false, arguments: 0 };
     let frame = Frame { units: FrameUnits::Rows, start: FrameBound::Unbounded, end: FrameBound::Unbounded };
     Ok(windowed(bound, places, frame, Vec::new(), partition_by, Vec::new()))
 }
@@ -92,12 +106,18 @@ fn windowed(
     partition_by: Vec<Expr>,
     order_by: Vec<Sort>,
 ) -> Expr {
-    let args = bound.argument.into_iter().chain(bound.default).chain(bound.filter).chain(range).collect();
+    let args = bound.argument.into_iter().chain(bound.default).chain(bound.filter).chain(range);
+    let args = args.chain(bound.arguments);
+    let (inner, inner_order): (Vec<_>, Vec<_>) =
+        bound.inner.into_iter().map(|key| (key.expr, (key.asc, key.nulls_first))).unzip();
+    let args = args.chain(inner).collect();
     let windowed = Windowed {
         kind: bound.kind,
         places,
         frame,
         distinct: bound.distinct,
+        ignores_nulls: bound.ignores_nulls,
+        inner_order,
         return_type: bound.return_type,
         duckdb_type: bound.duckdb_type,
         signature: Signature::user_defined(Volatility::Immutable),
@@ -147,22 +167,65 @@ struct BoundCall {
     argument: Option<Expr>,
     default: Option<Expr>,
     filter: Option<Expr>,
+    /// Of a recomputed aggregate.
+    arguments: Vec<Expr>,
+    /// The order inside the call of a recomputed aggregate.
+    inner: Vec<Sort>,
     distinct: bool,
+    ignores_nulls: bool,
     return_type: DataType,
     duckdb_type: Option<String>,
 }
 
 impl BoundCall {
-    fn new(name: &str, args: Vec<Bound>, distinct: bool) -> Result<Self, Refusal> {
-        let plain = |kind: WindowKind, return_type: DataType| BoundCall {
+    fn plain(kind: WindowKind, return_type: DataType) -> Self {
+        BoundCall {
             kind,
             argument: None,
             default: None,
             filter: None,
+            arguments: Vec::new(),
+            inner: Vec::new(),
             distinct: false,
+            ignores_nulls: false,
             return_type,
             duckdb_type: None,
+        }
+    }
+
+    /// An aggregate that is computed from all rows, or one that only is another word for a sum or an extreme.
+    fn recomputed(
+        name: &'static str,
+        args: Vec<Bound>,
+        distinct: bool,
+        inner: &[Sort],
+        schema: &DFSchema,
+    ) -> Result<Self, Refusal> {
+        let expr = recomputed_bind::bind_bound(name, args, distinct, None, inner, schema)?.expr;
+        if let Some(call) = aggregate::aggregate_call(&expr) {
+            return Ok(BoundCall {
+                argument: call.argument.cloned(),
+                distinct: call.distinct,
+                ..BoundCall::plain(WindowKind::Aggregate(call.kind), call.return_type.clone())
+            });
+        }
+        let call =
+            recomputed_call(&expr).ok_or_else(|| Refusal::new(format!("{name} over a window cannot be maintained")))?;
+        let duckdb_type = match &expr {
+            Expr::AggregateFunction(call) => call.func.inner().as_any().downcast_ref::<Function>(),
+            _ => None,
         };
+        Ok(BoundCall {
+            arguments: call.arguments.to_vec(),
+            inner: call.order_by.to_vec(),
+            distinct: call.distinct,
+            duckdb_type: duckdb_type.and_then(|function| function.duckdb_type.clone()),
+            ..BoundCall::plain(WindowKind::Recomputed(call.function.clone(), name), call.return_type.clone())
+        })
+    }
+
+    fn new(name: &str, args: Vec<Bound>, distinct: bool) -> Result<Self, Refusal> {
+        let plain = BoundCall::plain;
         if let Some(kind) = AggregateKind::by_name(name) {
             let metadata = match kind {
                 AggregateKind::Min | AggregateKind::Max => args.first().and_then(|arg| arg.duckdb_type.clone()),
@@ -183,7 +246,7 @@ impl BoundCall {
         let bound = match name {
             "row_number" => plain(WindowKind::RowNumber, DataType::Int64),
             "rank" => plain(WindowKind::Rank, DataType::Int64),
-            "dense_rank" => plain(WindowKind::DenseRank, DataType::Int64),
+            "dense_rank" | "rank_dense" => plain(WindowKind::DenseRank, DataType::Int64),
             "percent_rank" => plain(WindowKind::PercentRank, DataType::Float64),
             "cume_dist" => plain(WindowKind::CumeDist, DataType::Float64),
             "ntile" => {

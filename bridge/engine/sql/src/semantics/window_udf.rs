@@ -17,6 +17,8 @@ pub(super) struct Places {
     pub(super) default: bool,
     pub(super) filter: bool,
     pub(super) range_key: bool,
+    /// How many arguments a recomputed aggregate has.
+    pub(super) arguments: usize,
 }
 
 /// A function with its frame and its type.
@@ -26,6 +28,9 @@ pub(super) struct Windowed {
     pub(super) places: Places,
     pub(super) frame: Frame,
     pub(super) distinct: bool,
+    pub(super) ignores_nulls: bool,
+    /// Of each key of the order inside the call: whether it ascends, and whether NULLs come first.
+    pub(super) inner_order: Vec<(bool, bool)>,
     pub(super) return_type: DataType,
     /// DuckDB's name of the type, where the Arrow type does not tell.
     pub(super) duckdb_type: Option<String>,

@@ -2,13 +2,15 @@
 //! of points of a quantile.
 
 use datafusion_sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments,
-    Ident, ObjectName, OrderByExpr, Value,
+    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
+    FunctionArguments, Ident, ObjectName, OrderByExpr, Value,
 };
+use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::expression::{prepare, refuse};
+use super::expression::{call, number, prepare, refuse, string};
 use crate::error::Refusal;
 use crate::names::Names;
+use crate::semantics;
 
 /// A call `f(…) WITHIN GROUP (ORDER BY x)` as the same without.
 pub(super) fn without_group(mut function: Function, name: &str) -> Result<Function, Refusal> {
@@ -42,6 +44,22 @@ pub(super) fn without_group(mut function: Function, name: &str) -> Result<Functi
     list.args.insert(0, FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)));
     function.name = ObjectName::from(vec![Ident::with_quote('"', plain)]);
     Ok(function)
+}
+
+/// `approx_count_distinct(x)` as `coalesce(list_aggregate(list(DISTINCT x), 'approx_count_distinct'), 0)`: DuckDB estimates from the
+/// greatest hashes that it saw, so neither order nor copies make a difference, and each changed group is asked for anew.
+pub(super) fn counted_by_hashes(mut function: Function, span: Span) -> Result<Expr, Refusal> {
+    let own = semantics::COUNTED_BY_HASHES;
+    let FunctionArguments::List(list) = &mut function.args else {
+        return Err(Refusal::new(format!("{own} needs one argument")));
+    };
+    if list.args.len() != 1 || !list.clauses.is_empty() {
+        return Err(refuse(&format!("{own} with more than one argument"), "write one value"));
+    }
+    list.duplicate_treatment = Some(DuplicateTreatment::Distinct);
+    function.name = ObjectName::from(vec![Ident::with_quote('"', "list")]);
+    let estimate = call("list_aggregate", span, vec![Expr::Function(function), string(own.to_owned())]);
+    Ok(call("coalesce", span, vec![estimate, number("0")]))
 }
 
 /// The points of `quantile_cont(x, [0.1, 0.9])` as arguments of their own, and the name under which the

@@ -1,16 +1,19 @@
 //! Expressions: what is allowed, rewritten into columns, literals, connectives and calls.
 
 use datafusion_sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DuplicateTreatment, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, LambdaFunction,
-    ObjectName, OneOrManyWithParens, Spanned, Subscript, UnaryOperator, Value, ValueWithSpan,
+    BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DuplicateTreatment, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName, SetExpr,
+    Spanned, UnaryOperator, Value, ValueWithSpan,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::{aggregate_call, literal, precedence, query, type_name, window};
+use super::quantified::{self, Quantifier};
+use super::{aggregate_call, clock, lambda, literal, precedence, query, rows, type_name, window, written};
+use crate::dialect::GLOB;
 use crate::error::Refusal;
 use crate::names::Names;
 use crate::semantics;
+use crate::shorthand::{MATCHING, UNPACKED};
 
 /// Rewrites one expression in place.
 pub(super) fn prepare(expr: &mut Expr, names: &Names) -> Result<(), Refusal> {
@@ -39,13 +42,27 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
             let numbers = [i64::from(parts.months), i64::from(parts.days), parts.micros];
             call("#interval", span, numbers.map(|n| string(n.to_string())).to_vec())
         }
+        Expr::BinaryOp { left, op, right } if compares(&op) && (is_tuple(&left) || is_tuple(&right)) => {
+            rows::compared(*left, &op, *right, span, names)?
+        }
+        Expr::BinaryOp { left, op, right } if clock::compares(&op) => {
+            let sides = vec![clock::side(*left, span, names)?, clock::side(*right, span, names)?];
+            call(operator(&op)?, span, sides)
+        }
         Expr::BinaryOp { left, op, right } => {
             let (left, right) = (walk(left)?, walk(right)?);
             match op {
                 BinaryOperator::And | BinaryOperator::Or => {
                     Expr::BinaryOp { left: Box::new(condition(left)), op, right: Box::new(condition(right)) }
                 }
-                op => call(operator(&op)?, span, vec![left, right]),
+                op => match named_operator(&op) {
+                    Some((name, negated)) => negate(negated, call(name, span, vec![left, right])),
+                    None if op == BinaryOperator::ArrowAt => call("list_has_all", span, vec![right, left]),
+                    None if matches!(&op, BinaryOperator::Custom(name) if name == GLOB) => {
+                        rows::globbed(left, right, span)
+                    }
+                    None => call(operator(&op)?, span, vec![left, right]),
+                },
             }
         }
         Expr::UnaryOp { op, expr } => match op {
@@ -65,7 +82,11 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
         Expr::IsDistinctFrom(a, b) => call("#distinct_from", span, vec![walk(a)?, walk(b)?]),
         Expr::IsNotDistinctFrom(a, b) => call("#not_distinct_from", span, vec![walk(a)?, walk(b)?]),
         Expr::Between { expr, negated, low, high } => {
-            negate(negated, call("#between", span, vec![walk(expr)?, walk(low)?, walk(high)?]))
+            let side = |e: Box<Expr>| clock::side(*e, span, names);
+            negate(negated, call("#between", span, vec![side(expr)?, side(low)?, side(high)?]))
+        }
+        Expr::InList { expr, list, negated } if is_tuple(&expr) => {
+            negate(negated, rows::is_in(*expr, list, span, names)?)
         }
         Expr::InList { expr, list, negated } => {
             let mut args = vec![walk(expr)?];
@@ -81,6 +102,9 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
         Expr::ILike { negated, any: false, expr, pattern, escape_char } => {
             let args = like_args(walk(expr)?, walk(pattern)?, escape_char);
             negate(negated, call("#ilike", span, args))
+        }
+        Expr::SimilarTo { negated, expr, pattern, escape_char: None } => {
+            negate(negated, call("regexp_full_match", span, vec![walk(expr)?, walk(pattern)?]))
         }
         Expr::Cast { kind, expr, data_type, format: None, array: false } => {
             let data_type = type_name::duckdb_type(&data_type)?;
@@ -99,6 +123,7 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
         Expr::Floor { expr, field: CeilFloorKind::DateTimeField(f) } if no_field(&f) => {
             call("floor", span, vec![walk(expr)?])
         }
+        Expr::AtTimeZone { timestamp, time_zone } => call("timezone", span, vec![walk(time_zone)?, walk(timestamp)?]),
         Expr::Position { expr, r#in } => call("strpos", span, vec![walk(r#in)?, walk(expr)?]),
         Expr::Substring { expr, substring_from, substring_for, .. } => {
             let Some(from) = substring_from else {
@@ -143,6 +168,9 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
             query::prepare_subquery(&mut subquery, names)?;
             Expr::Exists { subquery, negated }
         }
+        Expr::InSubquery { expr, .. } if is_tuple(&expr) => {
+            return Err(refuse("a row that is looked for in a query in this place", "write EXISTS with equalities"));
+        }
         Expr::InSubquery { expr, mut subquery, negated } => {
             query::prepare_subquery(&mut subquery, names)?;
             Expr::InSubquery { expr: walk_boxed(expr)?, subquery, negated }
@@ -154,32 +182,23 @@ fn rewrite(expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
         Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } if is_query(&right) => {
             rewrite(membership(left, *right, true), span, names)?
         }
+        Expr::AnyOp { left, compare_op, right, .. } if is_query(&right) => {
+            quantified(*left, compare_op, Quantifier::Any, *right, span, names)?
+        }
+        Expr::AllOp { left, compare_op, right } if is_query(&right) => {
+            quantified(*left, compare_op, Quantifier::All, *right, span, names)?
+        }
         Expr::Subquery(mut subquery) => {
             query::prepare_subquery(&mut subquery, names)?;
             Expr::Subquery(subquery)
-        }
-        // `x -> y` with a name on its left is read as a lambda, and stands for DuckDB's arrow outside of calls that
-        // take one.
-        Expr::Lambda(LambdaFunction { params: OneOrManyWithParens::One(left), body, .. }) => {
-            let left = walk(Box::new(Expr::Identifier(left)))?;
-            call("#json_get", span, vec![left, walk(body)?])
         }
         Expr::Array(array) => {
             let items = array.elem.into_iter().map(|item| walk(Box::new(item))).collect::<Result<Vec<_>, _>>()?;
             call("list_value", span, items)
         }
-        Expr::CompoundFieldAccess { root, access_chain } => {
-            let mut value = walk(root)?;
-            for access in access_chain {
-                value = match access {
-                    AccessExpr::Subscript(Subscript::Index { index }) => {
-                        call("array_extract", span, vec![value, walk(Box::new(index))?])
-                    }
-                    other => return Err(refuse(&format!("the access {other}"), "write list_slice or struct_extract")),
-                };
-            }
-            value
-        }
+        Expr::Dictionary(fields) => written::structure(fields, span, names)?,
+        Expr::Map(map) => written::map(map, span, names)?,
+        Expr::CompoundFieldAccess { root, access_chain } => written::access(*root, access_chain, span, names)?,
         other => return Err(refuse_construct(&other)),
     })
 }
@@ -214,7 +233,23 @@ fn operator(op: &BinaryOperator) -> Result<&'static str, Refusal> {
     })
 }
 
-fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refusal> {
+/// The function of which DuckDB makes another name, and whether the operator is its negation.
+fn named_operator(op: &BinaryOperator) -> Option<(&'static str, bool)> {
+    Some(match op {
+        BinaryOperator::PGRegexMatch => ("regexp_full_match", false),
+        BinaryOperator::PGRegexNotMatch => ("regexp_full_match", true),
+        BinaryOperator::PGLikeMatch => ("#like", false),
+        BinaryOperator::PGNotLikeMatch => ("#like", true),
+        BinaryOperator::PGILikeMatch => ("#ilike", false),
+        BinaryOperator::PGNotILikeMatch => ("#ilike", true),
+        BinaryOperator::AtArrow => ("list_has_all", false),
+        BinaryOperator::PGOverlap => ("list_has_any", false),
+        BinaryOperator::PGStartsWith => ("starts_with", false),
+        _ => return None,
+    })
+}
+
+fn function(mut function: Function, span: Span, names: &Names) -> Result<Expr, Refusal> {
     let parts = crate::parse::parts(&function.name);
     let [name] = parts.as_slice() else {
         return Err(refuse(&format!("the function {}", function.name), "use a built-in function"));
@@ -223,13 +258,35 @@ fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refus
     if !function.within_group.is_empty() {
         return self::function(aggregate_call::without_group(function, &name)?, span, names);
     }
+    if name == "unnest" || name == "unlist" {
+        return unnest(function, span, names);
+    }
+    if name == "columns" || name == UNPACKED || name == MATCHING {
+        return Err(refuse("COLUMNS in this place", "write it in the select list or in WHERE, or name the columns"));
+    }
+    if name == semantics::COUNTED_BY_HASHES {
+        return rewrite(aggregate_call::counted_by_hashes(function, span)?, span, names);
+    }
     if function.over.is_some() {
         return window::prepare(function, &name, span, names);
     }
     if semantics::is_window(&name) && !semantics::is_aggregate(&name) {
         return Err(Refusal::new(format!("{name} is a window function: write {name}(…) OVER (…)")));
     }
+    if name == "count" {
+        rows::name_fields(&mut function.args);
+    }
+    let plain = function.filter.is_none() && function.null_treatment.is_none();
+    if plain && lambda::is_taken_by(&name) {
+        return lambda::call(&name, function, span, names);
+    }
+    if plain && written::names_arguments(&name) {
+        return written::with_names(&name, function, span, names);
+    }
     let aggregate = semantics::is_aggregate(&name);
+    if aggregate && clock::is_in(&function) {
+        return Err(clock::in_aggregate(&name));
+    }
     if name.starts_with('#') || !aggregate && !semantics::is_scalar(&name) {
         return Err(semantics::unknown_function(&name));
     }
@@ -254,6 +311,22 @@ fn function(function: Function, span: Span, names: &Names) -> Result<Expr, Refus
         list.clauses = arguments.order;
     }
     Ok(Expr::Function(prepared))
+}
+
+/// UNNEST in an expression, which only a select list may have.
+fn unnest(function: Function, span: Span, names: &Names) -> Result<Expr, Refusal> {
+    let FunctionArguments::List(list) = function.args else {
+        return Err(refuse("UNNEST of a subquery", "select UNNEST in the subquery"));
+    };
+    let plain = function.filter.is_none() && function.over.is_none() && list.clauses.is_empty();
+    let mut args = list.args.into_iter();
+    match (args.next(), args.next()) {
+        (Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(mut list))), None) if plain => {
+            prepare(&mut list, names)?;
+            Ok(call(semantics::UNNEST, span, vec![list]))
+        }
+        _ => Err(refuse("UNNEST with such an argument or clause", "write UNNEST(list), once for each level")),
+    }
 }
 
 /// What stands between the parentheses of a call, rewritten.
@@ -316,10 +389,7 @@ fn column(parts: Vec<Ident>, span: Span, names: &Names) -> Result<Expr, Refusal>
         2 => 2,
         n @ (3 | 4) if names.is_table(&values[..n - 1]) => 2,
         _ => {
-            return Err(Refusal::at(
-                span,
-                format!("{} is not a column of a table: fields of structs cannot be read yet", values.join(".")),
-            ));
+            return Err(Refusal::at(span, format!("{} is not a column that is known here", values.join("."))));
         }
     };
     let skip = parts.len() - kept;
@@ -356,6 +426,15 @@ pub(super) fn prepare_condition(expr: &mut Expr, names: &Names) -> Result<(), Re
     Ok(())
 }
 
+fn is_tuple(expr: &Expr) -> bool {
+    matches!(expr, Expr::Tuple(_))
+}
+
+fn compares(op: &BinaryOperator) -> bool {
+    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq)
+}
+
 fn is_query(expr: &Expr) -> bool {
     matches!(expr, Expr::Subquery(_))
 }
@@ -364,6 +443,27 @@ fn membership(value: Box<Expr>, query: Expr, negated: bool) -> Expr {
     match query {
         Expr::Subquery(subquery) => Expr::InSubquery { expr: value, subquery, negated },
         other => other,
+    }
+}
+
+fn quantified(
+    value: Expr,
+    op: BinaryOperator,
+    quantifier: Quantifier,
+    query: Expr,
+    span: Span,
+    names: &Names,
+) -> Result<Expr, Refusal> {
+    let Expr::Subquery(query) = query else { return Err(refuse_construct(&query)) };
+    if let SetExpr::Select(select) = query.body.as_ref()
+        && select.projection.len() > 1
+    {
+        let columns = select.projection.len();
+        return Err(Refusal::new(format!("ANY and ALL compare with one column, and the query has {columns}")));
+    }
+    match quantified::comparison(value, &op, quantifier, &query, span) {
+        Some(comparison) => rewrite(comparison, span, names),
+        None => Err(refuse(&format!("ANY or ALL with {op}"), "write a comparison such as < ANY (…)")),
     }
 }
 
@@ -391,7 +491,7 @@ fn cast(expr: Expr, duckdb_type: &str, span: Span) -> Expr {
     call("#cast", span, vec![expr, string(duckdb_type.to_owned())])
 }
 
-fn call(name: &str, span: Span, args: Vec<Expr>) -> Expr {
+pub(super) fn call(name: &str, span: Span, args: Vec<Expr>) -> Expr {
     Expr::Function(call_function(name, span, args))
 }
 
@@ -421,7 +521,7 @@ pub(super) fn number(text: &str) -> Expr {
     Expr::Value(Value::Number(text.to_owned(), false).with_empty_span())
 }
 
-fn null() -> Expr {
+pub(super) fn null() -> Expr {
     Expr::Value(Value::Null.with_empty_span())
 }
 
@@ -437,20 +537,16 @@ pub(super) fn refuse(construct: &str, way_out: &str) -> Refusal {
 fn refuse_construct(expr: &Expr) -> Refusal {
     let (construct, way_out) = match expr {
         Expr::AnyOp { .. } | Expr::AllOp { .. } => {
-            ("ANY or ALL with such a comparison", "write IN, EXISTS or a comparison with min or max")
+            ("ANY or ALL of a list", "write list_contains(list, value), or UNNEST in a subquery")
         }
         Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => {
             ("grouping sets", "write one view for each grouping and put them together with UNION ALL")
         }
-        Expr::AtTimeZone { .. } => ("AT TIME ZONE", "convert the value when you query the view"),
-        Expr::Array(_) | Expr::Struct { .. } | Expr::Dictionary(_) | Expr::Map(_) | Expr::Tuple(_) => {
-            ("a nested value", "use one column for each of its parts")
-        }
-        Expr::CompoundFieldAccess { .. } | Expr::JsonAccess { .. } => {
-            ("access into a nested value", "read it when you query the view")
-        }
-        Expr::Lambda(_) => ("a lambda", "use a plain expression"),
-        Expr::SimilarTo { .. } | Expr::RLike { .. } => ("a regular expression operator", "use LIKE"),
+        Expr::Struct { .. } | Expr::Tuple(_) => ("a struct without names", "name its fields: {'a': x, 'b': y}"),
+        Expr::JsonAccess { .. } => ("access into a nested value", "read it when you query the view"),
+        Expr::Lambda(_) => ("a lambda here", "it stands in a call such as list_transform(l, lambda x: x + 1)"),
+        Expr::SimilarTo { .. } => ("SIMILAR TO with ESCAPE", "write the pattern without"),
+        Expr::RLike { .. } => ("RLIKE", "write regexp_matches(text, pattern)"),
         Expr::Collate { .. } => ("COLLATE", "compare lower(…) or upper(…) of the text"),
         Expr::Wildcard(_) | Expr::QualifiedWildcard(..) => ("a wildcard here", "name the columns"),
         _ => return refuse(&format!("the expression {expr}"), "write it with operators and functions"),

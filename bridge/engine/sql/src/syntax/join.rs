@@ -38,6 +38,47 @@ fn with_own_columns(kind: &str, constraint: JoinConstraint, span: Span) -> Resul
     }
 }
 
+/// Lets a table of FROM read those before it, as DuckDB does with and without the word LATERAL.
+pub(super) fn make_lateral(table: &mut TableFactor, place: Place, span: Span) -> Result<(), Refusal> {
+    match (table, place) {
+        (TableFactor::Derived { lateral: true, .. }, Place::InJoin) => {
+            let way_out = "write JOIN or LEFT JOIN, or let it read its own tables alone";
+            return Err(located(span, refuse("LATERAL in a RIGHT, FULL, SEMI or ANTI JOIN", way_out)));
+        }
+        (TableFactor::Derived { lateral, .. }, _) => *lateral = place == Place::AfterOthers,
+        (TableFactor::UNNEST { .. }, Place::InJoin) => {
+            let way_out = "write it first, or put it into a subquery: JOIN (SELECT * FROM UNNEST(…))";
+            return Err(located(span, refuse("UNNEST, VALUES or range in a RIGHT, FULL, SEMI or ANTI JOIN", way_out)));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Where a table stands in FROM.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    First,
+    /// After others whose rows it may read.
+    AfterOthers,
+    /// After others, in a join whose right side is computed alone.
+    InJoin,
+}
+
+impl Place {
+    /// The place of the right side of a join.
+    pub(super) fn of(operator: &JoinOperator) -> Place {
+        match operator {
+            JoinOperator::Join(_)
+            | JoinOperator::Inner(_)
+            | JoinOperator::Left(_)
+            | JoinOperator::LeftOuter(_)
+            | JoinOperator::CrossJoin(_) => Place::AfterOthers,
+            _ => Place::InJoin,
+        }
+    }
+}
+
 /// `*` over columns that USING or NATURAL makes one: the planner below keeps the one whose table's name
 /// sorts first, DuckDB keeps the first table's. Where these differ the columns must be named.
 pub(super) fn check_wildcard(from: &[TableWithJoins], items: &[SelectItem]) -> Result<(), Refusal> {
@@ -79,7 +120,7 @@ fn is_by_name(operator: &JoinOperator) -> bool {
 
 fn name(table: &TableFactor) -> Option<&str> {
     match table {
-        TableFactor::Table { alias, .. } | TableFactor::Derived { alias, .. } => {
+        TableFactor::Table { alias, .. } | TableFactor::Derived { alias, .. } | TableFactor::UNNEST { alias, .. } => {
             alias.as_ref().map(|alias| alias.name.value.as_str())
         }
         _ => None,
@@ -89,7 +130,6 @@ fn name(table: &TableFactor) -> Option<&str> {
 /// What a join is called where it is refused.
 pub(super) fn kind(operator: &JoinOperator) -> &'static str {
     match operator {
-        JoinOperator::AsOf { .. } => "ASOF JOIN",
         JoinOperator::RightSemi(_) => "RIGHT SEMI JOIN",
         JoinOperator::RightAnti(_) => "RIGHT ANTI JOIN",
         _ => "such a join",

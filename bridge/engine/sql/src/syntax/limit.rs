@@ -9,13 +9,22 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::expression::{self, number, refuse};
-use super::window;
+use super::{one_row, window};
 use crate::error::Refusal;
 use crate::names::Names;
+
+/// Takes the order of a view out where it orders rows and does not choose any; a view is a multiset.
+pub(crate) fn take_order(query: &mut Query) -> bool {
+    let chooses = query.limit_clause.is_some() || query.fetch.is_some();
+    let is_distinct_on =
+        matches!(query.body.as_ref(), SetExpr::Select(select) if matches!(select.distinct, Some(Distinct::On(_))));
+    !chooses && !is_distinct_on && query.order_by.take().is_some()
+}
 
 /// Checks and rewrites the clauses after the body of a query, and DISTINCT ON, which reads its ORDER BY.
 pub(super) fn prepare(query: &mut Query, names: &Names) -> Result<(), Refusal> {
     fetch(query)?;
+    one_row::drop_limit(query);
     // DuckDB takes these clauses into the SELECT in the parentheses, where they mean something else.
     if matches!(query.body.as_ref(), SetExpr::Query(_)) && (query.order_by.is_some() || query.limit_clause.is_some()) {
         let refusal = refuse("ORDER BY or LIMIT after a query in parentheses", "leave the parentheses out");
@@ -122,6 +131,9 @@ fn distinct_on(query: &mut Query) -> Result<bool, Refusal> {
     let Some(Distinct::On(on)) = &select.distinct else { return Ok(false) };
     let span = select.span();
     let on = on.clone();
+    if select.projection.iter().any(has_unnest) {
+        return Err(located(span, refuse("DISTINCT ON with UNNEST in the select list", "write UNNEST in FROM")));
+    }
     if select.qualify.is_some() {
         return Err(located(span, refuse("DISTINCT ON with QUALIFY", "put one of them into a subquery")));
     }
@@ -141,6 +153,16 @@ fn distinct_on(query: &mut Query) -> Result<bool, Refusal> {
         right: Box::new(number("1")),
     });
     Ok(true)
+}
+
+fn has_unnest(item: &SelectItem) -> bool {
+    let found = visit_expressions(item, |expr| match expr {
+        Expr::Function(call) if ["unnest", "unlist"].contains(&call.name.to_string().to_ascii_lowercase().as_str()) => {
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
 }
 
 /// What an expression of ORDER BY or DISTINCT ON means over the rows of FROM: a number is a column of the

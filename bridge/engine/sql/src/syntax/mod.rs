@@ -6,15 +6,35 @@
 //! would. All names become lower case.
 
 mod aggregate_call;
+mod asof;
+mod by_name;
+mod clock;
+mod columns;
+mod derived;
 mod expression;
 mod grouping;
 mod join;
+mod json_arrow;
+mod lambda;
 mod limit;
 mod literal;
+mod one_row;
+mod pivot;
 mod precedence;
+mod quantified;
 mod query;
+mod recursion;
+mod reference;
+mod rows;
 mod scope;
+mod sight;
+mod spread;
+mod star;
 mod type_name;
+mod unnest;
+mod unread;
 mod window;
+mod written;
 
+pub(crate) use limit::take_order;
 pub(crate) use query::prepare;

@@ -86,6 +86,7 @@ fn operands(expr: &Expr) -> Vec<(&Expr, bool)> {
         Expr::IsDistinctFrom(a, b) | Expr::IsNotDistinctFrom(a, b) => vec![(a, false), (b, false)],
         Expr::Between { expr, low, high, .. } => vec![(expr, false), (low, false), (high, false)],
         Expr::InList { expr, .. } => vec![(expr, false)],
+        Expr::AtTimeZone { timestamp, time_zone } => vec![(timestamp, true), (time_zone, false)],
         Expr::Like { expr, pattern, .. } | Expr::ILike { expr, pattern, .. } => vec![(expr, false), (pattern, false)],
         _ => Vec::new(),
     }
@@ -93,6 +94,7 @@ fn operands(expr: &Expr) -> Vec<(&Expr, bool)> {
 
 /// Refuses an operator whose operands DuckDB would group differently.
 pub(super) fn check(expr: &Expr) -> Result<(), Refusal> {
+    super::json_arrow::check(expr)?;
     let own = level(expr);
     for (operand, equal_is_fine) in operands(expr) {
         let theirs = level(operand);

@@ -10,12 +10,15 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::expression::{self, lower, refuse};
-use super::{grouping, limit, scope, window};
+use super::join::Place;
+use super::unnest::{self, TableFunction};
+use super::{grouping, limit, recursion, scope, spread, window};
 use crate::error::Refusal;
-use crate::names::{Ctes, Input, Names};
+use crate::names::{CLOCK, Ctes, Input, Names};
 
 /// Checks and rewrites a whole query in place.
 pub(crate) fn prepare(query: &mut Query, names: &Names) -> Result<(), Refusal> {
+    spread::prepare(query, names)?;
     Walk { names, ctes: Vec::new() }.query(query)
 }
 
@@ -24,14 +27,15 @@ pub(super) fn prepare_subquery(query: &mut Query, names: &Names) -> Result<(), R
     Walk { names, ctes: names.ctes.clone() }.query(query)
 }
 
-struct Walk<'a> {
-    names: &'a Names,
-    ctes: Ctes,
+pub(super) struct Walk<'a> {
+    pub(super) names: &'a Names,
+    pub(super) ctes: Ctes,
 }
 
 impl Walk<'_> {
-    fn query(&mut self, query: &mut Query) -> Result<(), Refusal> {
+    pub(super) fn query(&mut self, query: &mut Query) -> Result<(), Refusal> {
         let outer = self.ctes.len();
+        super::unread::take_out(query);
         limit::prepare(query, &self.scope())?;
         if !query.locks.is_empty()
             || query.for_clause.is_some()
@@ -42,17 +46,19 @@ impl Walk<'_> {
             return Err(located(query.span(), refuse("a query with such a clause", "write a plain SELECT")));
         }
         if let Some(with) = &mut query.with {
-            if with.recursive && with.cte_tables.iter().any(|cte| reads_itself(&cte.query, &cte.alias.name.value)) {
-                return Err(located(with.span(), refuse("WITH RECURSIVE", "write the levels one after another")));
-            }
-            with.recursive = false;
-            for cte in &mut with.cte_tables {
+            let is_recursive = std::mem::take(&mut with.recursive);
+            for mut cte in std::mem::take(&mut with.cte_tables) {
+                if is_recursive && recursion::reads_itself(&cte) {
+                    with.cte_tables.extend(self.recursive(cte)?);
+                    continue;
+                }
                 self.query(&mut cte.query)?;
                 cte.materialized = None;
                 table_alias(&mut cte.alias)?;
                 let mut columns = scope::of_query(&cte.query, self.names, &self.ctes);
                 columns.extend(cte.alias.columns.iter().map(|column| column.name.value.clone()));
                 self.ctes.push((cte.alias.name.value.clone(), columns));
+                with.cte_tables.push(cte);
             }
         }
         self.body(&mut query.body)?;
@@ -65,13 +71,7 @@ impl Walk<'_> {
         match body {
             SetExpr::Select(select) => self.select(select),
             SetExpr::Query(query) => self.query(query),
-            SetExpr::SetOperation { op: SetOperator::Union, set_quantifier, left, right } => {
-                if matches!(
-                    set_quantifier,
-                    SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName
-                ) {
-                    return Err(located(span, refuse("UNION BY NAME", "write UNION with the columns in order")));
-                }
+            SetExpr::SetOperation { op: SetOperator::Union, left, right, .. } => {
                 self.body(left)?;
                 self.body(right)
             }
@@ -87,7 +87,10 @@ impl Walk<'_> {
             SetExpr::SetOperation { op, .. } => {
                 Err(located(span, refuse(&op.to_string(), "write it as a join or as a filter")))
             }
-            SetExpr::Values(_) => Err(located(span, refuse("VALUES", "put the rows into a table of a source"))),
+            SetExpr::Values(values) => {
+                *body = unnest::values(values.clone(), span, &self.scope())?;
+                Ok(())
+            }
             other => Err(located(span, refuse(&first_words(&other.to_string()), "write a SELECT"))),
         }
     }
@@ -108,8 +111,9 @@ impl Walk<'_> {
         {
             return Err(located(span, refuse("a SELECT with such a clause", "write a plain SELECT")));
         }
-        for table in &mut select.from {
-            self.table_with_joins(table)?;
+        for (position, table) in select.from.iter_mut().enumerate() {
+            let place = if position == 0 { Place::First } else { Place::AfterOthers };
+            self.table_with_joins(table, place)?;
         }
         if select.flavor == SelectFlavor::FromFirstNoSelect {
             select.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
@@ -119,6 +123,7 @@ impl Walk<'_> {
         scope::check_qualify(select, self.names, &self.ctes)?;
         self.projection(&mut select.projection)?;
         if let Some(selection) = &mut select.selection {
+            super::rows::find_by_exists(selection)?;
             expression::prepare_condition(selection, &self.scope())?;
         }
         match &mut select.group_by {
@@ -210,13 +215,14 @@ impl Walk<'_> {
         Ok(SelectItemQualifiedWildcardKind::ObjectName(ObjectName::from(table.into_iter().collect::<Vec<_>>())))
     }
 
-    fn table_with_joins(&mut self, table: &mut TableWithJoins) -> Result<(), Refusal> {
-        self.table(&mut table.relation)?;
+    fn table_with_joins(&mut self, table: &mut TableWithJoins, place: Place) -> Result<(), Refusal> {
+        self.table(&mut table.relation, place)?;
         for join in &mut table.joins {
             let span = join.relation.span();
-            self.table(&mut join.relation)?;
-            if join.global {
-                return Err(located(span, refuse("GLOBAL JOIN", "write JOIN")));
+            self.table(&mut join.relation, Place::of(&join.join_operator))?;
+            let is_asof = std::mem::take(&mut join.global);
+            if is_asof {
+                super::asof::check(&join.join_operator, span)?;
             }
             super::join::prepare(&mut join.join_operator, span)?;
             match &mut join.join_operator {
@@ -234,12 +240,16 @@ impl Walk<'_> {
                     return Err(located(span, refuse(super::join::kind(operator), "write another join")));
                 }
             }
+            if is_asof {
+                super::asof::mark(&mut join.join_operator);
+            }
         }
         Ok(())
     }
 
     fn constraint(&self, constraint: &mut JoinConstraint) -> Result<(), Refusal> {
         match constraint {
+            JoinConstraint::On(expr) if super::clock::is_in(expr) => Err(located(expr.span(), super::clock::in_join())),
             JoinConstraint::On(expr) => expression::prepare_condition(expr, &self.scope()),
             JoinConstraint::Using(columns) => {
                 for column in columns {
@@ -249,14 +259,19 @@ impl Walk<'_> {
                         }
                     }
                 }
+                super::asof::named_once(constraint);
                 Ok(())
             }
             JoinConstraint::Natural | JoinConstraint::None => Ok(()),
         }
     }
 
-    fn table(&mut self, table: &mut TableFactor) -> Result<(), Refusal> {
+    fn table(&mut self, table: &mut TableFactor, place: Place) -> Result<(), Refusal> {
         let span = table.span();
+        if let Some(function) = table_function(table) {
+            *table = function.prepare(span, &self.scope())?;
+        }
+        super::join::make_lateral(table, place, span)?;
         match table {
             TableFactor::Table {
                 name,
@@ -270,13 +285,7 @@ impl Walk<'_> {
                 sample,
                 index_hints,
             } => {
-                if args.is_some() {
-                    return Err(located(
-                        span,
-                        refuse(&format!("the table function {name}"), "read a table of a source"),
-                    ));
-                }
-                if version.is_some() || sample.is_some() || json_path.is_some() || *with_ordinality {
+                if args.is_some() || version.is_some() || sample.is_some() || json_path.is_some() || *with_ordinality {
                     return Err(located(
                         span,
                         refuse("a table with such a clause", "read the whole table as it is now"),
@@ -294,6 +303,7 @@ impl Walk<'_> {
                     let idents = match &relation.input {
                         Input::Table(t) => vec![t.source.clone(), t.schema.clone(), t.table.clone()],
                         Input::View(v) => vec![v.0.clone()],
+                        Input::Clock => vec![CLOCK.to_owned()],
                     };
                     let ident = |part: String| Ident::with_quote_and_span('"', span, part.to_ascii_lowercase());
                     *name = ObjectName::from(idents.into_iter().map(ident).collect::<Vec<_>>());
@@ -307,18 +317,29 @@ impl Walk<'_> {
                     }
                 }
             }
-            TableFactor::Derived { lateral: false, subquery, alias, sample: None } => {
+            TableFactor::Derived { subquery, alias, sample: None, .. } => {
                 self.query(subquery)?;
                 alias.iter_mut().try_for_each(table_alias)
             }
-            TableFactor::NestedJoin { table_with_joins, alias: None } => self.table_with_joins(table_with_joins),
-            TableFactor::Derived { lateral: true, .. } => {
-                Err(located(span, refuse("LATERAL", "join with a subquery that does not read the tables before it")))
+            TableFactor::NestedJoin { table_with_joins, alias: None } => {
+                self.table_with_joins(table_with_joins, Place::First)
             }
-            TableFactor::UNNEST { .. } => Err(located(span, refuse("UNNEST", "keep the nested value in one column"))),
+            TableFactor::UNNEST { .. } => Ok(()),
             other => Err(located(span, refuse(&first_words(&other.to_string()), "read tables, views and subqueries"))),
         }
     }
+}
+
+/// A table of FROM that is a call.
+fn table_function(table: &TableFactor) -> Option<TableFunction> {
+    let (name, args, alias, with_ordinality) = match table {
+        TableFactor::Table { name, args: Some(args), alias, with_ordinality, .. } if args.settings.is_none() => {
+            (name, args.args.clone(), alias, *with_ordinality)
+        }
+        TableFactor::Function { name, args, alias, .. } => (name, args.clone(), alias, false),
+        _ => return None,
+    };
+    Some(TableFunction { name: crate::parse::parts(name).join("."), args, alias: alias.clone(), with_ordinality })
 }
 
 /// `GROUP BY ALL`: by every select item that holds no aggregate.
@@ -357,24 +378,12 @@ fn wildcard(options: &mut WildcardAdditionalOptions, span: Span) -> Result<(), R
     Ok(())
 }
 
-fn table_alias(alias: &mut TableAlias) -> Result<(), Refusal> {
+pub(super) fn table_alias(alias: &mut TableAlias) -> Result<(), Refusal> {
     alias.name = lower(alias.name.clone());
     for column in &mut alias.columns {
         column.name = lower(column.name.clone());
     }
     Ok(())
-}
-
-fn reads_itself(query: &Query, name: &str) -> bool {
-    let found = datafusion_sql::sqlparser::ast::visit_relations(query, |relation| {
-        let parts = crate::parse::parts(relation);
-        if parts.len() == 1 && parts[0].eq_ignore_ascii_case(name) {
-            std::ops::ControlFlow::Break(())
-        } else {
-            std::ops::ControlFlow::Continue(())
-        }
-    });
-    found.is_break()
 }
 
 pub(super) fn located(span: Span, refusal: Refusal) -> Refusal {

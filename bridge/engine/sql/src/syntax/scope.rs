@@ -95,6 +95,7 @@ fn of_table(table: &TableFactor, names: &Names, ctes: &Ctes) -> BTreeSet<String>
         TableFactor::NestedJoin { table_with_joins, alias } => {
             (of_tables(std::slice::from_ref(table_with_joins), names, ctes), alias)
         }
+        TableFactor::UNNEST { alias, .. } => (BTreeSet::new(), alias),
         _ => return BTreeSet::new(),
     };
     columns.extend(alias.iter().flat_map(|alias| &alias.columns).map(|column| column.name.value.clone()));

@@ -1,11 +1,32 @@
 //! Type names in SQL to DuckDB's own spelling of the type.
 
-use datafusion_sql::sqlparser::ast::{DataType, ExactNumberInfo, TimezoneInfo};
+use datafusion_sql::sqlparser::ast::{
+    ArrayElemTypeDef, DataType, ExactNumberInfo, StructBracketKind, StructField, TimezoneInfo,
+};
 
+use super::written::quoted;
 use crate::error::Refusal;
 
 /// The DuckDB type that a cast names. Lengths of character types mean nothing in DuckDB.
 pub(super) fn duckdb_type(data_type: &DataType) -> Result<String, Refusal> {
+    match data_type {
+        DataType::Array(ArrayElemTypeDef::SquareBracket(item, size)) => {
+            let size = size.map(|size| size.to_string()).unwrap_or_default();
+            return Ok(format!("{}[{size}]", duckdb_type(item)?));
+        }
+        DataType::Map(key, value) => return Ok(format!("MAP({}, {})", duckdb_type(key)?, duckdb_type(value)?)),
+        DataType::Struct(fields, StructBracketKind::Parentheses) => {
+            let field = |field: &StructField| {
+                let name = field.field_name.as_ref().ok_or_else(|| unsupported(data_type))?;
+                Ok(format!("{} {}", quoted(&name.value), duckdb_type(&field.field_type)?))
+            };
+            return Ok(format!(
+                "STRUCT({})",
+                fields.iter().map(field).collect::<Result<Vec<_>, Refusal>>()?.join(", ")
+            ));
+        }
+        _ => {}
+    }
     let name = match data_type {
         DataType::Boolean | DataType::Bool => "BOOLEAN",
         DataType::TinyInt(_) => "TINYINT",
@@ -40,6 +61,13 @@ pub(super) fn duckdb_type(data_type: &DataType) -> Result<String, Refusal> {
         }
         DataType::Timestamp(None, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => "TIMESTAMP WITH TIME ZONE",
         DataType::Uuid => "UUID",
+        DataType::Custom(name, modifiers) if modifiers.len() == 2 && name.to_string().eq_ignore_ascii_case("map") => {
+            let map = format!("MAP({})", modifiers.join(", ").to_ascii_uppercase());
+            return match tidegate_core::duckdb_type::arrow_type(&map) {
+                Ok(_) => Ok(map),
+                Err(_) => Err(unsupported(data_type)),
+            };
+        }
         DataType::Custom(name, modifiers) if modifiers.is_empty() => {
             return match name.to_string().to_ascii_uppercase().as_str() {
                 "UINTEGER" => Ok("UINTEGER".to_owned()),

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    Expr, Function, FunctionArguments, Interval, NamedWindowDefinition, NamedWindowExpr, OrderByExpr, Select, Spanned,
-    Value, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowSpec, WindowType, visit_expressions,
-    visit_expressions_mut,
+    Expr, Function, FunctionArgumentClause, FunctionArguments, Interval, NamedWindowDefinition, NamedWindowExpr,
+    NullTreatment, OrderByExpr, Select, Spanned, Value, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowSpec,
+    WindowType, visit_expressions, visit_expressions_mut,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -89,34 +89,71 @@ pub(super) fn has_window(expr: &Expr) -> bool {
 }
 
 /// Rewrites a call with OVER.
-pub(super) fn prepare(function: Function, name: &str, span: Span, names: &Names) -> Result<Expr, Refusal> {
+pub(super) fn prepare(mut function: Function, name: &str, span: Span, names: &Names) -> Result<Expr, Refusal> {
+    // With OVER these are not the aggregates of their names.
+    let name = match name {
+        "first" => "first_value",
+        "last" => "last_value",
+        name => name,
+    };
     if !semantics::is_window(name) {
+        let way_out = semantics::aggregate_way_out(name);
         return Err(refuse(
             &format!("the window function {name}(…) OVER"),
-            "use count, sum, avg, min, max, row_number, rank, lag, first_value and the like",
+            way_out.unwrap_or("use row_number, rank, lag, first_value and the like, or an aggregate"),
         ));
     }
     let aggregate = semantics::is_aggregate(name);
-    if function.null_treatment.is_some() || function.filter.is_some() && !aggregate {
-        return Err(refuse(&format!("{name} with such a clause"), "write it without"));
+    if function.null_treatment.is_some() {
+        let way_out = "write it behind the arguments, as in lag(x IGNORE NULLS) OVER (…)";
+        return Err(refuse(&format!("IGNORE NULLS or RESPECT NULLS behind {name}(…)"), way_out));
     }
+    if function.filter.is_some() && !aggregate {
+        return Err(refuse(&format!("{name} with FILTER"), "write it without"));
+    }
+    let null_treatment = null_treatment(&mut function, name)?;
     let Function { args, filter, over, within_group, parameters, .. } = function;
     if !within_group.is_empty() || !matches!(parameters, FunctionArguments::None) {
         return Err(refuse(&format!("{name} with such a clause"), "write it without"));
     }
-    let Arguments { values, treatment, order } = arguments(&mut name.to_owned(), aggregate, args, names)?;
-    if !order.is_empty() {
-        return Err(refuse(&format!("ORDER BY inside {name}(…) OVER"), "write the order into the window"));
+    let mut name = name.to_owned();
+    let Arguments { mut values, treatment, order } = arguments(&mut name, aggregate, args, names)?;
+    let mut keys = Vec::new();
+    for clause in order {
+        let FunctionArgumentClause::OrderBy(order) = clause else { continue };
+        for OrderByExpr { expr, options, .. } in order {
+            keys.push((options.asc != Some(false), options.nulls_first == Some(true)));
+            values.push(expr);
+        }
     }
     let Some(WindowType::WindowSpec(spec)) = over else {
         return Err(refuse(&format!("the window of {name}"), "name it in the WINDOW clause of the same SELECT"));
     };
     let filter = filter.map(|mut filter| expression::prepare(&mut filter, names).map(|()| filter)).transpose()?;
-    let mut prepared = expression::call_function(&format!("{}{name}", semantics::OVER), span, values);
+    let mut prepared = expression::call_function(&semantics::over_name(&name, &keys), span, values);
     prepared.filter = filter;
+    prepared.null_treatment = null_treatment;
     prepared.over = Some(WindowType::WindowSpec(specification(spec, names)?));
     expression::set_treatment(&mut prepared, treatment);
     Ok(Expr::Function(prepared))
+}
+
+/// What a call says of NULLs, taken out of its arguments; RESPECT NULLS is what holds anyway.
+fn null_treatment(function: &mut Function, name: &str) -> Result<Option<NullTreatment>, Refusal> {
+    let FunctionArguments::List(list) = &mut function.args else { return Ok(None) };
+    let mut treatment = None;
+    list.clauses.retain(|clause| match clause {
+        FunctionArgumentClause::IgnoreOrRespectNulls(written) => {
+            treatment = Some(*written);
+            false
+        }
+        _ => true,
+    });
+    if treatment.is_some() && !semantics::may_ignore_nulls(name) {
+        let way_out = "only lag, lead, first_value, last_value and nth_value have it: leave it out";
+        return Err(refuse(&format!("IGNORE NULLS or RESPECT NULLS in {name}(…) OVER"), way_out));
+    }
+    Ok(treatment.filter(|treatment| *treatment == NullTreatment::IgnoreNulls))
 }
 
 fn specification(mut spec: WindowSpec, names: &Names) -> Result<WindowSpec, Refusal> {

@@ -1,6 +1,10 @@
-//! Every scalar function that DuckDB lists: computed as DuckDB does, or refused by name.
+//! Every scalar function that DuckDB lists: computed as DuckDB does, or refused by name; and the page of the book that
+//! says so.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+
+use tidegate_engine_sql::{AGGREGATES_OF_DUCKDB, Standing};
 
 use crate::expressions::check;
 use crate::world::World;
@@ -41,6 +45,26 @@ const WRITTEN: &[&str] = &[
     "strptime(n, '%d')",
     "try_strptime(s, '%Y')",
     "regexp_matches(s, '[a-z]+')",
+    "s ^@ 'a'",
+    "coalesce(s = 'a', false)",
+    "s GLOB 'a*'",
+    "[s, 'a'] && ['a']",
+    "(i32, s) IN ((1, 'a'), (NULL, 'b'), (2, NULL))",
+    "(i32, s) = (id, s)",
+    "(i32, s) < (1, 'b')",
+    "i32 ** 2",
+    "2 * 3 ** 2",
+    "to_days(i32) > INTERVAL 1 DAY",
+    "to_days(i32) IN (INTERVAL 1 DAY, INTERVAL 24 HOUR)",
+    "to_days(i32) BETWEEN INTERVAL 1 DAY AND INTERVAL 1 MONTH",
+    "s ~ '[a-z]+'",
+    "s !~ '[a-z]+'",
+    "s SIMILAR TO '[a-z]+'",
+    "s NOT SIMILAR TO '[a-z]+'",
+    "s ~~ '%a%'",
+    "s !~~* '%A%'",
+    "[s, 'a'] @> ['a']",
+    "['a'] <@ [s, 'a']",
     "regexp_replace(s, '[aeiou]', '_', 'g')",
     "regexp_extract(s, '(\\w)(\\w)', 2)",
     "regexp_extract_all(s, '\\w')",
@@ -134,6 +158,7 @@ fn calls_that_duckdb_computes_are_duckdbs() {
     assert!(faults.is_empty(), "{} of {} differ:\n{}", faults.len(), WRITTEN.len(), faults.join("\n"));
 }
 
+/// `UPDATE_DOCS=1` writes the page anew.
 #[test]
 fn every_scalar_function_is_computed_or_refused_by_name() {
     let world = World::new();
@@ -161,4 +186,93 @@ fn every_scalar_function_is_computed_or_refused_by_name() {
     }
     assert!(supported >= 380, "only {supported}");
     assert!(faults.is_empty(), "{} differ:\n{}", faults.len(), faults.join("\n"));
+
+    // Some calls need other arguments than columns of the parameters' types; other tests compare them.
+    let mut others = WRITTEN.join("\n");
+    others += include_str!("names.txt");
+    others += include_str!("expressions.txt");
+    for (name, types) in overloads(&world) {
+        if computed[&name] > 0 {
+            continue;
+        }
+        let written = others.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '('));
+        let called = written.filter_map(|part| part.split_once('(')).any(|(called, _)| called == name);
+        let plan = world.plan(&format!("SELECT {name}({}) AS v FROM lake.t", vec!["NULL"; types.len()].join(", ")));
+        match plan {
+            _ if called => *computed.entry(name).or_default() += 1,
+            Ok(_) => *computed.entry(name).or_default() += 1,
+            Err(errors) => {
+                refused.entry(name).or_insert_with(|| format!("refused: {}", errors[0]));
+            }
+        }
+    }
+    let page = page(&computed, &refused);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../docs/src/functions.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, page).unwrap();
+    } else {
+        assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), page, "run this test with UPDATE_DOCS=1");
+    }
+}
+
+fn page(computed: &BTreeMap<String, usize>, refused: &BTreeMap<String, String>) -> String {
+    let supported = computed.iter().filter(|(_, count)| **count > 0).map(|(name, _)| format!("`{name}`"));
+    let supported: Vec<String> = supported.collect();
+    let mut page = format!(
+        "# Functions\n\nWhat a view may call, of the scalar functions and aggregates that DuckDB lists. A test goes through all of them,\n\
+         compares those for whose arguments it has columns with DuckDB, and writes this page.\n\n\
+         Some of the supported ones take some types only; a call that is not supported is refused by name. Lambdas,\n\
+         `[x FOR x IN l]`, `struct_pack` and DuckDB's macros of lists are described in [SQL in views](sql.md).\n\n\
+         ## Scalar functions\n\n{} of {} are supported:\n\n",
+        supported.len(),
+        computed.len()
+    );
+    page += &filled(&supported);
+    page += "\nThe others, with what is said of a call of columns, or of NULLs where there is no column of a type. Where that asks for\n\
+         other arguments (a lambda, a list of floats), such a call may be supported; it is refused by name if it is not.\n\n| function | why, and the way out |\n| --- | --- |\n";
+    for (name, _) in computed.iter().filter(|(_, count)| **count == 0) {
+        let said = refused.get(name).map_or("", |fault| fault.split_once(": ").map_or("", |(_, said)| said));
+        // The place, and the name where the message begins with it.
+        let said = said
+            .split_once(", line 1, column ")
+            .and_then(|(_, rest)| rest.split_once(": "))
+            .map_or(said, |(_, said)| said);
+        let said = said.trim_start_matches("view v: ").replace('|', "\\|").replace('\n', " ");
+        page += &format!("| `{name}` | {said} |\n");
+    }
+    page += "\n## Aggregates\n\nWhat each of them keeps is in [Aggregates](aggregates.md). Supported are:\n\n";
+    let kept = AGGREGATES_OF_DUCKDB
+        .iter()
+        .filter(|(_, s)| matches!(s, Standing::Summed | Standing::Sorted | Standing::Recomputed));
+    page += &filled(&kept.map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>());
+    page += "\nWindow functions, with `OVER`:\n\n";
+    let windows = AGGREGATES_OF_DUCKDB.iter().filter(|(_, s)| matches!(s, Standing::Window));
+    page += &filled(&windows.map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>());
+    page += "\nRefused are:\n\n| aggregate | the way out |\n| --- | --- |\n";
+    for (name, standing) in AGGREGATES_OF_DUCKDB {
+        if let Standing::Refused(way_out) = standing {
+            page += &format!("| `{name}` | {way_out} |\n");
+        }
+    }
+    page
+}
+
+/// Names in lines of the book's width.
+fn filled(names: &[String]) -> String {
+    let mut lines = String::new();
+    let mut width = 0;
+    for (place, name) in names.iter().enumerate() {
+        let last = place + 1 == names.len();
+        let length = name.chars().count() + 2;
+        if width + length > 120 {
+            lines.push('\n');
+            width = 0;
+        } else if width > 0 {
+            lines.push(' ');
+        }
+        lines += name;
+        lines += if last { ".\n" } else { "," };
+        width += length;
+    }
+    lines
 }

@@ -2,10 +2,21 @@
 //! their words.
 
 mod aggregates;
+mod asof;
+mod constructs;
+mod corpora;
+mod corpus;
+mod explain;
 mod expressions;
 mod functions;
 mod interpreter;
+mod names;
+mod plans;
 mod programs;
+mod recursion;
 mod refusals;
+mod time;
 mod views;
+mod volatile;
 mod world;
+mod zoned;

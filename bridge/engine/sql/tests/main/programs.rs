@@ -1,9 +1,11 @@
 //! Programs as a whole: order, identity, keys, plan ids, definitions, stretches.
 
 use arrow::array::{Int64Array, RecordBatch};
+use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion_expr::LogicalPlan;
 use tidegate_core::{RowIdentity, ViewName, ZSet};
 use tidegate_duck::DuckBinder;
-use tidegate_engine_sql::{Input, Program, ProgramDefinition, Stretch, StretchError, table_references};
+use tidegate_engine_sql::{Input, Program, ProgramDefinition, Stretch, StretchError, Unnest, table_references};
 
 use crate::world::{World, definition};
 
@@ -32,28 +34,73 @@ fn row_identity_is_derived() {
         ),
         ("SELECT a.name, a.id FROM app.customers a JOIN app.customers b ON a.id + 0 = b.id", RowIdentity::Key(vec![1])),
         ("SELECT o.id, c.id AS c FROM lake.orders o JOIN app.customers c ON o.customer = c.id", RowIdentity::WholeRow),
+        ("SELECT c.id, x FROM app.customers c, range(c.id) AS r(x)", RowIdentity::WholeRow),
+        (
+            "SELECT c.id, x, n FROM app.customers c, range(c.id) WITH ORDINALITY AS r(x, n)",
+            RowIdentity::Key(vec![0, 2]),
+        ),
+        ("SELECT id, c.x FROM app.customers, LATERAL (SELECT upper(name) AS x) c", RowIdentity::Key(vec![0])),
+        (
+            "SELECT c.id, o.n FROM app.customers c, LATERAL (SELECT count(*) AS n FROM lake.orders o WHERE o.id < c.id) o",
+            RowIdentity::Key(vec![0]),
+        ),
     ];
     for (sql, expected) in cases {
         assert_eq!(identity(&world, sql), expected, "{sql}");
     }
 }
 
+/// A list that only makes rows is not repeated in them.
 #[test]
-fn declared_keys_must_follow_from_the_view() {
+fn what_nobody_reads_is_left_out_of_repeated_rows() {
+    let world = World::new();
+    let program = world.plan("SELECT id, x FROM lake.t, UNNEST(l) AS u(x) WHERE x > i32").unwrap();
+    let view = &program.views()[0];
+    let mut kept = Vec::new();
+    let _ = view.plan.apply(|node| {
+        if let LogicalPlan::Extension(extension) = node {
+            let unnest = Unnest::of(extension).unwrap();
+            let columns = unnest.kept.iter().map(|column| unnest.input.schema().field(*column).name().clone());
+            kept.extend(columns);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    // Columns 0 and 4 of the table are passed on, and the list, which is column 31, is not.
+    assert_eq!(kept, ["#o0", "#o4"], "{}", view.explain_text());
+    let expected = "Unnest o31  [whole row; row by row; state: none; cost: the change]";
+    assert!(view.explain_text().contains(expected), "{}", view.explain_text());
+}
+
+#[test]
+fn declared_keys_are_proven_or_checked() {
     let world = World::new();
     let plan = |sql: &str, key: &[&str]| {
         let mut view = definition("v", sql);
         view.key = Some(key.iter().map(|k| (*k).to_owned()).collect());
         Program::plan(world.tables.clone(), vec![view], &DuckBinder)
-            .map(|program| program.views()[0].info.identity.clone())
+            .map(|program| (program.views()[0].info.identity.clone(), program.views()[0].check.is_some()))
             .map_err(|errors| errors[0].to_string())
     };
     let grouped = "SELECT region AS r, name AS n, count(*) AS c FROM app.customers GROUP BY ALL";
-    assert_eq!(plan(grouped, &["N", "r"]), Ok(RowIdentity::Key(vec![1, 0])));
-    assert_eq!(plan(grouped, &["n", "c", "r"]), Ok(RowIdentity::Key(vec![1, 2, 0])));
-    assert!(plan(grouped, &["r"]).unwrap_err().contains("told apart by (r, n)"));
+    assert_eq!(plan(grouped, &["N", "r"]), Ok((RowIdentity::Key(vec![1, 0]), false)));
+    assert_eq!(plan(grouped, &["n", "c", "r"]), Ok((RowIdentity::Key(vec![1, 2, 0]), false)));
+    assert_eq!(plan(grouped, &["r"]), Ok((RowIdentity::Key(vec![0]), true)));
+    assert_eq!(plan("SELECT note, id FROM lake.orders", &["ID"]), Ok((RowIdentity::Key(vec![1]), true)));
     assert!(plan(grouped, &["regio"]).unwrap_err().contains("does not have"));
-    assert!(plan("SELECT id FROM lake.orders", &["id"]).unwrap_err().contains("cannot be proven"));
+    assert!(plan(grouped, &[]).unwrap_err().contains("names no column"));
+    let unequal = plan("SELECT INTERVAL 1 day AS x, id FROM lake.orders", &["x"]).unwrap_err();
+    assert!(unequal.contains("cannot be checked"), "{unequal}");
+}
+
+#[test]
+fn a_cte_that_nothing_reads_is_no_part_of_the_program() {
+    let world = World::new();
+    let sql = "WITH first AS (SELECT id FROM app.customers), unread AS (SELECT id FROM First), o AS (SELECT id FROM lake.orders), \
+               p AS (SELECT id FROM o) SELECT id FROM P WHERE id IN (WITH unread AS (SELECT 1 FROM o) SELECT id FROM o)";
+    let program = world.plan(sql).unwrap();
+    assert_eq!(program.tables().iter().map(|table| table.name.to_string()).collect::<Vec<_>>(), ["lake.main.Orders"]);
+    let again = Program::from_definition(program.definition().clone()).unwrap();
+    assert_eq!(again.views()[0].plan_id, program.views()[0].plan_id);
 }
 
 #[test]
@@ -122,6 +169,34 @@ fn plan_ids_change_with_what_matters() {
     assert_eq!(first, id(&world, &[("up", "SELECT note AS n FROM lake.orders WHERE id > 3"), reader], "r"));
     assert_ne!(first, id(&world, &[("up", "SELECT note AS n, id FROM lake.orders"), reader], "r"));
     assert_eq!(base.to_string().parse::<tidegate_engine_sql::PlanId>().unwrap(), base);
+}
+
+#[test]
+fn plan_ids_change_with_the_functions_of_windows() {
+    let world = World::new();
+    let calls = [
+        "lag(id) OVER (ORDER BY id)",
+        "lag(id IGNORE NULLS) OVER (ORDER BY id)",
+        "list(id) OVER (ORDER BY id)",
+        "list(DISTINCT id) OVER (ORDER BY id)",
+        "list(id ORDER BY id) OVER (ORDER BY id)",
+        "list(id ORDER BY id DESC) OVER (ORDER BY id)",
+        "list(id) FILTER (WHERE id > 1) OVER (ORDER BY id)",
+        "list(id) OVER (ORDER BY id ROWS 1 PRECEDING)",
+        "list(id) OVER (ORDER BY id RANGE 1 PRECEDING)",
+        "list(id) OVER (ORDER BY id RANGE 2 PRECEDING)",
+        "quantile_disc(id, 0.3) OVER (ORDER BY id)",
+        "quantile_disc(id, 0.4) OVER (ORDER BY id)",
+        "string_agg(note) OVER (ORDER BY id)",
+        "string_agg(note, ';') OVER (ORDER BY id)",
+        "any_value(id) OVER (ORDER BY id)",
+    ];
+    let id = |call: &&str| {
+        world.plan(&format!("SELECT {call} AS x FROM lake.orders")).unwrap().views()[0].plan_id.to_string()
+    };
+    let ids: std::collections::BTreeSet<String> = calls.iter().map(id).collect();
+    assert_eq!(ids.len(), calls.len());
+    assert_eq!(id(&"lag(id) OVER (ORDER BY id)"), id(&"lag(id RESPECT NULLS) OVER (ORDER BY id)"), "the default");
 }
 
 #[test]
@@ -263,6 +338,22 @@ fn medians_of_decimals_stay_decimals() {
     for call in ["median(cast_decimal_float(h))", "median(whole)", "median(DISTINCT whole)"] {
         assert!(text.contains(call), "{call} in\n{text}");
     }
+}
+
+#[test]
+fn explain_tells_what_a_value_that_rows_are_compared_with_costs() {
+    let world = World::new();
+    let explained = |sql: &str| world.plan(sql).unwrap().views()[0].explain_text();
+    let text =
+        explained("SELECT id FROM lake.orders WHERE amount > (SELECT avg(amount) FROM lake.orders) AND note = 'x'");
+    for part in ["Threshold ", "the rows between the old and the new value", "note = 'x'", "at most one row"] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+    let by_id = |op: &str| {
+        world.plan(&format!("SELECT note FROM lake.orders WHERE id {op} (SELECT max(id) FROM app.customers)"))
+    };
+    let ids: Vec<_> = ["<", "<=", ">", ">="].map(|op| by_id(op).unwrap().views()[0].plan_id).into();
+    assert!(ids.iter().enumerate().all(|(i, id)| !ids[..i].contains(id)), "each comparison is a plan of its own");
 }
 
 #[test]

@@ -56,6 +56,33 @@ INSERT INTO lake.main.edges VALUES
 (3, '2020-01-31', '2020-01-31 10:00:00', '2020-01-03', 0, -18446744073709551616, -11414668219112478, 999999999999999999,
  0.0000000001);
 
+CREATE TABLE lake.main.zoned (
+    id INTEGER NOT NULL, tz TIMESTAMP WITH TIME ZONE, tz2 TIMESTAMP WITH TIME ZONE, ts TIMESTAMP, dt DATE, zone VARCHAR);
+INSERT INTO lake.main.zoned VALUES
+(0, NULL, NULL, NULL, NULL, NULL),
+(1, '2024-03-31 00:59:59.999999+00', '2024-03-31 01:00:00+00', '2024-03-31 02:30:00', '2024-03-31', 'Europe/Berlin'),
+(2, '2024-10-27 00:30:00+00', '2024-10-27 01:30:00+00', '2024-10-27 02:30:00', '2024-10-27', 'Europe/Berlin'),
+(3, '2024-03-10 06:59:59.5+00', '2024-11-03 06:30:00+00', '2024-03-10 02:30:00', '2024-11-03', 'America/New_York'),
+(4, 'infinity', '-infinity', 'infinity', '-infinity', 'UTC'),
+(5, '-infinity', '2024-01-01 00:00:00+00', '-infinity', 'infinity', 'Asia/Kathmandu'),
+(6, '1969-12-31 23:59:59.999999+00', '1970-01-01 00:00:00+00', '1969-12-31 23:59:59.999999', '1969-12-31', 'Asia/Kathmandu'),
+(7, '1582-10-10 12:00:00+00', '1893-03-31 23:30:00+00', '1582-10-04 12:00:00', '1582-10-15', 'Europe/Berlin'),
+(8, '0001-01-01 00:00:00+00', '0044-03-15 (BC) 12:00:00+00', '0044-03-15 (BC) 12:00:00', '0044-03-15 (BC)', 'Asia/Tokyo'),
+(9, '2024-02-29 23:30:00.000001+00', '2023-01-31 10:11:12+00', '2024-02-29 23:30:00', '2024-01-31', 'Pacific/Apia'),
+(10, '9999-12-31 23:59:59+00', '2000-02-29 12:00:00+00', '9999-12-31 23:59:59', '9999-12-31', 'Europe/London'),
+(11, '294247-01-10 04:00:54.775805+00', '294247-01-10 00:00:00+00', '294247-01-10 04:00:54.775805',
+ '294247-01-09', 'UTC');
+
+CREATE TABLE lake.main.nested (
+    id INTEGER NOT NULL, st STRUCT(x INTEGER, "y z" VARCHAR), l INTEGER[], m MAP(VARCHAR, INTEGER), j JSON,
+    ls STRUCT(a INTEGER, b INTEGER[])[], x INTEGER, l2 BIGINT[]);
+INSERT INTO lake.main.nested VALUES
+(1, {'x': 1, 'y z': 'k'}, [1, 2, 3], MAP {'a': 1, 'b': 2}, '{"a": [1, {"b": 2}], "c": "x"}', [{'a': 1, 'b': [1]}], 10, [1]),
+(2, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+(3, {'x': NULL, 'y z': NULL}, [], MAP {}, '[]', [], 3, []),
+(4, {'x': 1, 'y z': 'k'}, [NULL, 5], MAP {'b': 7}, '{"a": null}', [NULL, {'a': NULL, 'b': NULL}], -1, [NULL, 5]),
+(5, {'x': -5, 'y z': ''}, [3, 2, 1], MAP {'a': NULL}, '7', [{'a': 2, 'b': [2, 3]}], 10, [3, 2, 1]);
+
 CREATE TABLE lake.main.Orders (Id INTEGER NOT NULL, Customer INTEGER, Amount DECIMAL(9,2), Placed DATE, Note VARCHAR);
 INSERT INTO lake.main.Orders VALUES (1, 1, 10.50, '2024-01-05', 'x'), (2, 1, 20.25, '2024-01-06', NULL), (3, 2, 5.00, '2024-02-01', 'x'),
  (4, NULL, 7.75, '2024-02-02', 'y'), (5, 3, NULL, NULL, 'y'), (6, 9, 1.00, '2024-03-01', ''), (7, 1, 10.50, '2024-01-05', 'x');
@@ -82,6 +109,8 @@ impl World {
         let names = [
             (TableName::new("lake", "main", "t"), RowIdentity::WholeRow),
             (TableName::new("lake", "main", "edges"), RowIdentity::WholeRow),
+            (TableName::new("lake", "main", "zoned"), RowIdentity::WholeRow),
+            (TableName::new("lake", "main", "nested"), RowIdentity::WholeRow),
             (TableName::new("lake", "main", "Orders"), RowIdentity::WholeRow),
             (TableName::new("app", "public", "customers"), RowIdentity::Key(vec![0])),
         ];

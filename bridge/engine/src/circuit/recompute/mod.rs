@@ -5,6 +5,7 @@
 //! `first(a)` and `first(b)` are of one row, and an answer depends on the group's rows alone.
 
 mod numbers;
+mod over;
 mod quantile;
 mod values;
 
@@ -83,29 +84,46 @@ impl Recompute {
     /// The answers for a group, one after the other: the number of words and one more, or 0 for
     /// NULL; then the words.
     fn answers(&self, rows: &[Row], weights: &[ZWeight]) -> Result<Row, EngineError> {
-        let columns = self.codec.decode(rows)?;
-        let key = |(codec, column): (&Option<RowCodec>, &ArrayRef)| {
-            codec.as_ref().map(|codec| codec.encode(std::slice::from_ref(column))).transpose()
-        };
-        let keys = self.keys.iter().zip(&columns).map(key).collect::<Result<Vec<_>, _>>()?;
-        let group = Group { columns, keys, weights };
+        let group = self.group(self.codec.decode(rows)?, weights)?;
         let mut words = Vec::new();
         for (call, codec) in &self.calls {
-            let answer = values::answer(call, &group, &group.rows(call)).map_err(|fault| match fault {
-                Fault::Engine(error) => error,
-                Fault::Range => EngineError::OutOfRange { view: self.view.clone(), function: call.name.clone() },
-            })?;
-            match answer.filter(|answer| answer.is_valid(0)) {
+            match self.encoded(call, codec, &group, &group.rows(call))? {
                 None => words.push(0),
-                Some(answer) => {
-                    let encoded = codec.encode(&[answer])?;
-                    let encoded = encoded[0].as_words();
+                Some(encoded) => {
+                    let encoded = encoded.as_words();
                     words.push(encoded.len() as u64 + 1);
                     words.extend_from_slice(encoded);
                 }
             }
         }
         Ok(Row::from_words(&words))
+    }
+
+    fn group<'a>(&self, columns: Vec<ArrayRef>, weights: &'a [ZWeight]) -> Result<Group<'a>, EngineError> {
+        let key = |(codec, column): (&Option<RowCodec>, &ArrayRef)| {
+            codec.as_ref().map(|codec| codec.encode(std::slice::from_ref(column))).transpose()
+        };
+        let keys = self.keys.iter().zip(&columns).map(key).collect::<Result<Vec<_>, _>>()?;
+        Ok(Group { columns, keys, weights })
+    }
+
+    /// The answer of a call over the rows that it sees.
+    fn encoded(
+        &self,
+        call: &Call,
+        codec: &RowCodec,
+        group: &Group,
+        rows: &[usize],
+    ) -> Result<Option<Row>, EngineError> {
+        let answer = values::answer(call, group, rows).map_err(|fault| match fault {
+            Fault::Engine(error) => error,
+            Fault::Range => EngineError::OutOfRange { view: self.view.clone(), function: call.name.clone() },
+            Fault::SeveralRows => EngineError::SeveralRows { view: self.view.clone() },
+        })?;
+        match answer.filter(|answer| answer.is_valid(0)) {
+            None => Ok(None),
+            Some(answer) => Ok(codec.encode(&[answer])?.pop()),
+        }
     }
 
     /// NULL everywhere, for a group whose answers cannot be told; the step fails.
@@ -140,6 +158,8 @@ enum Fault {
     Engine(EngineError),
     /// DuckDB fails with the function being out of range.
     Range,
+    /// What stands for one value has several rows.
+    SeveralRows,
 }
 
 impl From<arrow::error::ArrowError> for Fault {
@@ -149,7 +169,7 @@ impl From<arrow::error::ArrowError> for Fault {
 }
 
 /// The rows of a group, in their order.
-struct Group<'a> {
+pub(crate) struct Group<'a> {
     columns: Vec<ArrayRef>,
     keys: Vec<Option<Vec<Row>>>,
     weights: &'a [ZWeight],
@@ -162,7 +182,11 @@ impl Group<'_> {
 
     /// The rows that a call sees, in its order, a row as often as it has copies.
     fn rows(&self, call: &Call) -> Vec<usize> {
-        let mut rows: Vec<usize> = (0..self.weights.len()).collect();
+        self.seen(call, (0..self.weights.len()).collect())
+    }
+
+    /// Of some rows in their order, the rows that a call sees.
+    fn seen(&self, call: &Call, mut rows: Vec<usize>) -> Vec<usize> {
         if let Some(filter) = call.filter {
             let filter = self.columns[filter].as_boolean();
             rows.retain(|row| filter.is_valid(*row) && filter.value(*row));

@@ -30,6 +30,8 @@ pub(super) fn answer(call: &Call, group: &Group, rows: &[usize]) -> Answer {
         Recomputed::First => one(rows.first().copied()),
         Recomputed::Last => one(rows.last().copied()),
         Recomputed::AnyValue => one(valid().next()),
+        Recomputed::Only if rows.len() > 1 => Err(Fault::SeveralRows),
+        Recomputed::Only => one(rows.first().copied()),
         Recomputed::ArgExtreme(extreme) => one(arg_extreme(*extreme, call, group, rows)),
         Recomputed::Mode => {
             let counts = counts(group.keys(first), valid());

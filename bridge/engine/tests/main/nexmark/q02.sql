@@ -1,0 +1,2 @@
+-- Selection.
+SELECT auction, price FROM lake.bid WHERE auction % 3 = 0
