@@ -187,7 +187,7 @@ fn run(views: &[(&str, &str)], seed: u64, epochs: usize) {
 
 fn runs(views: &[(&str, &str)], name: &str) {
     let seed = seed::seed(name);
-    for sequence in 0..seed::sequences(4) {
+    for sequence in 0..seed::sequences(2) {
         run(views, seed.wrapping_add(sequence), 20);
         if sequence % 2 == 0 {
             keyed::run(views, seed.wrapping_add(sequence));
