@@ -220,6 +220,27 @@ impl Harness {
         };
         let asked: Vec<_> = self.views.iter().map(asked).collect();
         let expected = self.oracle.views(&asked).expect("the oracle recomputes the views");
+        self.compare(expected, what);
+    }
+
+    /// Ends an epoch whose events were fed to the engine alone, and compares with what somebody else computes.
+    pub fn step_against(&mut self, expected: Vec<ViewRows>, what: &str) {
+        let deltas = self.engine().step().unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        self.apply(&deltas, what);
+        self.compare(expected, what);
+    }
+
+    /// Begins with tables that the engine alone is given, by `load`.
+    pub fn load_against(&mut self, load: impl FnOnce(&mut Engine), expected: Vec<ViewRows>) {
+        let program = self.program();
+        self.engine().begin_rebuild(program, RebuildScope::All).expect("the rebuild begins");
+        load(self.engine());
+        let deltas = self.engine().finish_rebuild().unwrap_or_else(|error| panic!("initial load: {error:?}"));
+        self.apply(&deltas, "initial load");
+        self.compare(expected, "initial load");
+    }
+
+    fn compare(&mut self, expected: Vec<ViewRows>, what: &str) {
         let program = self.engine().program().expect("there is a program").clone();
         for ((name, _), expected) in self.views.clone().iter().zip(expected) {
             let info = &program.views().iter().find(|view| view.info.name == *name).expect("the view is planned").info;
