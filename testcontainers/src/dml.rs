@@ -1,11 +1,22 @@
 //! Random changes of a lake, from a seed: small domains, so that duplicates, NULLs, joins and
 //! empty groups all happen.
+//!
+//! What DuckLake is known to do wrong by itself is not drawn, and the place says so.
+
+mod column;
+mod rows;
+mod schema;
+mod take;
+mod upkeep;
+
+use std::path::PathBuf;
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-use crate::lake::{Catalog, Lake};
+use column::{Column, TABLES, Table};
+pub use take::Outcome;
 
 /// One thing that happens to a lake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +29,20 @@ pub enum Step {
     Maintenance(String),
     /// Snapshots before the newest are forgotten.
     Expire(String),
-    /// A change of columns.
+    /// Some snapshots before the newest are forgotten, drawn from those there are with this seed.
+    Forget(u64),
+    /// A change of columns, tables, or the layout of files.
     Schema(String),
+    /// Parquet files are written by COPY and added to a table, perhaps with changes of rows: one transaction.
+    Files(Vec<String>),
+    /// A second connection opens a transaction with these statements, the first one takes these steps, then the
+    /// second commits. Only the last step may be a [`Step::Schema`].
+    Concurrent {
+        /// The statements of the open transaction.
+        second: Vec<String>,
+        /// What happens meanwhile.
+        first: Vec<Step>,
+    },
 }
 
 impl Step {
@@ -27,9 +50,18 @@ impl Step {
     pub fn sql(&self) -> String {
         match self {
             Step::Change(statements) if statements.len() == 1 => statements[0].clone(),
-            Step::Change(statements) => format!("BEGIN; {}; COMMIT", statements.join("; ")),
+            Step::Change(statements) | Step::Files(statements) => format!("BEGIN; {}; COMMIT", statements.join("; ")),
             Step::RolledBack(statements) => format!("BEGIN; {}; ROLLBACK", statements.join("; ")),
             Step::Maintenance(sql) | Step::Expire(sql) | Step::Schema(sql) => sql.clone(),
+            Step::Forget(seed) => format!("-- some snapshots are forgotten, drawn with {seed}"),
+            Step::Concurrent { second, first } => {
+                let first: Vec<_> = first.iter().map(Step::sql).collect();
+                format!(
+                    "BEGIN; {}; /* meanwhile on another connection: {}; */ COMMIT",
+                    second.join("; "),
+                    first.join("; ")
+                )
+            }
         }
     }
 }
@@ -48,64 +80,53 @@ pub struct Mix {
     /// Whether files are rewritten while deletes of their rows are still inlined. A flush that comes
     /// later then damages the snapshots in between: the lake itself can no longer tell what they held.
     pub damage: bool,
+    /// Transactions that touch a row twice; MERGE and TRUNCATE.
+    pub entangled: u32,
+    /// Changes of columns of every kind: of types, names, defaults, fields of STRUCTs; drops and re-additions.
+    pub alter: u32,
+    /// Tables dropped, made anew, renamed.
+    pub tables: u32,
+    /// Parquet files added that others wrote.
+    pub files: u32,
+    /// Partitions, sorting, inlining.
+    pub layout: u32,
+    /// The rarer calls of upkeep, and flushes in one transaction with changes.
+    pub upkeep: u32,
+    /// Expiry of single snapshots, interior ones too.
+    pub forget: u32,
+    /// Transactions of a second connection that are open meanwhile.
+    pub concurrent: u32,
+    /// How many rows a change may have to be inlined: one of these, drawn when the tables are made. 0 switches
+    /// inlining off; with 10, the default, most changes of a test are inlined.
+    pub inlining: &'static [u32],
 }
 
 impl Default for Mix {
     fn default() -> Self {
-        Mix { maintenance: 15, expire: 3, schema: 0, rollback: 4, damage: true }
+        Mix { maintenance: 15, expire: 3, rollback: 4, damage: true, ..Mix::changes_only() }
     }
 }
 
 impl Mix {
     /// Changes of rows alone.
     pub fn changes_only() -> Self {
-        Mix { maintenance: 0, expire: 0, schema: 0, rollback: 0, damage: false }
+        Mix {
+            maintenance: 0,
+            expire: 0,
+            schema: 0,
+            rollback: 0,
+            damage: false,
+            entangled: 0,
+            alter: 0,
+            tables: 0,
+            files: 0,
+            layout: 0,
+            upkeep: 0,
+            forget: 0,
+            concurrent: 0,
+            inlining: &[0, 3, 10, 10],
+        }
     }
-}
-
-/// What a column's values are drawn from, as SQL.
-#[derive(Debug, Clone)]
-struct Column {
-    name: &'static str,
-    sql_type: &'static str,
-    values: &'static [&'static str],
-}
-
-const fn column(name: &'static str, sql_type: &'static str, values: &'static [&'static str]) -> Column {
-    Column { name, sql_type, values }
-}
-
-const NULL: &str = "NULL";
-
-const ORDERS: &[Column] = &[
-    column("id", "INTEGER", &["1", "2", "3", "4", "5", "6", "7", "8", "9", NULL]),
-    column("customer", "INTEGER", &["1", "2", "3", "4", NULL]),
-    column("amount", "DECIMAL(9,2)", &["0.01", "-5.50", "10", "10", "99.99", "1000000.25", NULL]),
-    column("qty", "BIGINT", &["0", "1", "2", "-1", "9007199254740993", NULL]),
-    column("note", "VARCHAR", &["''", "'a'", "'A'", "'ß'", "'it''s'", "'long enough to leave the row'", NULL]),
-    column("price", "DOUBLE", &["0.5", "'-0.0'::DOUBLE", "0.0", "1.25", "-3.0", NULL]),
-    column("day", "DATE", &["DATE '2024-02-29'", "DATE '1969-12-31'", "DATE '2025-01-01'", NULL]),
-];
-
-const CUSTOMERS: &[Column] = &[
-    column("id", "INTEGER", &["1", "2", "3", "4", NULL]),
-    column("region", "VARCHAR", &["'north'", "'south'", "'South'", NULL]),
-    column("active", "BOOLEAN", &["true", "false", NULL]),
-];
-
-const EVENTS: &[Column] = &[
-    column("kind", "VARCHAR", &["'x'", "'y'", NULL]),
-    column("at", "TIMESTAMP", &["TIMESTAMP '2024-01-01 00:00:00'", "TIMESTAMP '2024-01-01 00:00:00.000001'", NULL]),
-    column("n", "SMALLINT", &["1", "2", NULL]),
-];
-
-/// A table of the generated lake: its name and its columns.
-#[derive(Debug, Clone)]
-struct Table {
-    name: &'static str,
-    columns: &'static [Column],
-    /// Columns that schema changes added, by number.
-    added: Vec<u32>,
 }
 
 /// The generator. Equal seeds give equal steps, whatever the lake answers.
@@ -114,55 +135,96 @@ pub struct Dml {
     mix: Mix,
     lake: String,
     tables: Vec<Table>,
+    /// The tables before the last step.
+    before: Vec<Table>,
     columns_added: u32,
+    /// Where files are written that are then added.
+    folder: Option<PathBuf>,
+    files_added: u32,
 }
 
 impl Dml {
     /// Steps for a lake of this name.
     pub fn new(lake: &str, seed: u64, mix: Mix) -> Self {
-        let table = |name, columns| Table { name, columns, added: Vec::new() };
+        let tables: Vec<_> = TABLES.iter().map(Table::of).collect();
         Dml {
             rng: StdRng::seed_from_u64(seed),
             mix,
             lake: lake.to_owned(),
-            tables: vec![table("orders", ORDERS), table("customers", CUSTOMERS), table("events", EVENTS)],
+            before: tables.clone(),
+            tables,
             columns_added: 0,
+            folder: None,
+            files_added: 0,
         }
     }
 
-    /// The names of the tables.
+    /// The names of the tables that the lake begins with.
     pub fn tables(&self) -> Vec<&'static str> {
-        self.tables.iter().map(|table| table.name).collect()
+        TABLES.iter().map(|(name, _)| *name).collect()
     }
 
     /// Makes the tables, empty, and settles how the lake stores small changes.
     pub fn create_tables(&mut self) -> String {
-        // 0 switches inlining off; with 10, the default, most changes of a test are inlined.
-        let inlined_rows = *[0, 3, 10, 10].choose(&mut self.rng).expect("the list is not empty");
+        let inlined_rows = *self.mix.inlining.choose(&mut self.rng).expect("the list is not empty");
+        if self.mix.alter > 0 {
+            // For changes of fields to find one from the beginning.
+            self.tables[1].columns.push(Column::of_fields("box"));
+        }
         let lake = &self.lake;
         let mut sql = format!("CALL {lake}.set_option('data_inlining_row_limit', {inlined_rows})");
         for table in &self.tables {
-            let columns: Vec<_> = table.columns.iter().map(|c| format!("\"{}\" {}", c.name, c.sql_type)).collect();
-            sql.push_str(&format!("; CREATE TABLE {lake}.{} ({})", table.name, columns.join(", ")));
+            sql.push_str("; ");
+            sql.push_str(&table.create(lake));
         }
         sql
     }
 
     /// The next step.
     pub fn step(&mut self) -> Step {
+        self.before.clone_from(&self.tables);
         let roll = self.rng.random_range(0..100);
-        let Mix { maintenance, expire, schema, rollback, .. } = self.mix;
-        if roll < maintenance {
+        let mix = self.mix;
+        let mut below = 0;
+        let mut is = |share| {
+            below += share;
+            roll < below
+        };
+        if is(mix.maintenance) {
             return Step::Maintenance(self.maintenance());
         }
-        if roll < maintenance + expire {
+        if is(mix.expire) {
             return Step::Expire(format!("CALL ducklake_expire_snapshots('{}', older_than => now())", self.lake));
         }
-        if roll < maintenance + expire + schema {
+        if is(mix.schema) {
             return Step::Schema(self.schema_change());
         }
-        if roll < maintenance + expire + schema + rollback {
+        if is(mix.rollback) {
             return Step::RolledBack(self.statements(3));
+        }
+        if is(mix.entangled) {
+            return Step::Change(self.entangled());
+        }
+        if is(mix.alter) {
+            return Step::Schema(self.alter());
+        }
+        if is(mix.tables) {
+            return Step::Schema(self.change_tables());
+        }
+        if is(mix.files) {
+            return self.files();
+        }
+        if is(mix.layout) {
+            return Step::Schema(self.layout());
+        }
+        if is(mix.upkeep) {
+            return self.upkeep();
+        }
+        if is(mix.forget) {
+            return self.forget();
+        }
+        if is(mix.concurrent) {
+            return self.concurrent();
         }
         self.change()
     }
@@ -173,132 +235,16 @@ impl Dml {
         Step::Change(self.statements(statements))
     }
 
-    fn statements(&mut self, number: usize) -> Vec<String> {
-        (0..number).map(|_| self.statement()).collect()
-    }
-
-    fn statement(&mut self) -> String {
-        let index = self.rng.random_range(0..self.tables.len());
-        let table = self.tables[index].clone();
-        let name = format!("{}.{}", self.lake, table.name);
-        match self.rng.random_range(0..100) {
-            0..45 => {
-                let rows = if self.rng.random_ratio(1, 8) { 15 } else { self.rng.random_range(1..=4) };
-                let rows: Vec<_> = (0..rows).map(|_| self.row(&table)).collect();
-                format!("INSERT INTO {name} ({}) VALUES {}", names(&table), rows.join(", "))
-            }
-            // The same rows once more: whole-row duplicates.
-            45..53 => format!("INSERT INTO {name} FROM {name} WHERE {} LIMIT 5", self.predicate(&table)),
-            53..75 => {
-                let column = &table.columns[self.rng.random_range(0..table.columns.len())];
-                let value = self.value(column);
-                format!("UPDATE {name} SET \"{}\" = {value} WHERE {}", column.name, self.predicate(&table))
-            }
-            75..96 => format!("DELETE FROM {name} WHERE {}", self.predicate(&table)),
-            _ => format!("DELETE FROM {name}"),
-        }
-    }
-
-    fn row(&mut self, table: &Table) -> String {
-        let mut values: Vec<_> = table.columns.iter().map(|column| self.value(column).to_owned()).collect();
-        values.extend(table.added.iter().map(|_| self.rng.random_range(0..3).to_string()));
-        format!("({})", values.join(", "))
-    }
-
-    fn value(&mut self, column: &Column) -> &'static str {
-        column.values.choose(&mut self.rng).copied().unwrap_or(NULL)
-    }
-
-    /// A condition that takes some rows: equal to one value, or unknown, or of two columns.
-    fn predicate(&mut self, table: &Table) -> String {
-        let conditions = self.rng.random_range(1..=2);
-        let terms: Vec<_> = (0..conditions)
-            .map(|_| {
-                let column = &table.columns[self.rng.random_range(0..table.columns.len())];
-                format!("\"{}\" IS NOT DISTINCT FROM {}", column.name, self.value(column))
-            })
-            .collect();
-        terms.join(if self.rng.random() { " AND " } else { " OR " })
-    }
-
-    fn maintenance(&mut self) -> String {
-        let lake = self.lake.clone();
-        let table = self.tables.choose(&mut self.rng).expect("there are tables").name;
-        match self.rng.random_range(0..5) {
-            0 => format!("CALL ducklake_merge_adjacent_files('{lake}')"),
-            1 => {
-                let flush = format!("CALL ducklake_flush_inlined_data('{lake}', table_name => '{table}'); ");
-                let rewrite = format!("CALL ducklake_rewrite_data_files('{lake}', '{table}', delete_threshold => 0.0)");
-                if self.mix.damage { rewrite } else { flush + &rewrite }
-            }
-            2 => format!("CALL ducklake_flush_inlined_data('{lake}')"),
-            3 => format!("CALL ducklake_flush_inlined_data('{lake}', table_name => '{table}')"),
-            _ => format!("CALL ducklake_cleanup_old_files('{lake}', cleanup_all => true)"),
-        }
-    }
-
-    fn schema_change(&mut self) -> String {
-        let index = self.rng.random_range(0..self.tables.len());
-        let table = &mut self.tables[index];
-        let name = format!("{}.{}", self.lake, table.name);
-        if !table.added.is_empty() && self.rng.random() {
-            let column = table.added.swap_remove(self.rng.random_range(0..table.added.len()));
-            table.added.sort_unstable();
-            return format!("ALTER TABLE {name} DROP COLUMN added_{column}");
-        }
-        self.columns_added += 1;
-        table.added.push(self.columns_added);
-        format!("ALTER TABLE {name} ADD COLUMN added_{} INTEGER DEFAULT 7", self.columns_added)
-    }
-}
-
-fn names(table: &Table) -> String {
-    let fixed = table.columns.iter().map(|column| format!("\"{}\"", column.name));
-    fixed.chain(table.added.iter().map(|column| format!("\"added_{column}\""))).collect::<Vec<_>>().join(", ")
-}
-
-/// How a step ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It happened.
-    Done,
-    /// DuckLake refused some upkeep or a change of columns, and nothing happened: it has limits of
-    /// its own, such as rewriting files whose inlined deletes are older than a column.
-    Refused,
-}
-
-impl Lake {
-    /// Takes one step.
-    ///
-    /// # Panics
-    /// When a change of rows is refused, which never happens.
-    pub fn take(&self, step: &Step) -> Outcome {
-        let sql = step.sql();
-        match (step, self.try_execute(&sql)) {
-            (_, Ok(())) => Outcome::Done,
-            (Step::Change(_) | Step::RolledBack(_), Err(error)) => panic!("{sql}: {error}"),
-            (_, Err(error)) => {
-                println!("refused: {sql}: {error}");
-                Outcome::Refused
-            }
-        }
-    }
-
-    /// A lake with the generator's tables in it, and the generator.
-    ///
-    /// # Panics
-    /// When DuckDB refuses.
-    pub fn generated(dir: &std::path::Path, catalog: Catalog, seed: u64, mix: Mix) -> (Lake, Dml) {
-        let lake = Lake::create(dir, catalog);
-        let mut dml = Dml::new(lake.name(), seed, mix);
-        lake.execute(&dml.create_tables());
-        (lake, dml)
+    /// Takes back what the last step did to the tables that the generator knows, because the lake refused it.
+    pub fn undo(&mut self) {
+        self.tables.clone_from(&self.before);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lake::{Catalog, Lake};
     use crate::seed::seed;
 
     #[test]
@@ -324,19 +270,35 @@ mod tests {
         lake.rows("orders", None).assert_equals(&before, "merging files changes no row");
     }
 
-    #[test]
-    fn columns_come_and_go() {
+    /// After every step the lake has the tables and columns that the generator believes in.
+    fn columns_agree(mix: Mix, steps: u32) {
         let dir = tempfile::tempdir().unwrap();
-        let mix = Mix { schema: 20, maintenance: 0, ..Mix::default() };
         let (lake, mut dml) = Lake::generated(dir.path(), Catalog::sqlite(dir.path()), seed("dml"), mix);
-        for _ in 0..60 {
-            assert_eq!(lake.take(&dml.step()), Outcome::Done);
+        for _ in 0..steps {
+            let step = dml.step();
+            if lake.take(&step) == Outcome::Refused && matches!(step, Step::Schema(_)) {
+                dml.undo();
+            }
         }
         assert!(dml.columns_added > 0);
-        for table in &dml.tables {
+        for table in dml.tables.iter().filter(|table| table.exists) {
             let found = lake.query(&format!("FROM lake.{}", table.name)).columns;
-            let found: Vec<_> = found.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-            assert_eq!(found.join(", "), names(table));
+            let sorted = |mut names: Vec<String>| {
+                names.sort_unstable();
+                names
+            };
+            let found = found.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+            assert_eq!(sorted(found), sorted(table.names().split(", ").map(str::to_owned).collect()));
         }
+    }
+
+    #[test]
+    fn columns_come_and_go() {
+        columns_agree(Mix { schema: 20, maintenance: 0, ..Mix::default() }, 60);
+    }
+
+    #[test]
+    fn columns_and_tables_of_every_kind_come_and_go() {
+        columns_agree(Mix { alter: 30, tables: 10, layout: 5, files: 5, ..Mix::default() }, 60);
     }
 }

@@ -10,6 +10,7 @@
 
 pub mod bench;
 mod cache;
+pub mod chronicle;
 pub mod conformance;
 pub mod contents;
 pub mod dml;
@@ -27,6 +28,7 @@ pub mod s3;
 pub mod seed;
 pub mod value;
 
+pub use chronicle::{Chronicle, TableAt};
 pub use contents::TableContents;
 pub use lake::{Catalog, Lake};
 pub use memory_sink::{MemorySink, SinkFault};

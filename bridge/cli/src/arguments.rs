@@ -70,6 +70,12 @@ pub enum Command {
     Doctor {
         /// The pipeline file
         pipeline: PathBuf,
+        /// Has lakes with a catalog in PostgreSQL tell of every commit at once, by a trigger
+        #[arg(long)]
+        install_notify: bool,
+        /// Removes that trigger
+        #[arg(long, conflicts_with = "install_notify")]
+        remove_notify: bool,
         /// Answer with JSON
         #[arg(long)]
         json: bool,

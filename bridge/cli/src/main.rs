@@ -55,7 +55,10 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Explain { pipeline, view, format } => commands::explain::explain(&pipeline, &view, format).await,
             Command::Run { pipeline, once, until, json } => commands::run::run(&pipeline, once, until, json).await,
             Command::Status { pipeline, json } => commands::status::status(&pipeline, json),
-            Command::Doctor { pipeline, json } => commands::doctor::doctor(&pipeline, json).await,
+            Command::Doctor { pipeline, install_notify, remove_notify, json } => {
+                let announce = (install_notify || remove_notify).then_some(install_notify);
+                commands::doctor::doctor(&pipeline, announce, json).await
+            }
             Command::Resnapshot { pipeline, source, json } => {
                 commands::resnapshot::resnapshot(&pipeline, &source, json).await
             }

@@ -10,6 +10,7 @@ mod history;
 mod in_process;
 mod lake_in_and_out;
 mod limits;
+mod native;
 mod outputs;
 mod pipeline;
 mod recovery;

@@ -71,7 +71,7 @@ const MORE_VIEWS: &[(&str, &str)] = &[
 /// Sequences of one batch.
 const BATCH: u64 = 20;
 /// As long as the test runs when nothing else is asked for.
-const TIME_MAX: Duration = Duration::from_secs(270);
+const TIME_MAX: Duration = Duration::from_secs(200);
 /// Batches that run at the same time.
 const LANES: usize = 2;
 

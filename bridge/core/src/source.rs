@@ -157,6 +157,12 @@ pub trait Source: Send {
     /// there. Never called with more than that. It need not wait until a server has taken note.
     async fn acknowledge(&mut self, position: &Position) -> Result<(), ConnectorError>;
 
+    /// Has the place that is read tell of every commit at once, or no longer; writes there, when a person asks. Answers what was
+    /// done, in words; `None` where there is nothing of the kind.
+    async fn announce(&mut self, _on: bool) -> Result<Option<String>, ConnectorError> {
+        Ok(None)
+    }
+
     /// A run ends: returns when what was acknowledged has reached the server. Polling may go on afterwards.
     async fn settle(&mut self) -> Result<(), ConnectorError> {
         Ok(())

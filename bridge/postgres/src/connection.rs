@@ -4,16 +4,20 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pgwire_replication::tls::rustls::maybe_upgrade_to_tls;
+use pgwire_replication::tls::rustls::{MaybeTlsStream, maybe_upgrade_to_tls};
 use pgwire_replication::{PgWireError, SslMode, TlsConfig};
 use tidegate_core::ErrorKind;
 use tokio::net::TcpStream;
-use tokio_postgres::NoTls;
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::{Client, NoTls};
 use url::Url;
 
 use crate::error::{PostgresError, tls_kind};
 use crate::passfile;
 use crate::session::Session;
+
+/// What drives a client: it sends and receives for it.
+pub(crate) type Wire = tokio_postgres::Connection<MaybeTlsStream, NoTlsStream>;
 
 /// How long the server has for an answer, when nothing else is said.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -197,6 +201,15 @@ impl Connection {
     }
 
     async fn open(&self, options: &str) -> Result<Session, PostgresError> {
+        let (client, connection) = self.connect(options).await?;
+        let driver = tokio::spawn(async move {
+            // The client's calls report how the connection ended.
+            let _ = connection.await;
+        });
+        Session::begin(client, self.clone(), driver).await
+    }
+
+    pub(crate) async fn connect(&self, options: &str) -> Result<(Client, Wire), PostgresError> {
         let doing = "connecting";
         let unreachable = |error: &dyn std::error::Error, passing: bool| {
             let message = format!("{self:?}: {}", tidegate_core::chain(error));
@@ -214,13 +227,7 @@ impl Connection {
         if !self.password.is_empty() {
             config.password(&self.password);
         }
-        let (client, connection) =
-            config.connect_raw(stream, NoTls).await.map_err(|error| PostgresError::of(doing, &error))?;
-        let driver = tokio::spawn(async move {
-            // The client's calls report how the connection ended.
-            let _ = connection.await;
-        });
-        Session::begin(client, self.clone(), driver).await
+        config.connect_raw(stream, NoTls).await.map_err(|error| PostgresError::of(doing, &error))
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod connection;
 pub mod error;
+mod listen;
 mod passfile;
 pub mod quote;
 pub mod session;

@@ -303,7 +303,9 @@ impl Drop for Lake<'_> {
 
 /// Waits until nobody else of this process has a catalog's file open in a way that excludes ours.
 fn pass(place: &Place, access: Access) -> Result<Option<Pass>, DucklakeSinkError> {
-    let LakeCatalog::DuckDb(file) = &place.catalog else { return Ok(None) };
+    // Of a DuckDB file there is one user at a time. A SQLite file has two libraries in this process: ours, and the one
+    // inside DuckDB's extension, which do not see each other's locks.
+    let (LakeCatalog::DuckDb(file) | LakeCatalog::Sqlite(file)) = &place.catalog else { return Ok(None) };
     match access {
         Access::ReadOnly => Ok(Some(Gate::of(file).share())),
         Access::ReadWrite => {

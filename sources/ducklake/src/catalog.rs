@@ -1,4 +1,4 @@
-//! What the lake's catalog tables say, asked through the attached lake.
+//! What the lake's catalog tables say, whoever asks them.
 //!
 //! A catalog row is *valid* at snapshot `n` when `begin_snapshot <= n` and it has no `end_snapshot`
 //! or one greater than `n` (DuckLake specification 1.0, "Queries").
@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_core::Micros;
 
-use crate::connection::Session;
 use crate::error::LakeError;
+use crate::row::Row;
 use crate::tokens::Tokens;
 
-const DOING: &str = "reading the catalog";
+/// The version of the catalog specification that this program reads.
+pub const SPEC_VERSION: &str = "1.0";
 
 /// A snapshot and what it says it did.
+#[derive(Debug, Clone)]
 pub struct SnapshotRow {
     /// Its id.
     pub id: u64,
@@ -52,163 +54,168 @@ pub struct ColumnRow {
     pub parent: Option<u64>,
 }
 
-impl Session<'_> {
+/// The columns of some tables, by table id.
+pub type Columns = BTreeMap<u64, BTreeSet<ColumnRow>>;
+
+/// A lake's catalog tables and what is asked of them. SQL is in the subset that DuckDB, SQLite and
+/// PostgreSQL share; numbers are written into it, texts never.
+pub trait Catalog {
+    /// The source's name, for errors.
+    fn lake(&self) -> &str;
+
+    /// The name in SQL of the catalog table `ducklake_<table>`.
+    fn catalog(&self, table: &str) -> String;
+
+    /// A TIMESTAMPTZ as microseconds since 1970, in SQL.
+    fn micros(&self, expression: &str) -> String;
+
+    /// The rows of a query.
+    fn ask(&self, sql: &str) -> Result<Vec<Row>, LakeError>;
+
     /// The newest snapshot. Snapshot ids are given out in commit order, so everything up to it is
     /// committed and visible.
-    pub fn head(&self) -> Result<u64, LakeError> {
-        let sql = format!("SELECT CAST(max(snapshot_id) AS UBIGINT) FROM {}", self.catalog("snapshot"));
-        let head: Option<u64> = self.values(&sql, [], DOING)?.into_iter().next().flatten();
+    fn head(&self) -> Result<u64, LakeError> {
+        let sql = format!("SELECT max(snapshot_id) FROM {}", self.catalog("snapshot"));
+        let head = self.ask(&sql)?.first().map(|row| row.optional_u64(0)).transpose()?.flatten();
         head.ok_or_else(|| LakeError::Config {
-            lake: self.lake.to_owned(),
+            lake: self.lake().to_owned(),
             message: "the catalog has no snapshot".into(),
         })
     }
 
     /// The snapshots from `first` on, in order, at most `count`.
-    pub fn snapshots(&self, first: u64, count: u64) -> Result<Vec<SnapshotRow>, LakeError> {
+    fn snapshots(&self, first: u64, count: u64) -> Result<Vec<SnapshotRow>, LakeError> {
         let sql = format!(
-            "SELECT CAST(s.snapshot_id AS UBIGINT), epoch_us(CAST(s.snapshot_time AS TIMESTAMPTZ)), c.changes_made \
-             FROM {} s LEFT JOIN {} c ON c.snapshot_id = s.snapshot_id AND c.snapshot_id >= {first} \
+            "SELECT s.snapshot_id, {}, c.changes_made FROM {} s \
+             LEFT JOIN {} c ON c.snapshot_id = s.snapshot_id AND c.snapshot_id >= {first} \
              WHERE s.snapshot_id >= {first} ORDER BY s.snapshot_id LIMIT {count}",
+            self.micros("s.snapshot_time"),
             self.catalog("snapshot"),
             self.catalog("snapshot_changes"),
         );
-        self.rows(&sql, [], DOING, |row| {
-            let changes: Option<String> = row.get(2)?;
-            Ok(SnapshotRow { id: row.get(0)?, time: Micros(row.get(1)?), tokens: Tokens::parse(changes.as_deref()) })
-        })
+        let snapshot = |row: &Row| {
+            let tokens = Tokens::parse(row.optional_text(2)?);
+            Ok(SnapshotRow { id: row.u64(0)?, time: Micros(row.micros(1)?), tokens })
+        };
+        self.ask(&sql)?.iter().map(snapshot).collect()
+    }
+
+    /// The snapshots after one that may have made the lake forget rows of some table, with what they did.
+    fn forgetful(&self, after: u64) -> Result<Vec<(u64, Tokens)>, LakeError> {
+        let sql = format!(
+            "SELECT snapshot_id, changes_made FROM {} WHERE snapshot_id > {after} \
+             AND changes_made LIKE '%inlined_delete%' AND changes_made LIKE '%flush%' ORDER BY snapshot_id",
+            self.catalog("snapshot_changes")
+        );
+        self.ask(&sql)?.iter().map(|row| Ok((row.u64(0)?, Tokens::parse(row.optional_text(1)?)))).collect()
     }
 
     /// The snapshot with this id.
-    pub fn snapshot(&self, id: u64) -> Result<SnapshotRow, LakeError> {
+    fn snapshot(&self, id: u64) -> Result<SnapshotRow, LakeError> {
         let found = self.snapshots(id, 1)?.into_iter().find(|row| row.id == id);
-        found.ok_or_else(|| LakeError::NoSnapshot { lake: self.lake.to_owned(), snapshot: id })
+        found.ok_or_else(|| LakeError::NoSnapshot { lake: self.lake().to_owned(), snapshot: id })
+    }
+
+    /// The snapshot `at`, checked to be there; `None` is the newest.
+    fn resolve(&self, at: Option<u64>) -> Result<u64, LakeError> {
+        match at {
+            None => self.head(),
+            Some(id) => Ok(self.snapshot(id)?.id),
+        }
     }
 
     /// How many snapshots there are from `first` to `last`, both included.
-    pub fn count_snapshots(&self, first: u64, last: u64) -> Result<u64, LakeError> {
-        let sql = format!(
-            "SELECT CAST(count(*) AS UBIGINT) FROM {} WHERE snapshot_id BETWEEN {first} AND {last}",
-            self.catalog("snapshot")
-        );
-        Ok(self.values(&sql, [], DOING)?.into_iter().next().unwrap_or(0))
+    fn count_snapshots(&self, first: u64, last: u64) -> Result<u64, LakeError> {
+        let snapshots = self.catalog("snapshot");
+        self.number(&format!("SELECT count(*) FROM {snapshots} WHERE snapshot_id BETWEEN {first} AND {last}"))
+    }
+
+    /// The first value of a query.
+    fn number(&self, sql: &str) -> Result<u64, LakeError> {
+        self.ask(sql)?.first().map_or(Ok(0), |row| row.u64(0))
     }
 
     /// The tables that exist at a snapshot, by name.
-    pub fn tables_at(&self, snapshot: u64) -> Result<Vec<TableRow>, LakeError> {
-        let valid = |alias| valid_at(alias, snapshot);
+    fn tables_at(&self, snapshot: u64) -> Result<Vec<TableRow>, LakeError> {
         let sql = format!(
-            "SELECT CAST(t.table_id AS UBIGINT), s.schema_name, t.table_name FROM {} t JOIN {} s USING (schema_id) \
-             WHERE {} AND {} ORDER BY ALL",
+            "SELECT t.table_id, s.schema_name, t.table_name FROM {} t JOIN {} s ON s.schema_id = t.schema_id \
+             WHERE {} AND {}",
             self.catalog("table"),
             self.catalog("schema"),
-            valid("t"),
-            valid("s"),
+            valid_at("t", snapshot),
+            valid_at("s", snapshot),
         );
-        let mut tables =
-            self.rows(&sql, [], DOING, |row| Ok(TableRow { id: row.get(0)?, schema: row.get(1)?, name: row.get(2)? }))?;
-        tables.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+        let table = |row: &Row| {
+            Ok(TableRow { id: row.u64(0)?, schema: row.text(1)?.to_owned(), name: row.text(2)?.to_owned() })
+        };
+        let mut tables = self.ask(&sql)?.iter().map(table).collect::<Result<Vec<_>, LakeError>>()?;
+        tables.sort_by(|a, b| (&a.schema, &a.name, a.id).cmp(&(&b.schema, &b.name, b.id)));
         Ok(tables)
     }
 
     /// The columns of some tables at a snapshot.
-    pub fn columns_at(&self, tables: &[u64], snapshot: u64) -> Result<BTreeMap<u64, BTreeSet<ColumnRow>>, LakeError> {
+    fn columns_at(&self, tables: &[u64], snapshot: u64) -> Result<Columns, LakeError> {
         let sql = format!(
-            "SELECT CAST(table_id AS UBIGINT), CAST(column_id AS UBIGINT), column_name, column_type, \
-                    CAST(nulls_allowed AS BOOLEAN), CAST(column_order AS BIGINT), CAST(parent_column AS UBIGINT) \
+            "SELECT table_id, column_id, column_name, column_type, nulls_allowed, column_order, parent_column \
              FROM {} c WHERE c.table_id IN ({}) AND {}",
             self.catalog("column"),
             id_list(tables),
             valid_at("c", snapshot),
         );
-        let rows = self.rows(&sql, [], DOING, |row| {
+        let mut columns: Columns = tables.iter().map(|id| (*id, BTreeSet::new())).collect();
+        for row in self.ask(&sql)? {
             let column = ColumnRow {
-                id: row.get(1)?,
-                name: row.get(2)?,
-                column_type: row.get(3)?,
-                nullable: row.get(4)?,
-                order: row.get(5)?,
-                parent: row.get(6)?,
+                id: row.u64(1)?,
+                name: row.text(2)?.to_owned(),
+                column_type: row.text(3)?.to_owned(),
+                nullable: row.bool(4)?,
+                order: row.i64(5)?,
+                parent: row.optional_u64(6)?,
             };
-            Ok((row.get::<_, u64>(0)?, column))
-        })?;
-        let mut columns: BTreeMap<u64, BTreeSet<ColumnRow>> = tables.iter().map(|id| (*id, BTreeSet::new())).collect();
-        for (table, column) in rows {
-            columns.entry(table).or_default().insert(column);
+            columns.entry(row.u64(0)?).or_default().insert(column);
         }
         Ok(columns)
     }
 
-    /// Those of some tables that have deletion vectors.
-    pub fn with_deletion_vectors(&self, tables: &[u64]) -> Result<Vec<u64>, LakeError> {
+    /// What the columns of a table at a snapshot hold for rows that are older than the column, as text, by column
+    /// id; NULL is left out.
+    fn initial_defaults(&self, table: u64, snapshot: u64) -> Result<BTreeMap<u64, String>, LakeError> {
         let sql = format!(
-            "SELECT DISTINCT CAST(table_id AS UBIGINT) FROM {} WHERE table_id IN ({}) AND format <> 'parquet'",
+            "SELECT column_id, initial_default FROM {} c \
+             WHERE c.table_id = {table} AND c.initial_default IS NOT NULL AND {}",
+            self.catalog("column"),
+            valid_at("c", snapshot),
+        );
+        self.ask(&sql)?.iter().map(|row| Ok((row.u64(0)?, row.text(1)?.to_owned()))).collect()
+    }
+
+    /// Those of some tables that have deletion vectors.
+    fn with_deletion_vectors(&self, tables: &[u64]) -> Result<Vec<u64>, LakeError> {
+        let sql = format!(
+            "SELECT DISTINCT table_id FROM {} WHERE table_id IN ({}) AND format <> 'parquet'",
             self.catalog("delete_file"),
             id_list(tables),
         );
-        self.values(&sql, [], DOING)
-    }
-
-    /// Whether the change feed answers wrongly about a table at a snapshot. Two histories do that:
-    /// one transaction that deletes some rows of a file and later the rest of them (the first ones are
-    /// in the feed twice), and a flush of inlined deletes after the file was rewritten (the file has
-    /// two delete files at once, and later snapshots repeat deletes of the first).
-    pub fn feed_misleads(&self, table: u64, snapshot: u64) -> Result<bool, LakeError> {
-        let (data, delete) = (self.catalog("data_file"), self.catalog("delete_file"));
-        let sql = format!(
-            "SELECT EXISTS (FROM {data} f JOIN {delete} d ON d.data_file_id = f.data_file_id \
-                 WHERE f.table_id = {table} AND f.end_snapshot = {snapshot} AND d.begin_snapshot = {snapshot}) \
-             OR EXISTS (FROM {delete} a JOIN {delete} b ON b.data_file_id = a.data_file_id \
-                 WHERE a.table_id = {table} AND b.table_id = {table} AND b.begin_snapshot <= {snapshot} \
-                 AND a.begin_snapshot < b.begin_snapshot AND coalesce(a.end_snapshot > b.begin_snapshot, true))"
-        );
-        Ok(self.values(&sql, [], DOING)?.into_iter().next().unwrap_or(false))
-    }
-
-    /// Whether the lake can no longer say what a table held at a snapshot: one of its files has two
-    /// delete files there, and only one of them is applied.
-    pub fn is_damaged(&self, table: u64, snapshot: u64) -> Result<bool, LakeError> {
-        let sql = format!(
-            "SELECT count(*) > 0 FROM (SELECT d.data_file_id FROM {} d JOIN {} f ON f.data_file_id = d.data_file_id \
-             WHERE f.table_id = {table} AND {} AND {} GROUP BY d.data_file_id HAVING count(*) > 1)",
-            self.catalog("delete_file"),
-            self.catalog("data_file"),
-            valid_at("d", snapshot),
-            valid_at("f", snapshot),
-        );
-        Ok(self.values(&sql, [], DOING)?.into_iter().next().unwrap_or(false))
+        self.ask(&sql)?.iter().map(|row| row.u64(0)).collect()
     }
 
     /// Roughly how many rows some tables have now; for progress bars.
-    pub fn rows_estimate(&self, tables: &[u64]) -> Result<Option<u64>, LakeError> {
-        let sql = format!(
-            "SELECT CAST(sum(record_count) AS UBIGINT) FROM {} WHERE table_id IN ({})",
-            self.catalog("table_stats"),
-            id_list(tables),
-        );
-        Ok(self.values(&sql, [], DOING)?.into_iter().next().flatten())
-    }
-
-    /// Whether the catalog names a file whose path ends like this.
-    pub fn names_file(&self, name: &str) -> Result<bool, LakeError> {
-        let of = |table| format!("SELECT path FROM {}", self.catalog(table));
-        let sql = format!(
-            "SELECT count(*) > 0 FROM ({} UNION ALL {}) WHERE ends_with(path, ?)",
-            of("data_file"),
-            of("delete_file")
-        );
-        Ok(self.values(&sql, [name], DOING)?.into_iter().next().unwrap_or(false))
+    fn rows_estimate(&self, tables: &[u64]) -> Result<Option<u64>, LakeError> {
+        let (stats, ids) = (self.catalog("table_stats"), id_list(tables));
+        let sql = format!("SELECT CAST(sum(record_count) AS BIGINT) FROM {stats} WHERE table_id IN ({ids})");
+        Ok(self.ask(&sql)?.first().map(|row| row.optional_u64(0)).transpose()?.flatten())
     }
 }
 
-fn valid_at(alias: &str, snapshot: u64) -> String {
+/// The condition that a catalog row is valid at a snapshot.
+pub fn valid_at(alias: &str, snapshot: u64) -> String {
     format!(
         "{alias}.begin_snapshot <= {snapshot} AND ({alias}.end_snapshot IS NULL OR {alias}.end_snapshot > {snapshot})"
     )
 }
 
 /// Ids for an IN list; no table has the id −1.
-fn id_list(ids: &[u64]) -> String {
-    let ids = ids.iter().map(u64::to_string).collect::<Vec<_>>();
+pub fn id_list<'a>(ids: impl IntoIterator<Item = &'a u64>) -> String {
+    let ids = ids.into_iter().map(u64::to_string).collect::<Vec<_>>();
     if ids.is_empty() { "-1".to_owned() } else { ids.join(", ") }
 }

@@ -40,14 +40,19 @@ pub enum Reader {
     /// DuckDB's official extension.
     #[default]
     Extension,
+    /// This program itself: the catalog's tables and the Parquet files as they are.
+    Native,
 }
 
 impl<'de> Deserialize<'de> for Reader {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match String::deserialize(deserializer)?.as_str() {
             "extension" => Ok(Reader::Extension),
-            "native" => Err(serde::de::Error::custom("reader = \"native\" does not exist yet: write \"extension\"")),
-            other => Err(serde::de::Error::custom(format!("reader = \"{other}\" is not known: write \"extension\""))),
+            "native" => Ok(Reader::Native),
+            other => {
+                let message = format!("reader = \"{other}\" is not known: write \"extension\" or \"native\"");
+                Err(serde::de::Error::custom(message))
+            }
         }
     }
 }
@@ -138,7 +143,7 @@ mod tests {
         assert_eq!((read.reader, read.on_expired_snapshot), (Reader::Extension, OnExpiredSnapshot::Fallback));
         for (json, says) in [
             (r#"{"catalog": "ducklake:x.db", "keep_input": true}"#, "keep_input"),
-            (r#"{"catalog": "ducklake:x.db", "reader": "native"}"#, "does not exist yet"),
+            (r#"{"catalog": "ducklake:x.db", "reader": "arrow"}"#, "\"extension\" or \"native\""),
             (r#"{"catalog": "ducklake:x.db", "poll_interval": "soon"}"#, "200ms"),
             (r#"{"data_path": "x"}"#, "catalog"),
         ] {

@@ -1,7 +1,10 @@
 //! What can go wrong with a lake, and what the caller can do about it.
 
-use tidegate_core::{ConnectorError, ErrorKind, Position, UnsupportedType};
+use tidegate_core::{ConnectorError, ErrorKind, Position, UnsupportedType, chain};
 use tidegate_duck::DuckError;
+use tidegate_postgres::PostgresError;
+
+use crate::native::FileError;
 
 /// An error of a lake. `lake` is the source's name in the pipeline file.
 #[derive(Debug, thiserror::Error)]
@@ -151,6 +154,14 @@ pub enum LakeError {
         /// The source.
         lake: String,
     },
+    /// A file of the lake cannot be read, or is not what the catalog says.
+    #[error("source {lake}: a file of the lake cannot be read")]
+    File {
+        /// The source.
+        lake: String,
+        /// Which file, and why not.
+        source: Box<FileError>,
+    },
     /// Inlined rows were flushed while they were read.
     #[error("source {lake}: rows were moved from the catalog to files while they were read")]
     Moved {
@@ -181,6 +192,63 @@ pub enum LakeError {
         /// Why not.
         source: DuckError,
     },
+    /// The catalog's database refuses, or cannot be reached.
+    #[error("source {lake}: {message}")]
+    Catalog {
+        /// The source.
+        lake: String,
+        /// What was being done, and what the database says; no values and no secrets.
+        message: String,
+        /// What the caller should do.
+        kind: ErrorKind,
+    },
+    /// A table of the catalog is not there.
+    #[error("source {lake}: {message}")]
+    CatalogTable {
+        /// The source.
+        lake: String,
+        /// What was being done, and which table it was.
+        message: String,
+    },
+    /// The catalog has a value that it cannot have.
+    #[error(
+        "source {lake}: column {column} of {table} in the catalog is not {wanted}: the catalog is damaged, or was \
+         written by a release of DuckLake that this program does not know"
+    )]
+    CatalogValue {
+        /// The source.
+        lake: String,
+        /// The catalog table, or the tables asked together.
+        table: String,
+        /// The column.
+        column: String,
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// The catalog keeps a value that is none of its column's type.
+    #[error(
+        "source {lake}: column {column} of {table} holds a value that does not read as {wanted}, which DuckLake \
+         itself does not read back either: delete the row, and insert it again with \
+         CALL lake.set_option('data_inlining_row_limit', 0)"
+    )]
+    InlinedValue {
+        /// The source.
+        lake: String,
+        /// The table of inlined rows.
+        table: String,
+        /// The column.
+        column: String,
+        /// DuckDB's name of the type.
+        wanted: String,
+    },
+    /// The catalog's server refuses.
+    #[error("source {lake}")]
+    Server {
+        /// The source.
+        lake: String,
+        /// What was being done, and why not.
+        source: PostgresError,
+    },
     /// The reading task ended without an answer.
     #[error("source {lake}: the reader ended without an answer")]
     Abandoned {
@@ -198,18 +266,25 @@ impl LakeError {
             | LakeError::Version { .. }
             | LakeError::NoTable { .. }
             | LakeError::SqliteRowid { .. }
+            | LakeError::CatalogTable { .. }
             | LakeError::ColumnType { .. } => ErrorKind::Reconfigure,
             LakeError::NoSnapshot { .. }
             | LakeError::Behind { .. }
             | LakeError::Damaged { .. }
             | LakeError::DeletionVectors { .. }
+            | LakeError::CatalogValue { .. }
+            | LakeError::InlinedValue { .. }
             | LakeError::MissingFile { .. } => ErrorKind::Stop,
             LakeError::ExpiredMeanwhile { .. }
             | LakeError::FileGone { .. }
             | LakeError::Moved { .. }
             | LakeError::SnapshotGone { .. } => ErrorKind::Retry,
             LakeError::NotASnapshot { .. } | LakeError::Abandoned { .. } => ErrorKind::Bug,
+            LakeError::Catalog { kind, .. } => *kind,
             LakeError::Duck { source, .. } => source.kind(),
+            LakeError::Server { source, .. } if source.is_passing() => ErrorKind::Retry,
+            LakeError::Server { .. } => ErrorKind::Reconfigure,
+            LakeError::File { source, .. } => source.kind(),
         }
     }
 }
@@ -220,6 +295,8 @@ impl From<LakeError> for ConnectorError {
         let message = match &error {
             LakeError::Duck { source, .. } => format!("{error}: {source}"),
             LakeError::ColumnType { source, .. } => format!("{error}: {source}"),
+            LakeError::File { lake, source } => format!("source {lake}: {}", chain(source.as_ref())),
+            LakeError::Server { lake, source } => format!("source {lake}: {}", chain(source)),
             _ => error.to_string(),
         };
         ConnectorError::new(error.kind(), message)

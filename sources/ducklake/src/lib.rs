@@ -7,22 +7,25 @@
 //! would be wrong, two neighbouring snapshots are compared instead.
 //!
 //! The files: [`config`](Config) is the pipeline file's section, `catalog` the lake's metadata,
-//! `tokens` what a snapshot says about itself, `tables` the schemas, `extension` reads rows,
-//! `snapshot` and `changes` are the two halves of [`Source`](tidegate_core::Source).
+//! `tokens` what a snapshot says about itself, `tables` the schemas, `snapshot` and `poll` are the two
+//! halves of [`Source`](tidegate_core::Source), `extension` and `native` the two readers.
 
 mod catalog;
-mod changes;
 mod config;
-mod connection;
 mod error;
 mod extension;
+mod journal;
+mod native;
+mod poll;
 mod position;
+mod row;
 mod snapshot;
 mod source;
 mod stream;
 mod tables;
+mod timestamp;
 mod tokens;
 
 pub use config::{Config, OnExpiredSnapshot, Reader};
-pub use source::DucklakeSource;
+pub use source::{DucklakeSource, FilesRead};
 pub use tidegate_duck::lake::AttachValue;

@@ -2,27 +2,32 @@
 //! are one consistent cut however long it takes.
 
 use tidegate_core::{ConnectorError, Micros, Snapshot, TableSchema};
-use tidegate_duck::Flow;
 
-use crate::connection::Lake;
 use crate::error::LakeError;
 use crate::position::position_of;
-use crate::stream::{Message, Outlet, SharedLake, events, start};
+use crate::stream::{Message, Outlet, Shared, events, start};
 
 /// What is known before the first row is read.
 #[derive(Debug, Clone, Copy)]
-struct Opened {
-    snapshot: u64,
-    commit_time: Micros,
-    rows_estimate: Option<u64>,
+pub struct Opened {
+    /// The snapshot.
+    pub snapshot: u64,
+    /// When it was committed.
+    pub commit_time: Micros,
+    /// About how many rows there are.
+    pub rows_estimate: Option<u64>,
 }
 
+/// Sends every row of some tables at a snapshot (`None`: the newest).
+pub type Read<L> = fn(&mut L, &[TableSchema], Option<u64>, &Outlet<Opened>) -> Result<Opened, LakeError>;
+
 /// Starts reading `tables` at a snapshot (`None`: the newest).
-pub async fn snapshot(
-    lake: &SharedLake,
+pub async fn snapshot<L: Send + 'static>(
+    lake: &Shared<L>,
     name: &str,
     tables: Vec<TableSchema>,
     at: Option<u64>,
+    read: Read<L>,
 ) -> Result<Snapshot, ConnectorError> {
     let mut receiver = start(lake, move |lake, outlet| read(lake, &tables, at, outlet));
     let opened = match receiver.recv().await {
@@ -35,34 +40,5 @@ pub async fn snapshot(
         commit_time: Some(opened.commit_time),
         rows_estimate: opened.rows_estimate,
         events: events(Vec::new(), receiver, name),
-    })
-}
-
-fn read(
-    lake: &mut Lake,
-    tables: &[TableSchema],
-    at: Option<u64>,
-    outlet: &Outlet<Opened>,
-) -> Result<Opened, LakeError> {
-    lake.prepare_for_writers();
-    lake.attached_anew(|session| {
-        let snapshot = session.resolve(at)?;
-        let ids: Vec<u64> = tables.iter().map(|table| table.incarnation).collect();
-        let opened = Opened {
-            snapshot,
-            commit_time: session.snapshot(snapshot)?.time,
-            rows_estimate: session.rows_estimate(&ids)?,
-        };
-        let mut flow = outlet.settled(opened);
-        for table in tables {
-            if flow == Flow::Stop {
-                break;
-            }
-            session.rows_at(table, snapshot, &mut |rows, weight| {
-                flow = outlet.rows(&table.name, rows, weight);
-                Ok(flow)
-            })?;
-        }
-        Ok(opened)
     })
 }

@@ -1,19 +1,30 @@
 //! The source itself: [`Source`] over a lake.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tidegate_core::{ConnectorError, OnExpired, Polled, Position, Snapshot, Source, SourceId, TableName, TableSchema};
+use tidegate_core::{
+    ConnectorError, Finding, OnExpired, Polled, Position, Severity, Snapshot, Source, SourceId, TableName, TableSchema,
+};
 use tidegate_duck::lake::Storage;
+use tidegate_postgres::{Connection, PostgresError};
+use tokio::sync::Notify;
 
-use crate::changes::{self, Request};
-use crate::config::{Config, OnExpiredSnapshot};
-use crate::connection::Lake;
+use crate::catalog::Catalog;
+use crate::config::{Config, OnExpiredSnapshot, Reader};
+use crate::error::LakeError;
+use crate::extension;
+use crate::extension::connection::Lake;
+use crate::native;
+use crate::native::lake::NativeLake;
+use crate::native::notify::{self, Listener};
+use crate::poll::{Request, poll};
 use crate::position::{position_of, snapshot_of};
-use crate::snapshot;
-use crate::stream::{SharedLake, call};
+use crate::snapshot::snapshot;
+use crate::stream::{Shared, call};
+use crate::tables::table_names;
 
 /// A DuckLake as a source. All tables have [`WholeRow`](tidegate_core::RowIdentity::WholeRow)
 /// identity; the incarnation of a table is its `table_id`.
@@ -24,7 +35,32 @@ pub struct DucklakeSource {
     id: SourceId,
     on_expired: OnExpired,
     poll_interval: Duration,
-    lake: SharedLake,
+    lake: Read,
+    commits: Option<Commits>,
+}
+
+/// Who tells of commits, besides polling.
+struct Commits {
+    server: Connection,
+    /// Where the catalog's tables are.
+    schema: String,
+    wake: Arc<Notify>,
+    listener: Option<Listener>,
+}
+
+/// What was read of data and delete files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FilesRead {
+    /// Requests to the store.
+    pub requests: u64,
+    /// Bytes asked for.
+    pub bytes: u64,
+}
+
+/// The lake, by who reads it.
+enum Read {
+    Extension(Shared<Lake>),
+    Native(Shared<NativeLake>),
 }
 
 impl DucklakeSource {
@@ -32,6 +68,11 @@ impl DucklakeSource {
     /// pipeline file's folder. Nothing is opened yet.
     pub fn new(name: &str, config: &Config, base: &Path) -> Result<Self, ConnectorError> {
         let attachment = config.resolve(name, base)?;
+        let server = match config.reader {
+            Reader::Extension => None,
+            Reader::Native => native::catalog::server(name, &attachment)?,
+        };
+        let commits = server.map(|(server, schema)| Commits { server, schema, wake: Arc::default(), listener: None });
         Ok(DucklakeSource {
             id: SourceId::new("ducklake", name),
             on_expired: match config.on_expired_snapshot {
@@ -39,19 +80,41 @@ impl DucklakeSource {
                 OnExpiredSnapshot::Error => OnExpired::Stop,
             },
             poll_interval: config.poll_interval,
-            lake: Arc::new(Mutex::new(Lake::new(name.to_owned(), attachment))),
+            commits,
+            lake: match config.reader {
+                Reader::Extension => Read::Extension(Arc::new(Mutex::new(Lake::new(name.to_owned(), attachment)))),
+                Reader::Native => Read::Native(Arc::new(Mutex::new(NativeLake::new(name.to_owned(), attachment)))),
+            },
         })
     }
 
     /// Says how files on S3 are reached, where it is not as the AWS environment says.
     pub fn with_storage(self, storage: &Storage) -> Self {
-        self.lake.lock().unwrap_or_else(PoisonError::into_inner).set_storage(storage.clone());
+        match &self.lake {
+            Read::Extension(lake) => lock(lake).set_storage(storage.clone()),
+            Read::Native(lake) => lock(lake).set_storage(storage.clone()),
+        }
         self
     }
 
     /// How often to poll while nothing happens.
     pub fn poll_interval(&self) -> Duration {
         self.poll_interval
+    }
+
+    fn refused(&self, source: PostgresError) -> ConnectorError {
+        LakeError::Server { lake: self.id.name.clone(), source }.into()
+    }
+
+    /// What was read of data and delete files so far, where this program reads them itself.
+    pub fn files_read(&self) -> Option<FilesRead> {
+        let Read::Native(lake) = &self.lake else { return None };
+        Some(lock(lake).files_read())
+    }
+
+    /// What is woken when the lake was written, where somebody tells of it.
+    pub fn wake(&self) -> Option<Arc<Notify>> {
+        self.commits.as_ref().map(|commits| commits.wake.clone())
     }
 
     fn snapshot_id(&self, at: Option<&Position>) -> Result<Option<u64>, ConnectorError> {
@@ -70,14 +133,21 @@ impl Source for DucklakeSource {
     }
 
     async fn head(&mut self) -> Result<Position, ConnectorError> {
-        let head = call(&self.lake, &self.id.name, |lake| lake.attached(|session| session.head())).await?;
+        let name = &self.id.name;
+        let head = match &self.lake {
+            Read::Extension(lake) => call(lake, name, |lake| lake.attached(|session| session.head())).await?,
+            Read::Native(lake) => call(lake, name, |lake| lake.reading(|session| session.head())).await?,
+        };
         Ok(position_of(head))
     }
 
     async fn list(&mut self, at: Option<&Position>) -> Result<Vec<TableName>, ConnectorError> {
-        let at = self.snapshot_id(at)?;
-        let list = move |lake: &mut Lake| lake.attached(|session| session.table_names(session.resolve(at)?));
-        call(&self.lake, &self.id.name, list).await
+        let (at, name) = (self.snapshot_id(at)?, &self.id.name);
+        let list = move |catalog: &dyn Catalog| table_names(catalog, catalog.resolve(at)?);
+        match &self.lake {
+            Read::Extension(lake) => call(lake, name, move |lake| lake.attached(|session| list(session))).await,
+            Read::Native(lake) => call(lake, name, move |lake| lake.reading(|session| list(session))).await,
+        }
     }
 
     async fn tables(
@@ -85,15 +155,19 @@ impl Source for DucklakeSource {
         wanted: &[TableName],
         at: Option<&Position>,
     ) -> Result<Vec<TableSchema>, ConnectorError> {
-        let (wanted, at) = (wanted.to_vec(), self.snapshot_id(at)?);
-        let tables =
-            move |lake: &mut Lake| lake.attached_anew(|session| session.schemas(&wanted, session.resolve(at)?));
-        call(&self.lake, &self.id.name, tables).await
+        let (wanted, at, name) = (wanted.to_vec(), self.snapshot_id(at)?, &self.id.name);
+        match &self.lake {
+            Read::Extension(lake) => call(lake, name, move |lake| lake.tables(&wanted, at)).await,
+            Read::Native(lake) => call(lake, name, move |lake| lake.tables(&wanted, at)).await,
+        }
     }
 
     async fn snapshot(&mut self, tables: &[TableSchema], at: Option<&Position>) -> Result<Snapshot, ConnectorError> {
-        let at = self.snapshot_id(at)?;
-        snapshot::snapshot(&self.lake, &self.id.name, tables.to_vec(), at).await
+        let (tables, at, name) = (tables.to_vec(), self.snapshot_id(at)?, &self.id.name);
+        match &self.lake {
+            Read::Extension(lake) => snapshot(lake, name, tables, at, extension::snapshot::read).await,
+            Read::Native(lake) => snapshot(lake, name, tables, at, native::snapshot::read).await,
+        }
     }
 
     async fn poll(
@@ -103,17 +177,50 @@ impl Source for DucklakeSource {
         until: Option<&Position>,
         rows_max: u64,
     ) -> Result<Polled, ConnectorError> {
+        let name = &self.id.name;
+        if let Some(Commits { server, wake, listener, .. }) = &mut self.commits {
+            listener.get_or_insert_with(|| Listener::start(name, server.clone(), wake.clone()));
+        }
         let request = Request {
             tables: tables.to_vec(),
-            from: snapshot_of(from, &self.id.name)?,
+            from: snapshot_of(from, name)?,
             until: self.snapshot_id(until)?,
             rows_max,
         };
-        changes::poll(&self.lake, &self.id.name, request).await
+        match &self.lake {
+            Read::Extension(lake) => poll(lake, name, request, extension::changes::read).await,
+            Read::Native(lake) => poll(lake, name, request, native::poll::read).await,
+        }
+    }
+
+    async fn check(&mut self, _tables: &[TableSchema]) -> Result<Vec<Finding>, ConnectorError> {
+        let Some(Commits { server, schema, .. }) = &self.commits else { return Ok(Vec::new()) };
+        let installed = notify::is_installed(server, schema).await.map_err(|source| self.refused(source))?;
+        let fact = if installed {
+            "a trigger in the catalog tells of every commit at once".to_owned()
+        } else {
+            let every = self.poll_interval;
+            format!(
+                "commits are asked for every {every:?}: `tidegate doctor --install-notify` has the catalog tell of them"
+            )
+        };
+        Ok(vec![Finding { severity: Severity::Good, fact, fix: None }])
+    }
+
+    async fn announce(&mut self, on: bool) -> Result<Option<String>, ConnectorError> {
+        let Some(Commits { server, schema, .. }) = &self.commits else { return Ok(None) };
+        let done = if on { notify::install(server, schema).await } else { notify::remove(server, schema).await };
+        done.map_err(|source| self.refused(source))?;
+        let said = if on { "has a trigger that tells of every commit" } else { "has no trigger that tells of commits" };
+        Ok(Some(format!("the catalog at {server:?} {said}")))
     }
 
     /// A lake keeps its snapshots until they are expired there; it is not told who has read them.
     async fn acknowledge(&mut self, _position: &Position) -> Result<(), ConnectorError> {
         Ok(())
     }
+}
+
+fn lock<L>(lake: &Mutex<L>) -> MutexGuard<'_, L> {
+    lake.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,7 +10,6 @@ use tidegate_core::{ConnectorError, EventStream, Micros, Position, TableEvent, T
 use tidegate_duck::Flow;
 use tokio::sync::mpsc;
 
-use crate::connection::Lake;
 use crate::error::LakeError;
 
 /// Batches on their way between reader and caller.
@@ -56,13 +55,13 @@ impl<T> Outlet<T> {
 }
 
 /// A lake shared between calls and the threads that read for them.
-pub type SharedLake = Arc<Mutex<Lake>>;
+pub type Shared<L> = Arc<Mutex<L>>;
 
 /// Runs one blocking call on the lake.
-pub async fn call<T: Send + 'static>(
-    lake: &SharedLake,
+pub async fn call<L: Send + 'static, T: Send + 'static>(
+    lake: &Shared<L>,
     name: &str,
-    run: impl FnOnce(&mut Lake) -> Result<T, LakeError> + Send + 'static,
+    run: impl FnOnce(&mut L) -> Result<T, LakeError> + Send + 'static,
 ) -> Result<T, ConnectorError> {
     let lake = lake.clone();
     let answer = tokio::task::spawn_blocking(move || run(&mut lake.lock().unwrap_or_else(PoisonError::into_inner)));
@@ -73,9 +72,9 @@ pub async fn call<T: Send + 'static>(
 }
 
 /// Starts a reader on a thread of its own.
-pub fn start<T: Send + 'static>(
-    lake: &SharedLake,
-    read: impl FnOnce(&mut Lake, &Outlet<T>) -> Result<T, LakeError> + Send + 'static,
+pub fn start<L: Send + 'static, T: Send + 'static>(
+    lake: &Shared<L>,
+    read: impl FnOnce(&mut L, &Outlet<T>) -> Result<T, LakeError> + Send + 'static,
 ) -> mpsc::Receiver<Message<T>> {
     let (sender, receiver) = mpsc::channel(CHANNEL_BATCHES);
     let lake = lake.clone();

@@ -5,85 +5,79 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use tidegate_core::{RowIdentity, TableName, TableSchema, duckdb_type};
-use tidegate_duck::lake::LakeCatalog;
-use tidegate_duck::quote_name;
 
-use crate::catalog::{ColumnRow, TableRow};
-use crate::connection::Session;
+use crate::catalog::{Catalog, ColumnRow, TableRow};
 use crate::error::LakeError;
 
-impl Session<'_> {
-    /// The snapshot `at`, checked to be there; `None` is the newest.
-    pub fn resolve(&self, at: Option<u64>) -> Result<u64, LakeError> {
-        match at {
-            None => self.head(),
-            Some(id) => Ok(self.snapshot(id)?.id),
-        }
-    }
+/// The columns of a table at a snapshot: name, DuckDB's type, nullable.
+pub type Describe<'a> = dyn Fn(&TableRow) -> Result<Vec<(String, String, bool)>, LakeError> + 'a;
 
-    /// The names of all tables at a snapshot.
-    pub fn table_names(&self, snapshot: u64) -> Result<Vec<TableName>, LakeError> {
-        let tables = self.tables_at(snapshot)?;
-        Ok(tables.into_iter().map(|table| TableName::new(self.lake, table.schema, table.name)).collect())
-    }
+/// The names of all tables at a snapshot.
+pub fn table_names(catalog: &dyn Catalog, snapshot: u64) -> Result<Vec<TableName>, LakeError> {
+    let tables = catalog.tables_at(snapshot)?;
+    Ok(tables.into_iter().map(|table| TableName::new(catalog.lake(), table.schema, table.name)).collect())
+}
 
-    /// The schemas of some tables at a snapshot, in the order asked.
-    pub fn schemas(&self, wanted: &[TableName], snapshot: u64) -> Result<Vec<TableSchema>, LakeError> {
-        let present = self.tables_at(snapshot)?;
-        let schemas = wanted.iter().map(|name| self.schema(name, &present, snapshot)).collect::<Result<Vec<_>, _>>()?;
-        let ids: Vec<u64> = schemas.iter().map(|schema| schema.incarnation).collect();
-        self.refuse_deletion_vectors(&schemas, &ids)?;
-        Ok(schemas)
-    }
-
-    /// Fails if one of the tables has deletion vectors.
-    pub fn refuse_deletion_vectors(&self, tables: &[TableSchema], ids: &[u64]) -> Result<(), LakeError> {
-        let refused = self.with_deletion_vectors(ids)?;
-        match tables.iter().find(|table| refused.contains(&table.incarnation)) {
-            Some(table) => {
-                Err(LakeError::DeletionVectors { lake: self.lake.to_owned(), table: table.name.to_string() })
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn schema(&self, name: &TableName, present: &[TableRow], snapshot: u64) -> Result<TableSchema, LakeError> {
+/// The schemas of some tables at a snapshot, in the order asked. `in_sqlite` says where the catalog is.
+pub fn schemas(
+    catalog: &dyn Catalog,
+    wanted: &[TableName],
+    snapshot: u64,
+    in_sqlite: bool,
+    describe: &Describe<'_>,
+) -> Result<Vec<TableSchema>, LakeError> {
+    let present = catalog.tables_at(snapshot)?;
+    let schema = |name: &TableName| {
         let Some(row) = present.iter().find(|row| row.schema == name.schema && row.name == name.table) else {
             return Err(LakeError::NoTable {
-                lake: self.lake.to_owned(),
+                lake: catalog.lake().to_owned(),
                 table: name.to_string(),
                 snapshot,
-                near: near_matches(name, present),
+                near: near_matches(name, &present),
             });
         };
-        let table = quote_name([self.alias(), &row.schema, &row.name]);
-        let columns = self
-            .duck
-            .describe_columns(&format!("FROM {table} AT (VERSION => {snapshot})"))
-            .map_err(self.failed("reading a table's columns"))?;
-        let mut fields = Vec::with_capacity(columns.len());
-        for (column, duckdb_type, nullable) in columns {
-            if matches!(self.kind, LakeCatalog::Sqlite(_)) && column.eq_ignore_ascii_case("rowid") {
-                let (lake, table) = (self.lake.to_owned(), name.to_string());
-                return Err(LakeError::SqliteRowid { lake, table, column });
-            }
-            let field =
-                duckdb_type::field(&column, &duckdb_type, nullable).map_err(|source| LakeError::ColumnType {
-                    lake: self.lake.to_owned(),
-                    table: name.to_string(),
-                    column: column.clone(),
-                    source,
-                })?;
-            fields.push(field);
+        schema(catalog.lake(), name, row.id, describe(row)?, in_sqlite)
+    };
+    let schemas = wanted.iter().map(schema).collect::<Result<Vec<_>, _>>()?;
+    refuse_deletion_vectors(catalog, &schemas)?;
+    Ok(schemas)
+}
+
+/// Fails if one of the tables has deletion vectors.
+pub fn refuse_deletion_vectors(catalog: &dyn Catalog, tables: &[TableSchema]) -> Result<(), LakeError> {
+    let ids: Vec<u64> = tables.iter().map(|table| table.incarnation).collect();
+    let refused = catalog.with_deletion_vectors(&ids)?;
+    match tables.iter().find(|table| refused.contains(&table.incarnation)) {
+        Some(table) => {
+            Err(LakeError::DeletionVectors { lake: catalog.lake().to_owned(), table: table.name.to_string() })
         }
-        Ok(TableSchema {
-            name: name.clone(),
-            incarnation: row.id,
-            columns: Arc::new(Schema::new(fields)),
-            identity: RowIdentity::WholeRow,
-            integral: tidegate_core::Integral::Source,
-        })
+        None => Ok(()),
     }
+}
+
+fn schema(
+    lake: &str,
+    name: &TableName,
+    id: u64,
+    columns: Vec<(String, String, bool)>,
+    in_sqlite: bool,
+) -> Result<TableSchema, LakeError> {
+    let mut fields = Vec::with_capacity(columns.len());
+    for (column, duckdb_type, nullable) in columns {
+        let (lake, table) = (lake.to_owned(), name.to_string());
+        if in_sqlite && column.eq_ignore_ascii_case("rowid") {
+            return Err(LakeError::SqliteRowid { lake, table, column });
+        }
+        let field = duckdb_type::field(&column, &duckdb_type, nullable);
+        fields.push(field.map_err(|source| LakeError::ColumnType { lake, table, column, source })?);
+    }
+    Ok(TableSchema {
+        name: name.clone(),
+        incarnation: id,
+        columns: Arc::new(Schema::new(fields)),
+        identity: RowIdentity::WholeRow,
+        integral: tidegate_core::Integral::Source,
+    })
 }
 
 fn near_matches(name: &TableName, present: &[TableRow]) -> Vec<String> {

@@ -15,8 +15,14 @@ enum Token {
     /// Rows of a table came or went. The tokens do say which, but a row that was inserted and deleted by
     /// one transaction is in both feeds under a token for inserts alone.
     Rows(u64),
-    /// The same rows in other files.
+    /// Rows of a table went, or so the catalog says.
+    InlinedDelete(u64),
+    /// Rows moved from the catalog into files.
+    Flush(u64),
+    /// The same rows in other files, which say of each row in which snapshot it came.
     Maintenance(u64),
+    /// The same rows in other files, which do not say it.
+    Rewrite(u64),
     /// A table or schema came, went or changed.
     Schema,
     /// Views, macros: nothing that is read here.
@@ -49,14 +55,42 @@ impl Tokens {
         self.tokens.iter().any(|token| matches!(token, Token::Schema | Token::Unknown))
     }
 
+    /// Whether anything is said of the table with this id, or may be.
+    pub fn name(&self, table_id: u64) -> bool {
+        let names = |token: &Token| match *token {
+            Token::Unknown => true,
+            Token::Rows(id) | Token::InlinedDelete(id) | Token::Flush(id) => id == table_id,
+            Token::Maintenance(id) | Token::Rewrite(id) => id == table_id,
+            Token::Schema | Token::Irrelevant => false,
+        };
+        self.tokens.iter().any(names)
+    }
+
+    /// Whether rows of the table with this id were flushed. A transaction may then have deleted some of them without a
+    /// word.
+    pub fn flush(&self, table_id: u64) -> bool {
+        self.tokens.contains(&Token::Flush(table_id))
+    }
+
+    /// Whether one transaction deleted rows of the table with this id and flushed it. Rows that were only in the
+    /// catalog are then forgotten: no snapshot has them any more, and nothing says which they were.
+    pub fn forget(&self, table_id: u64) -> bool {
+        self.flush(table_id) && self.tokens.contains(&Token::InlinedDelete(table_id))
+    }
+
+    /// Whether rows of the table with this id were written anew, into files that count them as this snapshot's.
+    pub fn rewrites(&self, table_id: u64) -> bool {
+        self.tokens.contains(&Token::Rewrite(table_id))
+    }
+
     /// What happened to the rows of the table with this id.
     pub fn touch(&self, table_id: u64) -> Touch {
         let (mut changed, mut maintained) = (false, false);
         for token in &self.tokens {
             match *token {
                 Token::Unknown => return Touch::Compare,
-                Token::Rows(id) => changed |= id == table_id,
-                Token::Maintenance(id) => maintained |= id == table_id,
+                Token::Rows(id) | Token::InlinedDelete(id) => changed |= id == table_id,
+                Token::Flush(id) | Token::Maintenance(id) | Token::Rewrite(id) => maintained |= id == table_id,
                 Token::Schema | Token::Irrelevant => {}
             }
         }
@@ -84,10 +118,11 @@ fn token(text: &str) -> Token {
     let (kind, object) = text.split_once(':').unwrap_or((text, ""));
     let of_table = |token: fn(u64) -> Token| object.parse().map_or(Token::Unknown, token);
     match kind {
-        "inserted_into_table" | "inlined_insert" | "deleted_from_table" | "inlined_delete" => of_table(Token::Rows),
-        "merge_adjacent" | "rewrite_delete" | "compacted_table" | "inline_flush" | "flushed_inlined" => {
-            of_table(Token::Maintenance)
-        }
+        "inserted_into_table" | "inlined_insert" | "deleted_from_table" => of_table(Token::Rows),
+        "inlined_delete" => of_table(Token::InlinedDelete),
+        "inline_flush" | "flushed_inlined" => of_table(Token::Flush),
+        "merge_adjacent" => of_table(Token::Maintenance),
+        "rewrite_delete" | "compacted_table" => of_table(Token::Rewrite),
         "created_table" | "dropped_table" | "altered_table" | "created_schema" | "dropped_schema"
         | "altered_schema" => Token::Schema,
         _ if kind.contains("view") || kind.contains("macro") => Token::Irrelevant,
@@ -104,7 +139,7 @@ mod tests {
         let tokens = Tokens::parse(Some(r#"created_table:"main"."we""ird, inlined_insert:7","#));
         assert_eq!(tokens.tokens.len(), 1, "an open quote swallows the rest: {tokens:?}");
         let tokens = Tokens::parse(Some(r#"created_table:"s:1"."a"", ""b",inlined_insert:7,inlined_delete:7"#));
-        assert_eq!(tokens.tokens, [Token::Schema, Token::Rows(7), Token::Rows(7)]);
+        assert_eq!(tokens.tokens, [Token::Schema, Token::Rows(7), Token::InlinedDelete(7)]);
         assert_eq!(tokens.touch(7), Touch::Feed);
         assert_eq!(tokens.touch(8), Touch::None);
     }
@@ -117,6 +152,12 @@ mod tests {
         let tokens = Tokens::parse(Some("inlined_insert:1,inline_flush:1,deleted_from_table:2"));
         assert_eq!(tokens.touch(1), Touch::Compare);
         assert_eq!(tokens.touch(2), Touch::Feed);
+        let tokens = Tokens::parse(Some("merge_adjacent:1,rewrite_delete:2,compacted_table:3,inline_flush:4"));
+        assert_eq!([1, 2, 3, 4].map(|id| tokens.rewrites(id)), [false, true, true, false]);
+        assert_eq!([1, 4].map(|id| tokens.flush(id)), [false, true]);
+        assert_eq!([1, 4, 5].map(|id| tokens.name(id)), [true, true, false]);
+        let tokens = Tokens::parse(Some("inlined_delete:1,inline_flush:1,inlined_delete:2,inline_flush:3"));
+        assert_eq!([1, 2, 3].map(|id| tokens.forget(id)), [true, false, false]);
     }
 
     #[test]

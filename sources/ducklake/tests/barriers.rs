@@ -5,10 +5,10 @@ use tidegate_testkit::Lake;
 
 use crate::follower::{Answer, Follower, on_every_catalog, on_sqlite};
 
-fn orders(lake: &Lake) -> Follower {
+fn orders(lake: &Lake, reader: &str) -> Follower {
     lake.execute("CREATE TABLE lake.orders (id INTEGER, note VARCHAR)");
     lake.execute("INSERT INTO lake.orders VALUES (1, 'a'), (2, 'b')");
-    Follower::load(lake, &["orders"])
+    Follower::load(lake, reader, &["orders"])
 }
 
 /// Rows, then `ddl`: the rows are offered, then the barrier with a reason that contains `says`.
@@ -24,8 +24,8 @@ fn barrier(lake: &Lake, follower: &mut Follower, ddl: &str, says: &str) {
 
 #[test]
 fn changes_of_columns() {
-    on_every_catalog(|lake| {
-        let mut follower = orders(lake);
+    on_every_catalog(|lake, reader| {
+        let mut follower = orders(lake, reader);
         for (ddl, says) in [
             ("ALTER TABLE lake.orders ADD COLUMN extra INTEGER DEFAULT 7", "column extra was added"),
             ("ALTER TABLE lake.orders RENAME COLUMN extra TO more", "column extra was renamed to more"),
@@ -47,8 +47,8 @@ fn changes_of_columns() {
 
 #[test]
 fn a_column_dropped_and_added_again_is_another() {
-    on_sqlite(|lake| {
-        let mut follower = orders(lake);
+    on_sqlite(|lake, reader| {
+        let mut follower = orders(lake, reader);
         let ddl =
             "BEGIN; ALTER TABLE lake.orders DROP COLUMN note; ALTER TABLE lake.orders ADD COLUMN note VARCHAR; COMMIT";
         barrier(lake, &mut follower, ddl, "column note was");
@@ -57,8 +57,8 @@ fn a_column_dropped_and_added_again_is_another() {
 
 #[test]
 fn row_changes_in_the_transaction_of_the_barrier_are_part_of_the_new_content() {
-    on_every_catalog(|lake| {
-        let mut follower = orders(lake);
+    on_every_catalog(|lake, reader| {
+        let mut follower = orders(lake, reader);
         lake.execute(
             "BEGIN; DELETE FROM lake.orders WHERE id = 1; ALTER TABLE lake.orders ADD COLUMN n INTEGER; \
              INSERT INTO lake.orders VALUES (4, 'd', 4); COMMIT",
@@ -74,8 +74,8 @@ fn row_changes_in_the_transaction_of_the_barrier_are_part_of_the_new_content() {
 
 #[test]
 fn drop_and_recreate_is_another_table() {
-    on_every_catalog(|lake| {
-        let mut follower = orders(lake);
+    on_every_catalog(|lake, reader| {
+        let mut follower = orders(lake, reader);
         let incarnation = follower.tables[0].incarnation;
         let ddl = "DROP TABLE lake.orders; CREATE TABLE lake.orders (id INTEGER, note VARCHAR); \
                    INSERT INTO lake.orders VALUES (9, 'new')";
@@ -94,15 +94,15 @@ fn drop_and_recreate_is_another_table() {
 
 #[test]
 fn a_rename_is_a_barrier_and_keeps_the_incarnation() {
-    on_every_catalog(|lake| {
-        let mut follower = orders(lake);
+    on_every_catalog(|lake, reader| {
+        let mut follower = orders(lake, reader);
         barrier(
             lake,
             &mut follower,
             "ALTER TABLE lake.orders RENAME TO purchases",
             "was renamed to lake.main.purchases",
         );
-        let renamed = Follower::load(lake, &["purchases"]);
+        let renamed = Follower::load(lake, reader, &["purchases"]);
         assert_eq!(renamed.tables[0].incarnation, follower.tables[0].incarnation);
         assert_eq!(renamed.contents[0].multiset().len(), 3);
     });
@@ -110,8 +110,8 @@ fn a_rename_is_a_barrier_and_keeps_the_incarnation() {
 
 #[test]
 fn another_table_under_the_old_name_is_not_mistaken() {
-    on_sqlite(|lake| {
-        let mut follower = orders(lake);
+    on_sqlite(|lake, reader| {
+        let mut follower = orders(lake, reader);
         let ddl = "BEGIN; ALTER TABLE lake.orders RENAME TO old_orders; \
                    CREATE TABLE lake.orders (id INTEGER, note VARCHAR); INSERT INTO lake.orders VALUES (1, 'a'); COMMIT";
         barrier(lake, &mut follower, ddl, "was renamed to lake.main.old_orders");
@@ -120,8 +120,8 @@ fn another_table_under_the_old_name_is_not_mistaken() {
 
 #[test]
 fn what_changes_no_column_is_no_barrier() {
-    on_every_catalog(|lake| {
-        let mut follower = orders(lake);
+    on_every_catalog(|lake, reader| {
+        let mut follower = orders(lake, reader);
         for ddl in [
             "COMMENT ON TABLE lake.orders IS 'all of them'",
             "COMMENT ON COLUMN lake.orders.note IS 'free text'",
@@ -141,9 +141,9 @@ fn what_changes_no_column_is_no_barrier() {
 
 #[test]
 fn a_dropped_schema_takes_its_tables() {
-    on_sqlite(|lake| {
+    on_sqlite(|lake, reader| {
         lake.execute("CREATE SCHEMA lake.raw; CREATE TABLE lake.raw.orders (id INTEGER)");
-        let mut source = crate::follower::connect(lake);
+        let mut source = crate::follower::connect(lake, reader);
         let wanted = [tidegate_core::TableName::new("lake", "raw", "orders")];
         use tidegate_core::{Polled, Source};
         crate::follower::block_on(async {

@@ -7,9 +7,12 @@ use tidegate_core::{ConnectorError, Polled, Position, SnapshotId, Source, TableN
 use tidegate_source_ducklake::{Config, DucklakeSource};
 use tidegate_testkit::{Catalog, Lake, Postgres, TableContents};
 
+/// What `reader` of the configuration may be; every test of the source runs with each of them.
+pub const READERS: [&str; 2] = ["extension", "native"];
+
 /// The source for a lake, as a pipeline file would describe it.
-pub fn connect(lake: &Lake) -> DucklakeSource {
-    let config = serde_json::json!({ "catalog": lake.uri() });
+pub fn connect(lake: &Lake, reader: &str) -> DucklakeSource {
+    let config = serde_json::json!({ "catalog": lake.uri(), "reader": reader });
     let config: Config = serde_json::from_value(config).unwrap();
     DucklakeSource::new(lake.name(), &config, Path::new("/nowhere")).unwrap()
 }
@@ -39,9 +42,9 @@ pub struct Follower {
 
 impl Follower {
     /// Loads tables of the schema `main` at the newest snapshot.
-    pub fn load(lake: &Lake, tables: &[&str]) -> Follower {
+    pub fn load(lake: &Lake, reader: &str, tables: &[&str]) -> Follower {
         let wanted: Vec<_> = tables.iter().map(|table| TableName::new(lake.name(), "main", *table)).collect();
-        let mut source = connect(lake);
+        let mut source = connect(lake, reader);
         let tables = block_on(source.tables(&wanted, None)).unwrap();
         let mut follower = Follower { source, tables, contents: Vec::new(), at: Position::SnapshotId(SnapshotId(0)) };
         follower.reload();
@@ -116,27 +119,33 @@ impl Follower {
     }
 }
 
-fn apply(contents: &mut [TableContents], events: &[(TableName, tidegate_core::TableEvent)]) {
+/// Applies events to the tables they name.
+pub fn apply(contents: &mut [TableContents], events: &[(TableName, tidegate_core::TableEvent)]) {
     for (name, event) in events {
         contents.iter_mut().find(|table| table.schema().name == *name).unwrap().apply(event);
     }
 }
 
-/// Runs a test on a lake with its catalog in a DuckDB file, one in SQLite, and one in PostgreSQL.
-pub fn on_every_catalog(test: impl Fn(&Lake)) {
+/// Runs a test with every reader, on a lake with its catalog in a DuckDB file, one in SQLite, and one in PostgreSQL.
+pub fn on_every_catalog(test: impl Fn(&Lake, &str)) {
     let server = Postgres::start();
     let catalogs: [&dyn Fn(&Path) -> Catalog; 3] =
         [&Catalog::duckdb, &Catalog::sqlite, &|_| Catalog::postgres(&server)];
     for catalog in catalogs {
-        let dir = tempfile::tempdir().unwrap();
-        let lake = Lake::create(dir.path(), catalog(dir.path()));
-        println!("catalog: {}", lake.uri());
-        test(&lake);
+        on(catalog, &test);
     }
 }
 
-/// Runs a test on a lake with its catalog in SQLite.
-pub fn on_sqlite(test: impl FnOnce(&Lake)) {
-    let dir = tempfile::tempdir().unwrap();
-    test(&Lake::create(dir.path(), Catalog::sqlite(dir.path())));
+/// Runs a test with every reader, on a lake with its catalog in SQLite.
+pub fn on_sqlite(test: impl Fn(&Lake, &str)) {
+    on(&Catalog::sqlite, &test);
+}
+
+fn on(catalog: &dyn Fn(&Path) -> Catalog, test: &dyn Fn(&Lake, &str)) {
+    for reader in READERS {
+        let dir = tempfile::tempdir().unwrap();
+        let lake = Lake::create(dir.path(), catalog(dir.path()));
+        println!("reader: {reader}, catalog: {}", lake.uri());
+        test(&lake, reader);
+    }
 }

@@ -1,9 +1,13 @@
 //! The source against real lakes, on every kind of catalog.
 
 mod barriers;
+mod cases;
 mod conformance;
 mod expiry;
 mod follower;
+mod notify;
 mod random;
+mod ranges;
+mod reading;
 mod refusals;
 mod traps;

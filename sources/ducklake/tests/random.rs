@@ -11,7 +11,7 @@ use tidegate_testkit::dml::Mix;
 use tidegate_testkit::seed::{seed, sequences};
 use tidegate_testkit::{Catalog, Lake, Multiset};
 
-use crate::follower::{Answer, Follower};
+use crate::follower::{Answer, Follower, READERS};
 
 /// Steps of a sequence; opening a lake costs about as much as ten of them.
 const STEPS: u32 = 40;
@@ -20,10 +20,10 @@ const STEPS: u32 = 40;
 /// later may damage the lake's own memory of it.
 type Truth = BTreeMap<u64, Vec<Multiset>>;
 
-fn run(seed: u64, catalog: impl Fn(&Path) -> Catalog) {
+fn run(seed: u64, reader: &str, catalog: impl Fn(&Path) -> Catalog) {
     let mut rng = StdRng::seed_from_u64(seed);
     let dir = tempfile::tempdir().unwrap();
-    let mix = Mix { maintenance: 25, expire: 4, schema: 5, rollback: 4, damage: true };
+    let mix = Mix { maintenance: 25, expire: 4, schema: 5, rollback: 4, damage: true, ..Mix::changes_only() };
     let (lake, mut dml) = Lake::generated(dir.path(), catalog(dir.path()), seed, mix);
     let tables = dml.tables();
     let mut truth = Truth::new();
@@ -32,7 +32,7 @@ fn run(seed: u64, catalog: impl Fn(&Path) -> Catalog) {
         truth.entry(lake.snapshot()).or_insert_with(held);
     };
     record(&mut truth);
-    let mut follower = Follower::load(&lake, &tables);
+    let mut follower = Follower::load(&lake, reader, &tables);
     for _ in 0..STEPS {
         let step = dml.step();
         println!("{}", step.sql());
@@ -63,8 +63,10 @@ fn run_many(test: &str, number: u64, catalog: impl Fn(&Path) -> Catalog + Copy) 
     let first = seed(test);
     for sequence in 0..sequences(number) {
         let seed = first.wrapping_add(sequence);
-        println!("{test}: TIDEGATE_SEED={seed} TIDEGATE_SEQUENCES=1");
-        run(seed, catalog);
+        for reader in READERS {
+            println!("{test}, reader {reader}: TIDEGATE_SEED={seed} TIDEGATE_SEQUENCES=1");
+            run(seed, reader, catalog);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use tidegate_core::{ConnectorError, ErrorKind, Position, SnapshotId, Source, Tab
 use tidegate_source_ducklake::{Config, DucklakeSource};
 use tidegate_testkit::{Catalog, Lake, Postgres};
 
-use crate::follower::{Answer, Follower, block_on, connect, on_every_catalog, on_sqlite};
+use crate::follower::{Answer, Follower, READERS, block_on, connect, on_every_catalog, on_sqlite};
 
 fn source(catalog: &str, base: &Path) -> Result<DucklakeSource, ConnectorError> {
     let config: Config = serde_json::from_value(serde_json::json!({ "catalog": catalog })).unwrap();
@@ -44,7 +44,7 @@ fn a_lost_connection_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     let lake = Lake::create(dir.path(), Catalog::postgres(&server));
     lake.execute("CREATE TABLE lake.t (a INTEGER)");
-    let mut follower = Follower::load(&lake, &["t"]);
+    let mut follower = Follower::load(&lake, READERS[0], &["t"]);
     lake.execute("INSERT INTO lake.t VALUES (1)");
     server.execute("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'test_0'");
     match follower.try_poll(10) {
@@ -75,7 +75,7 @@ fn a_database_without_a_lake_stays_as_it_is() {
 
 #[test]
 fn another_version_of_the_catalog_is_named() {
-    on_sqlite(|lake| {
+    on_sqlite(|lake, reader| {
         let Catalog::Sqlite(file) = lake.catalog() else { unreachable!("it is a SQLite lake") };
         let duck = tidegate_duck::Duck::open_in_memory().unwrap();
         duck.load(tidegate_duck::Extension::SqliteScanner).unwrap();
@@ -85,7 +85,7 @@ fn another_version_of_the_catalog_is_named() {
                 file.display()
             );
             duck.execute(&set).unwrap();
-            let error = refused(&mut connect(lake));
+            let error = refused(&mut connect(lake, reader));
             assert_eq!(error.kind(), ErrorKind::Reconfigure);
             assert!(error.to_string().contains(version) && error.to_string().contains("1.0"), "{error}");
         }
@@ -110,7 +110,7 @@ fn a_held_catalog_is_retried() {
     use std::process::{Command, Stdio};
     let dir = tempfile::tempdir().unwrap();
     let lake = Lake::create(dir.path(), Catalog::duckdb(dir.path()));
-    let mut source = connect(&lake);
+    let mut source = connect(&lake, READERS[0]);
     block_on(source.head()).unwrap();
     let mut holder = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "refusals::hold_a_catalog", "--nocapture"])
@@ -136,7 +136,7 @@ fn a_duckdb_catalog_is_let_go_between_calls() {
     let dir = tempfile::tempdir().unwrap();
     let lake = Lake::create(dir.path(), Catalog::duckdb(dir.path()));
     lake.execute("CREATE TABLE lake.t (a INTEGER); INSERT INTO lake.t VALUES (1)");
-    let mut follower = Follower::load(&lake, &["t"]);
+    let mut follower = Follower::load(&lake, READERS[0], &["t"]);
     let Catalog::DuckDb(file) = lake.catalog() else { unreachable!("it is a DuckDB lake") };
     let locks = std::fs::read_to_string("/proc/locks").unwrap();
     use std::os::unix::fs::MetadataExt;
@@ -147,9 +147,9 @@ fn a_duckdb_catalog_is_let_go_between_calls() {
 
 #[test]
 fn tables_that_are_not_there_are_named_with_near_matches() {
-    on_sqlite(|lake| {
+    on_sqlite(|lake, reader| {
         lake.execute("CREATE TABLE lake.Orders (a INTEGER)");
-        let mut source = connect(lake);
+        let mut source = connect(lake, reader);
         let wanted = [TableName::new("lake", "main", "order")];
         let error = block_on(source.tables(&wanted, None)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Reconfigure);
@@ -162,9 +162,9 @@ fn tables_that_are_not_there_are_named_with_near_matches() {
 
 #[test]
 fn types_that_do_not_travel_name_table_column_and_type() {
-    on_sqlite(|lake| {
+    on_sqlite(|lake, reader| {
         lake.execute("CREATE TABLE lake.clock (id INTEGER, hour TIMETZ)");
-        let mut source = connect(lake);
+        let mut source = connect(lake, reader);
         let error = block_on(source.tables(&[TableName::new("lake", "main", "clock")], None)).unwrap_err();
         let says = error.to_string();
         assert_eq!(error.kind(), ErrorKind::Reconfigure);
@@ -177,14 +177,14 @@ fn types_that_do_not_travel_name_table_column_and_type() {
 
 #[test]
 fn a_rowid_column_is_refused_where_ducklake_loses_its_rows() {
-    on_sqlite(|lake| {
+    on_sqlite(|lake, reader| {
         lake.execute("CREATE TABLE lake.t (RowId INTEGER, v VARCHAR)");
         lake.execute("INSERT INTO lake.t VALUES (100, 'x'), (3, 'y'), (3, 'y'), (NULL, 'z')");
         lake.execute("DELETE FROM lake.t WHERE v = 'x'; UPDATE lake.t SET v = 'w' WHERE RowId = 3");
         let before = lake.rows("t", None);
         lake.execute("CALL ducklake_flush_inlined_data('lake')");
         assert_ne!(lake.rows("t", None), before, "a flush changes no row, but this one does");
-        let error = block_on(connect(lake).tables(&[TableName::new("lake", "main", "t")], None)).unwrap_err();
+        let error = block_on(connect(lake, reader).tables(&[TableName::new("lake", "main", "t")], None)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Reconfigure);
         assert!(error.to_string().contains("lake.main.t has a column RowId"), "{error}");
     });
@@ -192,9 +192,9 @@ fn a_rowid_column_is_refused_where_ducklake_loses_its_rows() {
 
 #[test]
 fn deletion_vectors_are_refused() {
-    on_sqlite(|lake| {
+    on_sqlite(|lake, reader| {
         lake.execute("CREATE TABLE lake.t AS SELECT i FROM range(100) r(i)");
-        let mut follower = Follower::load(lake, &["t"]);
+        let mut follower = Follower::load(lake, reader, &["t"]);
         lake.execute(
             "CALL lake.set_option('data_inlining_row_limit', 0); CALL lake.set_option('write_deletion_vectors', true)",
         );
@@ -202,15 +202,15 @@ fn deletion_vectors_are_refused() {
         let error = follower.try_poll(10).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Stop);
         assert!(error.to_string().contains("lake.main.t") && error.to_string().contains("puffin"), "{error}");
-        assert!(block_on(connect(lake).tables(&[follower.tables[0].name.clone()], None)).is_err());
+        assert!(block_on(connect(lake, reader).tables(&[follower.tables[0].name.clone()], None)).is_err());
     });
 }
 
 #[test]
 fn missing_files_are_named() {
-    on_every_catalog(|lake| {
+    on_every_catalog(|lake, reader| {
         lake.execute("CREATE TABLE lake.t (i INTEGER)");
-        let mut follower = Follower::load(lake, &["t"]);
+        let mut follower = Follower::load(lake, reader, &["t"]);
         lake.execute("INSERT INTO lake.t SELECT i FROM range(100) r(i)");
         let mut removed = String::new();
         for file in files(lake.data_path()) {
@@ -238,8 +238,8 @@ fn files(dir: &Path) -> Vec<std::path::PathBuf> {
 
 #[test]
 fn a_lake_behind_the_position_is_refused() {
-    on_sqlite(|lake| {
-        let mut follower = Follower::load(lake, &[]);
+    on_sqlite(|lake, reader| {
+        let mut follower = Follower::load(lake, reader, &[]);
         follower.at = Position::SnapshotId(SnapshotId(1_000));
         let error = follower.try_poll(1).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Stop);
@@ -249,12 +249,12 @@ fn a_lake_behind_the_position_is_refused() {
 
 #[test]
 fn snapshots_that_are_not_there_are_refused() {
-    on_sqlite(|lake| {
+    on_sqlite(|lake, reader| {
         let at = Position::SnapshotId(SnapshotId(77));
-        let error = block_on(connect(lake).list(Some(&at))).unwrap_err();
+        let error = block_on(connect(lake, reader).list(Some(&at))).unwrap_err();
         assert!(error.to_string().contains("snapshot 77"), "{error}");
-        assert!(block_on(connect(lake).snapshot(&[], Some(&at))).is_err());
-        let error = block_on(connect(lake).list(Some(&Position::Lsn(tidegate_core::Lsn(1))))).unwrap_err();
+        assert!(block_on(connect(lake, reader).snapshot(&[], Some(&at))).is_err());
+        let error = block_on(connect(lake, reader).list(Some(&Position::Lsn(tidegate_core::Lsn(1))))).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Bug);
     });
 }

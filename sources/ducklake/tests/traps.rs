@@ -1,4 +1,32 @@
 //! Each known trap of the change feed, by name. The lake's own state at a snapshot is the judge.
+//!
+//! What DuckLake does, and which tests hold the reader to the right answer all the same:
+//!
+//! 1. Row ids change under merges and are not unique: `cases::row_ids_change_and_repeat`, `merged_files_are_no_change`.
+//! 2. Rows updated and deleted by one transaction come back, deletes carry the wrong snapshot:
+//!    `a_row_updated_and_deleted_in_one_transaction_is_gone`, `a_file_deleted_from_and_dropped_in_one_transaction`.
+//! 3. Rewrites show up as changes: `rewritten_files_are_no_change`.
+//! 4. A user's column shadows the feed's own: `user_columns_that_shadow_the_feeds_own`.
+//! 5. The feed has the columns of its end: `cases::the_feed_has_the_columns_of_the_end_of_its_range`,
+//!    `barriers::changes_of_columns`, `barriers::a_column_dropped_and_added_again_is_another`.
+//! 6. A table made anew under one name shows no deletes, a rename looks like a creation:
+//!    `barriers::drop_and_recreate_is_another_table`, `barriers::a_rename_is_a_barrier_and_keeps_the_incarnation`.
+//! 7. Expiry leaves silent gaps: `expiry::the_last_consumed_snapshot_has_expired`,
+//!    `expiry::a_snapshot_in_between_has_expired`, `expiry::snapshots_before_the_last_consumed_may_go`.
+//! 8. Merged, flushed and delete files are back-dated: `cases::merged_flushed_and_delete_files_are_back_dated`,
+//!    `changes_are_read_after_their_files_were_merged_and_cleaned_up`, `inlined_changes_are_read_after_they_were_flushed`.
+//! 9. Deletion vectors keep no history: `refusals::deletion_vectors_are_refused`.
+//! 10. Inlined STRUCTs lose quotes and backslashes: `cases::structs_that_lose_characters_are_what_the_lake_says`.
+//! 11. Uncommitted rows leak into the feed: `cases::uncommitted_rows_of_another_connection_are_not_read`.
+//!
+//! Two more, which the extension reader gets wrong without a word:
+//!
+//! 12. A flush in the transaction of inlined deletes: the lake forgets the deleted rows, even at earlier snapshots:
+//!     `cases::a_flush_in_the_transaction_of_an_inlined_delete_forgets_the_deleted_rows`.
+//! 13. Deletes after a flush in one transaction: no token names them:
+//!     `cases::deletes_after_a_flush_in_one_transaction_have_no_token`.
+//!
+//! What is not thought of here, `ranges` and `random` look for.
 
 use tidegate_testkit::{Catalog, Lake};
 
@@ -9,16 +37,16 @@ fn without_inlining(lake: &Lake) {
     lake.execute("CALL lake.set_option('data_inlining_row_limit', 0)");
 }
 
-fn orders(lake: &Lake) -> Follower {
+fn orders(lake: &Lake, reader: &str) -> Follower {
     lake.execute("CREATE TABLE lake.orders (id INTEGER, note VARCHAR)");
     lake.execute("INSERT INTO lake.orders SELECT i, 'n' || i % 5 FROM range(40) r(i)");
-    Follower::load(lake, &["orders"])
+    Follower::load(lake, reader, &["orders"])
 }
 
 #[test]
 fn inserts_updates_and_deletes_are_offered() {
-    on_every_catalog(|lake| {
-        let mut follower = orders(lake);
+    on_every_catalog(|lake, reader| {
+        let mut follower = orders(lake, reader);
         follower.expect(Answer::Idle);
         lake.execute("INSERT INTO lake.orders VALUES (100, 'new'), (100, 'new'), (NULL, NULL)");
         follower.expect(Answer::Changes);
@@ -33,8 +61,8 @@ fn inserts_updates_and_deletes_are_offered() {
 
 #[test]
 fn truncate_deletes_every_row() {
-    on_sqlite(|lake| {
-        let mut follower = orders(lake);
+    on_sqlite(|lake, reader| {
+        let mut follower = orders(lake, reader);
         lake.execute("INSERT INTO lake.orders VALUES (100, 'inlined')");
         lake.execute("TRUNCATE lake.orders");
         follower.expect(Answer::Changes);
@@ -44,9 +72,9 @@ fn truncate_deletes_every_row() {
 
 #[test]
 fn merged_files_are_no_change() {
-    on_every_catalog(|lake| {
+    on_every_catalog(|lake, reader| {
         without_inlining(lake);
-        let mut follower = orders(lake);
+        let mut follower = orders(lake, reader);
         lake.execute("UPDATE lake.orders SET note = 'moved' WHERE id % 2 = 0");
         lake.execute("INSERT INTO lake.orders VALUES (200, 'a'); INSERT INTO lake.orders VALUES (201, 'b')");
         follower.expect(Answer::Changes);
@@ -61,9 +89,9 @@ fn merged_files_are_no_change() {
 
 #[test]
 fn changes_are_read_after_their_files_were_merged_and_cleaned_up() {
-    on_every_catalog(|lake| {
+    on_every_catalog(|lake, reader| {
         without_inlining(lake);
-        let mut follower = orders(lake);
+        let mut follower = orders(lake, reader);
         for id in 300..304 {
             lake.execute(&format!("INSERT INTO lake.orders VALUES ({id}, 'late')"));
         }
@@ -79,11 +107,11 @@ fn changes_are_read_after_their_files_were_merged_and_cleaned_up() {
 
 #[test]
 fn rewritten_files_are_no_change() {
-    on_every_catalog(|lake| {
+    on_every_catalog(|lake, reader| {
         for inlined in [0, 10] {
             lake.execute(&format!("CALL lake.set_option('data_inlining_row_limit', {inlined})"));
             lake.execute("DROP TABLE IF EXISTS lake.orders");
-            let mut follower = orders(lake);
+            let mut follower = orders(lake, reader);
             lake.execute("DELETE FROM lake.orders WHERE id < 20");
             lake.execute("UPDATE lake.orders SET note = 'x' WHERE id = 30");
             follower.expect(Answer::Changes);
@@ -96,8 +124,8 @@ fn rewritten_files_are_no_change() {
 
 #[test]
 fn flushed_rows_are_no_change() {
-    on_every_catalog(|lake| {
-        let mut follower = orders(lake);
+    on_every_catalog(|lake, reader| {
+        let mut follower = orders(lake, reader);
         lake.execute("INSERT INTO lake.orders VALUES (100, 'inlined'), (101, 'inlined')");
         lake.execute("DELETE FROM lake.orders WHERE id IN (1, 101)");
         follower.expect(Answer::Changes);
@@ -110,8 +138,8 @@ fn flushed_rows_are_no_change() {
 
 #[test]
 fn inlined_changes_are_read_after_they_were_flushed() {
-    on_every_catalog(|lake| {
-        let mut follower = orders(lake);
+    on_every_catalog(|lake, reader| {
+        let mut follower = orders(lake, reader);
         lake.execute("INSERT INTO lake.orders VALUES (100, 'inlined'), (101, 'inlined')");
         lake.execute("DELETE FROM lake.orders WHERE id IN (1, 101)");
         lake.execute("UPDATE lake.orders SET note = 'again' WHERE id IN (2, 100)");
@@ -122,8 +150,8 @@ fn inlined_changes_are_read_after_they_were_flushed() {
 
 #[test]
 fn inlined_changes_are_read_after_a_flush_dropped_their_table() {
-    on_every_catalog(|lake| {
-        let mut follower = orders(lake);
+    on_every_catalog(|lake, reader| {
+        let mut follower = orders(lake, reader);
         lake.execute("CREATE TABLE lake.wide (a INTEGER); INSERT INTO lake.wide VALUES (1)");
         follower.expect(Answer::Advanced);
         lake.execute("INSERT INTO lake.orders VALUES (100, 'inlined'); DELETE FROM lake.orders WHERE id = 4");
@@ -139,24 +167,28 @@ fn inlined_changes_are_read_after_a_flush_dropped_their_table() {
 
 #[test]
 fn a_flush_in_the_same_transaction_as_changes() {
-    on_every_catalog(|lake| {
-        let mut follower = orders(lake);
+    on_every_catalog(|lake, reader| {
+        let mut follower = orders(lake, reader);
         lake.execute("INSERT INTO lake.orders VALUES (100, 'inlined'), (101, 'inlined')");
-        lake.execute("BEGIN; DELETE FROM lake.orders WHERE id = 100; CALL ducklake_flush_inlined_data('lake'); COMMIT");
         lake.execute(
-            "BEGIN; CALL ducklake_flush_inlined_data('lake'); INSERT INTO lake.orders VALUES (5, 'x'); COMMIT",
+            "BEGIN; CALL ducklake_flush_inlined_data('lake'); INSERT INTO lake.orders VALUES (5, 'x'), (6, 'x'); COMMIT",
         );
         follower.expect(Answer::Changes);
+        // The lake forgets rows that were deleted and flushed at once.
+        lake.execute("BEGIN; DELETE FROM lake.orders WHERE id = 5; CALL ducklake_flush_inlined_data('lake'); COMMIT");
+        assert!(matches!(follower.poll(), Answer::Expired(_)));
+        follower.reload();
+        follower.expect(Answer::Idle);
     });
 }
 
 #[test]
 fn a_row_updated_and_deleted_in_one_transaction_is_gone() {
-    on_every_catalog(|lake| {
+    on_every_catalog(|lake, reader| {
         for inlined in [0, 10] {
             lake.execute(&format!("CALL lake.set_option('data_inlining_row_limit', {inlined})"));
             lake.execute("DROP TABLE IF EXISTS lake.orders");
-            let mut follower = orders(lake);
+            let mut follower = orders(lake, reader);
             lake.execute(
                 "BEGIN; UPDATE lake.orders SET note = 'doomed' WHERE id = 7; DELETE FROM lake.orders WHERE id = 7; COMMIT",
             );
@@ -175,11 +207,11 @@ fn a_row_updated_and_deleted_in_one_transaction_is_gone() {
 
 #[test]
 fn a_file_deleted_from_and_dropped_in_one_transaction() {
-    on_every_catalog(|lake| {
+    on_every_catalog(|lake, reader| {
         for inlined in [0, 10] {
             lake.execute(&format!("CALL lake.set_option('data_inlining_row_limit', {inlined})"));
             lake.execute("DROP TABLE IF EXISTS lake.orders");
-            let mut follower = orders(lake);
+            let mut follower = orders(lake, reader);
             lake.execute("BEGIN; DELETE FROM lake.orders WHERE id < 15; DELETE FROM lake.orders; COMMIT");
             follower.expect(Answer::Changes);
             lake.execute("INSERT INTO lake.orders SELECT i, 'again' FROM range(40) r(i)");
@@ -194,8 +226,8 @@ fn a_file_deleted_from_and_dropped_in_one_transaction() {
 
 #[test]
 fn a_transaction_that_undoes_itself_changes_nothing() {
-    on_sqlite(|lake| {
-        let mut follower = orders(lake);
+    on_sqlite(|lake, reader| {
+        let mut follower = orders(lake, reader);
         let before = follower.contents[0].multiset();
         lake.execute(
             "BEGIN; INSERT INTO lake.orders VALUES (9, 'x'); DELETE FROM lake.orders WHERE note = 'x'; COMMIT",
@@ -207,7 +239,7 @@ fn a_transaction_that_undoes_itself_changes_nothing() {
 
 #[test]
 fn user_columns_that_shadow_the_feeds_own() {
-    on_every_catalog(|lake| {
+    on_every_catalog(|lake, reader| {
         for inlined in [10, 0] {
             lake.execute(&format!("CALL lake.set_option('data_inlining_row_limit', {inlined})"));
             // Names that DuckLake reserves while it inlines rows exist where it does not.
@@ -221,7 +253,7 @@ fn user_columns_that_shadow_the_feeds_own() {
                     "CREATE OR REPLACE TABLE lake.shadow (\"{name}\" INTEGER, v VARCHAR); \
                      INSERT INTO lake.shadow VALUES (100, 'x'), (3, 'y'), (3, 'y'), (NULL, 'z')"
                 ));
-                let mut follower = Follower::load(lake, &["shadow"]);
+                let mut follower = Follower::load(lake, reader, &["shadow"]);
                 lake.execute("DELETE FROM lake.shadow WHERE v = 'x'");
                 follower.expect(Answer::Changes);
                 lake.execute(&format!("UPDATE lake.shadow SET v = 'w' WHERE \"{name}\" = 3"));
@@ -239,12 +271,12 @@ fn user_columns_that_shadow_the_feeds_own() {
 
 #[test]
 fn comparing_snapshots_tells_equal_values_apart() {
-    on_sqlite(|lake| {
+    on_sqlite(|lake, reader| {
         // Inlined in SQLite, a double of −0.0 makes DuckLake's own commit fail.
         without_inlining(lake);
         lake.execute("CREATE TABLE lake.fine (snapshot_id DOUBLE, i INTERVAL, f FLOAT[])");
         lake.execute("INSERT INTO lake.fine VALUES (0.0, INTERVAL '1 month', [0.0]), (0.0, INTERVAL '1 month', [0.0])");
-        let mut follower = Follower::load(lake, &["fine"]);
+        let mut follower = Follower::load(lake, reader, &["fine"]);
         lake.execute("UPDATE lake.fine SET snapshot_id = '-0.0'::DOUBLE");
         follower.expect(Answer::Changes);
         lake.execute("UPDATE lake.fine SET i = INTERVAL '30 days'");
@@ -256,10 +288,10 @@ fn comparing_snapshots_tells_equal_values_apart() {
 
 #[test]
 fn duplicates_and_nulls_keep_their_number() {
-    on_every_catalog(|lake| {
+    on_every_catalog(|lake, reader| {
         lake.execute("CREATE TABLE lake.bag (a INTEGER, b VARCHAR)");
         lake.execute("INSERT INTO lake.bag SELECT NULL, NULL FROM range(25)");
-        let mut follower = Follower::load(lake, &["bag"]);
+        let mut follower = Follower::load(lake, reader, &["bag"]);
         lake.execute("INSERT INTO lake.bag VALUES (NULL, NULL), (NULL, NULL), (1, NULL), (1, NULL)");
         follower.expect(Answer::Changes);
         lake.execute("DELETE FROM lake.bag WHERE rowid IN (SELECT rowid FROM lake.bag WHERE a IS NULL LIMIT 10)");
@@ -270,11 +302,11 @@ fn duplicates_and_nulls_keep_their_number() {
 
 #[test]
 fn names_with_quotes_and_commas() {
-    on_every_catalog(|lake| {
+    on_every_catalog(|lake, reader| {
         let table = r#"we"ird, 'name' : 7"#;
         lake.execute(r#"CREATE TABLE lake."we""ird, 'name' : 7" ("a ""b"", c" INTEGER, "select" VARCHAR)"#);
         lake.execute(r#"INSERT INTO lake."we""ird, 'name' : 7" VALUES (1, 'x')"#);
-        let mut follower = Follower::load(lake, &[table]);
+        let mut follower = Follower::load(lake, reader, &[table]);
         lake.execute(r#"INSERT INTO lake."we""ird, 'name' : 7" VALUES (2, 'y')"#);
         lake.execute(r#"CREATE TABLE lake."x, inlined_insert:1" (a INTEGER)"#);
         lake.execute(r#"UPDATE lake."we""ird, 'name' : 7" SET "select" = 'z'"#);
@@ -296,11 +328,11 @@ fn every_type_arrives_inlined_and_from_files() {
                '2024-02-29 12:00:01.000000001', INTERVAL '1 month 2 days 3 milliseconds', [1, NULL], \
                {'a': NULL, 'b': ['x', NULL]}, MAP {'k': 1.5}";
     let nulls = vec!["NULL"; 29].join(", ");
-    on_every_catalog(|lake| {
+    on_every_catalog(|lake, reader| {
         for inlined in [0, 10] {
             lake.execute(&format!("CALL lake.set_option('data_inlining_row_limit', {inlined})"));
             lake.execute(&format!("CREATE OR REPLACE TABLE lake.types ({columns})"));
-            let mut follower = Follower::load(lake, &["types"]);
+            let mut follower = Follower::load(lake, reader, &["types"]);
             lake.execute(&format!("INSERT INTO lake.types VALUES ({row}), ({nulls})"));
             follower.expect(Answer::Changes);
             let held = follower.contents[0].multiset();
@@ -315,8 +347,8 @@ fn every_type_arrives_inlined_and_from_files() {
 
 #[test]
 fn other_tables_and_views_are_nothing() {
-    on_sqlite(|lake| {
-        let mut follower = orders(lake);
+    on_sqlite(|lake, reader| {
+        let mut follower = orders(lake, reader);
         lake.execute("CREATE TABLE lake.other (a INTEGER); INSERT INTO lake.other VALUES (1)");
         lake.execute("ALTER TABLE lake.other ADD COLUMN b INTEGER; ALTER TABLE lake.other RENAME TO another");
         lake.execute("CREATE VIEW lake.v AS SELECT 1 AS one; CREATE MACRO lake.m(a) AS a + 1; CREATE SCHEMA lake.s");
@@ -328,8 +360,8 @@ fn other_tables_and_views_are_nothing() {
 
 #[test]
 fn a_wide_gap_is_read_in_steps_that_end_at_snapshots() {
-    on_sqlite(|lake| {
-        let mut follower = orders(lake);
+    on_sqlite(|lake, reader| {
+        let mut follower = orders(lake, reader);
         let start = follower.at;
         let statements: Vec<_> =
             (0..12).map(|i| format!("INSERT INTO lake.orders SELECT {i}, 'w' FROM range(7)")).collect();
@@ -347,8 +379,8 @@ fn a_wide_gap_is_read_in_steps_that_end_at_snapshots() {
 
 #[test]
 fn a_large_snapshot_is_streamed_whole() {
-    on_sqlite(|lake| {
-        let mut follower = orders(lake);
+    on_sqlite(|lake, reader| {
+        let mut follower = orders(lake, reader);
         lake.execute(
             "BEGIN; INSERT INTO lake.orders SELECT i, 'large' FROM range(300000) r(i); \
                       DELETE FROM lake.orders WHERE note = 'n1'; COMMIT; DELETE FROM lake.orders WHERE id % 3 = 0",

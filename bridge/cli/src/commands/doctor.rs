@@ -1,19 +1,23 @@
 //! `tidegate doctor`: what the sources say of themselves, good and bad, each fault with its fix. Writes
-//! nothing.
+//! nothing but, when asked, the trigger by which a catalog tells of commits.
 
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use tidegate_core::{ErrorKind, Finding, Severity};
+use tidegate_core::{ErrorKind, Finding, Severity, chain};
+use tidegate_runtime::SourceSlot;
 
 use crate::assembly::assemble;
 use crate::commands::check::named;
 use crate::failure::Failure;
 use crate::output;
 
-/// Asks every source; a fault is a failure.
-pub async fn doctor(path: &Path, json: bool) -> Result<(), Failure> {
+/// Asks every source; a fault is a failure. `announce` has those that can tell of commits do so, or no longer.
+pub async fn doctor(path: &Path, announce: Option<bool>, json: bool) -> Result<(), Failure> {
     let mut assembly = assemble(path)?;
+    if let Some(on) = announce {
+        announced(&mut assembly.connectors.sources, on, json).await?;
+    }
     let found = tidegate_runtime::findings(&assembly.config, &mut assembly.connectors).await;
     let mut faults = Vec::new();
     for (source, answer) in &found {
@@ -52,6 +56,25 @@ pub async fn doctor(path: &Path, json: bool) -> Result<(), Failure> {
         output::table(&lines);
     }
     if faults.is_empty() { Ok(()) } else { Err(Failure::several(ErrorKind::Reconfigure, faults)) }
+}
+
+async fn announced(sources: &mut [SourceSlot], on: bool, json: bool) -> Result<(), Failure> {
+    let mut done = Vec::new();
+    for slot in sources {
+        let name = slot.source.id().name.clone();
+        let said = slot.source.announce(on).await;
+        let said = said.map_err(|error| Failure::new(error.kind(), named("source", &name, &chain(&error))))?;
+        done.extend(said.map(|said| format!("source {name}: {said}")));
+    }
+    if done.is_empty() {
+        let message =
+            "no source can tell of commits: only a lake with reader = \"native\" and a catalog in PostgreSQL can";
+        return Err(Failure::new(ErrorKind::Reconfigure, message.to_owned()));
+    }
+    if !json {
+        done.iter().for_each(output::line);
+    }
+    Ok(())
 }
 
 fn word(severity: Severity) -> &'static str {

@@ -14,8 +14,8 @@ pub(super) fn ducklake(around: &Surroundings<'_>, mut section: Section<'_>) -> O
     section.not_built("keep_input");
     section.configured(|config: Config| {
         let source = DucklakeSource::new(around.name, &config, around.folder)?.with_storage(around.storage);
-        let slot = SourceSlot { poll_interval: source.poll_interval(), source: Box::new(source), wake: None };
-        let made = Made::of(slot);
+        let (poll_interval, wake) = (source.poll_interval(), source.wake());
+        let made = Made::of(SourceSlot { source: Box::new(source), poll_interval, wake });
         let schema = config.attach.iter().find_map(|(key, value)| match value {
             AttachValue::Text(schema) if key.eq_ignore_ascii_case("metadata_schema") => Some(schema.as_str()),
             _ => None,

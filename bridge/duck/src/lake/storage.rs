@@ -70,6 +70,11 @@ impl Storage {
         self.places.iter().filter(holds).max_by_key(|place| place.below.len())
     }
 
+    /// How an object is reached: as the place says that it is in, and elsewhere as the environment does.
+    pub fn access(&self, url: &str) -> &S3Access {
+        self.place(url).unwrap_or(&self.environment)
+    }
+
     /// Texts that must not be shown.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         let all = self.places.iter().chain([&self.environment]);
@@ -201,5 +206,7 @@ mod tests {
         assert_eq!(below("s3://b/ab"), Some("s3://b"));
         assert_eq!(below("s3://bb"), Some("s3://bb"));
         assert_eq!(below("s3://bbb/x"), None);
+        assert_eq!(storage.access("s3://b/x").below, "s3://b");
+        assert_eq!(Storage::new(variable, Vec::new()).access("s3://b/x").access_key_id.as_deref(), Some("id"));
     }
 }

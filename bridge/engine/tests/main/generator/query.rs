@@ -170,6 +170,7 @@ impl Maker<'_> {
         let mut outputs = self.outputs(&scope, None);
         let mut qualify = sql![""];
         let mut window = sql![""];
+        let mut orders = true;
         if self.percent(8) {
             let named = self.name("n");
             window = sql![" WINDOW ", &*named, " AS (", self.order(&scope, false), ")"].clause();
@@ -179,12 +180,12 @@ impl Maker<'_> {
             }
         } else if self.percent(30) {
             for _ in 0..self.below(2) + 1 {
-                let (value, value_type, is_exact) = self.windowed(&scope);
+                let (value, value_type, is_exact) = self.windowed(&scope, &mut orders);
                 outputs.push(self.output(value, value_type, false, is_exact));
             }
         }
         if self.percent(12) {
-            let (value, value_type, _) = self.windowed(&scope);
+            let (value, value_type, _) = self.windowed(&scope, &mut orders);
             let literal = self.literal(value_type);
             let operator = self.pick(&[" <= ", " = ", " > ", " <> "]);
             qualify = if value_type.is_key() {

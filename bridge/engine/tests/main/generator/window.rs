@@ -25,16 +25,21 @@ const PEER_FRAMES: &[&str] = &[
 ];
 
 impl Maker<'_> {
-    /// A window function, its type, and whether sums of it are exact.
-    pub fn windowed(&mut self, scope: &[Column]) -> (Sql, ValueType, bool) {
+    /// A window function, its type, and whether sums of it are exact. Of the functions of a query that show the order
+    /// of equal rows there may be one, or which of two orders belongs to which would show, too; `orders` says whether
+    /// this may be it, and whether it was.
+    pub fn windowed(&mut self, scope: &[Column], orders: &mut bool) -> (Sql, ValueType, bool) {
         let partition = match self.column(scope, |column| column.value_type.is_key()) {
             Some(column) if self.percent(70) => sql!["PARTITION BY ", column.sql, " "].clause(),
             _ => sql![""],
         };
         // Nothing else that is seen may tell rows apart, or their order shows.
-        let total = scope.iter().all(|column| column.value_type.is_key());
+        let total = *orders && scope.iter().all(|column| column.value_type.is_key());
         let (call, value_type, is_exact, over) = match self.below(5) {
-            0 | 1 if total => self.by_row(scope),
+            0 | 1 if total => {
+                *orders = false;
+                self.by_row(scope)
+            }
             2 => {
                 let name = self.pick(&["rank", "dense_rank", "rank", "percent_rank", "cume_dist"]);
                 let value_type = if name.ends_with("rank") && !name.starts_with('p') { BigInt } else { Double };
@@ -46,6 +51,7 @@ impl Maker<'_> {
                 let order = if self.percent(30) {
                     sql![""]
                 } else if total && self.percent(40) {
+                    *orders = false;
                     sql![self.order(scope, true), self.pick(FRAMES)]
                 } else {
                     let column = self.column(scope, |column| column.is_small && column.value_type.is_integer());

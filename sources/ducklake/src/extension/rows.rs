@@ -1,5 +1,5 @@
 //! Rows as the official extension gives them: a table at a snapshot, and what one snapshot changed
-//! in a table. This is the seam at which another reader would take its place.
+//! in a table.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Field;
@@ -7,8 +7,9 @@ use tidegate_core::TableSchema;
 use tidegate_core::schema::duckdb_type;
 use tidegate_duck::{DuckError, Flow, quote_ident, quote_literal, quote_name};
 
-use crate::connection::Session;
+use crate::catalog::TableRow;
 use crate::error::LakeError;
+use crate::extension::connection::Session;
 use crate::tokens::Touch;
 
 /// Column names under which the extension's readers keep their own values. A user's column of that
@@ -49,6 +50,13 @@ impl From<DuckError> for Failed {
 }
 
 impl Session<'_> {
+    /// The columns of a table at a snapshot, as DuckDB describes them.
+    pub fn describe(&self, table: &TableRow, snapshot: u64) -> Result<Vec<(String, String, bool)>, LakeError> {
+        let name = quote_name([self.alias(), &table.schema, &table.name]);
+        let columns = self.duck.describe_columns(&format!("FROM {name} AT (VERSION => {snapshot})"));
+        columns.map_err(self.failed("reading a table's columns"))
+    }
+
     /// Every row of a table at a snapshot, with weight 1.
     pub fn rows_at(&self, table: &TableSchema, snapshot: u64, each: &mut Each<'_>) -> Result<(), LakeError> {
         self.refuse_damage(table, snapshot)?;

@@ -6,14 +6,20 @@
 //! not notice when a flush has dropped the inlined rows of it. The connection is the lake's own and
 //! never inside a transaction: reading the change feed inside one would show its uncommitted rows.
 
+use std::sync::Arc;
+
+use tidegate_core::{TableName, TableSchema};
+use tidegate_duck::duckdb::types::Value;
 use tidegate_duck::lake::{LakeCatalog, Storage, absolute};
 use tidegate_duck::{Duck, DuckError, Extension, Gate, quote_ident, quote_literal};
 
+use crate::catalog::{Catalog, SPEC_VERSION};
 use crate::config::Attachment;
 use crate::error::LakeError;
+use crate::journal::prepare_for_writers;
+use crate::row::{Asked, Cell, Row};
+use crate::tables::schemas;
 
-/// The version of the catalog specification that this program reads.
-pub const SPEC_VERSION: &str = "1.0";
 /// The lake's name inside our own DuckDB.
 const ALIAS: &str = "tidegate_lake";
 
@@ -32,28 +38,9 @@ impl Lake {
         Lake { name, attachment, duck: None, is_attached: false, is_prepared: false }
     }
 
-    /// Switches a SQLite catalog to write-ahead logging, in which long readings do not hold up
-    /// writers. It stays so until somebody switches back. Where that cannot be done, writers wait.
+    /// Makes readings not hold up writers, where that can be done.
     pub fn prepare_for_writers(&mut self) {
-        let LakeCatalog::Sqlite(file) = &self.attachment.catalog else { return };
-        if self.is_prepared || !file.exists() {
-            return;
-        }
-        self.is_prepared = true;
-        let switch = || {
-            let duck = Duck::open_in_memory()?;
-            duck.load(Extension::SqliteScanner)?;
-            let file = quote_literal(&file.to_string_lossy());
-            duck.execute(&format!("ATTACH {file} AS catalog (TYPE sqlite, JOURNAL_MODE 'WAL', BUSY_TIMEOUT 5000)"))?;
-            duck.execute("SELECT count(*) FROM catalog.ducklake_metadata; DETACH catalog")
-        };
-        if let Err(error) = switch() {
-            tracing::warn!(
-                source = self.name,
-                %error,
-                "the catalog has no write-ahead log; attach it with META_JOURNAL_MODE 'WAL' where it is written"
-            );
-        }
+        self.is_prepared = self.is_prepared || prepare_for_writers(&self.name, &self.attachment.catalog);
     }
 
     /// Reaches files on S3 so.
@@ -68,6 +55,15 @@ impl Lake {
             detach(&self.name, duck)?;
         }
         self.attached(run)
+    }
+
+    /// The schemas of some tables at a snapshot (`None`: the newest), in the order asked.
+    pub fn tables(&mut self, wanted: &[TableName], at: Option<u64>) -> Result<Vec<TableSchema>, LakeError> {
+        self.attached_anew(|session| {
+            let snapshot = session.resolve(at)?;
+            let in_sqlite = matches!(session.kind, LakeCatalog::Sqlite(_));
+            schemas(session, wanted, snapshot, in_sqlite, &|table| session.describe(table, snapshot))
+        })
     }
 
     /// Runs something that asks catalog tables alone.
@@ -193,13 +189,6 @@ impl Session<'_> {
         ALIAS
     }
 
-    /// The name in SQL of the catalog table `ducklake_<table>`.
-    pub fn catalog(&self, table: &str) -> String {
-        let catalog = quote_ident(&format!("__ducklake_metadata_{ALIAS}"));
-        let schema = self.schema.map(|schema| format!("{}.", quote_ident(schema))).unwrap_or_default();
-        format!("{catalog}.{schema}ducklake_{table}")
-    }
-
     /// An error of the connection.
     pub fn failed(&self, doing: &'static str) -> impl Fn(DuckError) -> LakeError {
         let lake = self.lake.to_owned();
@@ -229,5 +218,68 @@ impl Session<'_> {
             statement.query_map(parameters, read)?.collect::<Result<Vec<_>, _>>()
         };
         run().map_err(|error| self.failed(doing)(self.duck.error(&error)))
+    }
+}
+
+impl Catalog for Session<'_> {
+    fn lake(&self) -> &str {
+        self.lake
+    }
+
+    fn catalog(&self, table: &str) -> String {
+        let catalog = quote_ident(&format!("__ducklake_metadata_{ALIAS}"));
+        let schema = self.schema.map(|schema| format!("{}.", quote_ident(schema))).unwrap_or_default();
+        format!("{catalog}.{schema}ducklake_{table}")
+    }
+
+    fn micros(&self, expression: &str) -> String {
+        format!("epoch_us(CAST({expression} AS TIMESTAMPTZ))")
+    }
+
+    fn ask(&self, sql: &str) -> Result<Vec<Row>, LakeError> {
+        const DOING: &str = "reading the catalog";
+        let read = || {
+            let mut statement = self.duck.connection().prepare(sql)?;
+            let mut rows = statement.query([])?;
+            let columns = rows.as_ref().map_or(0, |statement| statement.column_count());
+            let names =
+                (0..columns).map(|at| rows.as_ref().and_then(|statement| statement.column_name(at).ok().cloned()));
+            let names: Vec<String> = names.map(Option::unwrap_or_default).collect();
+            let mut read = Vec::new();
+            while let Some(row) = rows.next()? {
+                read.push(
+                    (0..columns)
+                        .map(|at| row.get::<_, Value>(at))
+                        .collect::<tidegate_duck::duckdb::Result<Vec<_>>>()?,
+                );
+            }
+            Ok((names, read))
+        };
+        let read: tidegate_duck::duckdb::Result<(Vec<String>, Vec<Vec<Value>>)> = read();
+        let (columns, read) = read.map_err(|error| self.failed(DOING)(self.duck.error(&error)))?;
+        let asked = Arc::new(Asked { lake: self.lake.to_owned(), sql: sql.to_owned(), columns });
+        let row = |values: Vec<Value>| Row::new(values.into_iter().map(cell).collect(), asked.clone());
+        Ok(read.into_iter().map(row).collect())
+    }
+}
+
+fn cell(value: Value) -> Cell {
+    let integer = |number: i128| i64::try_from(number).map_or(Cell::Null, Cell::Integer);
+    match value {
+        Value::Boolean(value) => Cell::Bool(value),
+        Value::TinyInt(number) => Cell::Integer(number.into()),
+        Value::SmallInt(number) => Cell::Integer(number.into()),
+        Value::Int(number) => Cell::Integer(number.into()),
+        Value::BigInt(number) => Cell::Integer(number),
+        Value::HugeInt(number) => integer(number),
+        Value::UTinyInt(number) => Cell::Integer(number.into()),
+        Value::USmallInt(number) => Cell::Integer(number.into()),
+        Value::UInt(number) => Cell::Integer(number.into()),
+        Value::UBigInt(number) => integer(number.into()),
+        Value::Double(number) => Cell::Float(number),
+        Value::Float(number) => Cell::Float(number.into()),
+        Value::Text(text) => Cell::Text(text),
+        Value::Blob(bytes) => Cell::Bytes(bytes),
+        _ => Cell::Null,
     }
 }

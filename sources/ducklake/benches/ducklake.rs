@@ -1,0 +1,227 @@
+//! What it costs to read what one commit changed in a lake's table, by the size of the table and of the change: read
+//! natively, through the extension one snapshot at a time, by the extension's own `table_changes`, and by comparing
+//! the table with itself one snapshot earlier.
+//!
+//! `TIDEGATE_BENCH_SCALE` is a factor on the sizes of the tables; `TIDEGATE_BENCH_LARGEST` leaves out those with more
+//! rows. The largest takes minutes to make.
+
+use std::path::Path;
+
+use futures::TryStreamExt;
+use tidegate_core::{Polled, Position, SnapshotId, Source, TableEvent, TableName, TableSchema};
+use tidegate_source_ducklake::{Config, DucklakeSource};
+use tidegate_testkit::bench::{Report, median, timed};
+use tidegate_testkit::{Catalog, Lake};
+use tokio::runtime::Runtime;
+
+const TABLES: [u64; 4] = [10_000, 1_000_000, 10_000_000, 100_000_000];
+const CHANGES: [u64; 3] = [10, 1_000, 100_000];
+/// How often each kind of change is made and read; the median counts, for gates the least.
+const ROUNDS: u64 = 3;
+/// Tables up to here are compared with themselves, once.
+const COMPARED_ROWS_MAX: u64 = 10_000_000;
+/// How much longer reading may take in the largest table than in the smallest.
+const GROWTH_LIMIT: f64 = 1.5;
+/// Rows that DuckDB writes into a row group.
+const GROUP_ROWS: u64 = 122_880;
+
+const COLUMNS: &str = "i AS id, (i % 1000)::INTEGER AS customer, (i % 100000 / 100)::DECIMAL(9,2) AS amount, \
+                       'note ' || i % 100 AS note, DATE '2024-01-01' + (i % 365)::INTEGER AS day";
+
+/// A kind of change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Inserts,
+    /// Of neighbouring rows.
+    Updates,
+    /// Of rows all over the table.
+    Deletes,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Inserts => "inserted",
+            Kind::Updates => "updated side by side",
+            Kind::Deletes => "deleted all over",
+        }
+    }
+
+    /// The statement, how many rows of the Z-set it makes, and how many row groups they are in at the most.
+    fn change(self, rows: u64, changes: u64, round: u64) -> (String, u64) {
+        match self {
+            Kind::Inserts => {
+                let from = rows * 2 + round * changes;
+                let sql =
+                    format!("INSERT INTO lake.orders SELECT {COLUMNS} FROM range({from}, {}) r(i)", from + changes);
+                (sql, changes)
+            }
+            Kind::Updates => {
+                let from = rows / 2 + round * changes;
+                let to = from + changes;
+                (format!("UPDATE lake.orders SET amount = amount + 1 WHERE id >= {from} AND id < {to}"), 2 * changes)
+            }
+            Kind::Deletes => {
+                let every = rows / changes;
+                let sql = format!(
+                    "DELETE FROM lake.orders WHERE id < {rows} AND id % {every} = {} AND id // {every} < {changes}",
+                    round + 1
+                );
+                (sql, changes)
+            }
+        }
+    }
+}
+
+struct Reader {
+    source: DucklakeSource,
+    tables: Vec<TableSchema>,
+}
+
+impl Reader {
+    fn new(runtime: &Runtime, lake: &Lake, reader: &str) -> Reader {
+        let config = serde_json::json!({ "catalog": lake.uri(), "reader": reader });
+        let config: Config = serde_json::from_value(config).expect("a section");
+        let mut source = DucklakeSource::new(lake.name(), &config, Path::new("/nowhere")).expect("a source");
+        let wanted = [TableName::new(lake.name(), "main", "orders")];
+        let tables = runtime.block_on(source.tables(&wanted, None)).expect("the table is there");
+        Reader { source, tables }
+    }
+
+    /// Reads what one snapshot changed; answers the number of rows.
+    fn read(&mut self, runtime: &Runtime, snapshot: u64) -> u64 {
+        let position = |id| Position::SnapshotId(SnapshotId(id));
+        let (from, to) = (position(snapshot - 1), position(snapshot));
+        runtime.block_on(async {
+            let polled = self.source.poll(&self.tables, &from, Some(&to), u64::MAX).await.expect("the poll");
+            let Polled::Changes { events, .. } = polled else { return 0 };
+            let events: Vec<_> = events.try_collect().await.expect("the events");
+            events.iter().map(|(_, event)| if let TableEvent::Rows(rows) = event { rows.len() as u64 } else { 0 }).sum()
+        })
+    }
+
+    fn bytes(&self) -> u64 {
+        self.source.files_read().unwrap_or_default().bytes
+    }
+}
+
+struct Bench {
+    runtime: Runtime,
+    report: Report,
+    /// Least milliseconds by kind and number of changes, for the smallest and the largest table.
+    least: Vec<(Kind, u64, u64, f64)>,
+}
+
+impl Bench {
+    fn table(&mut self, rows: u64, with_deletes: bool) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let lake = Lake::create(folder.path(), Catalog::sqlite(folder.path()));
+        let (made, ()) = timed(|| {
+            lake.execute(
+                "CALL lake.set_option('data_inlining_row_limit', 0); CALL lake.set_option('target_file_size', '64MB')",
+            );
+            lake.execute(&format!("CREATE TABLE lake.orders AS SELECT {COLUMNS} FROM range({rows}) r(i)"));
+            if with_deletes {
+                lake.execute("DELETE FROM lake.orders WHERE id % 5000 = 4999");
+            }
+        });
+        let deletes = if with_deletes { "delete files" } else { "no delete files" };
+        println!("made {rows} rows, {deletes}, in {:.1} s", made / 1e3);
+        let mut native = Reader::new(&self.runtime, &lake, "native");
+        let mut extension = Reader::new(&self.runtime, &lake, "extension");
+        for kind in [Kind::Inserts, Kind::Updates, Kind::Deletes] {
+            for changes in CHANGES.into_iter().filter(|changes| changes * 10 <= rows) {
+                self.case(&lake, &mut native, &mut extension, (rows, with_deletes, kind, changes));
+            }
+        }
+    }
+
+    fn case(
+        &mut self,
+        lake: &Lake,
+        native: &mut Reader,
+        extension: &mut Reader,
+        (rows, with_deletes, kind, changes): (u64, bool, Kind, u64),
+    ) {
+        let (mut ours, mut theirs, mut feed, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut compared = f64::NAN;
+        for round in 0..ROUNDS {
+            // Each number of changes has rows of its own, also among those that a delete file left.
+            let place = round + ROUNDS * CHANGES.iter().position(|c| *c == changes).unwrap_or_default() as u64;
+            let (sql, expected) = kind.change(rows, changes, place);
+            lake.execute(&sql);
+            let snapshot = lake.snapshot();
+            let before = native.bytes();
+            let (ms, read) = timed(|| native.read(&self.runtime, snapshot));
+            bytes.push((native.bytes() - before) as f64);
+            // Rows that a delete file took before are not there to be changed.
+            let gone = if with_deletes { expected / 1000 + 8 } else { 0 };
+            assert!(read <= expected && read + gone >= expected, "{read} rows read, {expected} expected: {sql}");
+            ours.push(ms);
+            let (ms, again) = timed(|| extension.read(&self.runtime, snapshot));
+            assert_eq!(again, read, "{sql}");
+            theirs.push(ms);
+            let changed = format!("FROM lake.table_changes('orders', {snapshot}, {snapshot})");
+            feed.push(timed(|| lake.attached(|duck| duck.query(&changed).map(drop)).expect("the feed")).0);
+            if round == 0 && rows <= COMPARED_ROWS_MAX && changes <= 1_000 {
+                let at = |snapshot: u64| format!("FROM lake.orders AT (VERSION => {snapshot})");
+                let (old, new) = (at(snapshot - 1), at(snapshot));
+                let sql = format!("({new} EXCEPT ALL {old}) UNION ALL ({old} EXCEPT ALL {new})");
+                compared = timed(|| lake.attached(|duck| duck.query(&sql).map(drop)).expect("the difference")).0;
+            }
+        }
+        let least = ours.iter().copied().fold(f64::INFINITY, f64::min);
+        let (ours, theirs, feed) = (median(ours), median(theirs), median(feed));
+        let deletes = if with_deletes { ", delete files" } else { "" };
+        let case = format!("{rows} rows{deletes}: {changes} {}", kind.name());
+        self.report.measure(
+            case.clone(),
+            &[
+                ("native_ms", ours),
+                ("extension_ms", theirs),
+                ("feed_ms", feed),
+                ("except_all_ms", compared),
+                ("read_kib", median(bytes) / 1024.0),
+            ],
+        );
+        self.report.gate(format!("{case}: native against the extension"), ours / theirs, 1.0);
+        if rows >= 10_000_000 && compared.is_finite() {
+            self.report.gate(format!("{case}: native against EXCEPT ALL"), ours / compared, 0.01);
+        }
+        if !with_deletes {
+            self.least.push((kind, changes, rows, least));
+        }
+    }
+
+    fn gates(&mut self) {
+        for kind in [Kind::Inserts, Kind::Updates] {
+            for changes in CHANGES {
+                let of = |(k, c, rows, ms): &(Kind, u64, u64, f64)| {
+                    (*k == kind && *c == changes && *rows >= GROUP_ROWS).then_some((*rows, *ms))
+                };
+                let found: Vec<(u64, f64)> = self.least.iter().filter_map(of).collect();
+                if let (Some((small, least)), Some((large, most))) = (found.first(), found.last())
+                    && small < large
+                {
+                    let gate = format!("{changes} {}: {large} rows against {small}", kind.name());
+                    self.report.gate(gate, most / least, GROWTH_LIMIT);
+                }
+            }
+        }
+    }
+}
+
+fn main() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<f64>().ok());
+    let scale = number("TIDEGATE_BENCH_SCALE").unwrap_or(1.0);
+    let largest = number("TIDEGATE_BENCH_LARGEST").unwrap_or(f64::INFINITY);
+    let report = Report::new("ducklake", &[("duckdb", "1.5.5"), ("ducklake", "1.0"), ("parquet", "58")]);
+    let mut bench = Bench { runtime: Runtime::new().expect("the runtime starts"), report, least: Vec::new() };
+    for rows in TABLES.map(|rows| (rows as f64 * scale) as u64).into_iter().filter(|rows| *rows as f64 <= largest) {
+        for with_deletes in [false, true] {
+            bench.table(rows, with_deletes);
+        }
+    }
+    bench.gates();
+    bench.report.finish()
+}

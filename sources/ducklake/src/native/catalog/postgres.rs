@@ -1,0 +1,194 @@
+//! A catalog in PostgreSQL. The connection stays; each reading is a transaction of its own that sees one
+//! state. Values come in the binary format, so that no setting of the server changes how they are written.
+
+use std::path::Path;
+
+use tidegate_core::ErrorKind;
+use tidegate_postgres::tokio_postgres::types::{FromSql, ToSql, Type};
+use tidegate_postgres::{Connection, PostgresError, Session, Value};
+use tokio::runtime::Handle;
+
+use super::numeric;
+use super::{Answer, DOING, Opened, without};
+use crate::error::LakeError;
+use crate::native::catalog::libpq;
+use crate::row::{Asked, Cell};
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// A catalog's database.
+pub struct Server {
+    lake: String,
+    place: Connection,
+    options: String,
+    secrets: Vec<String>,
+    session: Option<Session>,
+}
+
+impl Server {
+    /// Reads where the server is. Nothing is connected yet.
+    pub fn new(lake: &str, connection: &str, base: &Path, secrets: Vec<String>) -> Result<Self, LakeError> {
+        let refuse =
+            |message: String| LakeError::Config { lake: lake.to_owned(), message: without(&message, &secrets) };
+        let (place, options) = libpq::parse(connection, base).map_err(refuse)?;
+        let options = format!("-c default_transaction_read_only=on {options}");
+        Ok(Server { lake: lake.to_owned(), place, options, secrets, session: None })
+    }
+
+    /// Begins a reading. A connection that was cut while nobody used it is opened anew.
+    pub fn begin(&mut self) -> Result<Opened, LakeError> {
+        let runtime = self.runtime()?;
+        if let Some(session) = self.session.take().filter(|session| !session.is_closed()) {
+            match runtime.block_on(session.execute(DOING, BEGIN)) {
+                Ok(()) => {
+                    self.session = Some(session);
+                    return Ok(Opened::Before);
+                }
+                Err(error) if !error.is_passing() => return Err(self.failed(&error)),
+                Err(_) => {}
+            }
+        }
+        let opened = runtime.block_on(async {
+            let session = self.place.session(&self.options).await?;
+            session.execute(DOING, BEGIN).await?;
+            Ok::<_, PostgresError>(session)
+        });
+        self.session = Some(opened.map_err(|error| self.failed(&error))?);
+        Ok(Opened::Anew)
+    }
+
+    /// Ends a reading. What was read is right however that goes; a connection that does not answer is let go.
+    pub fn end(&mut self) {
+        let Some(session) = self.session.take().filter(|session| !session.is_closed()) else { return };
+        if let Ok(runtime) = self.runtime()
+            && runtime.block_on(session.execute("ending a transaction", "ROLLBACK")).is_ok()
+        {
+            self.session = Some(session);
+        }
+    }
+
+    /// The rows of a query; `$1` in it is `text`.
+    pub fn rows(&self, sql: &str, text: Option<&str>) -> Result<Answer, LakeError> {
+        let session = self.session.as_ref().ok_or_else(|| LakeError::Abandoned { lake: self.lake.clone() })?;
+        let values: Vec<Value<'_>> = text.iter().map(|text| (text as &(dyn ToSql + Sync), Type::TEXT)).collect();
+        let rows = self.runtime()?.block_on(session.query(DOING, sql, &values));
+        let rows = rows.map_err(|error| self.failed(&error))?;
+        let columns = rows.first().map_or(&[][..], |row| row.columns());
+        let columns: Vec<String> = columns.iter().map(|column| column.name().to_owned()).collect();
+        let asked = Asked { lake: self.lake.clone(), sql: sql.to_owned(), columns };
+        let cell = |row: &tidegate_postgres::tokio_postgres::Row, at: usize| {
+            let cell = row.try_get::<_, Option<Binary>>(at);
+            cell.map(|cell| cell.map_or(Cell::Null, |Binary(cell)| cell))
+                .map_err(|_| asked.not_a(at, "of a known type"))
+        };
+        let rows = rows.iter().map(|row| (0..row.len()).map(|at| cell(row, at)).collect());
+        let rows = rows.collect::<Result<Vec<Vec<Cell>>, LakeError>>()?;
+        Ok(Answer { asked, rows })
+    }
+
+    fn runtime(&self) -> Result<Handle, LakeError> {
+        Handle::try_current().map_err(|_| LakeError::Catalog {
+            lake: self.lake.clone(),
+            message: "asking the catalog outside of a runtime".to_owned(),
+            kind: ErrorKind::Bug,
+        })
+    }
+
+    /// What the server says, without values and secrets.
+    fn failed(&self, error: &PostgresError) -> LakeError {
+        let message = match error {
+            // Inlined rows were flushed: tables are dropped for everybody at once.
+            PostgresError::Refused { state, .. } if state == "42P01" => {
+                return LakeError::CatalogTable {
+                    lake: self.lake.clone(),
+                    message: without(&error.to_string(), &self.secrets),
+                };
+            }
+            // Of data exceptions the message would show the value.
+            PostgresError::Refused { doing, state, .. } if state.starts_with("22") => {
+                format!("{doing} failed: a value does not fit (SQLSTATE {state})")
+            }
+            other => without(&other.to_string(), &self.secrets),
+        };
+        let kind = if error.is_passing() { ErrorKind::Retry } else { ErrorKind::Reconfigure };
+        LakeError::Catalog { lake: self.lake.clone(), message, kind }
+    }
+}
+
+/// A value in the binary format.
+struct Binary(Cell);
+
+impl<'a> FromSql<'a> for Binary {
+    fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        cell(ty, raw).map(Binary).ok_or_else(|| "not a value of a known type".into())
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+fn cell(ty: &Type, raw: &[u8]) -> Option<Cell> {
+    Some(match *ty {
+        Type::BOOL => Cell::Bool(*raw.first()? != 0),
+        Type::INT2 => Cell::Integer(i16::from_be_bytes(raw.try_into().ok()?).into()),
+        Type::INT4 => Cell::Integer(i32::from_be_bytes(raw.try_into().ok()?).into()),
+        Type::INT8 => Cell::Integer(i64::from_be_bytes(raw.try_into().ok()?)),
+        Type::FLOAT4 => Cell::Float(f32::from_be_bytes(raw.try_into().ok()?).into()),
+        Type::FLOAT8 => Cell::Float(f64::from_be_bytes(raw.try_into().ok()?)),
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::JSON | Type::UNKNOWN => {
+            Cell::Text(std::str::from_utf8(raw).ok()?.to_owned())
+        }
+        Type::BYTEA => Cell::Bytes(raw.to_vec()),
+        Type::NUMERIC => Cell::Text(numeric::text(raw)?),
+        Type::UUID => Cell::Text(uuid(raw)?),
+        Type::TIME => Cell::Text(time(i64::from_be_bytes(raw.try_into().ok()?))),
+        Type::INTERVAL => {
+            let (micros, rest) = raw.split_first_chunk::<8>()?;
+            let (days, rest) = rest.split_first_chunk::<4>()?;
+            let months = i32::from_be_bytes(rest.try_into().ok()?);
+            let (micros, days) = (i64::from_be_bytes(*micros), i32::from_be_bytes(*days));
+            Cell::Text(format!("{months} months {days} days {micros} microseconds"))
+        }
+        _ => return None,
+    })
+}
+
+fn uuid(raw: &[u8]) -> Option<String> {
+    let bits = u128::from_be_bytes(raw.try_into().ok()?);
+    let part = |from: u32, digits: u32| (bits >> from) & ((1 << (digits * 4)) - 1);
+    Some(format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        part(96, 8),
+        part(80, 4),
+        part(64, 4),
+        part(48, 4),
+        part(0, 12)
+    ))
+}
+
+/// Microseconds of a day, which may be its very end.
+fn time(micros: i64) -> String {
+    let (seconds, fraction) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
+    format!("{:02}:{:02}:{:02}.{fraction:06}", seconds / 3_600, seconds / 60 % 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn binary_values_are_read() {
+        let raw: Vec<u8> = (0..16).map(|at| at * 16 + at).collect();
+        assert_eq!(cell(&Type::UUID, &raw), Some(Cell::Text("00112233-4455-6677-8899-aabbccddeeff".into())));
+        for (micros, text) in
+            [(0, "00:00:00.000000"), (86_399_999_999, "23:59:59.999999"), (86_400_000_000, "24:00:00.000000")]
+        {
+            assert_eq!(time(micros), text);
+        }
+        let raw = [&(-3_i64).to_be_bytes()[..], &(-2_i32).to_be_bytes(), &1_i32.to_be_bytes()].concat();
+        assert_eq!(cell(&Type::INTERVAL, &raw), Some(Cell::Text("1 months -2 days -3 microseconds".into())));
+        assert_eq!(cell(&Type::INT8, &[0, 1]), None);
+        assert_eq!(cell(&Type::POINT, &[0; 16]), None);
+    }
+}

@@ -1,0 +1,231 @@
+//! The files of a table as the catalog lists them, and the deletes that it keeps itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::catalog::{Catalog, id_list, valid_at};
+use crate::error::LakeError;
+use crate::row::Row;
+
+/// A file in the lake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The whole path or URL.
+    pub path: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// How many of them are the footer.
+    pub footer_size: Option<u64>,
+    /// The key it is encrypted with, base64.
+    pub key: Option<String>,
+}
+
+/// A data file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataFileRow {
+    /// Its id.
+    pub id: u64,
+    /// Where it is.
+    pub place: Place,
+    /// How many rows it has.
+    pub rows: u64,
+    /// The snapshot of its rows, or of the first of them.
+    pub begin: u64,
+    /// The snapshot in which it was removed.
+    pub end: Option<u64>,
+    /// The snapshot of its last rows, where they have several.
+    pub partial_max: Option<u64>,
+    /// Which name mapping finds its columns; `None`: field ids.
+    pub mapping: Option<u64>,
+}
+
+/// A delete file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteFileRow {
+    /// The data file whose rows it deletes.
+    pub data_file: u64,
+    /// Where it is.
+    pub place: Place,
+    /// The snapshot of its deletes, or of the first of them.
+    pub begin: u64,
+    /// How many rows it deletes, those of earlier delete files included.
+    pub count: u64,
+}
+
+/// Deletes of a data file's rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deletes {
+    /// The delete files, by snapshot.
+    pub files: Vec<DeleteFileRow>,
+    /// Position in the file and snapshot of the deletes in the catalog.
+    pub inlined: Vec<(u64, u64)>,
+}
+
+/// A table's place in the lake.
+pub struct TableFiles<'a> {
+    catalog: &'a dyn Catalog,
+    table: u64,
+    /// The folder that relative paths are relative to, with its separator.
+    folder: String,
+    has_inlined_deletes: bool,
+}
+
+impl<'a> TableFiles<'a> {
+    /// Of the table with this id. `data_path` is the lake's.
+    pub fn of(
+        catalog: &'a dyn Catalog,
+        table: u64,
+        data_path: &str,
+        has_inlined_deletes: bool,
+    ) -> Result<Self, LakeError> {
+        // A table's path and its schema's never change; a rename begins a new row.
+        let sql = format!(
+            "SELECT s.path, s.path_is_relative, t.path, t.path_is_relative FROM {} t \
+             JOIN {} s ON s.schema_id = t.schema_id WHERE t.table_id = {table} ORDER BY t.begin_snapshot DESC, s.begin_snapshot DESC LIMIT 1",
+            catalog.catalog("table"),
+            catalog.catalog("schema"),
+        );
+        let mut folder = with_separator(data_path);
+        if let Some(row) = catalog.ask(&sql)?.first() {
+            for at in [0, 2] {
+                let path = row.optional_text(at)?.unwrap_or_default();
+                folder = join(&folder, path, row.bool(at + 1)?);
+                if !path.is_empty() {
+                    folder = with_separator(&folder);
+                }
+            }
+        }
+        Ok(TableFiles { catalog, table, folder, has_inlined_deletes })
+    }
+
+    /// The data files that fulfil a condition on the catalog's columns.
+    pub fn data(&self, condition: &str) -> Result<Vec<DataFileRow>, LakeError> {
+        let sql = format!(
+            "SELECT path, path_is_relative, file_size_bytes, footer_size, encryption_key, data_file_id, record_count, \
+             begin_snapshot, end_snapshot, partial_max, mapping_id, file_format FROM {} f \
+             WHERE f.table_id = {} AND {condition} ORDER BY data_file_id",
+            self.catalog.catalog("data_file"),
+            self.table,
+        );
+        let file = |row: &Row| {
+            if !row.text(11)?.eq_ignore_ascii_case("parquet") {
+                return Err(LakeError::CatalogValue {
+                    lake: self.catalog.lake().to_owned(),
+                    table: "ducklake_data_file".to_owned(),
+                    column: "file_format".to_owned(),
+                    wanted: "parquet",
+                });
+            }
+            Ok(DataFileRow {
+                place: self.place(row)?,
+                id: row.u64(5)?,
+                rows: row.u64(6)?,
+                begin: row.u64(7)?,
+                end: row.optional_u64(8)?,
+                partial_max: row.optional_u64(9)?,
+                mapping: row.optional_u64(10)?,
+            })
+        };
+        self.catalog.ask(&sql)?.iter().map(file).collect()
+    }
+
+    /// The data files that are part of the table at a snapshot.
+    pub fn data_at(&self, snapshot: u64) -> Result<Vec<DataFileRow>, LakeError> {
+        self.data(&valid_at("f", snapshot))
+    }
+
+    /// The data files some of whose rows were deleted by delete files that were written from id `first` on, or by
+    /// deletes kept in the catalog, after snapshot `after` up to `to`.
+    pub fn deleted_from(&self, first: u64, after: u64, to: u64) -> Result<BTreeSet<u64>, LakeError> {
+        let written = format!(
+            "SELECT DISTINCT data_file_id FROM {} WHERE table_id = {} AND delete_file_id >= {first} \
+             AND begin_snapshot <= {to}",
+            self.catalog.catalog("delete_file"),
+            self.table,
+        );
+        let mut files = self.ids(&written)?;
+        if self.has_inlined_deletes {
+            let inlined = format!(
+                "SELECT DISTINCT file_id FROM {} WHERE begin_snapshot > {after} AND begin_snapshot <= {to}",
+                self.inlined_deletes(),
+            );
+            files.extend(self.ids(&inlined)?);
+        }
+        Ok(files)
+    }
+
+    /// All deletes up to a snapshot of some data files; those without any are left out.
+    pub fn deletes(&self, files: &BTreeSet<u64>, to: u64) -> Result<BTreeMap<u64, Deletes>, LakeError> {
+        let mut deletes: BTreeMap<u64, Deletes> = BTreeMap::new();
+        if files.is_empty() {
+            return Ok(deletes);
+        }
+        let sql = format!(
+            "SELECT path, path_is_relative, file_size_bytes, footer_size, encryption_key, data_file_id, begin_snapshot, \
+             delete_count FROM {} WHERE table_id = {} AND data_file_id IN ({}) AND begin_snapshot <= {to} \
+             ORDER BY begin_snapshot, delete_file_id",
+            self.catalog.catalog("delete_file"),
+            self.table,
+            id_list(files),
+        );
+        for row in self.catalog.ask(&sql)? {
+            let file = DeleteFileRow {
+                place: self.place(&row)?,
+                data_file: row.u64(5)?,
+                begin: row.u64(6)?,
+                count: row.u64(7)?,
+            };
+            deletes.entry(file.data_file).or_default().files.push(file);
+        }
+        if self.has_inlined_deletes {
+            let sql = format!(
+                "SELECT file_id, row_id, begin_snapshot FROM {} WHERE file_id IN ({}) AND begin_snapshot <= {to}",
+                self.inlined_deletes(),
+                id_list(files),
+            );
+            for row in self.catalog.ask(&sql)? {
+                deletes.entry(row.u64(0)?).or_default().inlined.push((row.u64(1)?, row.u64(2)?));
+            }
+        }
+        Ok(deletes)
+    }
+
+    fn inlined_deletes(&self) -> String {
+        self.catalog.catalog(&format!("inlined_delete_{}", self.table))
+    }
+
+    fn ids(&self, sql: &str) -> Result<BTreeSet<u64>, LakeError> {
+        self.catalog.ask(sql)?.iter().map(|row| row.u64(0)).collect()
+    }
+
+    /// The first five columns of a file's row.
+    fn place(&self, row: &Row) -> Result<Place, LakeError> {
+        Ok(Place {
+            path: join(&self.folder, row.text(0)?, row.bool(1)?),
+            size: row.u64(2)?,
+            footer_size: row.optional_u64(3)?,
+            key: row.optional_text(4)?.map(str::to_owned),
+        })
+    }
+}
+
+/// A path of the catalog below the folder it is relative to.
+fn join(folder: &str, path: &str, is_relative: bool) -> String {
+    if is_relative { format!("{folder}{path}") } else { path.to_owned() }
+}
+
+fn with_separator(folder: &str) -> String {
+    if folder.ends_with('/') { folder.to_owned() } else { format!("{folder}/") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_below_what_they_are_relative_to() {
+        assert_eq!(join("s3://bucket/lake/", "main/", true), "s3://bucket/lake/main/");
+        assert_eq!(join("/lake/", "/elsewhere/x.parquet", false), "/elsewhere/x.parquet");
+        assert_eq!(with_separator("/lake"), "/lake/");
+        assert_eq!(with_separator("/lake/"), "/lake/");
+    }
+}

@@ -1,0 +1,19 @@
+//! The lake read without its extension: the catalog's tables as they are, the Parquet files as they are.
+//!
+//! `lake` holds the two together; `plan` says what must be read, `rows` reads it, `poll` and `snapshot` send it.
+
+pub mod catalog;
+mod files;
+mod kills;
+pub mod lake;
+mod layout;
+pub mod notify;
+mod parquet;
+mod plan;
+pub mod poll;
+mod rows;
+mod session;
+pub mod snapshot;
+mod types;
+
+pub(crate) use parquet::FileError;

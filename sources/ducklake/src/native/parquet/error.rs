@@ -1,0 +1,107 @@
+//! Why a file of the lake cannot be read.
+
+use tidegate_core::ErrorKind;
+use tidegate_duck::DuckError;
+
+use crate::error::LakeError;
+
+/// An error of one file. Messages name the file and hold no values.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The file is not there. Whether it should be is for the catalog to say.
+    #[error("the file {file} is not there")]
+    Gone {
+        /// Its path.
+        file: String,
+    },
+    /// The path leads nowhere that can be reached.
+    #[error("the file {file} cannot be reached: {fact}")]
+    Place {
+        /// Its path.
+        file: String,
+        /// Why not, and the way out.
+        fact: String,
+    },
+    /// The store refuses, or does not answer.
+    #[error("the file {file} cannot be read")]
+    Store {
+        /// Its path.
+        file: String,
+        /// What the store says.
+        source: Box<object_store::Error>,
+    },
+    /// DuckDB encrypts without the additional data that the Parquet specification demands, and no other program reads
+    /// that.
+    #[error("the file {file} is encrypted as DuckDB alone does it: set reader = \"extension\"")]
+    Encrypted {
+        /// Its path.
+        file: String,
+    },
+    /// The file is not what the catalog says.
+    #[error("the file {file} is not what the catalog says: {fact}: restore the file")]
+    Contradiction {
+        /// Its path.
+        file: String,
+        /// What contradicts what.
+        fact: String,
+    },
+    /// The file has something that only DuckDB reads.
+    #[error("the file {file} cannot be read: {fact}: set reader = \"extension\"")]
+    Unsupported {
+        /// Its path.
+        file: String,
+        /// What it is.
+        fact: String,
+    },
+    /// A value of the file does not fit the column's type.
+    #[error("a value of column {column} in the file {file} does not fit the type {to}")]
+    Value {
+        /// Its path.
+        file: String,
+        /// The column.
+        column: String,
+        /// The column's type in the lake.
+        to: String,
+    },
+    /// DuckDB cannot convert a column.
+    #[error("column {column} of the file {file} cannot be converted")]
+    Convert {
+        /// Its path.
+        file: String,
+        /// The column.
+        column: String,
+        /// Why not.
+        source: Box<DuckError>,
+    },
+    /// The caller's description of the table contradicts itself.
+    #[error("column {column} is described in two ways")]
+    Description {
+        /// The column.
+        column: String,
+    },
+}
+
+impl FileError {
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            FileError::Store { source, .. } => match source.as_ref() {
+                object_store::Error::PermissionDenied { .. }
+                | object_store::Error::Unauthenticated { .. }
+                | object_store::Error::UnknownConfigurationKey { .. } => ErrorKind::Reconfigure,
+                _ => ErrorKind::Retry,
+            },
+            FileError::Place { .. } | FileError::Encrypted { .. } | FileError::Unsupported { .. } => {
+                ErrorKind::Reconfigure
+            }
+            FileError::Gone { .. } | FileError::Contradiction { .. } | FileError::Value { .. } => ErrorKind::Stop,
+            FileError::Convert { source, .. } => source.kind(),
+            FileError::Description { .. } => ErrorKind::Bug,
+        }
+    }
+
+    /// The error of a source.
+    pub fn in_lake(self, lake: &str) -> LakeError {
+        LakeError::File { lake: lake.to_owned(), source: Box::new(self) }
+    }
+}

@@ -1,0 +1,192 @@
+//! What happened after a snapshot, read from the files that tell it.
+//!
+//! The catalog is asked in one state of it and let go; then files are read. All changes of the interval are read at
+//! once, table by table: the interval ends where about as many rows are reached as the caller wants, and where
+//! the columns of a wanted table change. A file that upkeep removed meanwhile makes the caller ask again.
+
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+use tidegate_core::{Micros, TableSchema};
+use tidegate_duck::Flow;
+
+use super::lake::NativeLake;
+use super::plan::{Changes, Content, Planner};
+use super::rows::{Each, Rows};
+use super::session::Session;
+use crate::catalog::{Catalog, SnapshotRow};
+use crate::error::LakeError;
+use crate::poll::{BUFFER_BYTES_MAX, CHANGED_SNAPSHOTS_MAX, Outcome, Request, Walk};
+use crate::position::position_of;
+use crate::stream::{Outlet, Reached};
+use crate::tokens::Touch;
+
+/// What is to be read.
+enum Plan {
+    /// Nothing: the answer is known.
+    Answer(Outcome),
+    /// The changes of an interval.
+    Read(Interval),
+}
+
+/// An interval of snapshots that is read at once.
+struct Interval {
+    after: u64,
+    to: u64,
+    /// When each of its snapshots was committed.
+    times: BTreeMap<u64, Micros>,
+    tables: Vec<(TableSchema, What)>,
+}
+
+/// How the changes of a table are found.
+enum What {
+    /// By what files and catalog say of each row.
+    Changes(Changes),
+    /// By all rows at the end and before it: one transaction changed rows and wrote others anew, and the files do
+    /// not say which is which.
+    Contents { before: Content, after: Content },
+}
+
+/// Reads what happened.
+pub fn read(lake: &mut NativeLake, request: &Request, outlet: &Outlet<Outcome>) -> Result<Outcome, LakeError> {
+    let interval = match lake.reading(|session| plan(session, request))? {
+        Plan::Answer(outcome) => return Ok(outcome),
+        Plan::Read(interval) => interval,
+    };
+    let mut sending = Sending { request, outlet, interval: &interval, rows: 0, bytes: 0, last: None, settled: false };
+    let result = lake.rows().and_then(|rows| sending.run(rows));
+    let outcome = sending.outcome();
+    lake.unread(result)?;
+    Ok(outcome)
+}
+
+fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError> {
+    let head = session.head()?;
+    if request.from > head {
+        return Err(LakeError::Behind { lake: session.lake().to_owned(), head, read: request.from });
+    }
+    let end = request.until.map_or(head, |until| until.min(head));
+    if end <= request.from {
+        return Ok(Plan::Answer(Outcome::Idle));
+    }
+    let span = Walk::new(session, request, end).after(request.from)?;
+    let barrier = match span.barrier {
+        // What came before an expired snapshot is of no use without it.
+        Some(expired @ Outcome::Expired { .. }) => return Ok(Plan::Answer(expired)),
+        barrier => barrier,
+    };
+    let snapshots = first_alike(span.snapshots, &request.tables);
+    let Some(last) = snapshots.last() else {
+        let advanced = Outcome::Advanced(request.from);
+        return Ok(Plan::Answer(barrier.unwrap_or(advanced)));
+    };
+    let (mut to, mut tables) = (last.id, Vec::new());
+    let data_path = session.data_path()?;
+    for table in &request.tables {
+        let touches = |snapshot: &SnapshotRow| snapshot.tokens.name(table.incarnation);
+        if !snapshots.iter().any(touches) {
+            continue;
+        }
+        let planner = Planner::new(session, table, &data_path)?;
+        let what = if is_mixed(last, table) {
+            What::Contents { before: planner.content(request.from)?, after: planner.content(to)? }
+        } else {
+            What::Changes(planner.changes(request.from, &snapshots)?)
+        };
+        tables.push((table.clone(), what));
+    }
+    if tables.is_empty() {
+        return Ok(Plan::Answer(Outcome::Advanced(to)));
+    }
+    let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+    for (_, what) in &tables {
+        if let What::Changes(changes) = what {
+            changes.count(request.from, to, &mut counts);
+        }
+    }
+    let mut sum = 0;
+    for (changed, (snapshot, rows)) in counts.into_iter().enumerate() {
+        sum += rows;
+        if sum >= request.rows_max || changed as u64 + 1 >= CHANGED_SNAPSHOTS_MAX {
+            to = snapshot;
+            break;
+        }
+    }
+    let times = snapshots.iter().map(|snapshot| (snapshot.id, snapshot.time)).collect();
+    Ok(Plan::Read(Interval { after: request.from, to, times, tables }))
+}
+
+/// Snapshots that are read in the same way: up to one that changes rows of a wanted table and writes others anew, or
+/// that one alone.
+fn first_alike(mut snapshots: Vec<SnapshotRow>, tables: &[TableSchema]) -> Vec<SnapshotRow> {
+    let mixed = snapshots.iter().position(|snapshot| tables.iter().any(|table| is_mixed(snapshot, table)));
+    if let Some(at) = mixed {
+        snapshots.truncate(at.max(1));
+    }
+    snapshots
+}
+
+fn is_mixed(snapshot: &SnapshotRow, table: &TableSchema) -> bool {
+    snapshot.tokens.rewrites(table.incarnation) && snapshot.tokens.touch(table.incarnation) == Touch::Compare
+}
+
+/// A poll whose rows are on their way.
+struct Sending<'a> {
+    request: &'a Request,
+    outlet: &'a Outlet<Outcome>,
+    interval: &'a Interval,
+    rows: u64,
+    bytes: usize,
+    /// The last snapshot that rows were sent of.
+    last: Option<u64>,
+    settled: bool,
+}
+
+impl Sending<'_> {
+    fn run(&mut self, rows: &Rows) -> Result<Flow, LakeError> {
+        let interval = self.interval;
+        for (table, what) in &interval.tables {
+            let each: &mut Each<'_> =
+                &mut |batch: RecordBatch, weight: i64, snapshot: u64| Ok(self.send(table, batch, weight, snapshot));
+            let flow = match what {
+                What::Changes(changes) => rows.changes(changes, interval.after, interval.to, each)?,
+                What::Contents { before, after } => match rows.content(after, interval.to, 1, each)? {
+                    Flow::Continue => rows.content(before, interval.to, -1, each)?,
+                    Flow::Stop => Flow::Stop,
+                },
+            };
+            if flow == Flow::Stop {
+                return Ok(Flow::Stop);
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn send(&mut self, table: &TableSchema, batch: RecordBatch, weight: i64, snapshot: u64) -> Flow {
+        if batch.num_rows() == 0 {
+            return Flow::Continue;
+        }
+        self.last = self.last.max(Some(snapshot));
+        self.rows += batch.num_rows() as u64;
+        self.bytes += batch.get_array_memory_size();
+        let flow = self.outlet.rows(&table.name, batch, weight);
+        let is_full = self.rows >= self.request.rows_max || self.bytes >= BUFFER_BYTES_MAX;
+        if flow == Flow::Continue && !self.settled && is_full {
+            self.settled = true;
+            return self.outlet.settled(self.outcome());
+        }
+        flow
+    }
+
+    /// Where the poll ends. Rows that are still to come can only be of earlier commits, or of one that was
+    /// counted when the poll was settled.
+    fn outcome(&self) -> Outcome {
+        let Interval { to, times, .. } = self.interval;
+        if self.rows == 0 {
+            return Outcome::Advanced(*to);
+        }
+        let last = if self.settled { times.range(..=to).next_back().map(|(id, _)| *id) } else { self.last };
+        let commit_time = last.and_then(|last| times.get(&last).copied());
+        Outcome::Changes(Reached { to: position_of(*to), commit_time })
+    }
+}

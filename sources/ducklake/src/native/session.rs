@@ -1,0 +1,80 @@
+//! One state of the catalog, shared by those who ask it.
+
+use std::cell::RefCell;
+
+use arrow::array::{ArrayRef, StringArray};
+use arrow::datatypes::FieldRef;
+
+use super::catalog::{Inlined, InlinedColumn, InlinedTable, Reading};
+use crate::catalog::Catalog;
+use crate::error::LakeError;
+use crate::row::Row;
+
+/// One state of the catalog.
+pub struct Session<'a, 'b> {
+    lake: String,
+    reading: RefCell<&'a mut Reading<'b>>,
+}
+
+impl<'a, 'b> Session<'a, 'b> {
+    /// Of a reading.
+    pub fn new(reading: &'a mut Reading<'b>) -> Self {
+        Session { lake: reading.lake().to_owned(), reading: RefCell::new(reading) }
+    }
+
+    /// Where the data files are.
+    pub fn data_path(&self) -> Result<String, LakeError> {
+        self.reading.borrow_mut().data_path()
+    }
+
+    /// The tables of rows that the catalog keeps for a table.
+    pub fn inlined_tables(&self, table: u64) -> Result<Vec<InlinedTable>, LakeError> {
+        self.reading.borrow_mut().inlined_tables(table)
+    }
+
+    /// Whether the catalog keeps deletes of rows in a table's files.
+    pub fn has_inlined_deletes(&self, table: u64) -> Result<bool, LakeError> {
+        self.reading.borrow_mut().has_inlined_deletes(table)
+    }
+
+    /// Rows that the catalog keeps.
+    pub fn inlined(
+        &self,
+        table: &InlinedTable,
+        columns: &[InlinedColumn],
+        condition: &str,
+    ) -> Result<Inlined, LakeError> {
+        self.reading.borrow_mut().inlined(table, columns, condition)
+    }
+
+    /// DuckDB's texts as values of a type.
+    pub fn parse_texts(&self, texts: &StringArray, field: &FieldRef) -> Result<ArrayRef, LakeError> {
+        self.reading.borrow_mut().parse_texts(texts, field)
+    }
+
+    /// Whether the catalog names a file whose path ends like this.
+    pub fn names_file(&self, name: &str) -> Result<bool, LakeError> {
+        let pattern = format!("%{}", name.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
+        let of = |table| format!("SELECT path FROM {} WHERE path LIKE $1 ESCAPE '\\'", self.catalog(table));
+        let sql = format!("{} UNION ALL {} LIMIT 1", of("data_file"), of("delete_file"));
+        Ok(!self.reading.borrow_mut().rows_where(&sql, &pattern)?.is_empty())
+    }
+}
+
+impl Catalog for Session<'_, '_> {
+    fn lake(&self) -> &str {
+        &self.lake
+    }
+
+    fn catalog(&self, table: &str) -> String {
+        self.reading.borrow().name(table)
+    }
+
+    fn micros(&self, expression: &str) -> String {
+        self.reading.borrow().micros(expression)
+    }
+
+    fn ask(&self, sql: &str) -> Result<Vec<Row>, LakeError> {
+        self.reading.borrow_mut().rows(sql)
+    }
+}

@@ -1,0 +1,44 @@
+//! Reading the content of tables at one snapshot.
+
+use tidegate_core::TableSchema;
+use tidegate_duck::Flow;
+
+use super::lake::NativeLake;
+use super::plan::{Content, Planner};
+use crate::catalog::Catalog;
+use crate::error::LakeError;
+use crate::snapshot::Opened;
+use crate::stream::Outlet;
+
+/// Sends every row of some tables.
+pub fn read(
+    lake: &mut NativeLake,
+    tables: &[TableSchema],
+    at: Option<u64>,
+    outlet: &Outlet<Opened>,
+) -> Result<Opened, LakeError> {
+    lake.prepare_for_writers();
+    let (opened, contents) = lake.reading(|session| {
+        let snapshot = session.resolve(at)?;
+        let ids: Vec<u64> = tables.iter().map(|table| table.incarnation).collect();
+        let opened = Opened {
+            snapshot,
+            commit_time: session.snapshot(snapshot)?.time,
+            rows_estimate: session.rows_estimate(&ids)?,
+        };
+        let data_path = session.data_path()?;
+        let content = |table| Planner::new(session, table, &data_path)?.content(snapshot);
+        Ok((opened, tables.iter().map(content).collect::<Result<Vec<Content>, _>>()?))
+    })?;
+    if outlet.settled(opened) == Flow::Stop {
+        return Ok(opened);
+    }
+    for (table, content) in tables.iter().zip(&contents) {
+        let mut each = |rows, weight, _| Ok(outlet.rows(&table.name, rows, weight));
+        let sent = lake.rows()?.content(content, opened.snapshot, 1, &mut each);
+        if lake.unread(sent)? == Flow::Stop {
+            break;
+        }
+    }
+    Ok(opened)
+}

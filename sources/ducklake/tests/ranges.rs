@@ -1,0 +1,165 @@
+//! A model checker: random histories of a lake, and every range of them that may be asked, read at once or late.
+//! A reader that holds what the tables held at `a` polls up to `b`, and must hold what they held at `b`. What they
+//! held was written down right after each commit; the lake itself may answer otherwise later.
+//!
+//! A reader may say that a schema changed only where it did, and that something expired only where a snapshot is
+//! gone or damaged. Seeds are printed; `TIDEGATE_SEED` and `TIDEGATE_SEQUENCES` run them again, or more of them.
+
+use std::path::Path;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tidegate_source_ducklake::DucklakeSource;
+use tidegate_testkit::dml::{Mix, Outcome};
+use tidegate_testkit::seed::{seed, sequences};
+use tidegate_testkit::{Catalog, Chronicle, Lake};
+
+use crate::follower::{READERS, connect};
+use crate::reading::{Reading, Remains, Tally};
+
+/// Steps of a history.
+const STEPS: u32 = 20;
+/// Ranges that are read when a history is over, besides those that were read while it went on.
+const LATE_RANGES: u32 = 32;
+/// Ranges that each catalog must come to, with the number of sequences that CI runs.
+const RANGES_MIN: u64 = 170;
+
+/// Every kind of thing that can happen, with and without damage that a flush after a rewrite does.
+fn mix(rng: &mut StdRng) -> Mix {
+    // Every range across a gap ends there, so most histories have none.
+    let (expire, forget) = if rng.random_ratio(1, 3) { (1, 4) } else { (0, 0) };
+    Mix {
+        maintenance: 18,
+        expire,
+        schema: 0,
+        rollback: 2,
+        damage: rng.random(),
+        entangled: 14,
+        alter: 10,
+        tables: 4,
+        files: 8,
+        layout: 5,
+        upkeep: 8,
+        forget,
+        concurrent: 8,
+        inlining: &[0, 10, 1000],
+    }
+}
+
+/// One history on one catalog, and its ranges.
+struct History {
+    lake: Lake,
+    chronicle: Chronicle,
+    source: DucklakeSource,
+    rng: StdRng,
+    tally: Tally,
+}
+
+impl History {
+    fn run(seed: u64, catalog: Catalog, folder: &Path, reader: &str) -> Tally {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let (lake, mut dml) = Lake::generated(folder, catalog, seed, mix(&mut rng));
+        let mut chronicle = Chronicle::new(lake.name());
+        let record = |chronicle: &mut Chronicle| {
+            let recorded = lake.attached(|duck| {
+                chronicle.record(duck);
+                Ok(())
+            });
+            recorded.unwrap();
+        };
+        record(&mut chronicle);
+        let source = connect(&lake, reader);
+        let mut reading = Reading::at(&chronicle, chronicle.newest(), |_| true);
+        let mut history = History { lake, chronicle, source, rng, tally: Tally::default() };
+        for _ in 0..STEPS {
+            let step = dml.step();
+            println!("{}", step.sql());
+            let History { lake, chronicle, .. } = &mut history;
+            if lake.take_watched(&step, &mut |duck| chronicle.record(duck)) == Outcome::Refused {
+                dml.undo();
+            }
+            if history.rng.random_ratio(1, 3) {
+                history.at_once(&mut reading);
+            }
+            if history.rng.random_ratio(1, 12) {
+                history.late(2);
+            }
+        }
+        history.at_once(&mut reading);
+        history.late(LATE_RANGES);
+        history.tally
+    }
+
+    /// The range from where a reader stands to the newest snapshot.
+    fn at_once(&mut self, reading: &mut Reading) {
+        let newest = self.chronicle.newest();
+        if reading.at == newest {
+            return;
+        }
+        let remains = Remains::of(&self.lake);
+        let rows_max = self.rows_max();
+        if !reading.follow(&mut self.source, &self.chronicle, &remains, newest, rows_max, &mut self.tally) {
+            *reading = Reading::at(&self.chronicle, newest, |_| true);
+        }
+    }
+
+    /// Any ranges of the past, of any tables.
+    fn late(&mut self, number: u32) {
+        let remains = Remains::of(&self.lake);
+        let snapshots: Vec<_> = self.chronicle.snapshots().collect();
+        if snapshots.len() < 2 {
+            return;
+        }
+        for _ in 0..number {
+            let from = self.rng.random_range(0..snapshots.len() - 1);
+            // Most ranges are short: a wide one costs as much as many of them, and finds no more.
+            let longest = if self.rng.random_ratio(1, 4) { snapshots.len() } else { 4 };
+            let to = self.rng.random_range(from + 1..snapshots.len().min(from + 1 + longest));
+            // Some of them, so that other tables' changes and barriers are left out too.
+            let tables = self.chronicle.at(snapshots[from]).unwrap().len();
+            let wanted: u32 = self.rng.random_range(1..1 << tables);
+            let mut reading = Reading::at(&self.chronicle, snapshots[from], |place| wanted & (1 << place) != 0);
+            let rows_max = self.rows_max();
+            reading.follow(&mut self.source, &self.chronicle, &remains, snapshots[to], rows_max, &mut self.tally);
+        }
+    }
+
+    fn rows_max(&mut self) -> u64 {
+        if self.rng.random_ratio(1, 4) { 3 } else { u64::MAX }
+    }
+}
+
+fn run_many(catalog_name: &str, number: u64, catalog: impl Fn(&Path) -> Catalog) {
+    for reader in READERS {
+        let test = format!("ranges in {catalog_name}");
+        let first = seed(&test);
+        let mut tally = Tally::default();
+        let sequences = sequences(number);
+        for sequence in 0..sequences {
+            let seed = first.wrapping_add(sequence);
+            println!("{test}, reader {reader}: TIDEGATE_SEED={seed} TIDEGATE_SEQUENCES=1");
+            let dir = tempfile::tempdir().unwrap();
+            tally.add(&History::run(seed, catalog(dir.path()), dir.path(), reader));
+        }
+        println!("{test}, reader {reader}: {sequences} histories, {tally}");
+        if sequences >= number {
+            assert!(tally.ranges >= RANGES_MIN, "{test}: {tally}");
+        }
+    }
+}
+
+#[test]
+fn ranges_in_duckdb_files() {
+    run_many("DuckDB files", 5, Catalog::duckdb);
+}
+
+#[test]
+fn ranges_in_sqlite() {
+    run_many("SQLite", 5, Catalog::sqlite);
+}
+
+#[test]
+fn ranges_in_postgres() {
+    let server = tidegate_testkit::Postgres::start();
+    run_many("PostgreSQL", 5, |_: &Path| Catalog::postgres(&server));
+}
