@@ -178,3 +178,22 @@ fn deletes_after_a_flush_in_one_transaction_have_no_token() {
         assert_eq!(follower.contents[0].multiset().len(), 1);
     });
 }
+
+/// A file that another lake wrote, or another table, says of each row in which snapshot it came there.
+#[test]
+fn files_from_elsewhere_have_snapshots_of_elsewhere() {
+    on_every_catalog(|lake, reader| {
+        lake.execute("CREATE TABLE lake.a (i INTEGER); INSERT INTO lake.a VALUES (1); INSERT INTO lake.a VALUES (2)");
+        lake.execute("CALL ducklake_flush_inlined_data('lake')");
+        let folder = lake.data_path().join("main").join("a");
+        let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+        lake.execute("CREATE TABLE lake.b (i INTEGER)");
+        let mut follower = Follower::load(lake, reader, &["b"]);
+        lake.execute(&format!(
+            "CALL ducklake_add_data_files('lake', 'b', '{}', ignore_extra_columns => true)",
+            file.display()
+        ));
+        follower.expect(Answer::Changes);
+        assert_eq!(follower.contents[0].multiset().len(), 2);
+    });
+}

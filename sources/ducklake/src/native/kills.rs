@@ -24,6 +24,11 @@ impl Kills {
         *first = snapshot.min(*first);
     }
 
+    /// Deletes from a snapshot on count for nothing.
+    pub fn forget_from(&mut self, snapshot: u64) {
+        self.first.retain(|_, killed| *killed < snapshot);
+    }
+
     /// When a row was deleted.
     pub fn of(&self, position: u64) -> Option<u64> {
         let first = self.first.get(&position).copied();
@@ -69,6 +74,9 @@ mod tests {
         assert_eq!([0, 3, 4, 5].map(|position| kills.of(position)), [Some(9), Some(5), Some(8), Some(9)]);
         assert!(kills.spares(3, 4) && !kills.spares(3, 5) && kills.spares(0, 8) && !kills.spares(0, 9));
         assert_eq!(kills.positions(4, 8), [3, 4]);
+        let mut rewritten = kills.clone();
+        rewritten.forget_from(8);
+        assert_eq!(rewritten.positions(0, 20), [3]);
         assert!(kills.ends_within(8, 9) && !kills.ends_within(9, 10));
         assert_eq!(Kills::default().of(1), None);
     }

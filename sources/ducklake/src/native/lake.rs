@@ -57,6 +57,11 @@ impl NativeLake {
         client.reading(|reading| run(&Session::new(reading)))
     }
 
+    /// The newest snapshot, where it costs one statement.
+    pub fn glance(&self) -> Option<u64> {
+        self.client.as_ref()?.glance()
+    }
+
     /// Its files.
     pub fn rows(&mut self) -> Result<&Rows, LakeError> {
         let NativeLake { name, attachment, rows, .. } = self;

@@ -88,7 +88,7 @@ impl Changes {
                 before = delete.count;
             }
             deletes.inlined.iter().for_each(|(_, snapshot)| count(*snapshot, 1));
-            if let Some(end) = file.end {
+            if let Some(end) = file.end.filter(|end| !self.rewrites.contains(end)) {
                 count(end, file.rows.saturating_sub(before));
             }
         }
@@ -139,10 +139,7 @@ impl<'a, 's, 'r> Planner<'a, 's, 'r> {
             "(f.data_file_id IN ({}) OR (f.end_snapshot > {after} AND f.end_snapshot <= {to}))",
             id_list(&deleted)
         );
-        let mut deletes = self.files.data(&condition)?;
-        for file in &mut deletes {
-            file.end = file.end.filter(|end| !rewrites.contains(end));
-        }
+        let deletes = self.files.data(&condition)?;
         let condition = format!(
             "(begin_snapshot > {after} AND begin_snapshot <= {to}) OR (end_snapshot > {after} AND end_snapshot <= {to})"
         );

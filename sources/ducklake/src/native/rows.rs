@@ -112,7 +112,12 @@ impl Rows {
             }
         }
         for plan in &changes.deletes {
-            let kills = self.kills(plan, plan.file.end)?;
+            let rewritten = plan.file.end.filter(|end| changes.rewrites.contains(end));
+            let mut kills = self.kills(plan, plan.file.end.filter(|_| rewritten.is_none()))?;
+            if let Some(end) = rewritten {
+                // A delete that met the rewrite without noticing deletes nothing: the row lives on elsewhere.
+                kills.forget_from(end);
+            }
             let wanted =
                 if kills.ends_within(after, to) { Wanted::All } else { Wanted::Positions(kills.positions(after, to)) };
             if matches!(&wanted, Wanted::Positions(positions) if positions.is_empty()) {
@@ -169,9 +174,12 @@ impl Rows {
         let failed = |source: FileError| source.in_lake(&self.lake);
         let file = self.files.open(&entry(&plan.file.place)).map_err(failed)?;
         let begin = plan.file.begin;
+        // A file that was added from elsewhere may have the snapshots of another lake.
+        let has_snapshots = file.has_snapshot_ids() && plan.file.mapping.is_none();
         let wanted = match wanted {
-            Wanted::Snapshots { after, to } if !file.has_snapshot_ids() => {
-                if begin <= after || begin > to {
+            Wanted::Snapshots { .. } if !has_snapshots => {
+                // All rows are of one snapshot, whatever their position.
+                if !keep(0, begin) {
                     return Ok(Flow::Continue);
                 }
                 Wanted::All
@@ -185,6 +193,7 @@ impl Rows {
         let reading =
             Reading { columns: &layout.columns, schema: &layout.schema, matching: &matching, wanted: &wanted };
         let each = |batch: RecordBatch, positions: &[u64], snapshots: Option<&[u64]>| {
+            let snapshots = snapshots.filter(|_| has_snapshots);
             let came = |row: usize| snapshots.and_then(|snapshots| snapshots.get(row)).copied().unwrap_or(begin);
             let kept = positions.iter().enumerate().map(|(row, position)| keep(*position, came(row)));
             let kept: Vec<bool> = kept.collect();

@@ -115,7 +115,10 @@ impl Reading<'_> {
                 continue;
             };
             let Some(at) = place(stored).or(names.is_empty().then_some(0)) else {
-                return Err(self.mismatch(format!("{} has no column {stored}", table.name)));
+                return Err(LakeError::CatalogTable {
+                    lake: self.lake.to_owned(),
+                    message: format!("the catalog's table {} has no column {stored}", table.name),
+                });
             };
             let cells: Vec<&Cell> = rows.iter().map(|row| row.cells().get(at).unwrap_or(&Cell::Null)).collect();
             match values::column(&cells, &column.stored_type, &column.field) {

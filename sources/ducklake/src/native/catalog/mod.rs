@@ -165,6 +165,14 @@ impl Client {
         run(&mut reading)
     }
 
+    /// The newest snapshot, when a connected server tells it by one statement; a reading has to ask it otherwise.
+    pub fn glance(&self) -> Option<u64> {
+        let Backend::Postgres(server) = &self.backend else { return None };
+        let schema = quote_ident(self.attachment.schema.as_deref().unwrap_or("public"));
+        let answer = server.rows(&format!("SELECT max(snapshot_id) FROM {schema}.ducklake_snapshot"), None).ok()?;
+        rows_of(answer).first()?.optional_u64(0).ok()?
+    }
+
     /// The same as [`Reading::parse_texts`], without a catalog.
     #[cfg(test)]
     pub fn parse_texts(&mut self, texts: &StringArray, field: &FieldRef) -> Result<ArrayRef, LakeError> {
