@@ -303,9 +303,13 @@ impl Drop for Lake<'_> {
 
 /// Waits until nobody else of this process has a catalog's file open in a way that excludes ours.
 fn pass(place: &Place, access: Access) -> Result<Option<Pass>, DucklakeSinkError> {
-    // Of a DuckDB file there is one user at a time. A SQLite file has two libraries in this process: ours, and the one
-    // inside DuckDB's extension, which do not see each other's locks.
-    let (LakeCatalog::DuckDb(file) | LakeCatalog::Sqlite(file)) = &place.catalog else { return Ok(None) };
+    let file = match &place.catalog {
+        LakeCatalog::DuckDb(file) => file,
+        // A SQLite file has two libraries in this process, which do not see each other's locks: the one inside DuckDB's
+        // extension, whose users share the file, and the native reader's, which waits for them.
+        LakeCatalog::Sqlite(file) => return Ok(Some(Gate::of(file).share())),
+        LakeCatalog::Postgres(_) => return Ok(None),
+    };
     match access {
         Access::ReadOnly => Ok(Some(Gate::of(file).share())),
         Access::ReadWrite => {

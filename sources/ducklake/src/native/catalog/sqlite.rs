@@ -18,6 +18,9 @@ use super::{Answer, DOING, Opened};
 use crate::error::LakeError;
 use crate::row::{Asked, Cell};
 
+/// How long a sink of this process may keep the file before the reading is put off.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A catalog's file.
 pub struct File {
     lake: String,
@@ -39,7 +42,12 @@ impl File {
         if !self.path.exists() {
             return Err(LakeError::NoCatalog { lake: self.lake.clone(), file: self.path.display().to_string() });
         }
-        let pass = Gate::of(&self.path).share();
+        // Whoever writes the file through DuckDB's extension has it while he shares it.
+        let pass = Gate::of(&self.path).pass_within(PATIENCE).ok_or_else(|| LakeError::Catalog {
+            lake: self.lake.clone(),
+            message: format!("a sink of this process has {} open", self.path.display()),
+            kind: ErrorKind::Retry,
+        })?;
         let open = || {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(&self.path, flags)?;
