@@ -1,14 +1,13 @@
 //! Where files go: a folder, or a prefix of an object store, which is reached as `[storage]` and the usual
 //! AWS environment say.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use object_store::ObjectStore;
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::AmazonS3Builder;
 use tidegate_core::{ConnectorError, ErrorKind, chain};
-use tidegate_duck::lake::{S3Access, Storage};
+use tidegate_duck::lake::Storage;
 use url::Url;
 
 /// A resolved place.
@@ -40,42 +39,18 @@ pub fn resolve(folder: &Path, storage: &Storage, place: &str) -> Result<Place, C
     }
     let prefix = object_store::path::Path::from_url_path(url.path()).map_err(|error| refuse(error.to_string()))?;
     let builder = match storage.place(place) {
-        Some(access) => reached(std::env::vars_os(), access),
+        Some(access) => access.store(std::env::vars_os()),
         None => AmazonS3Builder::from_env(),
     };
     let store = builder.with_url(url.as_str()).build().map_err(|error| refuse(chain(&error)))?;
     Ok(Place::Store { store: Arc::new(store), prefix, url: place.trim_end_matches('/').to_owned() })
 }
 
-/// A store that is reached as a section says, and where it is silent as the variables do. Credentials are the section's
-/// alone: what it leaves open of them was taken from the environment when the section was read.
-fn reached(variables: impl Iterator<Item = (OsString, OsString)>, access: &S3Access) -> AmazonS3Builder {
-    use AmazonS3ConfigKey::{AccessKeyId, Region, SecretAccessKey, Token};
-    let option = |(name, value): (OsString, OsString)| {
-        let name = name.into_string().ok().filter(|name| name.starts_with("AWS_"))?;
-        let option: AmazonS3ConfigKey = name.to_ascii_lowercase().parse().ok()?;
-        let credential = matches!(option, AccessKeyId | SecretAccessKey | Token);
-        (!credential).then_some((option, value.into_string().ok()?))
-    };
-    let of_environment = variables.filter_map(option);
-    let mut builder =
-        of_environment.fold(AmazonS3Builder::new(), |builder, (option, value)| builder.with_config(option, value));
-    let S3Access { below: _, endpoint, region, access_key_id, secret_access_key, session_token } = access.clone();
-    if let Some(endpoint) = endpoint {
-        builder = builder.with_allow_http(endpoint.starts_with("http://")).with_endpoint(endpoint);
-    }
-    let options =
-        [(Region, region), (AccessKeyId, access_key_id), (SecretAccessKey, secret_access_key), (Token, session_token)];
-    for (option, value) in options {
-        if let Some(value) = value {
-            builder = builder.with_config(option, value);
-        }
-    }
-    builder
-}
-
 #[cfg(test)]
 mod tests {
+    use object_store::aws::AmazonS3ConfigKey;
+    use tidegate_duck::lake::S3Access;
+
     use super::*;
 
     fn refusal(place: &str) -> String {
@@ -108,7 +83,7 @@ mod tests {
             secret_access_key: Some("mine".into()),
             ..S3Access::default()
         };
-        let builder = reached(variables.map(|(name, value)| (name.into(), value.into())).into_iter(), &own);
+        let builder = own.store(variables.map(|(name, value)| (name.into(), value.into())).into_iter());
         assert_eq!(value(&builder, AmazonS3ConfigKey::Token), None);
         assert_eq!(value(&builder, AmazonS3ConfigKey::SecretAccessKey).as_deref(), Some("mine"));
         assert_eq!(value(&builder, AmazonS3ConfigKey::Region).as_deref(), Some("r"));

@@ -28,6 +28,18 @@ pub struct Request {
     pub rows_max: u64,
 }
 
+impl Request {
+    /// The last snapshot to read; `None` where there is nothing after `from`.
+    pub fn end(&self, catalog: &dyn Catalog) -> Result<Option<u64>, LakeError> {
+        let head = catalog.head()?;
+        if self.from > head {
+            return Err(LakeError::Behind { lake: catalog.lake().to_owned(), head, read: self.from });
+        }
+        let end = self.until.map_or(head, |until| until.min(head));
+        Ok(Some(end).filter(|end| *end > self.from))
+    }
+}
+
 /// How a poll ended.
 pub enum Outcome {
     /// Nothing.

@@ -3,6 +3,7 @@
 
 use tidegate_core::{ConnectorError, Micros, Snapshot, TableSchema};
 
+use crate::catalog::Catalog;
 use crate::error::LakeError;
 use crate::position::position_of;
 use crate::stream::{Message, Outlet, Shared, events, start};
@@ -16,6 +17,19 @@ pub struct Opened {
     pub commit_time: Micros,
     /// About how many rows there are.
     pub rows_estimate: Option<u64>,
+}
+
+impl Opened {
+    /// What the catalog tells of some tables at a snapshot (`None`: the newest).
+    pub fn of(catalog: &dyn Catalog, tables: &[TableSchema], at: Option<u64>) -> Result<Self, LakeError> {
+        let snapshot = catalog.resolve(at)?;
+        let ids: Vec<u64> = tables.iter().map(|table| table.incarnation).collect();
+        Ok(Opened {
+            snapshot,
+            commit_time: catalog.snapshot(snapshot)?.time,
+            rows_estimate: catalog.rows_estimate(&ids)?,
+        })
+    }
 }
 
 /// Sends every row of some tables at a snapshot (`None`: the newest).

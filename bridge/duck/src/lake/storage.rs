@@ -1,7 +1,10 @@
 //! Objects on S3: how they are reached, as the pipeline file and the usual AWS environment say, and how
-//! DuckDB is told.
+//! DuckDB and object stores are told.
 
+use std::ffi::OsString;
 use std::fmt;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 
 use crate::{Duck, DuckError, Extension, quote_ident, quote_literal};
 
@@ -106,6 +109,35 @@ impl Storage {
 }
 
 impl S3Access {
+    /// A store that is reached so, and where this is silent as the variables say. Credentials are these alone: what
+    /// a section leaves open of them was taken from the environment when it was read.
+    pub fn store(&self, variables: impl Iterator<Item = (OsString, OsString)>) -> AmazonS3Builder {
+        use AmazonS3ConfigKey::{AccessKeyId, Region, SecretAccessKey, Token};
+        let option = |(name, value): (OsString, OsString)| {
+            let name = name.into_string().ok().filter(|name| name.starts_with("AWS_"))?;
+            let option: AmazonS3ConfigKey = name.to_ascii_lowercase().parse().ok()?;
+            let credential = matches!(option, AccessKeyId | SecretAccessKey | Token);
+            (!credential).then_some((option, value.into_string().ok()?))
+        };
+        let of_environment = variables.filter_map(option);
+        let mut builder =
+            of_environment.fold(AmazonS3Builder::new(), |builder, (option, value)| builder.with_config(option, value));
+        let S3Access { below: _, endpoint, region, access_key_id, secret_access_key, session_token } = self.clone();
+        if let Some(endpoint) = endpoint {
+            builder = builder.with_allow_http(endpoint.starts_with("http://")).with_endpoint(endpoint);
+        }
+        let options = [
+            (Region, region),
+            (AccessKeyId, access_key_id),
+            (SecretAccessKey, secret_access_key),
+            (Token, session_token),
+        ];
+        options.into_iter().fold(builder, |builder, (option, value)| match value {
+            Some(value) => builder.with_config(option, value),
+            None => builder,
+        })
+    }
+
     fn or(self, other: &S3Access) -> S3Access {
         // A key without its own secret, or a token without its own key, would be a mixture of two people.
         let own = self.access_key_id.is_some();

@@ -20,17 +20,7 @@ use crate::tokens::Touch;
 
 /// Reads what happened.
 pub fn read(lake: &mut Lake, request: &Request, outlet: &Outlet<Outcome>) -> Result<Outcome, LakeError> {
-    let head = lake.attached(|session| {
-        let head = session.head()?;
-        if request.from > head {
-            return Err(LakeError::Behind { lake: session.lake.to_owned(), head, read: request.from });
-        }
-        Ok(head)
-    })?;
-    let end = request.until.map_or(head, |until| until.min(head));
-    if end <= request.from {
-        return Ok(Outcome::Idle);
-    }
+    let Some(end) = lake.attached(|session| request.end(session))? else { return Ok(Outcome::Idle) };
     lake.attached_anew(|session| {
         let mut reading = Reading::new(session, request, outlet);
         let outcome = match reading.run(end) {

@@ -3,7 +3,6 @@
 use tidegate_core::TableSchema;
 use tidegate_duck::Flow;
 
-use crate::catalog::Catalog;
 use crate::error::LakeError;
 use crate::extension::connection::Lake;
 use crate::snapshot::Opened;
@@ -18,19 +17,13 @@ pub fn read(
 ) -> Result<Opened, LakeError> {
     lake.prepare_for_writers();
     lake.attached_anew(|session| {
-        let snapshot = session.resolve(at)?;
-        let ids: Vec<u64> = tables.iter().map(|table| table.incarnation).collect();
-        let opened = Opened {
-            snapshot,
-            commit_time: session.snapshot(snapshot)?.time,
-            rows_estimate: session.rows_estimate(&ids)?,
-        };
+        let opened = Opened::of(session, tables, at)?;
         let mut flow = outlet.settled(opened);
         for table in tables {
             if flow == Flow::Stop {
                 break;
             }
-            session.rows_at(table, snapshot, &mut |rows, weight| {
+            session.rows_at(table, opened.snapshot, &mut |rows, weight| {
                 flow = outlet.rows(&table.name, rows, weight);
                 Ok(flow)
             })?;

@@ -6,6 +6,7 @@ pub mod catalog;
 mod files;
 mod kills;
 pub mod lake;
+mod latest;
 mod layout;
 pub mod notify;
 mod parquet;

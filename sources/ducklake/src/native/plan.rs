@@ -23,7 +23,6 @@ use super::session::Session;
 use super::types::{duckdb_type, top};
 use crate::catalog::{Catalog, SnapshotRow, id_list};
 use crate::error::LakeError;
-use crate::tables::refuse_deletion_vectors;
 
 /// A data file and what is known of its rows without reading it.
 #[derive(Debug, Clone)]
@@ -105,7 +104,6 @@ pub struct Planner<'a, 's, 'r> {
 impl<'a, 's, 'r> Planner<'a, 's, 'r> {
     /// For a table; `data_path` is the lake's.
     pub fn new(catalog: &'a Session<'s, 'r>, table: &'a TableSchema, data_path: &str) -> Result<Self, LakeError> {
-        refuse_deletion_vectors(catalog, std::slice::from_ref(table))?;
         let has_inlined_deletes = catalog.has_inlined_deletes(table.incarnation)?;
         let files = TableFiles::of(catalog, table.incarnation, data_path, has_inlined_deletes)?;
         Ok(Planner { catalog, table, files })

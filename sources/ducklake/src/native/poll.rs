@@ -14,11 +14,12 @@ use super::lake::NativeLake;
 use super::plan::{Changes, Content, Planner};
 use super::rows::{Each, Rows};
 use super::session::Session;
-use crate::catalog::{Catalog, SnapshotRow};
+use crate::catalog::SnapshotRow;
 use crate::error::LakeError;
 use crate::poll::{BUFFER_BYTES_MAX, CHANGED_SNAPSHOTS_MAX, Outcome, Request, Walk};
 use crate::position::position_of;
 use crate::stream::{Outlet, Reached};
+use crate::tables::refuse_deletion_vectors;
 use crate::tokens::Touch;
 
 /// What is to be read.
@@ -64,14 +65,7 @@ pub fn read(lake: &mut NativeLake, request: &Request, outlet: &Outlet<Outcome>) 
 }
 
 fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError> {
-    let head = session.head()?;
-    if request.from > head {
-        return Err(LakeError::Behind { lake: session.lake().to_owned(), head, read: request.from });
-    }
-    let end = request.until.map_or(head, |until| until.min(head));
-    if end <= request.from {
-        return Ok(Plan::Answer(Outcome::Idle));
-    }
+    let Some(end) = request.end(session)? else { return Ok(Plan::Answer(Outcome::Idle)) };
     let span = Walk::new(session, request, end).after(request.from)?;
     let barrier = match span.barrier {
         // What came before an expired snapshot is of no use without it.
@@ -84,22 +78,21 @@ fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError>
         return Ok(Plan::Answer(barrier.unwrap_or(advanced)));
     };
     let (mut to, mut tables) = (last.id, Vec::new());
+    let is_touched = |table: &&TableSchema| snapshots.iter().any(|row| row.tokens.name(table.incarnation));
+    let touched: Vec<TableSchema> = request.tables.iter().filter(is_touched).cloned().collect();
+    if touched.is_empty() {
+        return Ok(Plan::Answer(Outcome::Advanced(to)));
+    }
+    refuse_deletion_vectors(session, &touched)?;
     let data_path = session.data_path()?;
-    for table in &request.tables {
-        let touches = |snapshot: &SnapshotRow| snapshot.tokens.name(table.incarnation);
-        if !snapshots.iter().any(touches) {
-            continue;
-        }
-        let planner = Planner::new(session, table, &data_path)?;
-        let what = if is_mixed(last, table) {
+    for table in touched {
+        let planner = Planner::new(session, &table, &data_path)?;
+        let what = if is_mixed(last, &table) {
             What::Contents { before: planner.content(request.from)?, after: planner.content(to)? }
         } else {
             What::Changes(planner.changes(request.from, &snapshots)?)
         };
-        tables.push((table.clone(), what));
-    }
-    if tables.is_empty() {
-        return Ok(Plan::Answer(Outcome::Advanced(to)));
+        tables.push((table, what));
     }
     let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
     for (_, what) in &tables {

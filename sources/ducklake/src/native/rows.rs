@@ -1,6 +1,5 @@
 //! Rows out of files and inlined tables, as a plan says.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{BooleanArray, RecordBatch};
@@ -10,12 +9,13 @@ use tokio::runtime::Handle;
 
 use super::files::{DeleteFileRow, Place};
 use super::kills::Kills;
+use super::latest::Latest;
 use super::layout::Layout;
 use super::parquet::{FileEntry, FileError, Files, Matching, Meter, Reading, Wanted};
 use super::plan::{Changes, Content, FilePlan};
 use crate::error::LakeError;
 
-/// Deletes that are kept: about 16 bytes each.
+/// Deletes that are kept: 24 bytes each.
 const DELETES_KEPT: usize = 4 << 20;
 
 /// The positions that a delete file names, with the snapshots that it has for them.
@@ -28,7 +28,8 @@ pub type Each<'a> = dyn FnMut(RecordBatch, i64, u64) -> Result<Flow, LakeError> 
 pub struct Rows {
     lake: String,
     files: Files,
-    known: Mutex<KnownDeletes>,
+    /// The delete files that were read last. Files of a lake never change.
+    known: Mutex<Latest<String, SharedDeletes>>,
 }
 
 /// What a reading may end with, besides an error of the receiver.
@@ -46,7 +47,7 @@ impl From<FileError> for Failed {
 impl Rows {
     /// Of a lake.
     pub fn new(lake: &str, files: Files) -> Self {
-        Rows { lake: lake.to_owned(), files, known: Mutex::default() }
+        Rows { lake: lake.to_owned(), files, known: Mutex::new(Latest::new(DELETES_KEPT)) }
     }
 
     /// Requests are driven by this runtime from here on.
@@ -157,7 +158,7 @@ impl Rows {
         let failed = |source: FileError| source.in_lake(&self.lake);
         let opened = self.files.open(&entry(&file.place)).map_err(failed)?;
         let deletes = SharedDeletes::new(self.files.read_deletes(&opened).map_err(failed)?);
-        known.insert(file.place.path.clone(), deletes.clone());
+        known.insert(file.place.path.clone(), deletes.clone(), deletes.len());
         Ok(deletes)
     }
 
@@ -224,36 +225,5 @@ fn entry(place: &Place) -> FileEntry<'_> {
         size: place.size,
         footer_size: place.footer_size,
         encryption_key: place.key.as_deref(),
-    }
-}
-
-/// The delete files that were read last. Files of a lake never change.
-#[derive(Default)]
-struct KnownDeletes {
-    files: HashMap<String, (SharedDeletes, u64)>,
-    positions: usize,
-    clock: u64,
-}
-
-impl KnownDeletes {
-    fn get(&mut self, path: &str) -> Option<SharedDeletes> {
-        self.clock += 1;
-        let (deletes, used) = self.files.get_mut(path)?;
-        *used = self.clock;
-        Some(deletes.clone())
-    }
-
-    fn insert(&mut self, path: String, deletes: SharedDeletes) {
-        if deletes.len() > DELETES_KEPT {
-            return;
-        }
-        while self.positions + deletes.len() > DELETES_KEPT {
-            let oldest = self.files.iter().min_by_key(|(_, (_, used))| *used).map(|(path, _)| path.clone());
-            let Some((gone, _)) = oldest.and_then(|oldest| self.files.remove(&oldest)) else { break };
-            self.positions -= gone.len();
-        }
-        self.clock += 1;
-        self.positions += deletes.len();
-        self.files.insert(path, (deletes, self.clock));
     }
 }

@@ -5,10 +5,10 @@ use tidegate_duck::Flow;
 
 use super::lake::NativeLake;
 use super::plan::{Content, Planner};
-use crate::catalog::Catalog;
 use crate::error::LakeError;
 use crate::snapshot::Opened;
 use crate::stream::Outlet;
+use crate::tables::refuse_deletion_vectors;
 
 /// Sends every row of some tables.
 pub fn read(
@@ -19,15 +19,10 @@ pub fn read(
 ) -> Result<Opened, LakeError> {
     lake.prepare_for_writers();
     let (opened, contents) = lake.reading(|session| {
-        let snapshot = session.resolve(at)?;
-        let ids: Vec<u64> = tables.iter().map(|table| table.incarnation).collect();
-        let opened = Opened {
-            snapshot,
-            commit_time: session.snapshot(snapshot)?.time,
-            rows_estimate: session.rows_estimate(&ids)?,
-        };
+        let opened = Opened::of(session, tables, at)?;
+        refuse_deletion_vectors(session, tables)?;
         let data_path = session.data_path()?;
-        let content = |table| Planner::new(session, table, &data_path)?.content(snapshot);
+        let content = |table| Planner::new(session, table, &data_path)?.content(opened.snapshot);
         Ok((opened, tables.iter().map(content).collect::<Result<Vec<Content>, _>>()?))
     })?;
     if outlet.settled(opened) == Flow::Stop {

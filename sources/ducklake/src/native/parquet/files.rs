@@ -11,9 +11,9 @@ use tokio::runtime::Handle;
 
 use super::cast::Caster;
 use super::file::DataFile;
-use super::latest::Latest;
 use super::place::{self, Place, Store};
 use super::{FileError, Meter};
+use crate::native::latest::Latest;
 
 /// Footers that are kept.
 const FOOTERS: usize = 1024;
@@ -84,7 +84,7 @@ impl Files {
         let store = self.store(entry.path, &place)?;
         let footer = self.footer(entry, &place, &store)?;
         let opened = Arc::new(DataFile::decode(entry.path, place, store, &footer)?);
-        self.footers.lock().unwrap_or_else(PoisonError::into_inner).insert(key, opened.clone());
+        self.footers.lock().unwrap_or_else(PoisonError::into_inner).insert(key, opened.clone(), 1);
         Ok(opened)
     }
 

@@ -19,7 +19,6 @@ mod error;
 mod file;
 mod files;
 mod hive;
-mod latest;
 mod leaf;
 mod meter;
 mod place;

@@ -1,15 +1,13 @@
 //! Where files are: a path of this machine or an object of a bucket.
 
-use std::ffi::OsString;
 use std::path::Component;
 use std::sync::Arc;
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{OBJECT_STORE_COALESCE_DEFAULT, ObjectStore};
 use tidegate_core::chain;
-use tidegate_duck::lake::{S3Access, Storage};
+use tidegate_duck::lake::Storage;
 
 use super::FileError;
 
@@ -72,7 +70,7 @@ pub(super) fn open(file: &str, place: &Place, storage: &Storage) -> Result<Store
     let Some(bucket) = &place.bucket else {
         return Ok(Store { store: Arc::new(LocalFileSystem::new()), gap: 0 });
     };
-    let builder = reached(std::env::vars_os(), storage.access(file));
+    let builder = storage.access(file).store(std::env::vars_os());
     let store = builder.with_bucket_name(bucket).build();
     let store = store.map_err(|error| FileError::Place { file: file.to_owned(), fact: chain(&error) })?;
     Ok(Store { store: Arc::new(store), gap: OBJECT_STORE_COALESCE_DEFAULT })
@@ -87,31 +85,6 @@ pub(super) fn client(file: &str, place: &Place, storage: &Storage) -> String {
             below => below.to_owned(),
         },
     }
-}
-
-/// A store that is reached as `access` says, and where it is silent as the variables do. Credentials are those of
-/// `access` alone: what a section leaves open of them was taken from the environment when it was read.
-fn reached(variables: impl Iterator<Item = (OsString, OsString)>, access: &S3Access) -> AmazonS3Builder {
-    use AmazonS3ConfigKey::{AccessKeyId, Region, SecretAccessKey, Token};
-    let option = |(name, value): (OsString, OsString)| {
-        let name = name.into_string().ok().filter(|name| name.starts_with("AWS_"))?;
-        let option: AmazonS3ConfigKey = name.to_ascii_lowercase().parse().ok()?;
-        let credential = matches!(option, AccessKeyId | SecretAccessKey | Token);
-        (!credential).then_some((option, value.into_string().ok()?))
-    };
-    let of_environment = variables.filter_map(option);
-    let mut builder =
-        of_environment.fold(AmazonS3Builder::new(), |builder, (option, value)| builder.with_config(option, value));
-    let S3Access { below: _, endpoint, region, access_key_id, secret_access_key, session_token } = access.clone();
-    if let Some(endpoint) = endpoint {
-        builder = builder.with_allow_http(endpoint.starts_with("http://")).with_endpoint(endpoint);
-    }
-    let options =
-        [(Region, region), (AccessKeyId, access_key_id), (SecretAccessKey, secret_access_key), (Token, session_token)];
-    options.into_iter().fold(builder, |builder, (option, value)| match value {
-        Some(value) => builder.with_config(option, value),
-        None => builder,
-    })
 }
 
 #[cfg(test)]
