@@ -159,14 +159,14 @@ fn a_sink_that_comes_back_while_the_program_runs() {
     scene.run(0);
     let held = Duck::open(&scene.pipeline.mart(), &Options::default()).unwrap();
     let running = scene.pipeline.command("run", &[]).start();
-    wait("the Parquet sink goes on", || {
+    wait("the Parquet sink goes on", Duration::from_millis(20), || {
         let manifest = Outputs::read_changes(&scene.pipeline).1;
         let frontier = &manifest["views"]["paid"]["frontier"]["ducklake:lake"]["snapshot_id"];
         frontier.as_u64() == scene.history.rounds.last().copied()
     });
     drop(held);
-    wait("the mart catches up", || {
-        // While a commit holds the file, it cannot be opened: ask again.
+    // Who holds the file keeps the other out, in both directions: ask again, and not all the time.
+    wait("the mart catches up", Duration::from_millis(500), || {
         let Ok(duck) = Duck::open(&scene.pipeline.mart(), &Options::default()) else { return false };
         let sql = "SELECT count(*) FROM _tidegate_epochs WHERE frontier::VARCHAR LIKE ?";
         let last = format!("%{}}}}}", scene.history.rounds.last().unwrap());
@@ -178,11 +178,11 @@ fn a_sink_that_comes_back_while_the_program_runs() {
 
 /// Asks until the answer is yes; a test that waits for ever fails.
 #[track_caller]
-fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
+fn wait(what: &str, pause: Duration, mut is_so: impl FnMut() -> bool) {
     let started = Instant::now();
     while !is_so() {
         assert!(started.elapsed() < Duration::from_secs(60), "{what}: not within a minute");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(pause);
     }
 }
 
@@ -282,7 +282,7 @@ fn a_lake_that_its_own_consumer_writes_to() {
     for _ in 0..5 {
         lake.execute("INSERT INTO lake.orders (id, customer, amount) VALUES (1, 1, 1)");
         lake.take(&dml.change());
-        wait("the change arrives", || epoch() > last);
+        wait("the change arrives", Duration::from_millis(20), || epoch() > last);
         // The consumer answers each epoch with a write into the lake that it came from.
         for _ in 0..3 {
             last = epoch();
@@ -290,7 +290,7 @@ fn a_lake_that_its_own_consumer_writes_to() {
         }
     }
     let settled = lake.snapshot();
-    wait("everything is read and written", || {
+    wait("everything is read and written", Duration::from_millis(20), || {
         let status = pipeline.command("status", &["--json"]).run().expect(0).json();
         status["sources"]["lake"]["position"]["snapshot_id"].as_u64() == Some(settled)
             && status["sinks"].as_object().unwrap().values().all(|sink| sink["behind"] == 0)

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 const SHORTEST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(30);
+/// Whoever waits for a person (a database closed again, a server back) should not wait much longer.
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// The wait after a failure; it doubles with each one that follows. Up to half of it is added by
 /// chance, so that many who failed at the same moment do not come back at the same moment.
