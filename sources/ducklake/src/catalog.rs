@@ -66,6 +66,12 @@ pub trait Catalog {
     /// The name in SQL of the catalog table `ducklake_<table>`.
     fn catalog(&self, table: &str) -> String;
 
+    /// The name in SQL of a table beside the catalog's.
+    fn beside(&self, table: &str) -> String;
+
+    /// Whether there is a catalog table `ducklake_<table>`.
+    fn has_table(&self, table: &str) -> Result<bool, LakeError>;
+
     /// A TIMESTAMPTZ as microseconds since 1970, in SQL.
     fn micros(&self, expression: &str) -> String;
 
@@ -100,11 +106,12 @@ pub trait Catalog {
         self.ask(&sql)?.iter().map(snapshot).collect()
     }
 
-    /// The snapshots after one that may have made the lake forget rows of some table, with what they did.
-    fn forgetful(&self, after: u64) -> Result<Vec<(u64, Tokens)>, LakeError> {
+    /// The snapshots after one that flushed or merged something, or deleted rows in the catalog, with what they did.
+    fn telling(&self, after: u64) -> Result<Vec<(u64, Tokens)>, LakeError> {
         let sql = format!(
             "SELECT snapshot_id, changes_made FROM {} WHERE snapshot_id > {after} \
-             AND changes_made LIKE '%inlined_delete%' AND changes_made LIKE '%flush%' ORDER BY snapshot_id",
+             AND (changes_made LIKE '%flush%' OR changes_made LIKE '%merge_adjacent%' \
+                  OR changes_made LIKE '%inlined_delete%') ORDER BY snapshot_id",
             self.catalog("snapshot_changes")
         );
         self.ask(&sql)?.iter().map(|row| Ok((row.u64(0)?, Tokens::parse(row.optional_text(1)?)))).collect()

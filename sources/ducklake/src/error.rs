@@ -125,6 +125,19 @@ pub enum LakeError {
         /// The snapshot.
         snapshot: u64,
     },
+    /// Deletes may have another snapshot than the one they were committed in.
+    #[error(
+        "source {lake}: the lake no longer tells which rows of table {table} snapshot {snapshot} deleted: its delete file was replaced \
+         and cleaned up, and may have had an earlier snapshot for them; clean up files later than the pipeline reads them"
+    )]
+    Stamped {
+        /// The source.
+        lake: String,
+        /// The table.
+        table: String,
+        /// The snapshot.
+        snapshot: u64,
+    },
     /// Deletion vectors keep no history.
     #[error(
         "source {lake}: table {table} has deletion vectors (puffin files), which keep no history of deletes: switch \
@@ -271,6 +284,7 @@ impl LakeError {
             LakeError::NoSnapshot { .. }
             | LakeError::Behind { .. }
             | LakeError::Damaged { .. }
+            | LakeError::Stamped { .. }
             | LakeError::DeletionVectors { .. }
             | LakeError::CatalogValue { .. }
             | LakeError::InlinedValue { .. }

@@ -7,11 +7,13 @@
 //! would be wrong, two neighbouring snapshots are compared instead.
 //!
 //! The files: [`config`](Config) is the pipeline file's section, `catalog` the lake's metadata,
-//! `tokens` what a snapshot says about itself, `tables` the schemas, `snapshot` and `poll` are the two
+//! `tokens` what a snapshot says about itself, `commits` which files it wrote, `doubts` what it does not say, `tables` the schemas, `snapshot` and `poll` are the two
 //! halves of [`Source`](tidegate_core::Source), `extension` and `native` the two readers.
 
 mod catalog;
+mod commits;
 mod config;
+mod doubts;
 mod error;
 mod extension;
 mod journal;

@@ -3,6 +3,7 @@
 use tidegate_core::{ConnectorError, Polled, TableSchema};
 
 use crate::catalog::{Catalog, Columns, SnapshotRow};
+use crate::doubts::forgotten;
 use crate::error::LakeError;
 use crate::position::position_of;
 use crate::stream::{Message, Outlet, Reached, Shared, events, start};
@@ -113,6 +114,8 @@ pub struct Walk<'a> {
     catalog: &'a dyn Catalog,
     request: &'a Request,
     end: u64,
+    /// The snapshot after which deletes are looked for that left no trace.
+    traced: u64,
     /// The columns of the wanted tables at `from`; asked for when a snapshot may have changed them.
     columns: Option<Columns>,
 }
@@ -126,16 +129,16 @@ pub struct Span {
 }
 
 impl<'a> Walk<'a> {
-    /// To snapshot `end` at the furthest.
-    pub fn new(catalog: &'a dyn Catalog, request: &'a Request, end: u64) -> Self {
-        Walk { catalog, request, end, columns: None }
+    /// To snapshot `end` at the furthest. Deletes without a trace are looked for after the snapshot `traced`.
+    pub fn new(catalog: &'a dyn Catalog, request: &'a Request, end: u64, traced: u64) -> Self {
+        Walk { catalog, request, end, traced, columns: None }
     }
 
     /// The snapshots after `last`.
     pub fn after(&mut self, last: u64) -> Result<Span, LakeError> {
         let page = self.catalog.snapshots(last, PAGE)?;
         if last == self.request.from
-            && let Some(reason) = self.forgotten()?
+            && let Some(reason) = forgotten(self.catalog, self.request, self.end, self.traced)?
         {
             return Ok(Span { snapshots: Vec::new(), barrier: Some(Outcome::Expired { reason }) });
         }
@@ -168,23 +171,6 @@ impl<'a> Walk<'a> {
             span.barrier = Some(self.expired(reached + 1, None));
         }
         Ok(span)
-    }
-
-    /// Whether a transaction after `from`, be it after the end of the poll, made the lake forget rows that were deleted
-    /// in it, in words.
-    fn forgotten(&self) -> Result<Option<String>, LakeError> {
-        for (snapshot, tokens) in self.catalog.forgetful(self.request.from)? {
-            let mut tables = self.request.tables.iter();
-            if let Some(table) = tables.find(|table| tokens.forget(table.incarnation)) {
-                return Ok(Some(format!(
-                    "snapshot {snapshot} of {} deleted rows of {} and flushed the table in one transaction: the lake has \
-                     forgotten which rows they were",
-                    self.catalog.lake(),
-                    table.name
-                )));
-            }
-        }
-        Ok(None)
     }
 
     fn expired(&self, missing: u64, next: Option<&SnapshotRow>) -> Outcome {

@@ -14,7 +14,9 @@ pub struct Tokens {
 enum Token {
     /// Rows of a table came or went. The tokens do say which, but a row that was inserted and deleted by
     /// one transaction is in both feeds under a token for inserts alone.
-    Rows(u64),
+    Insert(u64),
+    /// Rows of a table's files went, and files or the ends of files say which.
+    Delete(u64),
     /// Rows of a table went, or so the catalog says.
     InlinedDelete(u64),
     /// Rows moved from the catalog into files.
@@ -59,11 +61,38 @@ impl Tokens {
     pub fn name(&self, table_id: u64) -> bool {
         let names = |token: &Token| match *token {
             Token::Unknown => true,
-            Token::Rows(id) | Token::InlinedDelete(id) | Token::Flush(id) => id == table_id,
-            Token::Maintenance(id) | Token::Rewrite(id) => id == table_id,
+            Token::Insert(id) | Token::Delete(id) | Token::InlinedDelete(id) => id == table_id,
+            Token::Flush(id) | Token::Maintenance(id) | Token::Rewrite(id) => id == table_id,
             Token::Schema | Token::Irrelevant => false,
         };
         self.tokens.iter().any(names)
+    }
+
+    /// Whether delete files may have been written for the table with this id because rows were deleted.
+    pub fn delete_from_files(&self, table_id: u64) -> bool {
+        self.tokens.iter().any(|token| matches!(token, Token::Unknown) || *token == Token::Delete(table_id))
+    }
+
+    /// Whether rows of the table with this id were deleted by entries in the catalog.
+    pub fn delete_inlined(&self, table_id: u64) -> bool {
+        self.tokens.contains(&Token::InlinedDelete(table_id))
+    }
+
+    /// Whether deletes of rows of the table with this id are in the catalog, unless a later flush moved them.
+    pub fn says_inlined_deletes(&self, table_id: u64) -> bool {
+        self.delete_inlined(table_id) && !self.flush(table_id)
+    }
+
+    /// Whether DuckLake commits no delete of rows of the table's files by a transaction that was open over this
+    /// snapshot: it would answer with a conflict.
+    pub fn keep_out_deletes(&self, table_id: u64) -> bool {
+        let conflicts = [Token::Insert(table_id), Token::Maintenance(table_id), Token::Rewrite(table_id)];
+        self.tokens.iter().any(|token| conflicts.contains(token))
+    }
+
+    /// Whether files of the table with this id were merged.
+    pub fn merge(&self, table_id: u64) -> bool {
+        self.tokens.contains(&Token::Maintenance(table_id))
     }
 
     /// Whether rows of the table with this id were flushed. A transaction may then have deleted some of them without a
@@ -75,7 +104,7 @@ impl Tokens {
     /// Whether one transaction deleted rows of the table with this id and flushed it. Rows that were only in the
     /// catalog are then forgotten: no snapshot has them any more, and nothing says which they were.
     pub fn forget(&self, table_id: u64) -> bool {
-        self.flush(table_id) && self.tokens.contains(&Token::InlinedDelete(table_id))
+        self.flush(table_id) && self.delete_inlined(table_id)
     }
 
     /// Whether rows of the table with this id were written anew, into files that count them as this snapshot's.
@@ -89,7 +118,7 @@ impl Tokens {
         for token in &self.tokens {
             match *token {
                 Token::Unknown => return Touch::Compare,
-                Token::Rows(id) | Token::InlinedDelete(id) => changed |= id == table_id,
+                Token::Insert(id) | Token::Delete(id) | Token::InlinedDelete(id) => changed |= id == table_id,
                 Token::Flush(id) | Token::Maintenance(id) | Token::Rewrite(id) => maintained |= id == table_id,
                 Token::Schema | Token::Irrelevant => {}
             }
@@ -118,7 +147,8 @@ fn token(text: &str) -> Token {
     let (kind, object) = text.split_once(':').unwrap_or((text, ""));
     let of_table = |token: fn(u64) -> Token| object.parse().map_or(Token::Unknown, token);
     match kind {
-        "inserted_into_table" | "inlined_insert" | "deleted_from_table" => of_table(Token::Rows),
+        "inserted_into_table" | "inlined_insert" => of_table(Token::Insert),
+        "deleted_from_table" => of_table(Token::Delete),
         "inlined_delete" => of_table(Token::InlinedDelete),
         "inline_flush" | "flushed_inlined" => of_table(Token::Flush),
         "merge_adjacent" => of_table(Token::Maintenance),
@@ -139,7 +169,7 @@ mod tests {
         let tokens = Tokens::parse(Some(r#"created_table:"main"."we""ird, inlined_insert:7","#));
         assert_eq!(tokens.tokens.len(), 1, "an open quote swallows the rest: {tokens:?}");
         let tokens = Tokens::parse(Some(r#"created_table:"s:1"."a"", ""b",inlined_insert:7,inlined_delete:7"#));
-        assert_eq!(tokens.tokens, [Token::Schema, Token::Rows(7), Token::InlinedDelete(7)]);
+        assert_eq!(tokens.tokens, [Token::Schema, Token::Insert(7), Token::InlinedDelete(7)]);
         assert_eq!(tokens.touch(7), Touch::Feed);
         assert_eq!(tokens.touch(8), Touch::None);
     }

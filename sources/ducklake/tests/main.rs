@@ -6,6 +6,7 @@ mod conformance;
 mod expiry;
 mod follower;
 mod notify;
+mod races;
 mod random;
 mod ranges;
 mod reading;

@@ -10,6 +10,7 @@ use tidegate_core::{Micros, TableSchema};
 use tidegate_duck::Flow;
 
 use crate::catalog::{Catalog, SnapshotRow};
+use crate::doubts::{early, raced};
 use crate::error::LakeError;
 use crate::extension::connection::{Lake, Session};
 use crate::poll::{BUFFER_BYTES_MAX, CHANGED_SNAPSHOTS_MAX, Outcome, Request, Walk};
@@ -22,6 +23,9 @@ use crate::tokens::Touch;
 pub fn read(lake: &mut Lake, request: &Request, outlet: &Outlet<Outcome>) -> Result<Outcome, LakeError> {
     let Some(end) = lake.attached(|session| request.end(session))? else { return Ok(Outcome::Idle) };
     lake.attached_anew(|session| {
+        if let Some(reason) = early(session, &request.tables, request.from)? {
+            return Ok(Outcome::Expired { reason });
+        }
         let mut reading = Reading::new(session, request, outlet);
         let outcome = match reading.run(end) {
             // What is lost is lost; unless the caller has been told already that it will come.
@@ -81,7 +85,7 @@ impl<'a> Reading<'a> {
     }
 
     fn run(&mut self, end: u64) -> Result<Outcome, LakeError> {
-        let mut walk = Walk::new(self.session, self.request, end);
+        let mut walk = Walk::new(self.session, self.request, end, self.request.from);
         let mut last = self.request.from;
         loop {
             let span = walk.after(last)?;
@@ -120,6 +124,9 @@ impl<'a> Reading<'a> {
         let tables = &self.request.tables;
         for table in tables {
             let touch = match snapshot.tokens.touch(table.incarnation) {
+                Touch::None if snapshot.tokens.rewrites(table.incarnation) => {
+                    if raced(self.session, table.incarnation, snapshot.id)? { Touch::Compare } else { Touch::None }
+                }
                 Touch::None if snapshot.tokens.flush(table.incarnation) => {
                     let deletes = self.session.deletes_files_at(table.incarnation, snapshot.id)?;
                     if deletes { Touch::Compare } else { Touch::None }

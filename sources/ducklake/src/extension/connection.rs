@@ -227,9 +227,23 @@ impl Catalog for Session<'_> {
     }
 
     fn catalog(&self, table: &str) -> String {
+        self.beside(&format!("ducklake_{table}"))
+    }
+
+    fn beside(&self, table: &str) -> String {
         let catalog = quote_ident(&format!("__ducklake_metadata_{ALIAS}"));
         let schema = self.schema.map(|schema| format!("{}.", quote_ident(schema))).unwrap_or_default();
-        format!("{catalog}.{schema}ducklake_{table}")
+        format!("{catalog}.{schema}{}", quote_ident(table))
+    }
+
+    fn has_table(&self, table: &str) -> Result<bool, LakeError> {
+        // The catalog's database is hidden from DuckDB's lists of tables.
+        let sql = format!("SELECT 1 FROM {} LIMIT 0", self.catalog(table));
+        match self.duck.connection().prepare(&sql) {
+            Ok(_) => Ok(true),
+            Err(error) if error.to_string().contains("does not exist") => Ok(false),
+            Err(error) => Err(self.failed("reading the catalog")(self.duck.error(&error))),
+        }
     }
 
     fn micros(&self, expression: &str) -> String {

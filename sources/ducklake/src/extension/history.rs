@@ -18,12 +18,24 @@ impl Session<'_> {
         Ok(self.values(&sql, [], DOING)?.into_iter().next().unwrap_or(false))
     }
 
-    /// Whether the change feed answers wrongly about a table at a snapshot. Two histories do that:
+    /// Whether the change feed answers wrongly about a table at a snapshot. Three histories do that: deletes in the catalog that
+    /// come after their file was rewritten, and delete nothing;
     /// one transaction that deletes some rows of a file and later the rest of them (the first ones are
     /// in the feed twice), and a flush of inlined deletes after the file was rewritten (the file has
     /// two delete files at once, and later snapshots repeat deletes of the first).
     pub fn feed_misleads(&self, table: u64, snapshot: u64) -> Result<bool, LakeError> {
         let (data, delete) = (self.catalog("data_file"), self.catalog("delete_file"));
+        let inlined = format!("inlined_delete_{table}");
+        if self.has_table(&inlined)? {
+            let sql = format!(
+                "SELECT EXISTS (FROM {} i JOIN {data} f ON f.data_file_id = i.file_id \
+                 WHERE i.begin_snapshot = {snapshot} AND f.end_snapshot <= {snapshot})",
+                self.catalog(&inlined)
+            );
+            if self.values(&sql, [], DOING)?.into_iter().next().unwrap_or(false) {
+                return Ok(true);
+            }
+        }
         let sql = format!(
             "SELECT EXISTS (FROM {data} f JOIN {delete} d ON d.data_file_id = f.data_file_id \
                  WHERE f.table_id = {table} AND f.end_snapshot = {snapshot} AND d.begin_snapshot = {snapshot}) \

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::catalog::moved;
 use crate::catalog::{Catalog, id_list, valid_at};
 use crate::error::LakeError;
 use crate::row::Row;
@@ -41,6 +42,8 @@ pub struct DataFileRow {
 /// A delete file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeleteFileRow {
+    /// Its id.
+    pub id: u64,
     /// The data file whose rows it deletes.
     pub data_file: u64,
     /// Where it is.
@@ -49,6 +52,12 @@ pub struct DeleteFileRow {
     pub begin: u64,
     /// How many rows it deletes, those of earlier delete files included.
     pub count: u64,
+    /// The snapshot of its last deletes, where they have several.
+    pub partial_max: Option<u64>,
+    /// The snapshot that wrote it, where that was after the one that is consumed and the file has several snapshots.
+    pub writer: Option<u64>,
+    /// Whether the deletes of `partial_max` are the writer's ([`Stamps`](super::stamps::Stamps)).
+    pub is_early: bool,
 }
 
 /// Deletes of a data file's rows.
@@ -58,12 +67,16 @@ pub struct Deletes {
     pub files: Vec<DeleteFileRow>,
     /// Position in the file and snapshot of the deletes in the catalog.
     pub inlined: Vec<(u64, u64)>,
+    /// The snapshots of positions for which the delete files have an earlier one.
+    pub corrected: BTreeMap<u64, u64>,
 }
 
 /// A table's place in the lake.
 pub struct TableFiles<'a> {
     catalog: &'a dyn Catalog,
     table: u64,
+    /// The lake's folder, with its separator.
+    root: String,
     /// The folder that relative paths are relative to, with its separator.
     folder: String,
     has_inlined_deletes: bool,
@@ -84,7 +97,8 @@ impl<'a> TableFiles<'a> {
             catalog.catalog("table"),
             catalog.catalog("schema"),
         );
-        let mut folder = with_separator(data_path);
+        let root = with_separator(data_path);
+        let mut folder = root.clone();
         if let Some(row) = catalog.ask(&sql)?.first() {
             for at in [0, 2] {
                 let path = row.optional_text(at)?.unwrap_or_default();
@@ -94,7 +108,7 @@ impl<'a> TableFiles<'a> {
                 }
             }
         }
-        Ok(TableFiles { catalog, table, folder, has_inlined_deletes })
+        Ok(TableFiles { catalog, table, root, folder, has_inlined_deletes })
     }
 
     /// The data files that fulfil a condition on the catalog's columns.
@@ -148,7 +162,7 @@ impl<'a> TableFiles<'a> {
                 "SELECT DISTINCT file_id FROM {} WHERE begin_snapshot > {after} AND begin_snapshot <= {to}",
                 self.inlined_deletes(),
             );
-            files.extend(self.ids(&inlined)?);
+            files.extend(self.ids(&inlined).map_err(moved)?);
         }
         Ok(files)
     }
@@ -161,7 +175,7 @@ impl<'a> TableFiles<'a> {
         }
         let sql = format!(
             "SELECT path, path_is_relative, file_size_bytes, footer_size, encryption_key, data_file_id, begin_snapshot, \
-             delete_count FROM {} WHERE table_id = {} AND data_file_id IN ({}) AND begin_snapshot <= {to} \
+             delete_count, delete_file_id, partial_max FROM {} WHERE table_id = {} AND data_file_id IN ({}) AND begin_snapshot <= {to} \
              ORDER BY begin_snapshot, delete_file_id",
             self.catalog.catalog("delete_file"),
             self.table,
@@ -173,6 +187,10 @@ impl<'a> TableFiles<'a> {
                 data_file: row.u64(5)?,
                 begin: row.u64(6)?,
                 count: row.u64(7)?,
+                id: row.u64(8)?,
+                partial_max: row.optional_u64(9)?,
+                writer: None,
+                is_early: false,
             };
             deletes.entry(file.data_file).or_default().files.push(file);
         }
@@ -182,11 +200,31 @@ impl<'a> TableFiles<'a> {
                 self.inlined_deletes(),
                 id_list(files),
             );
-            for row in self.catalog.ask(&sql)? {
+            for row in self.catalog.ask(&sql).map_err(moved)? {
                 deletes.entry(row.u64(0)?).or_default().inlined.push((row.u64(1)?, row.u64(2)?));
             }
         }
         Ok(deletes)
+    }
+
+    /// The ids from one on that files of the lake have.
+    pub fn known_from(&self, first: u64) -> Result<BTreeSet<u64>, LakeError> {
+        let ids =
+            |table: &str| format!("SELECT {table}_id FROM {} WHERE {table}_id >= {first}", self.catalog.catalog(table));
+        self.ids(&format!("{} UNION ALL {}", ids("data_file"), ids("delete_file")))
+    }
+
+    /// Files of the lake with ids from one on that were replaced and may still be there.
+    pub fn replaced_from(&self, first: u64) -> Result<BTreeMap<u64, Place>, LakeError> {
+        let sql = format!(
+            "SELECT path, path_is_relative, data_file_id FROM {} WHERE data_file_id >= {first}",
+            self.catalog.catalog("files_scheduled_for_deletion"),
+        );
+        let place = |row: &Row| {
+            let path = join(&self.root, row.text(0)?, row.bool(1)?);
+            Ok((row.u64(2)?, Place { path, size: 0, footer_size: None, key: None }))
+        };
+        self.catalog.ask(&sql)?.iter().map(place).collect()
     }
 
     fn inlined_deletes(&self) -> String {

@@ -88,8 +88,7 @@ impl NativeLake {
             _ => return result,
         };
         let lake = self.name.clone();
-        let name = file.rsplit('/').next().unwrap_or(&file).to_owned();
-        Err(match self.reading(|session| session.names_file(&name)) {
+        Err(match self.reading(|session| session.names_file(&file)) {
             Ok(false) => LakeError::FileGone { lake },
             Ok(true) => LakeError::MissingFile { lake, message: file },
             Err(error) => error,

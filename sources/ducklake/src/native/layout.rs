@@ -21,6 +21,10 @@ pub struct Layout {
     pub schema: SchemaRef,
     /// The columns, in the schema's order.
     pub columns: Vec<LakeColumn>,
+    /// The same, nested ones included, as the catalog has them.
+    pub rows: BTreeSet<ColumnRow>,
+    /// Texts of what stands for columns and fields where rows are older, by id.
+    pub defaults: BTreeMap<u64, String>,
 }
 
 impl Layout {
@@ -42,7 +46,8 @@ impl Layout {
         }
         let column = |(row, field): (&&ColumnRow, &FieldRef)| column(catalog, row, field, &rows, &defaults);
         let columns = top.iter().zip(fields).map(column).collect::<Result<Vec<_>, _>>()?;
-        Ok(Layout { schema: table.columns.clone(), columns })
+        drop(top);
+        Ok(Layout { schema: table.columns.clone(), columns, rows, defaults })
     }
 }
 

@@ -8,6 +8,7 @@ mod kills;
 pub mod lake;
 mod latest;
 mod layout;
+mod nested;
 pub mod notify;
 mod parquet;
 mod plan;
@@ -15,6 +16,7 @@ pub mod poll;
 mod rows;
 mod session;
 pub mod snapshot;
+mod stamps;
 mod types;
 
 pub(crate) use parquet::FileError;

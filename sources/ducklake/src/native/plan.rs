@@ -18,8 +18,10 @@ use tidegate_core::TableSchema;
 use super::catalog::{Inlined, InlinedColumn};
 use super::files::{DataFileRow, Deletes, TableFiles};
 use super::layout::{Layout, name_mappings};
+use super::nested::{Within, rearranged};
 use super::parquet::NameMapping;
 use super::session::Session;
+use super::stamps::Stamps;
 use super::types::{duckdb_type, top};
 use crate::catalog::{Catalog, SnapshotRow, id_list};
 use crate::error::LakeError;
@@ -46,6 +48,8 @@ pub struct Content {
     pub files: Vec<FilePlan>,
     /// The rows that the catalog keeps.
     pub inlined: Vec<Inlined>,
+    /// What is to be said of the snapshots of deletes.
+    pub stamps: Stamps,
 }
 
 /// What changed in a table.
@@ -61,9 +65,18 @@ pub struct Changes {
     pub inlined: Vec<Inlined>,
     /// The snapshots in which rows were written anew.
     pub rewrites: BTreeSet<u64>,
+    /// What is to be said of the snapshots of deletes.
+    pub stamps: Stamps,
 }
 
 impl Changes {
+    /// The snapshots with deletes that are kept in the catalog.
+    pub fn deleted_inlined(&self) -> BTreeSet<u64> {
+        let rows = self.inlined.iter().flat_map(|part| part.end.iter().flatten());
+        let entries = self.deletes.iter().flat_map(|plan| &plan.deletes.inlined).map(|(_, snapshot)| snapshot);
+        rows.chain(entries).copied().collect()
+    }
+
     /// Adds up about how many rows came and went in each snapshot after one and up to another.
     pub fn count(&self, after: u64, to: u64, counts: &mut BTreeMap<u64, u64>) {
         let mut count = |snapshot: u64, rows: u64| {
@@ -104,7 +117,7 @@ pub struct Planner<'a, 's, 'r> {
 impl<'a, 's, 'r> Planner<'a, 's, 'r> {
     /// For a table; `data_path` is the lake's.
     pub fn new(catalog: &'a Session<'s, 'r>, table: &'a TableSchema, data_path: &str) -> Result<Self, LakeError> {
-        let has_inlined_deletes = catalog.has_inlined_deletes(table.incarnation)?;
+        let has_inlined_deletes = catalog.has_table(&format!("inlined_delete_{}", table.incarnation))?;
         let files = TableFiles::of(catalog, table.incarnation, data_path, has_inlined_deletes)?;
         Ok(Planner { catalog, table, files })
     }
@@ -114,7 +127,9 @@ impl<'a, 's, 'r> Planner<'a, 's, 'r> {
         let layout = Layout::of(self.catalog, self.table, snapshot)?;
         let files = self.files.data_at(snapshot)?;
         let inlined = self.inlined(&layout, &valid_at_inlined(snapshot))?;
-        Ok(Content { layout, snapshot, files: self.with_deletes(files, snapshot)?, inlined })
+        let mut files = self.with_deletes(files, snapshot)?;
+        let stamps = self.stamps(snapshot, self.first_file_after(snapshot)?, &mut files)?;
+        Ok(Content { layout, snapshot, files, inlined, stamps })
     }
 
     /// What changed in the table after a snapshot and in the ones that follow.
@@ -137,17 +152,23 @@ impl<'a, 's, 'r> Planner<'a, 's, 'r> {
             "(f.data_file_id IN ({}) OR (f.end_snapshot > {after} AND f.end_snapshot <= {to}))",
             id_list(&deleted)
         );
-        let deletes = self.files.data(&condition)?;
+        let mut deletes = self.with_deletes(self.files.data(&condition)?, to)?;
+        let stamps = self.stamps(after, first, &mut deletes)?;
         let condition = format!(
             "(begin_snapshot > {after} AND begin_snapshot <= {to}) OR (end_snapshot > {after} AND end_snapshot <= {to})"
         );
         Ok(Changes {
             inlined: self.inlined(&layout, &condition)?,
             inserts: self.without_deletes(inserts)?,
-            deletes: self.with_deletes(deletes, to)?,
+            deletes,
             layout,
             rewrites,
+            stamps,
         })
+    }
+
+    fn stamps(&self, base: u64, first: u64, plans: &mut [FilePlan]) -> Result<Stamps, LakeError> {
+        Stamps::of(self.catalog, self.table, &self.files, (base, first), plans)
     }
 
     /// The id that the first file written after a snapshot has.
@@ -190,11 +211,15 @@ impl<'a, 's, 'r> Planner<'a, 's, 'r> {
             let begin = begins.range(..=table.schema_version).next_back().map(|(_, begin)| *begin);
             let rows = self.catalog.columns_at(&[id], begin.unwrap_or(0))?.remove(&id).unwrap_or_default();
             let top = top(&rows);
+            let wanted = |id: u64| layout.rows.iter().find(|row| row.id == id);
             let columns = layout.columns.iter().map(|column| {
-                let stored = top.iter().find(|row| row.id == column.id);
+                let stored = top.iter().find(|row| row.id == column.id).copied();
+                let (before, now) = (stored.map(|column| Within { column, all: &rows }), wanted(column.id));
+                let now = now.map(|column| Within { column, all: &layout.rows });
                 InlinedColumn {
                     stored: stored.map(|row| row.name.clone()),
                     stored_type: stored.map(|row| duckdb_type(row, &rows)).unwrap_or_default(),
+                    rearranged: before.zip(now).and_then(|(before, now)| rearranged(before, now, &layout.defaults)),
                     field: column.field.clone(),
                     default: column.default.clone(),
                 }

@@ -4,7 +4,7 @@
 //! once, table by table: the interval ends where about as many rows are reached as the caller wants, and where
 //! the columns of a wanted table change. A file that upkeep removed meanwhile makes the caller ask again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
 use tidegate_core::{Micros, TableSchema};
@@ -15,6 +15,7 @@ use super::plan::{Changes, Content, Planner};
 use super::rows::{Each, Rows};
 use super::session::Session;
 use crate::catalog::SnapshotRow;
+use crate::doubts::{raced, untraced};
 use crate::error::LakeError;
 use crate::poll::{BUFFER_BYTES_MAX, CHANGED_SNAPSHOTS_MAX, Outcome, Request, Walk};
 use crate::position::position_of;
@@ -39,6 +40,19 @@ struct Interval {
     tables: Vec<(TableSchema, What)>,
 }
 
+impl Interval {
+    fn settle(&mut self, rows: &Rows) -> Result<(), LakeError> {
+        let (after, to) = (self.after, self.to);
+        self.tables.iter_mut().try_for_each(|(_, what)| match what {
+            What::Changes(changes) => rows.settle(changes, after, to),
+            What::Contents { before, after } => {
+                rows.settle_content(before)?;
+                rows.settle_content(after)
+            }
+        })
+    }
+}
+
 /// How the changes of a table are found.
 enum What {
     /// By what files and catalog say of each row.
@@ -53,10 +67,15 @@ pub fn read(lake: &mut NativeLake, request: &Request, outlet: &Outlet<Outcome>) 
     if lake.glance() == Some(request.from) {
         return Ok(Outcome::Idle);
     }
-    let interval = match lake.reading(|session| plan(session, request))? {
+    let mut interval = match lake.reading(|session| plan(session, request))? {
         Plan::Answer(outcome) => return Ok(outcome),
         Plan::Read(interval) => interval,
     };
+    let settled = lake.rows().and_then(|rows| interval.settle(rows));
+    match lake.unread(settled) {
+        Err(error @ LakeError::Stamped { .. }) => return Ok(Outcome::Expired { reason: error.to_string() }),
+        settled => settled?,
+    }
     let mut sending = Sending { request, outlet, interval: &interval, rows: 0, bytes: 0, last: None, settled: false };
     let result = lake.rows().and_then(|rows| sending.run(rows));
     let outcome = sending.outcome();
@@ -66,13 +85,22 @@ pub fn read(lake: &mut NativeLake, request: &Request, outlet: &Outlet<Outcome>) 
 
 fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError> {
     let Some(end) = request.end(session)? else { return Ok(Plan::Answer(Outcome::Idle)) };
-    let span = Walk::new(session, request, end).after(request.from)?;
+    let span = Walk::new(session, request, end, end).after(request.from)?;
     let barrier = match span.barrier {
         // What came before an expired snapshot is of no use without it.
         Some(expired @ Outcome::Expired { .. }) => return Ok(Plan::Answer(expired)),
         barrier => barrier,
     };
-    let snapshots = first_alike(span.snapshots, &request.tables);
+    let mut races = BTreeSet::new();
+    for (snapshot, table) in rewritten(&span.snapshots, &request.tables) {
+        if raced(session, table, snapshot)? {
+            races.insert((snapshot, table));
+        }
+    }
+    let is_mixed = |snapshot: &SnapshotRow, table: &TableSchema| {
+        is_mixed(snapshot, table) || races.contains(&(snapshot.id, table.incarnation))
+    };
+    let snapshots = first_alike(span.snapshots, &request.tables, &is_mixed);
     let Some(last) = snapshots.last() else {
         let advanced = Outcome::Advanced(request.from);
         return Ok(Plan::Answer(barrier.unwrap_or(advanced)));
@@ -92,6 +120,11 @@ fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError>
         } else {
             What::Changes(planner.changes(request.from, &snapshots)?)
         };
+        if let What::Changes(changes) = &what
+            && let Some(reason) = traceless(session, changes, &table, &snapshots)?
+        {
+            return Ok(Plan::Answer(Outcome::Expired { reason }));
+        }
         tables.push((table, what));
     }
     let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
@@ -114,7 +147,11 @@ fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError>
 
 /// Snapshots that are read in the same way: up to one that changes rows of a wanted table and writes others anew, or
 /// that one alone.
-fn first_alike(mut snapshots: Vec<SnapshotRow>, tables: &[TableSchema]) -> Vec<SnapshotRow> {
+fn first_alike(
+    mut snapshots: Vec<SnapshotRow>,
+    tables: &[TableSchema],
+    is_mixed: &dyn Fn(&SnapshotRow, &TableSchema) -> bool,
+) -> Vec<SnapshotRow> {
     let mixed = snapshots.iter().position(|snapshot| tables.iter().any(|table| is_mixed(snapshot, table)));
     if let Some(at) = mixed {
         snapshots.truncate(at.max(1));
@@ -124,6 +161,30 @@ fn first_alike(mut snapshots: Vec<SnapshotRow>, tables: &[TableSchema]) -> Vec<S
 
 fn is_mixed(snapshot: &SnapshotRow, table: &TableSchema) -> bool {
     snapshot.tokens.rewrites(table.incarnation) && snapshot.tokens.touch(table.incarnation) == Touch::Compare
+}
+
+/// The snapshots that wrote files of a table anew, and the tables.
+fn rewritten(snapshots: &[SnapshotRow], tables: &[TableSchema]) -> Vec<(u64, u64)> {
+    let ids = tables.iter().map(|table| table.incarnation);
+    let of = |id: u64| snapshots.iter().filter(move |snapshot| snapshot.tokens.rewrites(id)).map(move |s| (s.id, id));
+    ids.flat_map(of).collect()
+}
+
+/// Why the deletes that one of these snapshots says it made are not among the changes, in words.
+fn traceless(
+    session: &Session<'_, '_>,
+    changes: &Changes,
+    table: &TableSchema,
+    snapshots: &[SnapshotRow],
+) -> Result<Option<String>, LakeError> {
+    let mut says =
+        snapshots.iter().filter(|snapshot| snapshot.tokens.says_inlined_deletes(table.incarnation)).peekable();
+    if says.peek().is_none() {
+        return Ok(None);
+    }
+    let seen = changes.deleted_inlined();
+    let unseen: Vec<u64> = says.map(|snapshot| snapshot.id).filter(|snapshot| !seen.contains(snapshot)).collect();
+    untraced(session, table, &unseen)
 }
 
 /// A poll whose rows are on their way.

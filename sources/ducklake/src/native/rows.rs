@@ -1,5 +1,6 @@
 //! Rows out of files and inlined tables, as a plan says.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{BooleanArray, RecordBatch};
@@ -13,6 +14,7 @@ use super::latest::Latest;
 use super::layout::Layout;
 use super::parquet::{FileEntry, FileError, Files, Matching, Meter, Reading, Wanted};
 use super::plan::{Changes, Content, FilePlan};
+use super::stamps::{ReadDeletes, Replaced};
 use crate::error::LakeError;
 
 /// Deletes that are kept: 24 bytes each.
@@ -135,12 +137,29 @@ impl Rows {
         Ok(Flow::Continue)
     }
 
+    /// Corrects what files have for the snapshots of deletes, before a row of them is sent.
+    pub fn settle(&self, changes: &mut Changes, after: u64, to: u64) -> Result<(), LakeError> {
+        changes.stamps.settle(&self.lake, (after, to), &mut changes.deletes, self)
+    }
+
+    /// The same for what a table holds.
+    pub fn settle_content(&self, content: &mut Content) -> Result<(), LakeError> {
+        let at = content.snapshot;
+        content.stamps.settle(&self.lake, (at, at), &mut content.files, self)
+    }
+
     /// When the rows of a file were deleted.
     fn kills(&self, plan: &FilePlan, end: Option<u64>) -> Result<Kills, LakeError> {
         let mut kills = Kills::ending(end);
         for file in &plan.deletes.files {
             for (position, snapshot) in self.deletes(file)?.iter() {
-                kills.add(*position, snapshot.unwrap_or(file.begin));
+                let snapshot = snapshot.unwrap_or(file.begin);
+                let late = if file.is_early && file.partial_max == Some(snapshot) {
+                    file.writer
+                } else {
+                    plan.deletes.corrected.get(position).copied()
+                };
+                kills.add(*position, late.map_or(snapshot, |late| late.max(snapshot)));
             }
         }
         for (position, snapshot) in &plan.deletes.inlined {
@@ -149,7 +168,7 @@ impl Rows {
         Ok(kills)
     }
 
-    /// The positions that a delete file names.
+    /// The positions that a delete file of the catalog names.
     fn deletes(&self, file: &DeleteFileRow) -> Result<SharedDeletes, LakeError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(deletes) = known.get(&file.place.path) {
@@ -216,6 +235,36 @@ impl Rows {
             return Ok(batch.clone());
         }
         filter_record_batch(batch, &flags).map_err(|_| LakeError::Abandoned { lake: self.lake.clone() })
+    }
+}
+
+impl ReadDeletes for Rows {
+    fn stamps(&self, plan: &FilePlan) -> Result<Vec<(u64, BTreeSet<u64>)>, LakeError> {
+        let mut found = Vec::new();
+        for file in &plan.deletes.files {
+            let Some(writer) = file.writer else { continue };
+            let deletes = self.deletes(file)?;
+            let mut stamps: BTreeSet<u64> = deletes.iter().filter_map(|(_, snapshot)| *snapshot).collect();
+            if file.is_early {
+                stamps.pop_last();
+            }
+            found.push((writer, stamps));
+        }
+        Ok(found)
+    }
+
+    fn replaced(&self, place: &Place) -> Result<Option<Replaced>, LakeError> {
+        let read = || {
+            let size = self.files.size(&place.path)?;
+            let file = self.files.open(&entry(&Place { size, ..place.clone() }))?;
+            let data_file = self.files.read_deleted_file(&file)?.unwrap_or_default();
+            Ok(Replaced { data_file, positions: self.files.read_deletes(&file)? })
+        };
+        match read() {
+            Ok(replaced) => Ok(Some(replaced)),
+            Err(FileError::Gone { .. }) => Ok(None),
+            Err(error) => Err(error.in_lake(&self.lake)),
+        }
     }
 }
 

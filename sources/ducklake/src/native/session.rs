@@ -32,11 +32,6 @@ impl<'a, 'b> Session<'a, 'b> {
         self.reading.borrow_mut().inlined_tables(table)
     }
 
-    /// Whether the catalog keeps deletes of rows in a table's files.
-    pub fn has_inlined_deletes(&self, table: u64) -> Result<bool, LakeError> {
-        self.reading.borrow_mut().has_inlined_deletes(table)
-    }
-
     /// Rows that the catalog keeps.
     pub fn inlined(
         &self,
@@ -52,12 +47,20 @@ impl<'a, 'b> Session<'a, 'b> {
         self.reading.borrow_mut().parse_texts(texts, field)
     }
 
-    /// Whether the catalog names a file whose path ends like this.
-    pub fn names_file(&self, name: &str) -> Result<bool, LakeError> {
+    /// Whether the catalog names the file at a path.
+    pub fn names_file(&self, file: &str) -> Result<bool, LakeError> {
+        let name = file.rsplit('/').next().unwrap_or(file);
         let pattern = format!("%{}", name.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
-        let of = |table| format!("SELECT path FROM {} WHERE path LIKE $1 ESCAPE '\\'", self.catalog(table));
-        let sql = format!("{} UNION ALL {} LIMIT 1", of("data_file"), of("delete_file"));
-        Ok(!self.reading.borrow_mut().rows_where(&sql, &pattern)?.is_empty())
+        let of = |table| {
+            format!("SELECT path, path_is_relative FROM {} WHERE path LIKE $1 ESCAPE '\\'", self.catalog(table))
+        };
+        let sql = format!("{} UNION ALL {}", of("data_file"), of("delete_file"));
+        let names = |row: &Row| {
+            let (path, is_relative) = (row.text(0)?, row.bool(1)?);
+            Ok(if is_relative { file.ends_with(&format!("/{path}")) } else { file == path })
+        };
+        let rows = self.reading.borrow_mut().rows_where(&sql, &pattern)?;
+        rows.iter().map(names).try_fold(false, |found, names: Result<bool, LakeError>| Ok(found || names?))
     }
 }
 
@@ -68,6 +71,14 @@ impl Catalog for Session<'_, '_> {
 
     fn catalog(&self, table: &str) -> String {
         self.reading.borrow().name(table)
+    }
+
+    fn beside(&self, table: &str) -> String {
+        self.reading.borrow().qualified(table)
+    }
+
+    fn has_table(&self, table: &str) -> Result<bool, LakeError> {
+        self.reading.borrow_mut().has_table(table)
     }
 
     fn micros(&self, expression: &str) -> String {

@@ -18,13 +18,15 @@ pub fn read(
     outlet: &Outlet<Opened>,
 ) -> Result<Opened, LakeError> {
     lake.prepare_for_writers();
-    let (opened, contents) = lake.reading(|session| {
+    let (opened, mut contents) = lake.reading(|session| {
         let opened = Opened::of(session, tables, at)?;
         refuse_deletion_vectors(session, tables)?;
         let data_path = session.data_path()?;
         let content = |table| Planner::new(session, table, &data_path)?.content(opened.snapshot);
         Ok((opened, tables.iter().map(content).collect::<Result<Vec<Content>, _>>()?))
     })?;
+    let settled = lake.rows().and_then(|rows| contents.iter_mut().try_for_each(|content| rows.settle_content(content)));
+    lake.unread(settled)?;
     if outlet.settled(opened) == Flow::Stop {
         return Ok(opened);
     }

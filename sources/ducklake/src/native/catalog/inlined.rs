@@ -15,8 +15,9 @@ use tidegate_duck::{DuckError, Flow, quote_ident};
 
 use super::texts::{TextColumn, type_of};
 use super::values::{self, Column};
-use super::{Backend, DOING, Reading};
+use super::{Backend, DOING, Reading, moved};
 use crate::error::LakeError;
+use crate::native::nested::applied;
 use crate::row::{Cell, Row};
 
 /// A table of inlined rows.
@@ -35,6 +36,8 @@ pub struct InlinedColumn {
     pub stored: Option<String>,
     /// The DuckDB type that it had at that schema version.
     pub stored_type: String,
+    /// DuckDB's expression for the wanted value in terms of `stored`, where a cast is not enough.
+    pub rearranged: Option<String>,
     /// The column wanted, of a canonical type.
     pub field: FieldRef,
     /// Its only value where nothing is stored: one row. `None` is NULL.
@@ -99,11 +102,7 @@ impl Reading<'_> {
         // found in what is there.
         let sql =
             format!("SELECT * FROM {} WHERE {condition} ORDER BY row_id, begin_snapshot", self.qualified(&table.name));
-        let rows = self.rows(&sql).map_err(|error| match error {
-            // A flush dropped it meanwhile.
-            LakeError::CatalogTable { lake, .. } => LakeError::Moved { lake },
-            other => other,
-        })?;
+        let rows = self.rows(&sql).map_err(moved)?;
         let mut arrays: Vec<Option<ArrayRef>> = Vec::with_capacity(columns.len());
         let mut texts = Vec::new();
         let names = rows.first().map(Row::columns).unwrap_or_default();
@@ -126,7 +125,8 @@ impl Reading<'_> {
                 Some(Column::Texts(column_texts)) => {
                     arrays.push(None);
                     let stored_type = &column.stored_type;
-                    texts.push(TextColumn { texts: column_texts, stored_type, field: &column.field });
+                    let rearranged = column.rearranged.as_deref();
+                    texts.push(TextColumn { texts: column_texts, stored_type, rearranged, field: &column.field });
                 }
                 None => {
                     return Err(LakeError::InlinedValue {
@@ -161,7 +161,11 @@ impl Reading<'_> {
             let Some(stored) = &column.stored else { continue };
             let (stored, wanted) = (quote_ident(stored), type_of(&column.field));
             let same = column.stored_type.eq_ignore_ascii_case(&wanted);
-            expressions.push(if same { stored } else { format!("CAST({stored} AS {wanted})") });
+            expressions.push(match &column.rearranged {
+                Some(rearranged) => applied(rearranged, &stored),
+                None if same => stored,
+                None => format!("CAST({stored} AS {wanted})"),
+            });
             fields.push(column.field.clone());
         }
         let schema: SchemaRef = Arc::new(Schema::new(fields));

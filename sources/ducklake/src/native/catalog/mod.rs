@@ -209,7 +209,7 @@ impl Reading<'_> {
     }
 
     /// The name in SQL of a table beside the catalog's.
-    fn qualified(&self, table: &str) -> String {
+    pub fn qualified(&self, table: &str) -> String {
         let name = format!("{}.{}", quote_ident(self.schema()), quote_ident(table));
         match self.backend {
             Backend::DuckDb(_) => format!("{}.{name}", quote_ident(duckdb::ALIAS)),
@@ -279,9 +279,9 @@ impl Reading<'_> {
         rows.iter().map(table).collect()
     }
 
-    /// Whether there is `ducklake_inlined_delete_<table id>`: deletes from files that the catalog keeps.
-    pub fn has_inlined_deletes(&mut self, table_id: u64) -> Result<bool, LakeError> {
-        let table = format!("ducklake_inlined_delete_{table_id}");
+    /// Whether there is a catalog table `ducklake_<table>`.
+    pub fn has_table(&mut self, table: &str) -> Result<bool, LakeError> {
+        let table = format!("ducklake_{table}");
         let (sql, text) = match self.backend {
             Backend::Postgres(_) => ("SELECT to_regclass($1) IS NOT NULL".to_owned(), self.qualified(&table)),
             Backend::Sqlite(_) => {
@@ -318,6 +318,14 @@ impl Reading<'_> {
             found if found == SPEC_VERSION => Ok(()),
             found => Err(LakeError::Version { lake: self.lake.to_owned(), found, expected: SPEC_VERSION }),
         }
+    }
+}
+
+/// A table of the catalog that was there a moment ago: a flush dropped it.
+pub fn moved(error: LakeError) -> LakeError {
+    match error {
+        LakeError::CatalogTable { lake, .. } => LakeError::Moved { lake },
+        other => other,
     }
 }
 

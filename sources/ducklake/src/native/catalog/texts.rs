@@ -13,6 +13,7 @@ use tidegate_core::schema::duckdb_type;
 use tidegate_duck::{Duck, DuckError, Flow, Options, presumed_type};
 
 use crate::error::LakeError;
+use crate::native::nested::applied;
 
 /// A column of texts.
 pub struct TextColumn<'a> {
@@ -20,6 +21,8 @@ pub struct TextColumn<'a> {
     pub texts: StringArray,
     /// The DuckDB type that they are texts of.
     pub stored_type: &'a str,
+    /// DuckDB's expression for the wanted value in terms of `stored`, where a cast is not enough.
+    pub rearranged: Option<&'a str>,
     /// What becomes of them.
     pub field: &'a FieldRef,
 }
@@ -41,7 +44,7 @@ impl Texts {
     /// Texts that the catalog has for one column, which are those of its own type.
     pub fn parse_one(&mut self, lake: &str, texts: &StringArray, field: &FieldRef) -> Result<ArrayRef, LakeError> {
         let stored_type = type_of(field);
-        let column = TextColumn { texts: texts.clone(), stored_type: &stored_type, field };
+        let column = TextColumn { texts: texts.clone(), stored_type: &stored_type, rearranged: None, field };
         let parsed = self.parse(lake, "the catalog", &[column]).map_err(|error| match error {
             LakeError::InlinedValue { lake, column, wanted, .. } => LakeError::Catalog {
                 lake,
@@ -116,7 +119,11 @@ fn cast_through(duck: &Duck, table: &str, columns: &[TextColumn<'_>]) -> Result<
     let expression = |(at, column): (usize, &TextColumn<'_>)| {
         let (stored, wanted) = (column.stored_type, type_of(column.field));
         let value = format!("CAST(c{at} AS {stored})");
-        if stored.eq_ignore_ascii_case(&wanted) { value } else { format!("CAST({value} AS {wanted})") }
+        match column.rearranged {
+            Some(rearranged) => applied(rearranged, &value),
+            None if stored.eq_ignore_ascii_case(&wanted) => value,
+            None => format!("CAST({value} AS {wanted})"),
+        }
     };
     let expressions: Vec<_> = columns.iter().enumerate().map(expression).collect();
     let schema = Arc::new(Schema::new(columns.iter().map(|column| column.field.clone()).collect::<Vec<_>>()));

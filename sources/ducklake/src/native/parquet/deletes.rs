@@ -1,6 +1,7 @@
 //! Delete files: positions of rows of one data file, and the snapshots in which they were deleted where the file covers
 //! several.
 
+use arrow::array::AsArray;
 use arrow::datatypes::DataType;
 use tidegate_duck::Flow;
 
@@ -11,6 +12,20 @@ use super::select::Rows;
 use super::{DataFile, FileError, SNAPSHOT_ID};
 
 impl Files {
+    /// The data file whose rows a delete file deletes, as its writer called it; `None` where it names no row.
+    pub(crate) fn read_deleted_file(&self, file: &DataFile) -> Result<Option<String>, FileError> {
+        let mut found = None;
+        for group in file.groups().iter().filter(|group| group.rows > 0).take(1) {
+            self.decode(file, group, &Rows::All, &[0], &mut |batch| {
+                let paths = batch.columns().first().and_then(|paths| paths.as_string_opt::<i32>());
+                let paths = paths.ok_or_else(|| file.contradiction("a delete file begins with file_path"))?;
+                found = paths.iter().flatten().next().map(str::to_owned);
+                Ok::<_, FileError>(Flow::Stop)
+            })?;
+        }
+        Ok(found)
+    }
+
     /// The positions that a delete file names, ascending, each with its snapshot where the file has them.
     pub(crate) fn read_deletes(&self, file: &DataFile) -> Result<Vec<(u64, Option<u64>)>, FileError> {
         let fields = file.fields();

@@ -23,12 +23,14 @@ pub enum FileError {
         fact: String,
     },
     /// The store refuses, or does not answer.
-    #[error("the file {file} cannot be read")]
+    #[error("the file {file} cannot be read: {fact}")]
     Store {
         /// Its path.
         file: String,
-        /// What the store says.
-        source: Box<object_store::Error>,
+        /// What the store says, without secrets.
+        fact: String,
+        /// What the caller should do.
+        kind: ErrorKind,
     },
     /// DuckDB encrypts without the additional data that the Parquet specification demands, and no other program reads
     /// that.
@@ -85,12 +87,7 @@ impl FileError {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            FileError::Store { source, .. } => match source.as_ref() {
-                object_store::Error::PermissionDenied { .. }
-                | object_store::Error::Unauthenticated { .. }
-                | object_store::Error::UnknownConfigurationKey { .. } => ErrorKind::Reconfigure,
-                _ => ErrorKind::Retry,
-            },
+            FileError::Store { kind, .. } => *kind,
             FileError::Place { .. } | FileError::Encrypted { .. } | FileError::Unsupported { .. } => {
                 ErrorKind::Reconfigure
             }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use object_store::{Error, ObjectStoreExt, coalesce_ranges};
+use tidegate_core::{ErrorKind, chain};
 use tidegate_duck::lake::Storage;
 use tokio::runtime::Handle;
 
@@ -88,6 +89,17 @@ impl Files {
         Ok(opened)
     }
 
+    /// Bytes of a file that the catalog does not tell the size of.
+    pub(crate) fn size(&self, path: &str) -> Result<u64, FileError> {
+        let place = place::place(path)?;
+        let store = self.store(path, &place)?;
+        match self.runtime.block_on(store.store.head(&place.key)) {
+            Ok(head) => Ok(head.size),
+            Err(Error::NotFound { .. }) => Err(FileError::Gone { file: path.to_owned() }),
+            Err(error) => Err(self.refused(path, &error)),
+        }
+    }
+
     /// Fetches parts of a file.
     pub(super) fn fetch(&self, file: &DataFile, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, FileError> {
         self.get(&file.path, &file.place, &file.store, ranges)
@@ -143,11 +155,23 @@ impl Files {
             Err(Fault::Short) => Err(short()),
             Err(Fault::Store(Error::NotFound { .. })) => Err(FileError::Gone { file: path.to_owned() }),
             // A store's answer to a range beyond the end is an error like any other.
-            Err(Fault::Store(source)) => match self.runtime.block_on(store.store.head(&place.key)) {
+            Err(Fault::Store(error)) => match self.runtime.block_on(store.store.head(&place.key)) {
                 Ok(head) if head.size < end => Err(short()),
-                _ => Err(FileError::Store { file: path.to_owned(), source: Box::new(source) }),
+                _ => Err(self.refused(path, &error)),
             },
         }
+    }
+
+    /// A store may repeat a request's headers, and a session token is one.
+    fn refused(&self, path: &str, error: &Error) -> FileError {
+        let kind = match error {
+            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } | Error::UnknownConfigurationKey { .. } => {
+                ErrorKind::Reconfigure
+            }
+            _ => ErrorKind::Retry,
+        };
+        let fact = self.storage.secrets().fold(chain(error), |text, secret| text.replace(secret, "***"));
+        FileError::Store { file: path.to_owned(), fact, kind }
     }
 
     fn store(&self, path: &str, place: &Place) -> Result<Store, FileError> {

@@ -129,8 +129,8 @@ fn a_lake_in_a_schema_of_its_own() {
     place.schema = Some("my lake".to_owned());
     let mut client = Client::open("lake", &place).unwrap();
     assert_eq!(heads(&mut client).unwrap(), 3);
-    assert!(client.reading(|reading| reading.has_inlined_deletes(1)).unwrap());
-    assert!(!client.reading(|reading| reading.has_inlined_deletes(2)).unwrap());
+    assert!(client.reading(|reading| reading.has_table("inlined_delete_1")).unwrap());
+    assert!(!client.reading(|reading| reading.has_table("inlined_delete_2")).unwrap());
 }
 
 #[test]

@@ -168,7 +168,7 @@ fn conditions_orders_and_deletes() {
                 assert_eq!(inlined(reading, "t", &[], "row_id >= 0")?.batch.num_rows(), 3);
                 for (table, deletes) in [("t", false), ("empty", false)] {
                     let id = table_id(reading, table);
-                    assert_eq!(reading.has_inlined_deletes(id)?, deletes);
+                    assert_eq!(reading.has_table(&format!("inlined_delete_{}", id))?, deletes);
                 }
                 Ok((all, inlined(reading, "t", &columns, "begin_snapshot > 100")?))
             })
@@ -180,7 +180,7 @@ fn conditions_orders_and_deletes() {
         client
             .reading(|reading| {
                 let id = table_id(reading, "t");
-                assert!(reading.has_inlined_deletes(id)?);
+                assert!(reading.has_table(&format!("inlined_delete_{}", id))?);
                 let sql = format!("SELECT row_id FROM {}", reading.name(&format!("inlined_delete_{id}")));
                 assert_eq!(reading.rows(&sql)?[0].u64(0)?, 1);
                 Ok(())

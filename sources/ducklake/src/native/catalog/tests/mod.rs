@@ -63,6 +63,7 @@ pub fn as_stored(field: &Field) -> InlinedColumn {
     InlinedColumn {
         stored: Some(field.name().clone()),
         stored_type: duckdb_type(field).unwrap().to_owned(),
+        rearranged: None,
         field: Arc::new(field.clone()),
         default: None,
     }
