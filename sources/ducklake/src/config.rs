@@ -37,11 +37,11 @@ pub struct Config {
 /// What reads the lake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reader {
-    /// DuckDB's official extension.
-    #[default]
-    Extension,
     /// This program itself: the catalog's tables and the Parquet files as they are.
+    #[default]
     Native,
+    /// DuckDB's official extension.
+    Extension,
 }
 
 impl<'de> Deserialize<'de> for Reader {
@@ -50,7 +50,7 @@ impl<'de> Deserialize<'de> for Reader {
             "extension" => Ok(Reader::Extension),
             "native" => Ok(Reader::Native),
             other => {
-                let message = format!("reader = \"{other}\" is not known: write \"extension\" or \"native\"");
+                let message = format!("reader = \"{other}\" is not known: write \"native\" or \"extension\"");
                 Err(serde::de::Error::custom(message))
             }
         }
@@ -140,10 +140,10 @@ mod tests {
     fn defaults_and_refusals() {
         let read = config(r#"{"catalog": "ducklake:x.db"}"#).unwrap();
         assert_eq!(read.poll_interval, Duration::from_secs(1));
-        assert_eq!((read.reader, read.on_expired_snapshot), (Reader::Extension, OnExpiredSnapshot::Fallback));
+        assert_eq!((read.reader, read.on_expired_snapshot), (Reader::Native, OnExpiredSnapshot::Fallback));
         for (json, says) in [
             (r#"{"catalog": "ducklake:x.db", "keep_input": true}"#, "keep_input"),
-            (r#"{"catalog": "ducklake:x.db", "reader": "arrow"}"#, "\"extension\" or \"native\""),
+            (r#"{"catalog": "ducklake:x.db", "reader": "arrow"}"#, "\"native\" or \"extension\""),
             (r#"{"catalog": "ducklake:x.db", "poll_interval": "soon"}"#, "200ms"),
             (r#"{"data_path": "x"}"#, "catalog"),
         ] {

@@ -18,7 +18,7 @@ impl Dml {
         around.find(|table| table.exists).expect("one table is always left").clone()
     }
 
-    fn statement(&mut self) -> String {
+    pub(super) fn statement(&mut self) -> String {
         let table = self.any_table();
         let name = format!("{}.{}", self.lake, table.name);
         match self.rng.random_range(0..100) {

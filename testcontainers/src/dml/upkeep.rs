@@ -33,12 +33,12 @@ impl Dml {
             2 if self.mix.damage => format!("CALL ducklake_rewrite_data_files('{lake}')"),
             2 => format!("CALL ducklake_flush_inlined_data('{lake}'); CALL ducklake_rewrite_data_files('{lake}')"),
             3 => format!("CALL ducklake_delete_orphaned_files('{lake}', cleanup_all => true)"),
-            // Rows that come in the transaction that moves what is inlined. None may go in it: before the flush, DuckLake
+            // Rows that come, or go, in the transaction that moves what is inlined. Of those that go before the flush DuckLake
             // forgets that they were ever there, even at the snapshots that held them; after it, no token names the
             // deletes.
             _ => {
                 let table = self.any_table();
-                let statement = self.insert(&table);
+                let statement = if self.rng.random() { self.insert(&table) } else { self.statement() };
                 let flush = format!("CALL ducklake_flush_inlined_data('{lake}')");
                 let both = if self.rng.random() { [statement, flush] } else { [flush, statement] };
                 return Step::Change(both.to_vec());
@@ -112,6 +112,9 @@ impl Dml {
 
     /// A second connection whose transaction is open while the first one goes on.
     pub(super) fn concurrent(&mut self) -> Step {
+        if self.rng.random() {
+            return self.overlapping();
+        }
         let statements = self.rng.random_range(1..=3);
         let second = self.statements(statements);
         let number = self.rng.random_range(1..=3);
@@ -126,6 +129,32 @@ impl Dml {
             first.push(Step::Schema(self.alter()));
         }
         Step::Concurrent { second, first }
+    }
+
+    /// The same, where the second is not likely to conflict: it deletes rows or puts files in order, and the
+    /// first deletes other rows, or changes another table.
+    fn overlapping(&mut self) -> Step {
+        let table = self.any_table();
+        let (lake, name) = (self.lake.clone(), table.name.clone());
+        let delete = |dml: &mut Dml| format!("DELETE FROM {lake}.{name} WHERE {}", dml.predicate(&table));
+        let second = match self.rng.random_range(0..6) {
+            0 => vec![format!("CALL ducklake_merge_adjacent_files('{lake}', '{name}')")],
+            1 if self.mix.damage => {
+                vec![format!("CALL ducklake_rewrite_data_files('{lake}', '{name}', delete_threshold => 0.0)")]
+            }
+            2 => vec![delete(self), delete(self)],
+            _ => vec![delete(self)],
+        };
+        let others: Vec<_> = self.tables.iter().filter(|t| t.exists && t.name != name).cloned().collect();
+        let number = self.rng.random_range(1..=2);
+        let first = (0..number).map(|_| {
+            let other = others.choose(&mut self.rng).filter(|_| self.rng.random_ratio(2, 3));
+            Step::Change(vec![match other {
+                Some(other) => self.insert(other),
+                None => delete(self),
+            }])
+        });
+        Step::Concurrent { second, first: first.collect() }
     }
 
     /// Those of the lake's snapshots that a [`Step::Forget`] takes.

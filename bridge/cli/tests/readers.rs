@@ -1,4 +1,4 @@
-//! The program over lakes that it reads itself.
+//! The program over lakes, with each of the readers.
 
 use std::path::Path;
 
@@ -12,11 +12,11 @@ use crate::pipeline::{PipelineFolder, Spec, oracle_views};
 /// Steps between two runs, and runs.
 const STEPS: [u32; 2] = [4, 4];
 
-fn follow(dir: &Path, catalog: Catalog) -> (Lake, PipelineFolder) {
-    let seed = seed("native lakes");
+fn follow(dir: &Path, catalog: Catalog, reader: &str) -> (Lake, PipelineFolder) {
+    let seed = seed("readers of lakes");
     let (lake, mut dml) = Lake::generated(dir, catalog, seed, Mix { expire: 0, schema: 0, ..Mix::default() });
     let mut spec = Spec::new(&lake);
-    spec.source_settings = vec!["reader = \"native\"".to_owned()];
+    spec.source_settings = vec![format!("reader = \"{reader}\"")];
     let pipeline = PipelineFolder::create(&dir.join("pipeline"), &spec);
     let names: Vec<String> = spec.views.iter().map(|(name, _)| name.clone()).collect();
     let mut oracle = Oracle::new().unwrap();
@@ -36,15 +36,21 @@ fn follow(dir: &Path, catalog: Catalog) -> (Lake, PipelineFolder) {
 fn lakes_are_followed_without_the_extension() {
     for catalog in [Catalog::duckdb, Catalog::sqlite] {
         let folder = tempfile::tempdir().unwrap();
-        let (_, pipeline) = follow(folder.path(), catalog(folder.path()));
+        let (_, pipeline) = follow(folder.path(), catalog(folder.path()), "native");
         pipeline.command("doctor", &["--install-notify"]).run().expect(2).says(&["catalog in PostgreSQL"]);
     }
 }
 
 #[test]
+fn lakes_are_followed_by_the_extension() {
+    let folder = tempfile::tempdir().unwrap();
+    follow(folder.path(), Catalog::sqlite(folder.path()), "extension");
+}
+
+#[test]
 fn a_catalog_in_postgres_is_made_to_tell_of_commits() {
     let (server, folder) = (Postgres::start(), tempfile::tempdir().unwrap());
-    let (lake, pipeline) = follow(folder.path(), Catalog::postgres(&server));
+    let (lake, pipeline) = follow(folder.path(), Catalog::postgres(&server), "native");
     let doctor = |arguments: &[&str]| pipeline.command("doctor", arguments).run().expect(0).stdout;
     assert!(doctor(&[]).contains("--install-notify"));
     assert!(doctor(&["--install-notify"]).contains("has a trigger that tells of every commit"));
