@@ -258,6 +258,10 @@ fn an_idle_source() {
     scene.history.lake.execute("CALL ducklake_merge_adjacent_files('lake')");
     assert_eq!(scene.pipeline.catch_up().json()["epochs"], 0);
     let running = scene.pipeline.command("run", &[]).start();
+    wait("the status tells from where on the lake is kept", Duration::from_millis(100), || {
+        let status = scene.pipeline.command("status", &["--json"]).run().expect(0).json();
+        status["sources"]["lake"]["oldest"]["snapshot_id"] == 0
+    });
     std::thread::sleep(Duration::from_secs(1));
     running.terminate().expect(0);
     Outputs::read(&scene.pipeline).assert_equals(&before, "nothing happened");
@@ -319,6 +323,8 @@ fn expired_snapshots() {
     (0..10).for_each(|_| lake.execute(&dml.change().sql()));
     lake.execute("CALL ducklake_expire_snapshots('lake', older_than => now())");
     let before = Outputs::read(&pipeline);
+    let doctor = || pipeline.command("doctor", &[]).run().expect(0).stdout;
+    assert!(doctor().contains(&format!("snapshot {read} was read last, and what came next is gone")), "{}", doctor());
     pipeline.once().run().expect(3).says(&[&read.to_string(), "on_expired_snapshot = \"fallback\""]);
     Outputs::read(&pipeline).assert_equals(&before, "a run that stopped to protect data wrote nothing");
     // The way out that the message names.
@@ -328,4 +334,6 @@ fn expired_snapshots() {
     let expected = Oracle::new().unwrap().views_over_lake(&lake, None, &oracle_views(&spec.views));
     let names: Vec<_> = spec.views.iter().map(|(name, _)| name.clone()).collect();
     Outputs::read(&pipeline).assert_holds(&pipeline, &names, &expected, "rebuilt");
+    let read = lake.snapshot();
+    assert!(doctor().contains(&format!("everything from snapshot {read} on is kept")), "{}", doctor());
 }

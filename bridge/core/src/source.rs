@@ -123,6 +123,12 @@ pub trait Source: Send {
     /// The present end of the source: everything up to it is committed and visible.
     async fn head(&mut self) -> Result<Position, ConnectorError>;
 
+    /// The oldest position that [`poll`](Source::poll) can still begin at, where the source forgets without asking who has read;
+    /// `None` where it does not.
+    async fn oldest(&mut self) -> Result<Option<Position>, ConnectorError> {
+        Ok(None)
+    }
+
     /// Every table that exists at `at` (`None`: now), by name; so that names can be resolved
     /// case-insensitively and near matches offered.
     async fn list(&mut self, at: Option<&Position>) -> Result<Vec<TableName>, ConnectorError>;

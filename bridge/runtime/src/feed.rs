@@ -43,12 +43,14 @@ pub(crate) struct Feed {
     pub asked: bool,
     /// Its end, as far as it was seen.
     pub head: Option<Position>,
+    /// From where it can still be read, when that was last looked at.
+    pub oldest: Option<Position>,
     source: Arc<Mutex<Box<dyn Source>>>,
     wake: Option<Wake>,
     /// Whether it called since its last poll began.
     woken: bool,
     asking: Option<Asking>,
-    looking: Option<Call<Option<Position>>>,
+    looking: Option<Call<Option<(Position, Option<Position>)>>>,
     /// What it was told last to be durable.
     told: Option<Position>,
 }
@@ -81,6 +83,7 @@ impl Feed {
             idle_since: None,
             asked: false,
             head: None,
+            oldest: None,
             source: Arc::new(Mutex::new(slot.source)),
             wake: slot.wake.map(Wake::new),
             woken: false,
@@ -220,15 +223,18 @@ impl Feed {
     /// source that is busy, in trouble or slow keeps what was known.
     pub fn look_at_head(&mut self) {
         if let Some(looking) = self.looking.take_if(|looking| looking.is_finished())
-            && let Some(Some(head)) = looking.now_or_never()
+            && let Some(Some((head, oldest))) = looking.now_or_never()
         {
-            self.head = Some(head);
+            (self.head, self.oldest) = (Some(head), oldest);
         }
         if self.looking.is_none() && self.asking.is_none() && self.trouble.is_none() {
             let source = Arc::clone(&self.source);
             self.looking = Some(Call::new(async move {
-                let head = async { source.lock().await.head().await };
-                tokio::time::timeout(PATIENCE, head).await.ok()?.ok()
+                let ends = async {
+                    let mut source = source.lock().await;
+                    Ok::<_, tidegate_core::ConnectorError>((source.head().await?, source.oldest().await?))
+                };
+                tokio::time::timeout(PATIENCE, ends).await.ok()?.ok()
             }));
         }
     }

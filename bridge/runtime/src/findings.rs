@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_core::{ConnectorError, ErrorKind, Finding, Frontier, Severity, SourceId, chain};
+use tidegate_core::{ConnectorError, ErrorKind, Finding, Frontier, Position, Severity, SourceId, chain};
 
-use crate::{Connectors, PipelineConfig, planner};
+use crate::{Connectors, PipelineConfig, planner, read_status};
 
 /// Asks every source that the views use how it fares; by the source's name, or why it cannot be
 /// asked. Reads only.
@@ -18,7 +18,36 @@ pub async fn findings(
     let mut answers: BTreeMap<_, _> = failed.collect();
     // A fault is among the findings too, and better told there.
     answers.extend(planned.findings.into_iter().map(|(id, findings)| (id.name, Ok(findings))));
+    let read = read_status(&config.state_dir).ok().flatten().map(|status| status.frontier).unwrap_or_default();
+    for slot in &mut connectors.sources {
+        let (name, read) = (slot.source.id().name.clone(), read.get(slot.source.id()).copied());
+        let Some(Ok(findings)) = answers.get_mut(&name) else { continue };
+        if let Some(read) = read
+            && let Ok(Some(oldest)) = slot.source.oldest().await
+        {
+            findings.push(kept(&read, &oldest));
+        }
+    }
     answers
+}
+
+/// How far what the source still tells reaches behind what was read.
+fn kept(read: &Position, oldest: &Position) -> Finding {
+    let is_kept = match (read, oldest) {
+        (Position::SnapshotId(read), Position::SnapshotId(oldest)) => oldest <= read,
+        (Position::Lsn(read), Position::Lsn(oldest)) => oldest <= read,
+        _ => true,
+    };
+    if is_kept {
+        let fact =
+            format!("{read} was read last; everything from {oldest} on is kept, and what is before {read} may go");
+        return Finding { severity: Severity::Good, fact, fix: None };
+    }
+    Finding {
+        severity: Severity::Warning,
+        fact: format!("{read} was read last, and what came next is gone: the source keeps everything from {oldest} on"),
+        fix: Some("have the source keep more than happens in the pipeline's longest pause; the next run does what `on_expired_snapshot` says".to_owned()),
+    }
 }
 
 /// All faults of a source as one error.

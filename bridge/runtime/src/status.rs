@@ -40,6 +40,9 @@ pub struct SourceStatus {
     pub position: Option<Position>,
     /// How far that was behind its end when it was last looked at.
     pub lag: Lag,
+    /// From where it could still be read then, where the source forgets without asking who has read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<Position>,
 }
 
 /// A distance between two positions; empty when the end is not known.
@@ -106,7 +109,7 @@ impl Pipeline {
         let source = |feed: &crate::feed::Feed| {
             let position = self.positions.get(feed.id()).copied();
             let lag = position.zip(feed.head).map(|(at, head)| lag(&at, &head)).unwrap_or_default();
-            (feed.id().name.clone(), SourceStatus { position, lag })
+            (feed.id().name.clone(), SourceStatus { position, lag, oldest: feed.oldest })
         };
         let view = |stats: tidegate_engine::ViewStats| {
             let status = ViewStatus {

@@ -6,6 +6,8 @@
 //! rows. The largest takes minutes to make.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use tidegate_core::{Polled, Position, SnapshotId, Source, TableEvent, TableName, TableSchema};
@@ -22,8 +24,13 @@ const ROUNDS: u64 = 3;
 const COMPARED_ROWS_MAX: u64 = 10_000_000;
 /// How much longer reading may take in the largest table than in the smallest.
 const GROWTH_LIMIT: f64 = 1.5;
-/// Rows that DuckDB writes into a row group.
+/// Rows that DuckDB writes into a row group, one page a column: one of them costs as much as all. In a smaller table they are
+/// fewer, and so is what a change of it costs.
 const GROUP_ROWS: u64 = 122_880;
+/// How much longer a row group may take in the largest table, when rows all over are deleted.
+const SCATTER_LIMIT: f64 = 2.0;
+/// MiB that a reading may take beyond what the process had before.
+const MEMORY_LIMIT: f64 = 256.0;
 
 const COLUMNS: &str = "i AS id, (i % 1000)::INTEGER AS customer, (i % 100000 / 100)::DECIMAL(9,2) AS amount, \
                        'note ' || i % 100 AS note, DATE '2024-01-01' + (i % 365)::INTEGER AS day";
@@ -108,8 +115,36 @@ impl Reader {
 struct Bench {
     runtime: Runtime,
     report: Report,
-    /// Least milliseconds by kind and number of changes, for the smallest and the largest table.
+    /// Least milliseconds by kind, number of changes, and rows of the table.
     least: Vec<(Kind, u64, u64, f64)>,
+    /// The most MiB that a native reading took.
+    memory: f64,
+    /// Bytes of the data files of the present table, as it was made.
+    table_bytes: f64,
+}
+
+/// Runs something and answers by how many MiB the process grew meanwhile, looked at every millisecond.
+fn watched<T>(run: impl FnOnce() -> T) -> (f64, T) {
+    let resident = || {
+        let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux tells a process its size");
+        pages.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("pages in memory") * 4096
+    };
+    let (before, is_over) = (resident(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let most = scope.spawn(|| {
+            let mut most = before;
+            while !is_over.load(Ordering::Relaxed) {
+                most = most.max(resident());
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            most
+        });
+        let result = run();
+        let after = resident();
+        is_over.store(true, Ordering::Relaxed);
+        let most = most.join().expect("looking does not fail").max(after);
+        ((most - before) as f64 / f64::from(1 << 20), result)
+    })
 }
 
 impl Bench {
@@ -125,6 +160,8 @@ impl Bench {
                 lake.execute("DELETE FROM lake.orders WHERE id % 5000 = 4999");
             }
         });
+        let files = std::fs::read_dir(lake.data_path().join("main").join("orders")).expect("the table's folder");
+        self.table_bytes = files.map(|file| file.and_then(|file| file.metadata()).expect("a file").len() as f64).sum();
         let deletes = if with_deletes { "delete files" } else { "no delete files" };
         println!("made {rows} rows, {deletes}, in {:.1} s", made / 1e3);
         let mut native = Reader::new(&self.runtime, &lake, "native");
@@ -152,7 +189,8 @@ impl Bench {
             lake.execute(&sql);
             let snapshot = lake.snapshot();
             let before = native.bytes();
-            let (ms, read) = timed(|| native.read(&self.runtime, snapshot));
+            let (memory, (ms, read)) = watched(|| timed(|| native.read(&self.runtime, snapshot)));
+            self.memory = self.memory.max(memory);
             bytes.push((native.bytes() - before) as f64);
             // Rows that a delete file took before are not there to be changed.
             let gone = if with_deletes { expected / 1000 + 8 } else { 0 };
@@ -171,7 +209,7 @@ impl Bench {
             }
         }
         let least = ours.iter().copied().fold(f64::INFINITY, f64::min);
-        let (ours, theirs, feed) = (median(ours), median(theirs), median(feed));
+        let (ours, theirs, feed, read_bytes) = (median(ours), median(theirs), median(feed), median(bytes));
         let deletes = if with_deletes { ", delete files" } else { "" };
         let case = format!("{rows} rows{deletes}: {changes} {}", kind.name());
         self.report.measure(
@@ -181,7 +219,7 @@ impl Bench {
                 ("extension_ms", theirs),
                 ("feed_ms", feed),
                 ("except_all_ms", compared),
-                ("read_kib", median(bytes) / 1024.0),
+                ("read_kib", read_bytes / 1024.0),
             ],
         );
         self.report.gate(format!("{case}: native against the extension"), ours / theirs, 1.0);
@@ -191,23 +229,39 @@ impl Bench {
         if !with_deletes {
             self.least.push((kind, changes, rows, least));
         }
+        // A change that is not in every row group must not read all of the table.
+        let groups = rows.div_ceil(GROUP_ROWS);
+        if kind != Kind::Inserts && changes * 4 < groups {
+            let touched = if kind == Kind::Deletes { changes } else { 2 };
+            let share = self.table_bytes * (touched as f64 + 1.0) / groups as f64;
+            self.report.gate(format!("{case}: bytes read, of those of its row groups"), read_bytes / share, 1.0);
+        }
     }
 
     fn gates(&mut self) {
-        for kind in [Kind::Inserts, Kind::Updates] {
+        let groups = |rows: u64| rows.div_ceil(GROUP_ROWS);
+        for kind in [Kind::Inserts, Kind::Updates, Kind::Deletes] {
             for changes in CHANGES {
                 let of = |(k, c, rows, ms): &(Kind, u64, u64, f64)| {
-                    (*k == kind && *c == changes && *rows >= GROUP_ROWS).then_some((*rows, *ms))
+                    let is_alike = kind == Kind::Inserts || *rows >= GROUP_ROWS;
+                    (*k == kind && *c == changes && is_alike).then_some((*rows, *ms))
                 };
                 let found: Vec<(u64, f64)> = self.least.iter().filter_map(of).collect();
-                if let (Some((small, least)), Some((large, most))) = (found.first(), found.last())
-                    && small < large
-                {
+                let (Some((small, least)), Some((large, most))) = (found.first(), found.last()) else { continue };
+                if small == large {
+                    continue;
+                }
+                if kind == Kind::Deletes {
+                    let touched = |rows: u64| groups(rows).min(changes) as f64;
+                    let gate = format!("{changes} {}: a row group of {large} rows against {small}", kind.name());
+                    self.report.gate(gate, (most / touched(*large)) / (least / touched(*small)), SCATTER_LIMIT);
+                } else {
                     let gate = format!("{changes} {}: {large} rows against {small}", kind.name());
                     self.report.gate(gate, most / least, GROWTH_LIMIT);
                 }
             }
         }
+        self.report.gate("MiB that a native reading took".to_owned(), self.memory, MEMORY_LIMIT);
     }
 }
 
@@ -216,7 +270,13 @@ fn main() {
     let scale = number("TIDEGATE_BENCH_SCALE").unwrap_or(1.0);
     let largest = number("TIDEGATE_BENCH_LARGEST").unwrap_or(f64::INFINITY);
     let report = Report::new("ducklake", &[("duckdb", "1.5.5"), ("ducklake", "1.0"), ("parquet", "58")]);
-    let mut bench = Bench { runtime: Runtime::new().expect("the runtime starts"), report, least: Vec::new() };
+    let mut bench = Bench {
+        runtime: Runtime::new().expect("the runtime starts"),
+        report,
+        least: Vec::new(),
+        memory: 0.0,
+        table_bytes: 0.0,
+    };
     for rows in TABLES.map(|rows| (rows as f64 * scale) as u64).into_iter().filter(|rows| *rows as f64 <= largest) {
         for with_deletes in [false, true] {
             bench.table(rows, with_deletes);

@@ -131,6 +131,15 @@ pub trait Catalog {
         }
     }
 
+    /// The oldest snapshot that no later one than it is missing after.
+    fn oldest(&self) -> Result<u64, LakeError> {
+        let snapshots = self.catalog("snapshot");
+        self.number(&format!(
+            "SELECT max(s.snapshot_id) FROM {snapshots} s \
+             WHERE NOT EXISTS (SELECT 1 FROM {snapshots} b WHERE b.snapshot_id = s.snapshot_id - 1)"
+        ))
+    }
+
     /// How many snapshots there are from `first` to `last`, both included.
     fn count_snapshots(&self, first: u64, last: u64) -> Result<u64, LakeError> {
         let snapshots = self.catalog("snapshot");

@@ -141,6 +141,15 @@ impl Source for DucklakeSource {
         Ok(position_of(head))
     }
 
+    async fn oldest(&mut self) -> Result<Option<Position>, ConnectorError> {
+        let name = &self.id.name;
+        let oldest = match &self.lake {
+            Read::Extension(lake) => call(lake, name, |lake| lake.attached(|session| session.oldest())).await?,
+            Read::Native(lake) => call(lake, name, |lake| lake.reading(|session| session.oldest())).await?,
+        };
+        Ok(Some(position_of(oldest)))
+    }
+
     async fn list(&mut self, at: Option<&Position>) -> Result<Vec<TableName>, ConnectorError> {
         let (at, name) = (self.snapshot_id(at)?, &self.id.name);
         let list = move |catalog: &dyn Catalog| table_names(catalog, catalog.resolve(at)?);

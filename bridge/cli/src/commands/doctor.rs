@@ -50,7 +50,8 @@ pub async fn doctor(path: &Path, announce: Option<bool>, json: bool) -> Result<(
                 lines.push(vec![source.clone(), word(Severity::Good).to_owned(), "answers".to_owned()]);
             }
             for finding in findings.iter().filter(|finding| finding.severity != Severity::Fault) {
-                lines.push(vec![source.clone(), word(finding.severity).to_owned(), finding.fact.clone()]);
+                let fix = finding.fix.as_ref().map(|fix| format!("; {fix}")).unwrap_or_default();
+                lines.push(vec![source.clone(), word(finding.severity).to_owned(), format!("{}{fix}", finding.fact)]);
             }
         }
         output::table(&lines);

@@ -34,9 +34,11 @@ fn show(status: &Value) {
     output::line(format!("committed at {}", status.text("committed_at")));
     output::line(format!("frontier {}", status["frontier"]));
     let heading = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
-    let mut lines = vec![heading(&["source", "position", "lag"])];
+    let mut lines = vec![heading(&["source", "position", "lag", "kept from"])];
     for (name, source) in status.entries("sources") {
-        lines.push(vec![name.clone(), source["position"].to_string(), source["lag"].to_string()]);
+        let kept =
+            Some(&source["oldest"]).filter(|oldest| !oldest.is_null()).map_or_else(String::new, Value::to_string);
+        lines.push(vec![name.clone(), source["position"].to_string(), source["lag"].to_string(), kept]);
     }
     section(&lines);
     let mut lines = vec![heading(&["view", "mode", "rows", "incremental steps", "full steps", "state"])];
