@@ -256,7 +256,8 @@ fn an_idle_source() {
     scene.history.lake.execute("CREATE TABLE lake.other (n INTEGER); INSERT INTO lake.other VALUES (1)");
     scene.history.lake.execute("CALL ducklake_flush_inlined_data('lake')");
     scene.history.lake.execute("CALL ducklake_merge_adjacent_files('lake')");
-    assert_eq!(scene.pipeline.catch_up().json()["epochs"], 0);
+    let caught_up = scene.pipeline.catch_up();
+    assert_eq!(caught_up.json()["epochs"], 0, "{}", caught_up.stderr);
     let running = scene.pipeline.command("run", &[]).start();
     wait("the status tells from where on the lake is kept", Duration::from_millis(100), || {
         let status = scene.pipeline.command("status", &["--json"]).run().expect(0).json();

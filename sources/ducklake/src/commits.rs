@@ -53,6 +53,11 @@ impl Commits {
         self.commits.get(at).filter(|commit| commit.files.contains(&file))
     }
 
+    /// The id of the first file that one of them may have written.
+    pub fn first_file(&self) -> u64 {
+        self.commits.first().map_or(0, |commit| commit.files.start)
+    }
+
     /// Those from one snapshot on and before another.
     pub fn within(&self, snapshots: Range<u64>) -> &[Commit] {
         let at = |snapshot: u64| self.commits.partition_point(|commit| commit.snapshot < snapshot);

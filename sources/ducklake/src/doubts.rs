@@ -11,6 +11,9 @@ use crate::error::LakeError;
 use crate::poll::Request;
 use crate::row::Row;
 
+/// Snapshots before the one that is consumed whose words are looked at.
+const EARLIER: u64 = 200;
+
 /// Why what happened after the request's snapshot and up to another cannot be told, in words. Snapshots up to `traced` are known to
 /// have kept the deletes that they name, or will be asked about.
 pub fn forgotten(catalog: &dyn Catalog, request: &Request, end: u64, traced: u64) -> Result<Option<String>, LakeError> {
@@ -160,10 +163,15 @@ pub fn early(catalog: &dyn Catalog, tables: &[TableSchema], from: u64) -> Result
         }
         let commits = match &commits {
             Some(commits) => commits,
-            None => &*commits.insert(Commits::after(catalog, from)?),
+            None => &*commits.insert(Commits::after(catalog, from.saturating_sub(EARLIER))?),
         };
         for (file, max) in files {
-            let writer = commits.writer(file).filter(|commit| max < commit.snapshot && !commit.tokens.flush(id));
+            // Where the snapshot deleted rows of the table, it may have been a flush, which is right.
+            let is_silent = match commits.within(max..max + 1).first() {
+                Some(commit) => !commit.tokens.delete_inlined(id) && !commit.tokens.delete_from_files(id),
+                None => false,
+            };
+            let writer = commits.writer(file).filter(|commit| max < commit.snapshot && is_silent);
             if let Some(commit) = writer {
                 return Ok(Some(format!(
                     "snapshot {} of {} deleted rows of {}, and the lake says snapshot {max}: set reader = \"native\", which \

@@ -75,6 +75,15 @@ impl History {
     }
 }
 
+/// The same with the native reader alone, on the catalogs that let writers overlap.
+fn by_native(inlined: u32, steps: &[Do<'_>], check: impl Fn(&Tally)) {
+    let server = Postgres::start();
+    let catalogs: [&dyn Fn(&Path) -> Catalog; 2] = [&Catalog::duckdb, &|_| Catalog::postgres(&server)];
+    for catalog in catalogs {
+        check(&History::of(catalog, inlined, steps).ranges("native"));
+    }
+}
+
 /// Reads all ranges of a history with every reader on every catalog that lets writers overlap as they do in it: one in SQLite refuses
 /// the second of them. `check` is told the reader and what came out.
 fn on_catalogs(inlined: u32, steps: &[Do<'_>], check: impl Fn(&str, &Tally)) {
@@ -131,7 +140,8 @@ fn two_who_delete_from_different_files() {
         One("DELETE FROM lake.t WHERE i = 1003"),
         Other("COMMIT"),
     ];
-    on_catalogs(0, &steps, told_by_native);
+    // The extension cannot see that; it is in the documentation.
+    by_native(0, &steps, |tally| assert_eq!(tally.unaccounted, 0, "{tally}"));
 }
 
 #[test]
@@ -147,16 +157,9 @@ fn a_replaced_delete_file_says_whose_its_deletes_were() {
         One("INSERT INTO lake.u VALUES (2)"),
         One("DELETE FROM lake.t WHERE i BETWEEN 20 AND 30"),
     ];
-    // The extension cannot see that; it is in the documentation.
-    let server = Postgres::start();
-    let catalogs: [&dyn Fn(&Path) -> Catalog; 2] = [&Catalog::duckdb, &|_| Catalog::postgres(&server)];
-    for catalog in catalogs {
-        let tally = History::of(catalog, 0, &steps).ranges("native");
-        assert_eq!(tally.unaccounted, 0, "{tally}");
-        let clean = One("CALL ducklake_cleanup_old_files('lake', cleanup_all => true)");
-        let tally = History::of(catalog, 0, &[&steps[..], &[clean]].concat()).ranges("native");
-        assert!(tally.unaccounted > 0, "the replaced file is gone: {tally}");
-    }
+    by_native(0, &steps, |tally| assert_eq!(tally.unaccounted, 0, "{tally}"));
+    let clean = One("CALL ducklake_cleanup_old_files('lake', cleanup_all => true)");
+    by_native(0, &[&steps[..], &[clean]].concat(), |tally| assert!(tally.unaccounted > 0, "{tally}"));
 }
 
 /// What is done one after the other is not in doubt.
@@ -276,4 +279,27 @@ fn deleting_all_inlined_rows_and_flushing_leaves_nothing() {
         One("DELETE FROM lake.t"),
     ];
     on_catalogs(10, &steps, |_, tally| assert!(tally.unaccounted > 0, "{tally}"));
+}
+
+/// A flush says that it deletes from files; what it moves was deleted before. Inserts into the table show that it was one.
+#[test]
+fn flushed_deletes_are_of_the_snapshots_that_made_them() {
+    let steps = [
+        TABLES,
+        One("DELETE FROM lake.t WHERE i = 1"),
+        One("DELETE FROM lake.t WHERE i BETWEEN 20 AND 39"),
+        One("DELETE FROM lake.t WHERE i IN (2, 40)"),
+        One("INSERT INTO lake.t VALUES (200)"),
+        One("CALL ducklake_flush_inlined_data('lake')"),
+        One("DELETE FROM lake.t WHERE i = 3"),
+        One("DELETE FROM lake.t WHERE i BETWEEN 50 AND 69"),
+        One("INSERT INTO lake.t VALUES (201)"),
+        One("CALL ducklake_flush_inlined_data('lake')"),
+        One("CALL ducklake_cleanup_old_files('lake', cleanup_all => true)"),
+        One("DELETE FROM lake.t WHERE i = 4"),
+        One("INSERT INTO lake.t VALUES (202)"),
+        One("CALL ducklake_flush_inlined_data('lake')"),
+        One("INSERT INTO lake.u VALUES (2)"),
+    ];
+    on_catalogs(10, &steps, |_, tally| assert_eq!(tally.unaccounted, 0, "{tally}"));
 }

@@ -214,6 +214,26 @@ impl<'a> TableFiles<'a> {
         self.ids(&format!("{} UNION ALL {}", ids("data_file"), ids("delete_file")))
     }
 
+    /// The delete files of the table with ids from one on, each with the snapshot of its last deletes where they have several.
+    pub fn delete_files_from(&self, first: u64) -> Result<Vec<(u64, Option<u64>)>, LakeError> {
+        let sql = format!(
+            "SELECT delete_file_id, partial_max FROM {} WHERE table_id = {} AND delete_file_id >= {first}",
+            self.catalog.catalog("delete_file"),
+            self.table,
+        );
+        self.catalog.ask(&sql)?.iter().map(|row| Ok((row.u64(0)?, row.optional_u64(1)?))).collect()
+    }
+
+    /// The first snapshot of the deletes from files that the catalog keeps.
+    pub fn first_inlined_delete(&self) -> Result<Option<u64>, LakeError> {
+        if !self.has_inlined_deletes {
+            return Ok(None);
+        }
+        let sql = format!("SELECT min(begin_snapshot) FROM {}", self.inlined_deletes());
+        let rows = self.catalog.ask(&sql).map_err(moved)?;
+        Ok(rows.first().map(|row| row.optional_u64(0)).transpose()?.flatten())
+    }
+
     /// Files of the lake with ids from one on that were replaced and may still be there.
     pub fn replaced_from(&self, first: u64) -> Result<BTreeMap<u64, Place>, LakeError> {
         let sql = format!(

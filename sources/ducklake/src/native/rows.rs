@@ -239,18 +239,12 @@ impl Rows {
 }
 
 impl ReadDeletes for Rows {
-    fn stamps(&self, plan: &FilePlan) -> Result<Vec<(u64, BTreeSet<u64>)>, LakeError> {
-        let mut found = Vec::new();
-        for file in &plan.deletes.files {
-            let Some(writer) = file.writer else { continue };
-            let deletes = self.deletes(file)?;
-            let mut stamps: BTreeSet<u64> = deletes.iter().filter_map(|(_, snapshot)| *snapshot).collect();
-            if file.is_early {
-                stamps.pop_last();
-            }
-            found.push((writer, stamps));
-        }
-        Ok(found)
+    fn stamps(&self, plan: &FilePlan) -> Result<Vec<(usize, BTreeSet<u64>)>, LakeError> {
+        let late = plan.deletes.files.iter().enumerate().filter(|(_, file)| file.writer.is_some());
+        let stamps = |(at, file): (usize, &DeleteFileRow)| {
+            Ok((at, self.deletes(file)?.iter().filter_map(|(_, snapshot)| *snapshot).collect()))
+        };
+        late.map(stamps).collect()
     }
 
     fn replaced(&self, place: &Place) -> Result<Option<Replaced>, LakeError> {

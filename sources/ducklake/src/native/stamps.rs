@@ -2,18 +2,25 @@
 //!
 //! A transaction that deletes rows of a file which had a delete file before writes a new one: the positions of the old one
 //! with their snapshots, and its own with the snapshot after the one it *began* at (`DuckLakeDelete::FlushDeleteWithSnapshots`).
-//! Where another transaction committed in between, that is too early: a reader that has passed the snapshot misses the deletes, and the lake's own
-//! time travel has the rows deleted before they were.
+//! Where another transaction committed in between, that is too early: a reader that has passed the snapshot misses the
+//! deletes, and the lake's own time travel has the rows deleted before they were.
 //!
-//! What is known: ids of files tell which snapshot wrote a delete file. Unless it was a flush, which writes deletes of earlier
-//! snapshots, the latest snapshot in the file stands for the one that wrote it. The deletes of a
-//! delete file that was replaced since are in the newer one with their early snapshot; the old file is listed for
-//! deletion by its id. Where it is gone, there may be no answer ([`LakeError::Stamped`]).
+//! Ids of files tell which snapshot wrote a delete file. Where the latest snapshot in it, *M*, is before that one, *C*, either it is
+//! such a file, and what it has for *M* is of *C*; or it was written by a flush of deletes that were kept in the catalog, and is
+//! right. (Both call themselves `deleted_from_table`.) What is known to tell them apart:
 //!
-//! Deletes that overlap with an insert into the table, with upkeep of it, or with a delete from the same file end in a conflict: most
-//! histories need no more than a look at the catalog.
+//! - *M* says that it deleted nothing of the table: then it was not *M*.
+//! - DuckLake lets no delete from files overlap with an insert into the table, with upkeep of it, or with a delete file for the same
+//!   file: a snapshot from *M* on and before *C* that did such a thing shows that it was a flush.
+//! - A flush leaves no delete in the catalog.
+//! - A delete file that was replaced since is listed for deletion by its id, and can be read until it is cleaned up.
+//!
+//! Deletes of a delete file that was replaced are in the newer one with their early snapshot; the replaced one tells.
+//! Where nothing tells and it makes a difference, nobody knows what happened ([`LakeError::Stamped`]).
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use tidegate_core::TableSchema;
 
@@ -23,31 +30,27 @@ use crate::catalog::Catalog;
 use crate::commits::{Commit, Commits};
 use crate::error::LakeError;
 
-/// A transaction that began so many snapshots before its commit is not shown to be impossible.
+/// How many snapshots before the one that is consumed are looked at: no transaction is open longer.
 const LONG: u64 = 200;
 
-/// Snapshots whose deletes may be in delete files under an earlier one.
+/// What the catalog tells about the snapshots of deletes.
 #[derive(Debug, Clone, Default)]
 pub struct Stamps {
     table: u64,
     name: String,
     /// The snapshots after the one that is consumed, and some before it.
     commits: Commits,
-    suspects: Vec<Suspect>,
-    /// Snapshots that flushed the table and deleted rows of its files, each with the latest snapshot in one of its delete files: an
-    /// early one, or that of a flushed delete.
-    unclear: Vec<(u64, u64)>,
+    /// Delete files that these wrote and that were replaced; `None`: nobody knows what the file was.
+    gone: BTreeMap<u64, Vec<Option<Place>>>,
+    /// Snapshots whose delete files show that they were no flush.
+    regular: BTreeSet<u64>,
+    /// The first snapshot whose deletes are still kept in the catalog.
+    first_kept: Option<u64>,
+    /// Whether there is anything to be settled.
+    is_open: bool,
 }
 
-/// A snapshot that wrote files which are not part of the catalog any more.
-#[derive(Debug, Clone)]
-struct Suspect {
-    snapshot: u64,
-    /// Delete files that were replaced; `None`: nobody knows what the file was.
-    files: Vec<Option<Place>>,
-}
-
-/// What a replaced delete file says: the name of its data file, and positions with snapshots.
+/// What a delete file says that was replaced.
 pub struct Replaced {
     /// The path of the data file as it was written.
     pub data_file: String,
@@ -55,16 +58,16 @@ pub struct Replaced {
     pub positions: Vec<(u64, Option<u64>)>,
 }
 
-/// How the delete files are read.
+/// How delete files are read.
 pub trait ReadDeletes {
-    /// The snapshots that a plan's delete files have, by data file: those that were written late, with their writers.
-    fn stamps(&self, plan: &FilePlan) -> Result<Vec<(u64, BTreeSet<u64>)>, LakeError>;
+    /// The snapshots in each delete file of a plan that was written late, with the place of the file in the plan.
+    fn stamps(&self, plan: &FilePlan) -> Result<Vec<(usize, BTreeSet<u64>)>, LakeError>;
     /// A delete file that was replaced; `None`: it is gone.
     fn replaced(&self, place: &Place) -> Result<Option<Replaced>, LakeError>;
 }
 
 impl Stamps {
-    /// Finds the delete files of some plans that were written after a snapshot, and notes their snapshots there.
+    /// Finds the delete files of some plans that were written after a snapshot, and notes their writers there.
     pub fn of(
         catalog: &dyn Catalog,
         table: &TableSchema,
@@ -79,40 +82,37 @@ impl Stamps {
         }
         let id = table.incarnation;
         let commits = Commits::after(catalog, base.saturating_sub(LONG))?;
-        let mut last = base;
-        // Whoever wrote its own snapshot began right before it.
-        let mut timely = BTreeSet::new();
-        let mut unclear = Vec::new();
+        let (mut last, mut is_open) = (base, false);
         for file in late {
             let (Some(commit), Some(max)) = (commits.writer(file.id), file.partial_max) else { continue };
             last = last.max(commit.snapshot);
             file.writer = Some(commit.snapshot);
-            if max >= commit.snapshot {
-                timely.insert(commit.snapshot);
-            } else if !commit.tokens.flush(id) {
-                file.is_early = true;
-            } else if commit.tokens.delete_from_files(id) {
-                unclear.push((commit.snapshot, max));
+            is_open |= max < commit.snapshot;
+        }
+        let suspects = commits.within(base + 1..last).iter().filter(|commit| commit.tokens.delete_from_files(id));
+        let mut stamps = Stamps { table: id, name: table.name.to_string(), is_open, ..Stamps::default() };
+        if !is_open && suspects.count() == 0 {
+            return Ok(stamps);
+        }
+        stamps.is_open = true;
+        let from = commits.first_file();
+        let (known, replaced) = (files.known_from(from)?, files.replaced_from(from)?);
+        let deleting = commits.within(0..u64::MAX).iter().filter(|commit| commit.tokens.delete_from_files(id));
+        for commit in deleting {
+            let gone = commit.files.clone().filter(|id| !known.contains(id)).map(|id| replaced.get(&id).cloned());
+            // Data files that were merged are listed, too.
+            let gone = gone.filter(|place| place.as_ref().is_none_or(|place| is_delete_file(&place.path)));
+            let gone: Vec<_> = gone.collect();
+            if !gone.is_empty() {
+                stamps.gone.insert(commit.snapshot, gone);
             }
         }
-        unclear.retain(|(snapshot, _)| !timely.contains(snapshot));
-        let deletes = |commit: &&Commit| commit.tokens.delete_from_files(id) && !commit.files.is_empty();
-        let deleting: Vec<&Commit> = commits.within(base + 1..last).iter().filter(deletes).collect();
-        let mut suspects = Vec::new();
-        if !deleting.is_empty() {
-            let (known, replaced) = (files.known_from(first)?, files.replaced_from(first)?);
-            for commit in deleting {
-                let gone = commit.files.clone().filter(|id| !known.contains(id));
-                let gone: Vec<_> = gone.map(|id| replaced.get(&id).cloned()).collect();
-                // Data files that were merged are listed, too.
-                let is_data = |place: &Option<Place>| place.as_ref().is_some_and(|place| !is_delete_file(&place.path));
-                let files: Vec<_> = gone.into_iter().filter(|place| !is_data(place)).collect();
-                if !files.is_empty() {
-                    suspects.push(Suspect { snapshot: commit.snapshot, files });
-                }
-            }
+        for (file, max) in files.delete_files_from(from)? {
+            let writer = commits.writer(file).map(|commit| commit.snapshot);
+            stamps.regular.extend(writer.filter(|writer| max.is_none_or(|max| max >= *writer)));
         }
-        Ok(Stamps { table: id, name: table.name.to_string(), commits, suspects, unclear })
+        stamps.first_kept = files.first_inlined_delete()?;
+        Ok(Stamps { commits, ..stamps })
     }
 
     /// Corrects the deletes of some plans, for who wants to know what happened after one snapshot and up to another.
@@ -123,34 +123,37 @@ impl Stamps {
         plans: &mut [FilePlan],
         read: &dyn ReadDeletes,
     ) -> Result<(), LakeError> {
-        let differs = |(snapshot, early): &&(u64, u64)| differs(*early, *snapshot, after, to);
-        if let Some((snapshot, _)) = self.unclear.iter().find(differs) {
-            return Err(self.unknown(lake, *snapshot));
-        }
-        if self.suspects.is_empty() {
+        if !self.is_open {
             return Ok(());
         }
+        let settling = Settling { stamps: self, lake, after, to, read, seen: RefCell::default() };
         let mut late = Vec::new();
-        for (at, plan) in plans.iter().enumerate() {
-            late.extend(read.stamps(plan)?.into_iter().map(|(writer, stamps)| (at, writer, stamps)));
+        for (at, plan) in plans.iter_mut().enumerate() {
+            for (place, mut stamps) in read.stamps(plan)? {
+                let file = &mut plan.deletes.files[place];
+                let (Some(writer), Some(max)) = (file.writer, file.partial_max) else { continue };
+                file.is_early = max < writer && settling.is_early(max, writer, &plan.file.place.path)?;
+                if file.is_early {
+                    stamps.remove(&max);
+                }
+                late.push((at, writer, stamps));
+            }
         }
         let timely: BTreeSet<u64> = late.iter().flat_map(|(_, _, stamps)| self.timely(stamps)).collect();
-        let mut seen: BTreeMap<u64, Vec<Replaced>> = BTreeMap::new();
-        for suspect in self.suspects.iter().filter(|suspect| !timely.contains(&suspect.snapshot)) {
+        for suspect in self.gone.keys().filter(|snapshot| **snapshot > after && !timely.contains(snapshot)) {
             for (at, writer, stamps) in &late {
-                if *writer <= suspect.snapshot || !self.may_hide(suspect.snapshot, stamps, after, to) {
+                if writer <= suspect || !settling.may_hide(*suspect, stamps) {
                     continue;
                 }
-                let replaced = match seen.get(&suspect.snapshot) {
-                    Some(replaced) => replaced,
-                    None => seen.entry(suspect.snapshot).or_insert(self.replaced(lake, suspect, read)?),
-                };
                 let plan = &mut plans[*at];
-                for file in replaced.iter().filter(|file| is_of(file, &plan.file.place.path)) {
+                let path = plan.file.place.path.clone();
+                for file in settling.replaced(*suspect)?.iter().filter(|file| is_of(file, &path)) {
                     let max = file.positions.iter().filter_map(|(_, snapshot)| *snapshot).max();
-                    let early = max.filter(|max| *max < suspect.snapshot);
-                    let own = file.positions.iter().filter(|(_, snapshot)| early.is_some() && *snapshot == early);
-                    plan.deletes.corrected.extend(own.map(|(position, _)| (*position, suspect.snapshot)));
+                    let Some(max) = max.filter(|max| max < suspect) else { continue };
+                    if settling.is_early(max, *suspect, &path)? {
+                        let own = file.positions.iter().filter(|(_, snapshot)| *snapshot == Some(max));
+                        plan.deletes.corrected.extend(own.map(|(position, _)| (*position, *suspect)));
+                    }
                 }
             }
         }
@@ -160,40 +163,93 @@ impl Stamps {
     /// The snapshots that wrote their own number into a delete file which was there before: they began right before it. The
     /// first snapshot of a file is the one that committed it, and flushed deletes have theirs, too.
     fn timely(&self, stamps: &BTreeSet<u64>) -> impl Iterator<Item = u64> {
-        let flushed = |stamp: u64| {
-            let commit = self.commits.within(stamp..stamp + 1).first();
-            commit.is_none_or(|commit| commit.tokens.delete_inlined(self.table))
-        };
-        stamps.iter().skip(1).copied().filter(move |stamp| !flushed(*stamp))
+        let is_flushed = |stamp: u64| self.commit(stamp).is_none_or(|commit| commit.tokens.delete_inlined(self.table));
+        stamps.iter().skip(1).copied().filter(move |stamp| !is_flushed(*stamp))
     }
 
-    /// Whether deletes of a snapshot may be among these under an earlier one that makes a difference.
-    fn may_hide(&self, snapshot: u64, stamps: &BTreeSet<u64>, after: u64, to: u64) -> bool {
-        let mut earlier = stamps.range(..snapshot).rev();
-        // Its own are the latest before it; there was a delete file already, with earlier ones.
-        let (Some(early), Some(_)) = (earlier.next().copied(), earlier.next()) else { return false };
-        let meanwhile = self.commits.within(early..snapshot);
-        differs(early, snapshot, after, to)
-            && !meanwhile.iter().any(|commit| commit.tokens.keep_out_deletes(self.table))
+    fn commit(&self, snapshot: u64) -> Option<&Commit> {
+        self.commits.within(snapshot..snapshot + 1).first()
     }
 
-    fn replaced(&self, lake: &str, suspect: &Suspect, read: &dyn ReadDeletes) -> Result<Vec<Replaced>, LakeError> {
-        let unknown = || self.unknown(lake, suspect.snapshot);
-        let file = |place: &Option<Place>| match place {
-            Some(place) => read.replaced(place)?.ok_or_else(unknown),
-            None => Err(unknown()),
-        };
-        suspect.files.iter().map(file).collect()
-    }
-
-    fn unknown(&self, lake: &str, snapshot: u64) -> LakeError {
-        LakeError::Stamped { lake: lake.to_owned(), table: self.name.clone(), snapshot }
+    /// Whether no transaction that began right before one snapshot and committed as another can have deleted from files.
+    fn keeps_apart(&self, early: u64, snapshot: u64) -> bool {
+        self.commits.within(early..snapshot).iter().any(|commit| commit.tokens.keep_out_deletes(self.table))
     }
 }
 
-/// Whether it matters, to who wants the changes after one snapshot and up to another, which of two snapshots it was.
-fn differs(early: u64, snapshot: u64, after: u64, to: u64) -> bool {
-    (early <= after && after < snapshot) || (early <= to && to < snapshot)
+/// Settling for one reader.
+struct Settling<'a> {
+    stamps: &'a Stamps,
+    lake: &'a str,
+    after: u64,
+    to: u64,
+    read: &'a dyn ReadDeletes,
+    /// Replaced files that were read, by the snapshot that wrote them.
+    seen: RefCell<BTreeMap<u64, Rc<Vec<Replaced>>>>,
+}
+
+impl Settling<'_> {
+    /// Whether it matters which of two snapshots it was.
+    fn differs(&self, early: u64, snapshot: u64) -> bool {
+        let parts = |end: u64| early <= end && end < snapshot;
+        parts(self.after) || parts(self.to)
+    }
+
+    /// Whether what a delete file has for its latest snapshot, `max`, is of its writer.
+    fn is_early(&self, max: u64, writer: u64, path: &str) -> Result<bool, LakeError> {
+        let (stamps, table) = (self.stamps, self.stamps.table);
+        // What is older than any transaction was moved by a flush.
+        let Some(commit) = stamps.commit(max) else { return Ok(false) };
+        let (inlined, in_files) = (commit.tokens.delete_inlined(table), commit.tokens.delete_from_files(table));
+        if !inlined && !in_files {
+            return Ok(true);
+        }
+        if !self.differs(max, writer) || stamps.keeps_apart(max, writer) {
+            return Ok(false);
+        }
+        if inlined {
+            if stamps.first_kept.is_some_and(|kept| kept < writer) {
+                return Ok(true);
+            }
+            let may_flush = |commit: &&Commit| {
+                let says = commit.tokens.flush(table) || commit.tokens.delete_from_files(table);
+                says && commit.snapshot != writer && !stamps.regular.contains(&commit.snapshot)
+            };
+            return match stamps.commits.within(max + 1..u64::MAX).iter().find(may_flush) {
+                None => Ok(false),
+                Some(_) => Err(self.unknown(writer)),
+            };
+        }
+        let replaced = self.replaced(max)?;
+        Ok(!replaced.iter().any(|file| is_of(file, path)))
+    }
+
+    /// Whether deletes of a snapshot may be among these under an earlier one that makes a difference.
+    fn may_hide(&self, snapshot: u64, stamps: &BTreeSet<u64>) -> bool {
+        let mut earlier = stamps.range(..snapshot).rev();
+        // Its own are the latest before it; there was a delete file already, with earlier ones.
+        let (Some(early), Some(_)) = (earlier.next().copied(), earlier.next()) else { return false };
+        self.differs(early, snapshot) && !self.stamps.keeps_apart(early, snapshot)
+    }
+
+    /// The delete files that a snapshot wrote and that were replaced.
+    fn replaced(&self, snapshot: u64) -> Result<Rc<Vec<Replaced>>, LakeError> {
+        if let Some(seen) = self.seen.borrow().get(&snapshot) {
+            return Ok(seen.clone());
+        }
+        let file = |place: &Option<Place>| match place {
+            Some(place) => self.read.replaced(place)?.ok_or_else(|| self.unknown(snapshot)),
+            None => Err(self.unknown(snapshot)),
+        };
+        let files = self.stamps.gone.get(&snapshot).map(Vec::as_slice).unwrap_or_default();
+        let files = Rc::new(files.iter().map(file).collect::<Result<Vec<_>, _>>()?);
+        self.seen.borrow_mut().insert(snapshot, files.clone());
+        Ok(files)
+    }
+
+    fn unknown(&self, snapshot: u64) -> LakeError {
+        LakeError::Stamped { lake: self.lake.to_owned(), table: self.stamps.name.clone(), snapshot }
+    }
 }
 
 /// DuckLake's own name for such files.
