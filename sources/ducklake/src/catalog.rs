@@ -106,12 +106,12 @@ pub trait Catalog {
         self.ask(&sql)?.iter().map(snapshot).collect()
     }
 
-    /// The snapshots after one that flushed or merged something, or deleted rows in the catalog, with what they did.
+    /// The snapshots after one that flushed, merged or deleted something, with what they did.
     fn telling(&self, after: u64) -> Result<Vec<(u64, Tokens)>, LakeError> {
         let sql = format!(
             "SELECT snapshot_id, changes_made FROM {} WHERE snapshot_id > {after} \
              AND (changes_made LIKE '%flush%' OR changes_made LIKE '%merge_adjacent%' \
-                  OR changes_made LIKE '%inlined_delete%') ORDER BY snapshot_id",
+                  OR changes_made LIKE '%delete%') ORDER BY snapshot_id",
             self.catalog("snapshot_changes")
         );
         self.ask(&sql)?.iter().map(|row| Ok((row.u64(0)?, Tokens::parse(row.optional_text(1)?)))).collect()

@@ -10,6 +10,7 @@ use crate::commits::Commits;
 use crate::error::LakeError;
 use crate::poll::Request;
 use crate::row::Row;
+use crate::tokens::Tokens;
 
 /// Snapshots before the one that is consumed whose words are looked at.
 const EARLIER: u64 = 200;
@@ -132,8 +133,9 @@ pub fn untraced(catalog: &dyn Catalog, table: &TableSchema, snapshots: &[u64]) -
         see(row.text(0)?, "end_snapshot")?;
     }
     let Some(snapshot) = snapshots.iter().filter(|snapshot| !seen.contains(snapshot)).max() else { return Ok(None) };
-    // A later flush moves deletes into files.
-    if catalog.telling(*snapshot)?.iter().any(|(_, tokens)| tokens.flush(id)) {
+    // A later flush moves deletes into files; one that moves nothing else calls itself a delete.
+    let may_flush = |tokens: &Tokens| tokens.flush(id) || tokens.delete_from_files(id);
+    if catalog.telling(*snapshot)?.iter().any(|(_, tokens)| may_flush(tokens)) {
         return Ok(None);
     }
     Ok(Some(format!(
