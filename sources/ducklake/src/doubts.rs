@@ -87,12 +87,14 @@ pub fn raced(catalog: &dyn Catalog, table: u64, snapshot: u64) -> Result<bool, L
     } else {
         0
     };
-    // Entries that were flushed since.
-    let later = catalog.number(&format!(
-        "SELECT count(*) FROM {delete} WHERE delete_file_id >= {first} AND data_file_id IN ({ended})"
-    ))?;
-    if later > 0 || by_entries == 0 {
-        return Ok(later > 0);
+    // Entries that were flushed since. Of the deletes that came later nobody knows how many there are.
+    let flushed = format!("FROM {delete} WHERE delete_file_id >= {first} AND data_file_id IN ({ended})");
+    let last = "coalesce(partial_max, begin_snapshot)";
+    if catalog.number(&format!("SELECT count(*) {flushed} AND {last} >= {snapshot}"))? > 0 {
+        return Ok(true);
+    }
+    if by_entries == 0 && catalog.number(&format!("SELECT count(*) {flushed}"))? == 0 {
+        return Ok(false);
     }
     let sum = |sql: String| -> Result<u64, LakeError> {
         Ok(catalog.ask(&sql)?.first().map(|row| row.optional_u64(0)).transpose()?.flatten().unwrap_or(0))
@@ -100,11 +102,14 @@ pub fn raced(catalog: &dyn Catalog, table: u64, snapshot: u64) -> Result<bool, L
     let rows = sum(format!(
         "SELECT CAST(sum(record_count) AS BIGINT) FROM {data} WHERE table_id = {table} AND end_snapshot = {snapshot}"
     ))?;
-    // A delete file repeats what earlier ones deleted.
-    let by_files = sum(format!(
-        "SELECT CAST(sum(deleted) AS BIGINT) FROM (SELECT max(delete_count) AS deleted FROM {delete} \
-         WHERE data_file_id IN ({ended}) GROUP BY data_file_id) d"
-    ))?;
+    // A delete file repeats what earlier ones deleted; one that a flush writes for a file that has ended begins anew.
+    let deleted = |which: &str| {
+        sum(format!(
+            "SELECT CAST(sum(deleted) AS BIGINT) FROM (SELECT max(delete_count) AS deleted FROM {delete} \
+             WHERE delete_file_id {which} {first} AND data_file_id IN ({ended}) GROUP BY data_file_id) d"
+        ))
+    };
+    let by_files = deleted("<")? + deleted(">=")?;
     let written = sum(format!(
         "SELECT CAST(sum(record_count) AS BIGINT) FROM {data} WHERE table_id = {table} AND begin_snapshot = {snapshot} \
          AND data_file_id >= {first} AND data_file_id < {next}"

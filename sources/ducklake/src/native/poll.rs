@@ -45,10 +45,7 @@ impl Interval {
         let (after, to) = (self.after, self.to);
         self.tables.iter_mut().try_for_each(|(_, what)| match what {
             What::Changes(changes) => rows.settle(changes, after, to),
-            What::Contents { before, after } => {
-                rows.settle_content(before)?;
-                rows.settle_content(after)
-            }
+            What::Contents(contents) => contents.iter_mut().try_for_each(|content| rows.settle_content(content)),
         })
     }
 }
@@ -56,10 +53,10 @@ impl Interval {
 /// How the changes of a table are found.
 enum What {
     /// By what files and catalog say of each row.
-    Changes(Changes),
-    /// By all rows at the end and before it: one transaction changed rows and wrote others anew, and the files do
+    Changes(Box<Changes>),
+    /// By all rows before and at the end: one transaction changed rows and wrote others anew, and the files do
     /// not say which is which.
-    Contents { before: Content, after: Content },
+    Contents(Box<[Content; 2]>),
 }
 
 /// Reads what happened.
@@ -116,9 +113,9 @@ fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError>
     for table in touched {
         let planner = Planner::new(session, &table, &data_path)?;
         let what = if is_mixed(last, &table) {
-            What::Contents { before: planner.content(request.from)?, after: planner.content(to)? }
+            What::Contents(Box::new([planner.content(request.from)?, planner.content(to)?]))
         } else {
-            What::Changes(planner.changes(request.from, &snapshots)?)
+            What::Changes(Box::new(planner.changes(request.from, &snapshots)?))
         };
         if let What::Changes(changes) = &what
             && let Some(reason) = traceless(session, changes, &table, &snapshots)?
@@ -207,10 +204,13 @@ impl Sending<'_> {
                 &mut |batch: RecordBatch, weight: i64, snapshot: u64| Ok(self.send(table, batch, weight, snapshot));
             let flow = match what {
                 What::Changes(changes) => rows.changes(changes, interval.after, interval.to, each)?,
-                What::Contents { before, after } => match rows.content(after, interval.to, 1, each)? {
-                    Flow::Continue => rows.content(before, interval.to, -1, each)?,
-                    Flow::Stop => Flow::Stop,
-                },
+                What::Contents(contents) => {
+                    let [before, after] = contents.as_ref();
+                    match rows.content(after, interval.to, 1, each)? {
+                        Flow::Continue => rows.content(before, interval.to, -1, each)?,
+                        Flow::Stop => Flow::Stop,
+                    }
+                }
             };
             if flow == Flow::Stop {
                 return Ok(Flow::Stop);
