@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// that something has.
 const SHORT_PAUSE: Duration = Duration::from_millis(20);
 
+/// The present end of a source, and the oldest position that it can be read from.
+type Ends = (Position, Option<Position>);
+
 /// A source and how it fares.
 pub(crate) struct Feed {
     id: SourceId,
@@ -50,7 +53,7 @@ pub(crate) struct Feed {
     /// Whether it called since its last poll began.
     woken: bool,
     asking: Option<Asking>,
-    looking: Option<Call<Option<(Position, Option<Position>)>>>,
+    looking: Option<Call<Option<Ends>>>,
     /// What it was told last to be durable.
     told: Option<Position>,
 }
@@ -232,7 +235,7 @@ impl Feed {
             self.looking = Some(Call::new(async move {
                 let ends = async {
                     let mut source = source.lock().await;
-                    Ok::<_, tidegate_core::ConnectorError>((source.head().await?, source.oldest().await?))
+                    Ok::<Ends, tidegate_core::ConnectorError>((source.head().await?, source.oldest().await?))
                 };
                 tokio::time::timeout(PATIENCE, ends).await.ok()?.ok()
             }));
