@@ -9,7 +9,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -17,7 +17,7 @@ use tidegate_core::{Micros, Source, TableName, ViewName};
 use tidegate_duck::DuckBinder;
 use tidegate_engine::ViewDef;
 use tidegate_runtime::{
-    Connectors, Observer, Pipeline, PipelineConfig, Progress, RunUntil, Silent, SinkSlot, SourceSlot, StopSignal,
+    Connectors, Observer, Pipeline, PipelineConfig, RunUntil, Silent, SinkSlot, SourceSlot, StopSignal,
 };
 use tidegate_sink_duckdb::{DuckdbConfig, DuckdbSink};
 use tidegate_sink_parquet::{Location, ParquetSink};
@@ -25,6 +25,10 @@ use tidegate_source_postgres::PostgresSource;
 use tidegate_testkit::bench::{Report, median, settle, timed};
 use tidegate_testkit::{MemorySink, Postgres, PostgresVersion, Program};
 use tokio::runtime::Runtime;
+
+mod seen;
+
+use seen::Seen;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -352,51 +356,6 @@ fn peak_of(status: &str) -> u64 {
     let text = std::fs::read_to_string(status).unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or_default();
     line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0)
-}
-
-/// When each epoch was there, and how many changes it had. One client commits one row at a time, so the
-/// n-th change is that of the n-th commit.
-#[derive(Default)]
-struct Seen(Mutex<Times>);
-
-#[derive(Default)]
-struct Times {
-    stepped: Vec<(u64, u64, Instant)>,
-    committed: Vec<(u64, Instant)>,
-}
-
-impl Observer for Seen {
-    fn notify(&self, event: Progress<'_>) {
-        let mut times = self.0.lock().expect("nobody panics with it");
-        match event {
-            Progress::EpochStepped { header, source_rows, .. } => {
-                times.stepped.push((header.epoch.0, source_rows, Instant::now()));
-            }
-            Progress::Committed { epoch, .. } => times.committed.push((epoch.0, Instant::now())),
-            _ => {}
-        }
-    }
-}
-
-impl Seen {
-    fn clear(&self) {
-        *self.0.lock().expect("nobody panics with it") = Times::default();
-    }
-
-    /// Milliseconds from each commit until its epoch was there, or visible.
-    fn latencies(&self, commits: &[Instant], visible: bool) -> Vec<f64> {
-        let times = self.0.lock().expect("nobody panics with it");
-        let mut commits = commits.iter();
-        let mut latencies = Vec::new();
-        for (epoch, rows, stepped) in &times.stepped {
-            let shown = times.committed.iter().find(|(committed, _)| committed >= epoch).map(|(_, at)| *at);
-            let Some(there) = (if visible { shown } else { Some(*stepped) }) else { continue };
-            for commit in commits.by_ref().take(*rows as usize) {
-                latencies.push(there.saturating_duration_since(*commit).as_secs_f64() * 1e3);
-            }
-        }
-        latencies
-    }
 }
 
 fn main() {
