@@ -7,6 +7,7 @@ use tidegate_core::{Integral, RowIdentity, TableEvent, TableName, TableSchema, Z
 use tidegate_duck::{Duck, DuckError, quote_ident, quote_name};
 
 use crate::contents::TableContents;
+use crate::dml::is_ducklakes_own;
 
 /// A table at one snapshot.
 #[derive(Debug, Clone)]
@@ -30,12 +31,19 @@ impl Chronicle {
         Chronicle { lake: lake.to_owned(), points: BTreeMap::new() }
     }
 
-    /// Writes down what the lake holds now, if its newest snapshot is not in here yet. `duck` has it attached.
+    /// Writes down what the lake holds now, if its newest snapshot is not in here yet. `duck` has it attached. A lake that
+    /// DuckLake itself cannot read at the moment is not written down.
     ///
     /// # Panics
     /// When the lake does not answer.
     pub fn record(&mut self, duck: &Duck) {
         let recorded = self.try_record(duck);
+        if let Err(error) = recorded.as_ref()
+            && is_ducklakes_own(error)
+        {
+            println!("not written down: {error}");
+            return;
+        }
         recorded.unwrap_or_else(|error| panic!("lake {} cannot be written down: {error}", self.lake));
     }
 

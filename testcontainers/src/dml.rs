@@ -17,6 +17,7 @@ use rand::{Rng, SeedableRng};
 
 use column::{Column, TABLES, Table};
 pub use take::Outcome;
+pub(crate) use take::is_ducklakes_own;
 
 /// One thing that happens to a lake.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -22,7 +22,7 @@ impl Lake {
     /// Takes one step.
     ///
     /// # Panics
-    /// When a change of rows is refused, which never happens.
+    /// When a change of rows is refused, which does not happen but for one fault of DuckLake's own.
     pub fn take(&self, step: &Step) -> Outcome {
         self.take_watched(step, &mut |_| {})
     }
@@ -30,7 +30,7 @@ impl Lake {
     /// Takes one step; `watch` is called after each of its commits, on the connection that is attached to the lake.
     ///
     /// # Panics
-    /// When a change of rows is refused, which never happens.
+    /// When a change of rows is refused, which does not happen but for one fault of DuckLake's own.
     pub fn take_watched(&self, step: &Step, watch: &mut dyn FnMut(&Duck)) -> Outcome {
         let taken = self.attached(|duck| Ok(take(duck, self.name(), step, watch)));
         taken.unwrap_or_else(|error| panic!("{}: {error}", step.sql()))
@@ -67,6 +67,10 @@ fn take(duck: &Duck, lake: &str, step: &Step, watch: &mut dyn FnMut(&Duck)) -> O
             watch(duck);
             Outcome::Done
         }
+        (Step::Change(_) | Step::RolledBack(_), Err(error)) if is_ducklakes_own(&error) => {
+            println!("refused: {sql}: {error}");
+            Outcome::Refused
+        }
         (Step::Change(_) | Step::RolledBack(_), Err(error)) => panic!("{sql}: {error}"),
         (_, Err(error)) => {
             println!("refused: {sql}: {error}");
@@ -75,6 +79,12 @@ fn take(duck: &Duck, lake: &str, step: &Step, watch: &mut dyn FnMut(&Duck)) -> O
             Outcome::Refused
         }
     }
+}
+
+/// DuckLake now and then mistakes a table of inlined rows for one with older names of columns, when two transactions
+/// of one process overlap after a column was renamed.
+pub(crate) fn is_ducklakes_own(error: &DuckError) -> bool {
+    error.to_string().contains("Failed to read inlined data")
 }
 
 fn run(duck: &Duck, sql: &str) -> Result<(), DuckError> {
