@@ -15,7 +15,7 @@ pub struct Commit {
     pub snapshot: u64,
     /// What it did.
     pub tokens: Tokens,
-    /// The ids of the files it wrote, of all tables. Where the snapshot before has expired, so are they with it.
+    /// The ids of the files it wrote, of all tables.
     pub files: Range<u64>,
 }
 
@@ -26,8 +26,8 @@ pub struct Commits {
 }
 
 impl Commits {
-    /// The snapshots after one that are still there.
-    pub fn after(catalog: &dyn Catalog, snapshot: u64) -> Result<Self, LakeError> {
+    /// The snapshots from one on that are still there; which files the first of them wrote is left out.
+    pub fn from(catalog: &dyn Catalog, snapshot: u64) -> Result<Self, LakeError> {
         let sql = format!(
             "SELECT s.snapshot_id, s.next_file_id, c.changes_made FROM {} s LEFT JOIN {} c \
              ON c.snapshot_id = s.snapshot_id AND c.snapshot_id >= {snapshot} \
@@ -37,14 +37,14 @@ impl Commits {
         );
         let row = |row: &Row| Ok((row.u64(0)?, row.u64(1)?, Tokens::parse(row.optional_text(2)?)));
         let rows = catalog.ask(&sql)?.iter().map(row).collect::<Result<Vec<_>, LakeError>>()?;
-        let mut rows = rows.into_iter();
-        let mut first = rows.next().map_or(0, |(_, next_file, _)| next_file);
+        // What the first one wrote is not known: the one before may be gone.
+        let mut first = rows.first().map_or(0, |(_, next_file, _)| *next_file);
         let commit = |(snapshot, next_file, tokens)| {
             let files = first..next_file;
             first = next_file;
             Commit { snapshot, tokens, files }
         };
-        Ok(Commits { commits: rows.map(commit).collect() })
+        Ok(Commits { commits: rows.into_iter().map(commit).collect() })
     }
 
     /// The snapshot that wrote the file with this id, if it is one of these.

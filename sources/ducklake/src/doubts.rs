@@ -170,7 +170,7 @@ pub fn early(catalog: &dyn Catalog, tables: &[TableSchema], from: u64) -> Result
         }
         let commits = match &commits {
             Some(commits) => commits,
-            None => &*commits.insert(Commits::after(catalog, from.saturating_sub(EARLIER))?),
+            None => &*commits.insert(Commits::from(catalog, from.saturating_sub(EARLIER))?),
         };
         for (file, max) in files {
             // Where the snapshot deleted rows of the table, it may have been a flush, which is right.

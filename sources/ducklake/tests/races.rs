@@ -303,3 +303,22 @@ fn flushed_deletes_are_of_the_snapshots_that_made_them() {
     ];
     on_catalogs(10, &steps, |_, tally| assert_eq!(tally.unaccounted, 0, "{tally}"));
 }
+
+/// What the snapshot after the beginning did is known as long as it is there, whatever came before.
+#[test]
+fn deletes_with_the_oldest_snapshot_that_is_kept() {
+    let steps = [
+        TABLES,
+        One("DELETE FROM lake.t WHERE i < 20"),
+        Other("BEGIN; FROM lake.t"),
+        Other("DELETE FROM lake.t WHERE i BETWEEN 40 AND 59"),
+        One("INSERT INTO lake.u VALUES (1)"),
+        One("CALL ducklake_expire_snapshots('lake', versions => [0, 1, 2, 3, 4])"),
+        Other("COMMIT"),
+        One("INSERT INTO lake.u VALUES (2)"),
+    ];
+    by_native(10, &steps, |tally| {
+        assert_eq!(tally.unaccounted, 0, "{tally}");
+        assert!(tally.expired > 0, "{tally}");
+    });
+}

@@ -40,6 +40,8 @@ pub struct Stamps {
     name: String,
     /// The snapshots after the one that is consumed, and some before it.
     commits: Commits,
+    /// The oldest snapshot that is looked for among them.
+    oldest: u64,
     /// Delete files that these wrote and that were replaced; `None`: nobody knows what the file was.
     gone: BTreeMap<u64, Vec<Option<Place>>>,
     /// Snapshots whose delete files show that they were no flush.
@@ -81,7 +83,8 @@ impl Stamps {
             return Ok(Stamps::default());
         }
         let id = table.incarnation;
-        let commits = Commits::after(catalog, base.saturating_sub(LONG))?;
+        let oldest = base.saturating_sub(LONG);
+        let commits = Commits::from(catalog, oldest)?;
         let (mut last, mut is_open) = (base, false);
         for file in late {
             let (Some(commit), Some(max)) = (commits.writer(file.id), file.partial_max) else { continue };
@@ -90,7 +93,7 @@ impl Stamps {
             is_open |= max < commit.snapshot;
         }
         let suspects = commits.within(base + 1..last).iter().filter(|commit| commit.tokens.delete_from_files(id));
-        let mut stamps = Stamps { table: id, name: table.name.to_string(), is_open, ..Stamps::default() };
+        let mut stamps = Stamps { table: id, name: table.name.to_string(), oldest, is_open, ..Stamps::default() };
         if !is_open && suspects.count() == 0 {
             return Ok(stamps);
         }
@@ -199,15 +202,19 @@ impl Settling<'_> {
     fn is_early(&self, max: u64, writer: u64, path: &str) -> Result<bool, LakeError> {
         let (stamps, table) = (self.stamps, self.stamps.table);
         // What is older than any transaction was moved by a flush.
-        let Some(commit) = stamps.commit(max) else { return Ok(false) };
-        let (inlined, in_files) = (commit.tokens.delete_inlined(table), commit.tokens.delete_from_files(table));
-        if !inlined && !in_files {
+        if max < stamps.oldest {
+            return Ok(false);
+        }
+        let commit = stamps.commit(max);
+        let deletes = |commit: &Commit| commit.tokens.delete_inlined(table) || commit.tokens.delete_from_files(table);
+        if commit.is_some_and(|commit| !deletes(commit)) {
             return Ok(true);
         }
         if !self.differs(max, writer) || stamps.keeps_apart(max, writer) {
             return Ok(false);
         }
-        if inlined {
+        // One that has expired may have done either.
+        if commit.is_none_or(|commit| commit.tokens.delete_inlined(table)) {
             if stamps.first_kept.is_some_and(|kept| kept < writer) {
                 return Ok(true);
             }
@@ -215,10 +222,8 @@ impl Settling<'_> {
                 let says = commit.tokens.flush(table) || commit.tokens.delete_from_files(table);
                 says && commit.snapshot != writer && !stamps.regular.contains(&commit.snapshot)
             };
-            return match stamps.commits.within(max + 1..u64::MAX).iter().find(may_flush) {
-                None => Ok(false),
-                Some(_) => Err(self.unknown(writer)),
-            };
+            let others = stamps.commits.within(max + 1..u64::MAX).iter().any(|commit| may_flush(&commit));
+            return if commit.is_some() && !others { Ok(false) } else { Err(self.unknown(writer)) };
         }
         let replaced = self.replaced(max)?;
         Ok(!replaced.iter().any(|file| is_of(file, path)))
