@@ -296,19 +296,10 @@ impl Bench {
 
     /// Reports the times from the commits on; answers their median and 99th percentile.
     fn latencies(&mut self, what: String, seen: &Seen, committed: &[Instant], visible: bool, span: f64) -> (f64, f64) {
-        let mut times = seen.latencies(committed, visible);
-        assert_eq!(times.len(), committed.len(), "every transaction came out");
-        times.sort_by(f64::total_cmp);
-        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-        let figures = [
-            ("p50_ms", at(0.5)),
-            ("p90_ms", at(0.9)),
-            ("p99_ms", at(0.99)),
-            ("max_ms", at(1.0)),
-            ("tx_per_s", committed.len() as f64 / span),
-        ];
-        self.report.measure(format!("latency {what}"), &figures);
-        (at(0.5), at(0.99))
+        let [p50, p90, p99, most] = seen.percentiles(committed, visible);
+        let rate = ("tx_per_s", committed.len() as f64 / span);
+        self.report.measure(format!("latency {what}"), &[p50, p90, p99, most, rate]);
+        (p50.1, p99.1)
     }
 
     fn memory(&mut self) {

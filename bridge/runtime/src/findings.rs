@@ -1,5 +1,6 @@
 //! What sources say of themselves: whether a server is set up as reading it needs.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use tidegate_core::{ConnectorError, ErrorKind, Finding, Frontier, Position, Severity, SourceId, chain};
@@ -33,12 +34,7 @@ pub async fn findings(
 
 /// How far what the source still tells reaches behind what was read.
 fn kept(read: &Position, oldest: &Position) -> Finding {
-    let is_kept = match (read, oldest) {
-        (Position::SnapshotId(read), Position::SnapshotId(oldest)) => oldest <= read,
-        (Position::Lsn(read), Position::Lsn(oldest)) => oldest <= read,
-        _ => true,
-    };
-    if is_kept {
+    if oldest.compare(read) != Some(Ordering::Greater) {
         let fact =
             format!("{read} was read last; everything from {oldest} on is kept, and what is before {read} may go");
         return Finding { severity: Severity::Good, fact, fix: None };

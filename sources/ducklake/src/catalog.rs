@@ -23,6 +23,8 @@ pub struct SnapshotRow {
     pub time: Micros,
     /// What it did.
     pub tokens: Tokens,
+    /// The id that the next file after it gets.
+    pub next_file: u64,
 }
 
 /// A table as the catalog knows it at some snapshot.
@@ -82,8 +84,7 @@ pub trait Catalog {
     /// committed and visible.
     fn head(&self) -> Result<u64, LakeError> {
         let sql = format!("SELECT max(snapshot_id) FROM {}", self.catalog("snapshot"));
-        let head = self.ask(&sql)?.first().map(|row| row.optional_u64(0)).transpose()?.flatten();
-        head.ok_or_else(|| LakeError::Config {
+        self.optional_number(&sql)?.ok_or_else(|| LakeError::Config {
             lake: self.lake().to_owned(),
             message: "the catalog has no snapshot".into(),
         })
@@ -92,7 +93,7 @@ pub trait Catalog {
     /// The snapshots from `first` on, in order, at most `count`.
     fn snapshots(&self, first: u64, count: u64) -> Result<Vec<SnapshotRow>, LakeError> {
         let sql = format!(
-            "SELECT s.snapshot_id, {}, c.changes_made FROM {} s \
+            "SELECT s.snapshot_id, {}, c.changes_made, s.next_file_id FROM {} s \
              LEFT JOIN {} c ON c.snapshot_id = s.snapshot_id AND c.snapshot_id >= {first} \
              WHERE s.snapshot_id >= {first} ORDER BY s.snapshot_id LIMIT {count}",
             self.micros("s.snapshot_time"),
@@ -101,7 +102,7 @@ pub trait Catalog {
         );
         let snapshot = |row: &Row| {
             let tokens = Tokens::parse(row.optional_text(2)?);
-            Ok(SnapshotRow { id: row.u64(0)?, time: Micros(row.micros(1)?), tokens })
+            Ok(SnapshotRow { id: row.u64(0)?, time: Micros(row.micros(1)?), tokens, next_file: row.u64(3)? })
         };
         self.ask(&sql)?.iter().map(snapshot).collect()
     }
@@ -144,6 +145,23 @@ pub trait Catalog {
     fn count_snapshots(&self, first: u64, last: u64) -> Result<u64, LakeError> {
         let snapshots = self.catalog("snapshot");
         self.number(&format!("SELECT count(*) FROM {snapshots} WHERE snapshot_id BETWEEN {first} AND {last}"))
+    }
+
+    /// The id that the first file written after a snapshot gets, where the snapshot is there.
+    fn next_file(&self, snapshot: u64) -> Result<Option<u64>, LakeError> {
+        let snapshots = self.catalog("snapshot");
+        self.optional_number(&format!("SELECT next_file_id FROM {snapshots} WHERE snapshot_id = {snapshot}"))
+    }
+
+    /// The name in SQL of the table of deletes from a table's files that the catalog keeps, if there is one.
+    fn inlined_deletes(&self, table: u64) -> Result<Option<String>, LakeError> {
+        let name = format!("inlined_delete_{table}");
+        Ok(if self.has_table(&name)? { Some(self.catalog(&name)) } else { None })
+    }
+
+    /// The first value of a query; `None` where it is NULL, or there is no row.
+    fn optional_number(&self, sql: &str) -> Result<Option<u64>, LakeError> {
+        Ok(self.ask(sql)?.first().map(|row| row.optional_u64(0)).transpose()?.flatten())
     }
 
     /// The first value of a query.
@@ -219,7 +237,7 @@ pub trait Catalog {
     fn rows_estimate(&self, tables: &[u64]) -> Result<Option<u64>, LakeError> {
         let (stats, ids) = (self.catalog("table_stats"), id_list(tables));
         let sql = format!("SELECT CAST(sum(record_count) AS BIGINT) FROM {stats} WHERE table_id IN ({ids})");
-        Ok(self.ask(&sql)?.first().map(|row| row.optional_u64(0)).transpose()?.flatten())
+        self.optional_number(&sql)
     }
 }
 

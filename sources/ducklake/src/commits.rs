@@ -3,10 +3,12 @@
 
 use std::ops::Range;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, SnapshotRow};
 use crate::error::LakeError;
-use crate::row::Row;
 use crate::tokens::Tokens;
+
+/// Snapshots that may be committed while a transaction is open.
+const LONG: u64 = 200;
 
 /// A snapshot and the files that it wrote.
 #[derive(Debug, Clone)]
@@ -26,25 +28,27 @@ pub struct Commits {
 }
 
 impl Commits {
-    /// The snapshots from one on that are still there; which files the first of them wrote is left out.
-    pub fn from(catalog: &dyn Catalog, snapshot: u64) -> Result<Self, LakeError> {
-        let sql = format!(
-            "SELECT s.snapshot_id, s.next_file_id, c.changes_made FROM {} s LEFT JOIN {} c \
-             ON c.snapshot_id = s.snapshot_id AND c.snapshot_id >= {snapshot} \
-             WHERE s.snapshot_id >= {snapshot} ORDER BY s.snapshot_id",
-            catalog.catalog("snapshot"),
-            catalog.catalog("snapshot_changes"),
-        );
-        let row = |row: &Row| Ok((row.u64(0)?, row.u64(1)?, Tokens::parse(row.optional_text(2)?)));
-        let rows = catalog.ask(&sql)?.iter().map(row).collect::<Result<Vec<_>, LakeError>>()?;
-        // What the first one wrote is not known: the one before may be gone.
-        let mut first = rows.first().map_or(0, |(_, next_file, _)| *next_file);
-        let commit = |(snapshot, next_file, tokens)| {
-            let files = first..next_file;
-            first = next_file;
-            Commit { snapshot, tokens, files }
+    /// The snapshots after one, and those before it that a transaction may have begun at which committed after it. What the
+    /// first of them wrote is left out: the one before may be gone.
+    pub fn around(catalog: &dyn Catalog, snapshot: u64) -> Result<Self, LakeError> {
+        let rows = catalog.snapshots(Self::oldest(snapshot), i64::MAX.unsigned_abs())?;
+        let mut first = rows.first().map_or(0, |row| row.next_file);
+        let commit = |row: SnapshotRow| {
+            let files = first..row.next_file;
+            first = row.next_file;
+            Commit { snapshot: row.id, tokens: row.tokens, files }
         };
         Ok(Commits { commits: rows.into_iter().map(commit).collect() })
+    }
+
+    /// The oldest snapshot that a transaction may have begun at which committed after the one given.
+    pub fn oldest(snapshot: u64) -> u64 {
+        snapshot.saturating_sub(LONG)
+    }
+
+    /// The snapshot with this id, if it is one of these.
+    pub fn get(&self, snapshot: u64) -> Option<&Commit> {
+        self.within(snapshot..snapshot + 1).first()
     }
 
     /// The snapshot that wrote the file with this id, if it is one of these.

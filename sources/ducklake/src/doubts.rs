@@ -10,10 +10,6 @@ use crate::commits::Commits;
 use crate::error::LakeError;
 use crate::poll::Request;
 use crate::row::Row;
-use crate::tokens::Tokens;
-
-/// Snapshots before the one that is consumed whose words are looked at.
-const EARLIER: u64 = 200;
 
 /// Why what happened after the request's snapshot and up to another cannot be told, in words. Snapshots up to `traced` are known to
 /// have kept the deletes that they name, or will be asked about.
@@ -53,39 +49,26 @@ pub fn forgotten(catalog: &dyn Catalog, request: &Request, end: u64, traced: u64
 /// The first snapshot, up to one, with a delete from a file that is not there any more. Merging removes files, and does not notice who
 /// deletes rows of them at the same time.
 fn homeless_delete(catalog: &dyn Catalog, table: u64, to: u64) -> Result<Option<u64>, LakeError> {
-    let deletes = format!("inlined_delete_{table}");
-    if !catalog.has_table(&deletes)? {
-        return Ok(None);
-    }
-    let sql = format!(
-        "SELECT min(d.begin_snapshot) FROM {} d WHERE d.begin_snapshot <= {to} \
+    let Some(deletes) = catalog.inlined_deletes(table)? else { return Ok(None) };
+    catalog.optional_number(&format!(
+        "SELECT min(d.begin_snapshot) FROM {deletes} d WHERE d.begin_snapshot <= {to} \
          AND NOT EXISTS (SELECT 1 FROM {} f WHERE f.data_file_id = d.file_id)",
-        catalog.catalog(&deletes),
         catalog.catalog("data_file"),
-    );
-    Ok(catalog.ask(&sql)?.first().map(|row| row.optional_u64(0)).transpose()?.flatten())
+    ))
 }
 
 /// Whether rows may live again since a snapshot wrote files of a table anew: rewriting does not notice who deletes rows at the
 /// same time, by an entry in the catalog. Then the new files have more rows than were left of the old ones.
 pub fn raced(catalog: &dyn Catalog, table: u64, snapshot: u64) -> Result<bool, LakeError> {
-    let before = snapshot.saturating_sub(1);
-    let sql = format!(
-        "SELECT snapshot_id, next_file_id FROM {} WHERE snapshot_id IN ({before}, {snapshot}) ORDER BY snapshot_id",
-        catalog.catalog("snapshot")
-    );
-    let files = catalog.ask(&sql)?.iter().map(|row| row.u64(1)).collect::<Result<Vec<_>, _>>()?;
-    let [first, next] = files[..] else { return Ok(true) };
+    let ids = (catalog.next_file(snapshot.saturating_sub(1))?, catalog.next_file(snapshot)?);
+    let (Some(first), Some(next)) = ids else { return Ok(true) };
     let (data, delete) = (catalog.catalog("data_file"), catalog.catalog("delete_file"));
     let ended = format!("SELECT data_file_id FROM {data} WHERE table_id = {table} AND end_snapshot = {snapshot}");
-    let inlined = format!("inlined_delete_{table}");
-    let by_entries = if catalog.has_table(&inlined)? {
-        let entries = catalog.catalog(&inlined);
-        catalog.number(&format!(
+    let by_entries = match catalog.inlined_deletes(table)? {
+        Some(entries) => catalog.number(&format!(
             "SELECT count(*) FROM {entries} WHERE begin_snapshot < {snapshot} AND file_id IN ({ended})"
-        ))?
-    } else {
-        0
+        ))?,
+        None => 0,
     };
     // Entries that were flushed since. Of the deletes that came later nobody knows how many there are.
     let flushed = format!("FROM {delete} WHERE delete_file_id >= {first} AND data_file_id IN ({ended})");
@@ -96,9 +79,7 @@ pub fn raced(catalog: &dyn Catalog, table: u64, snapshot: u64) -> Result<bool, L
     if by_entries == 0 && catalog.number(&format!("SELECT count(*) {flushed}"))? == 0 {
         return Ok(false);
     }
-    let sum = |sql: String| -> Result<u64, LakeError> {
-        Ok(catalog.ask(&sql)?.first().map(|row| row.optional_u64(0)).transpose()?.flatten().unwrap_or(0))
-    };
+    let sum = |sql: String| -> Result<u64, LakeError> { Ok(catalog.optional_number(&sql)?.unwrap_or(0)) };
     let rows = sum(format!(
         "SELECT CAST(sum(record_count) AS BIGINT) FROM {data} WHERE table_id = {table} AND end_snapshot = {snapshot}"
     ))?;
@@ -123,24 +104,21 @@ pub fn untraced(catalog: &dyn Catalog, table: &TableSchema, snapshots: &[u64]) -
     let (Some(first), id) = (snapshots.iter().min(), table.incarnation) else { return Ok(None) };
     let mut seen = BTreeSet::new();
     let mut see = |name: &str, column: &str| -> Result<(), LakeError> {
-        let sql = format!("SELECT DISTINCT {column} FROM {} WHERE {column} >= {first}", catalog.beside(name));
-        for row in catalog.ask(&sql)? {
+        for row in catalog.ask(&format!("SELECT DISTINCT {column} FROM {name} WHERE {column} >= {first}"))? {
             seen.insert(row.u64(0)?);
         }
         Ok(())
     };
-    let deletes = format!("inlined_delete_{id}");
-    if catalog.has_table(&deletes)? {
-        see(&format!("ducklake_{deletes}"), "begin_snapshot")?;
+    if let Some(deletes) = catalog.inlined_deletes(id)? {
+        see(&deletes, "begin_snapshot")?;
     }
     let tables = format!("SELECT table_name FROM {} WHERE table_id = {id}", catalog.catalog("inlined_data_tables"));
     for row in catalog.ask(&tables)? {
-        see(row.text(0)?, "end_snapshot")?;
+        see(&catalog.beside(row.text(0)?), "end_snapshot")?;
     }
     let Some(snapshot) = snapshots.iter().filter(|snapshot| !seen.contains(snapshot)).max() else { return Ok(None) };
-    // A later flush moves deletes into files; one that moves nothing else calls itself a delete.
-    let may_flush = |tokens: &Tokens| tokens.flush(id) || tokens.delete_from_files(id);
-    if catalog.telling(*snapshot)?.iter().any(|(_, tokens)| may_flush(tokens)) {
+    // A later flush moves deletes into files.
+    if catalog.telling(*snapshot)?.iter().any(|(_, tokens)| tokens.may_flush(id)) {
         return Ok(None);
     }
     Ok(Some(format!(
@@ -153,8 +131,8 @@ pub fn untraced(catalog: &dyn Catalog, table: &TableSchema, snapshots: &[u64]) -
 /// A snapshot that deleted rows whose delete file has an earlier one for them, in words: who asks DuckLake for its changes misses
 /// them. (`native::stamps` says how that comes.)
 pub fn early(catalog: &dyn Catalog, tables: &[TableSchema], from: u64) -> Result<Option<String>, LakeError> {
-    let first = catalog
-        .number(&format!("SELECT next_file_id FROM {} WHERE snapshot_id = {from}", catalog.catalog("snapshot")))?;
+    // Where it has expired, the walk says so.
+    let Some(first) = catalog.next_file(from)? else { return Ok(None) };
     let mut commits = None;
     for table in tables {
         let id = table.incarnation;
@@ -170,14 +148,11 @@ pub fn early(catalog: &dyn Catalog, tables: &[TableSchema], from: u64) -> Result
         }
         let commits = match &commits {
             Some(commits) => commits,
-            None => &*commits.insert(Commits::from(catalog, from.saturating_sub(EARLIER))?),
+            None => &*commits.insert(Commits::around(catalog, from)?),
         };
         for (file, max) in files {
             // Where the snapshot deleted rows of the table, it may have been a flush, which is right.
-            let is_silent = match commits.within(max..max + 1).first() {
-                Some(commit) => !commit.tokens.delete_inlined(id) && !commit.tokens.delete_from_files(id),
-                None => false,
-            };
+            let is_silent = commits.get(max).is_some_and(|commit| !commit.tokens.delete(id));
             let writer = commits.writer(file).filter(|commit| max < commit.snapshot && is_silent);
             if let Some(commit) = writer {
                 return Ok(Some(format!(

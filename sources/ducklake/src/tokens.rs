@@ -78,6 +78,16 @@ impl Tokens {
         self.tokens.contains(&Token::InlinedDelete(table_id))
     }
 
+    /// Whether rows of the table with this id were deleted, or a flush moved deletes of them.
+    pub fn delete(&self, table_id: u64) -> bool {
+        self.delete_inlined(table_id) || self.delete_from_files(table_id)
+    }
+
+    /// Whether this may be a flush of the table with this id: one that moves deletes alone calls itself a delete.
+    pub fn may_flush(&self, table_id: u64) -> bool {
+        self.flush(table_id) || self.delete_from_files(table_id)
+    }
+
     /// Whether deletes of rows of the table with this id are in the catalog, unless a later flush moved them.
     pub fn says_inlined_deletes(&self, table_id: u64) -> bool {
         self.delete_inlined(table_id) && !self.flush(table_id)

@@ -35,8 +35,16 @@ impl Seen {
         *self.0.lock().expect("nobody panics with it") = Times::default();
     }
 
-    /// Milliseconds from each commit until its epoch was there, or visible.
-    pub fn latencies(&self, commits: &[Instant], visible: bool) -> Vec<f64> {
+    /// Milliseconds from each commit until its epoch was there, or visible: median, 90th and 99th percentile, and the most.
+    pub fn percentiles(&self, commits: &[Instant], visible: bool) -> [(&'static str, f64); 4] {
+        let mut times = self.latencies(commits, visible);
+        assert_eq!(times.len(), commits.len(), "every commit came out");
+        times.sort_by(f64::total_cmp);
+        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+        [("p50_ms", at(0.5)), ("p90_ms", at(0.9)), ("p99_ms", at(0.99)), ("max_ms", at(1.0))]
+    }
+
+    fn latencies(&self, commits: &[Instant], visible: bool) -> Vec<f64> {
         let times = self.0.lock().expect("nobody panics with it");
         let mut commits = commits.iter();
         let mut latencies = Vec::new();

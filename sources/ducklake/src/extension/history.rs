@@ -25,12 +25,10 @@ impl Session<'_> {
     /// two delete files at once, and later snapshots repeat deletes of the first).
     pub fn feed_misleads(&self, table: u64, snapshot: u64) -> Result<bool, LakeError> {
         let (data, delete) = (self.catalog("data_file"), self.catalog("delete_file"));
-        let inlined = format!("inlined_delete_{table}");
-        if self.has_table(&inlined)? {
+        if let Some(inlined) = self.inlined_deletes(table)? {
             let sql = format!(
-                "SELECT EXISTS (FROM {} i JOIN {data} f ON f.data_file_id = i.file_id \
-                 WHERE i.begin_snapshot = {snapshot} AND f.end_snapshot <= {snapshot})",
-                self.catalog(&inlined)
+                "SELECT EXISTS (FROM {inlined} i JOIN {data} f ON f.data_file_id = i.file_id \
+                 WHERE i.begin_snapshot = {snapshot} AND f.end_snapshot <= {snapshot})"
             );
             if self.values(&sql, [], DOING)?.into_iter().next().unwrap_or(false) {
                 return Ok(true);

@@ -79,17 +79,13 @@ pub struct TableFiles<'a> {
     root: String,
     /// The folder that relative paths are relative to, with its separator.
     folder: String,
-    has_inlined_deletes: bool,
+    /// The name in SQL of the table of deletes that the catalog keeps, if there is one.
+    inlined_deletes: Option<String>,
 }
 
 impl<'a> TableFiles<'a> {
     /// Of the table with this id. `data_path` is the lake's.
-    pub fn of(
-        catalog: &'a dyn Catalog,
-        table: u64,
-        data_path: &str,
-        has_inlined_deletes: bool,
-    ) -> Result<Self, LakeError> {
+    pub fn of(catalog: &'a dyn Catalog, table: u64, data_path: &str) -> Result<Self, LakeError> {
         // A table's path and its schema's never change; a rename begins a new row.
         let sql = format!(
             "SELECT s.path, s.path_is_relative, t.path, t.path_is_relative FROM {} t \
@@ -108,7 +104,7 @@ impl<'a> TableFiles<'a> {
                 }
             }
         }
-        Ok(TableFiles { catalog, table, root, folder, has_inlined_deletes })
+        Ok(TableFiles { catalog, table, root, folder, inlined_deletes: catalog.inlined_deletes(table)? })
     }
 
     /// The data files that fulfil a condition on the catalog's columns.
@@ -157,10 +153,9 @@ impl<'a> TableFiles<'a> {
             self.table,
         );
         let mut files = self.ids(&written)?;
-        if self.has_inlined_deletes {
+        if let Some(deletes) = &self.inlined_deletes {
             let inlined = format!(
-                "SELECT DISTINCT file_id FROM {} WHERE begin_snapshot > {after} AND begin_snapshot <= {to}",
-                self.inlined_deletes(),
+                "SELECT DISTINCT file_id FROM {deletes} WHERE begin_snapshot > {after} AND begin_snapshot <= {to}"
             );
             files.extend(self.ids(&inlined).map_err(moved)?);
         }
@@ -194,10 +189,9 @@ impl<'a> TableFiles<'a> {
             };
             deletes.entry(file.data_file).or_default().files.push(file);
         }
-        if self.has_inlined_deletes {
+        if let Some(inlined) = &self.inlined_deletes {
             let sql = format!(
-                "SELECT file_id, row_id, begin_snapshot FROM {} WHERE file_id IN ({}) AND begin_snapshot <= {to}",
-                self.inlined_deletes(),
+                "SELECT file_id, row_id, begin_snapshot FROM {inlined} WHERE file_id IN ({}) AND begin_snapshot <= {to}",
                 id_list(files),
             );
             for row in self.catalog.ask(&sql).map_err(moved)? {
@@ -226,12 +220,8 @@ impl<'a> TableFiles<'a> {
 
     /// The first snapshot of the deletes from files that the catalog keeps.
     pub fn first_inlined_delete(&self) -> Result<Option<u64>, LakeError> {
-        if !self.has_inlined_deletes {
-            return Ok(None);
-        }
-        let sql = format!("SELECT min(begin_snapshot) FROM {}", self.inlined_deletes());
-        let rows = self.catalog.ask(&sql).map_err(moved)?;
-        Ok(rows.first().map(|row| row.optional_u64(0)).transpose()?.flatten())
+        let Some(deletes) = &self.inlined_deletes else { return Ok(None) };
+        self.catalog.optional_number(&format!("SELECT min(begin_snapshot) FROM {deletes}")).map_err(moved)
     }
 
     /// Files of the lake with ids from one on that were replaced and may still be there.
@@ -245,10 +235,6 @@ impl<'a> TableFiles<'a> {
             Ok((row.u64(2)?, Place { path, size: 0, footer_size: None, key: None }))
         };
         self.catalog.ask(&sql)?.iter().map(place).collect()
-    }
-
-    fn inlined_deletes(&self) -> String {
-        self.catalog.catalog(&format!("inlined_delete_{}", self.table))
     }
 
     fn ids(&self, sql: &str) -> Result<BTreeSet<u64>, LakeError> {

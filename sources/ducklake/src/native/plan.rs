@@ -117,8 +117,7 @@ pub struct Planner<'a, 's, 'r> {
 impl<'a, 's, 'r> Planner<'a, 's, 'r> {
     /// For a table; `data_path` is the lake's.
     pub fn new(catalog: &'a Session<'s, 'r>, table: &'a TableSchema, data_path: &str) -> Result<Self, LakeError> {
-        let has_inlined_deletes = catalog.has_table(&format!("inlined_delete_{}", table.incarnation))?;
-        let files = TableFiles::of(catalog, table.incarnation, data_path, has_inlined_deletes)?;
+        let files = TableFiles::of(catalog, table.incarnation, data_path)?;
         Ok(Planner { catalog, table, files })
     }
 
@@ -173,9 +172,7 @@ impl<'a, 's, 'r> Planner<'a, 's, 'r> {
 
     /// The id that the first file written after a snapshot has.
     fn first_file_after(&self, snapshot: u64) -> Result<u64, LakeError> {
-        let snapshots = self.catalog.catalog("snapshot");
-        let sql = format!("SELECT next_file_id FROM {snapshots} WHERE snapshot_id = {snapshot}");
-        let found = self.catalog.ask(&sql)?.first().map(|row| row.u64(0)).transpose()?;
+        let found = self.catalog.next_file(snapshot)?;
         found.ok_or_else(|| LakeError::NoSnapshot { lake: self.catalog.lake().to_owned(), snapshot })
     }
 

@@ -14,7 +14,7 @@ use super::latest::Latest;
 use super::layout::Layout;
 use super::parquet::{FileEntry, FileError, Files, Matching, Meter, Reading, Wanted};
 use super::plan::{Changes, Content, FilePlan};
-use super::stamps::{ReadDeletes, Replaced};
+use super::stamps::Replaced;
 use crate::error::LakeError;
 
 /// Deletes that are kept: 24 bytes each.
@@ -55,6 +55,11 @@ impl Rows {
     /// Requests are driven by this runtime from here on.
     pub fn drive_by(&mut self, runtime: Handle) {
         self.files.runtime = runtime;
+    }
+
+    /// The source's name.
+    pub fn lake(&self) -> &str {
+        &self.lake
     }
 
     /// Requests and bytes read so far.
@@ -139,13 +144,13 @@ impl Rows {
 
     /// Corrects what files have for the snapshots of deletes, before a row of them is sent.
     pub fn settle(&self, changes: &mut Changes, after: u64, to: u64) -> Result<(), LakeError> {
-        changes.stamps.settle(&self.lake, (after, to), &mut changes.deletes, self)
+        changes.stamps.settle((after, to), &mut changes.deletes, self)
     }
 
     /// The same for what a table holds.
     pub fn settle_content(&self, content: &mut Content) -> Result<(), LakeError> {
         let at = content.snapshot;
-        content.stamps.settle(&self.lake, (at, at), &mut content.files, self)
+        content.stamps.settle((at, at), &mut content.files, self)
     }
 
     /// When the rows of a file were deleted.
@@ -179,6 +184,30 @@ impl Rows {
         let deletes = SharedDeletes::new(self.files.read_deletes(&opened).map_err(failed)?);
         known.insert(file.place.path.clone(), deletes.clone(), deletes.len());
         Ok(deletes)
+    }
+
+    /// The snapshots in each delete file of a plan that was written late, with the place of the file in the plan.
+    pub(super) fn stamps(&self, plan: &FilePlan) -> Result<Vec<(usize, BTreeSet<u64>)>, LakeError> {
+        let late = plan.deletes.files.iter().enumerate().filter(|(_, file)| file.writer.is_some());
+        let stamps = |(at, file): (usize, &DeleteFileRow)| {
+            Ok((at, self.deletes(file)?.iter().filter_map(|(_, snapshot)| *snapshot).collect()))
+        };
+        late.map(stamps).collect()
+    }
+
+    /// A delete file that was replaced; `None`: it is gone.
+    pub(super) fn replaced(&self, place: &Place) -> Result<Option<Replaced>, LakeError> {
+        let read = || {
+            let size = self.files.size(&place.path)?;
+            let file = self.files.open(&entry(&Place { size, ..place.clone() }))?;
+            let data_file = self.files.read_deleted_file(&file)?.unwrap_or_default();
+            Ok(Replaced { data_file, positions: self.files.read_deletes(&file)? })
+        };
+        match read() {
+            Ok(replaced) => Ok(Some(replaced)),
+            Err(FileError::Gone { .. }) => Ok(None),
+            Err(error) => Err(error.in_lake(&self.lake)),
+        }
     }
 
     /// Rows of a data file that `keep` wants, by position and by the snapshot that they came in. `send` is told the last
@@ -235,30 +264,6 @@ impl Rows {
             return Ok(batch.clone());
         }
         filter_record_batch(batch, &flags).map_err(|_| LakeError::Abandoned { lake: self.lake.clone() })
-    }
-}
-
-impl ReadDeletes for Rows {
-    fn stamps(&self, plan: &FilePlan) -> Result<Vec<(usize, BTreeSet<u64>)>, LakeError> {
-        let late = plan.deletes.files.iter().enumerate().filter(|(_, file)| file.writer.is_some());
-        let stamps = |(at, file): (usize, &DeleteFileRow)| {
-            Ok((at, self.deletes(file)?.iter().filter_map(|(_, snapshot)| *snapshot).collect()))
-        };
-        late.map(stamps).collect()
-    }
-
-    fn replaced(&self, place: &Place) -> Result<Option<Replaced>, LakeError> {
-        let read = || {
-            let size = self.files.size(&place.path)?;
-            let file = self.files.open(&entry(&Place { size, ..place.clone() }))?;
-            let data_file = self.files.read_deleted_file(&file)?.unwrap_or_default();
-            Ok(Replaced { data_file, positions: self.files.read_deletes(&file)? })
-        };
-        match read() {
-            Ok(replaced) => Ok(Some(replaced)),
-            Err(FileError::Gone { .. }) => Ok(None),
-            Err(error) => Err(error.in_lake(&self.lake)),
-        }
     }
 }
 

@@ -26,12 +26,10 @@ use tidegate_core::TableSchema;
 
 use super::files::{Place, TableFiles};
 use super::plan::FilePlan;
+use super::rows::Rows;
 use crate::catalog::Catalog;
 use crate::commits::{Commit, Commits};
 use crate::error::LakeError;
-
-/// How many snapshots before the one that is consumed are looked at: no transaction is open longer.
-const LONG: u64 = 200;
 
 /// What the catalog tells about the snapshots of deletes.
 #[derive(Debug, Clone, Default)]
@@ -60,14 +58,6 @@ pub struct Replaced {
     pub positions: Vec<(u64, Option<u64>)>,
 }
 
-/// How delete files are read.
-pub trait ReadDeletes {
-    /// The snapshots in each delete file of a plan that was written late, with the place of the file in the plan.
-    fn stamps(&self, plan: &FilePlan) -> Result<Vec<(usize, BTreeSet<u64>)>, LakeError>;
-    /// A delete file that was replaced; `None`: it is gone.
-    fn replaced(&self, place: &Place) -> Result<Option<Replaced>, LakeError>;
-}
-
 impl Stamps {
     /// Finds the delete files of some plans that were written after a snapshot, and notes their writers there.
     pub fn of(
@@ -83,8 +73,7 @@ impl Stamps {
             return Ok(Stamps::default());
         }
         let id = table.incarnation;
-        let oldest = base.saturating_sub(LONG);
-        let commits = Commits::from(catalog, oldest)?;
+        let commits = Commits::around(catalog, base)?;
         let (mut last, mut is_open) = (base, false);
         for file in late {
             let (Some(commit), Some(max)) = (commits.writer(file.id), file.partial_max) else { continue };
@@ -93,11 +82,11 @@ impl Stamps {
             is_open |= max < commit.snapshot;
         }
         let suspects = commits.within(base + 1..last).iter().filter(|commit| commit.tokens.delete_from_files(id));
-        let mut stamps = Stamps { table: id, name: table.name.to_string(), oldest, is_open, ..Stamps::default() };
         if !is_open && suspects.count() == 0 {
-            return Ok(stamps);
+            return Ok(Stamps::default());
         }
-        stamps.is_open = true;
+        let oldest = Commits::oldest(base);
+        let mut stamps = Stamps { table: id, name: table.name.to_string(), oldest, is_open: true, ..Stamps::default() };
         let from = commits.first_file();
         let (known, replaced) = (files.known_from(from)?, files.replaced_from(from)?);
         let deleting = commits.within(0..u64::MAX).iter().filter(|commit| commit.tokens.delete_from_files(id));
@@ -119,20 +108,14 @@ impl Stamps {
     }
 
     /// Corrects the deletes of some plans, for who wants to know what happened after one snapshot and up to another.
-    pub fn settle(
-        &self,
-        lake: &str,
-        (after, to): (u64, u64),
-        plans: &mut [FilePlan],
-        read: &dyn ReadDeletes,
-    ) -> Result<(), LakeError> {
+    pub fn settle(&self, (after, to): (u64, u64), plans: &mut [FilePlan], rows: &Rows) -> Result<(), LakeError> {
         if !self.is_open {
             return Ok(());
         }
-        let settling = Settling { stamps: self, lake, after, to, read, seen: RefCell::default() };
+        let settling = Settling { stamps: self, rows, after, to, seen: RefCell::default() };
         let mut late = Vec::new();
         for (at, plan) in plans.iter_mut().enumerate() {
-            for (place, mut stamps) in read.stamps(plan)? {
+            for (place, mut stamps) in rows.stamps(plan)? {
                 let file = &mut plan.deletes.files[place];
                 let (Some(writer), Some(max)) = (file.writer, file.partial_max) else { continue };
                 file.is_early = max < writer && settling.is_early(max, writer, &plan.file.place.path)?;
@@ -166,12 +149,9 @@ impl Stamps {
     /// The snapshots that wrote their own number into a delete file which was there before: they began right before it. The
     /// first snapshot of a file is the one that committed it, and flushed deletes have theirs, too.
     fn timely(&self, stamps: &BTreeSet<u64>) -> impl Iterator<Item = u64> {
-        let is_flushed = |stamp: u64| self.commit(stamp).is_none_or(|commit| commit.tokens.delete_inlined(self.table));
+        let is_flushed =
+            |stamp: u64| self.commits.get(stamp).is_none_or(|commit| commit.tokens.delete_inlined(self.table));
         stamps.iter().skip(1).copied().filter(move |stamp| !is_flushed(*stamp))
-    }
-
-    fn commit(&self, snapshot: u64) -> Option<&Commit> {
-        self.commits.within(snapshot..snapshot + 1).first()
     }
 
     /// Whether no transaction that began right before one snapshot and committed as another can have deleted from files.
@@ -183,10 +163,9 @@ impl Stamps {
 /// Settling for one reader.
 struct Settling<'a> {
     stamps: &'a Stamps,
-    lake: &'a str,
+    rows: &'a Rows,
     after: u64,
     to: u64,
-    read: &'a dyn ReadDeletes,
     /// Replaced files that were read, by the snapshot that wrote them.
     seen: RefCell<BTreeMap<u64, Rc<Vec<Replaced>>>>,
 }
@@ -205,9 +184,8 @@ impl Settling<'_> {
         if max < stamps.oldest {
             return Ok(false);
         }
-        let commit = stamps.commit(max);
-        let deletes = |commit: &Commit| commit.tokens.delete_inlined(table) || commit.tokens.delete_from_files(table);
-        if commit.is_some_and(|commit| !deletes(commit)) {
+        let commit = stamps.commits.get(max);
+        if commit.is_some_and(|commit| !commit.tokens.delete(table)) {
             return Ok(true);
         }
         if !self.differs(max, writer) || stamps.keeps_apart(max, writer) {
@@ -218,11 +196,11 @@ impl Settling<'_> {
             if stamps.first_kept.is_some_and(|kept| kept < writer) {
                 return Ok(true);
             }
-            let may_flush = |commit: &&Commit| {
-                let says = commit.tokens.flush(table) || commit.tokens.delete_from_files(table);
-                says && commit.snapshot != writer && !stamps.regular.contains(&commit.snapshot)
+            let may_flush = |commit: &Commit| {
+                let is_another = commit.snapshot != writer && !stamps.regular.contains(&commit.snapshot);
+                is_another && commit.tokens.may_flush(table)
             };
-            let others = stamps.commits.within(max + 1..u64::MAX).iter().any(|commit| may_flush(&commit));
+            let others = stamps.commits.within(max + 1..u64::MAX).iter().any(may_flush);
             return if commit.is_some() && !others { Ok(false) } else { Err(self.unknown(writer)) };
         }
         let replaced = self.replaced(max)?;
@@ -243,7 +221,7 @@ impl Settling<'_> {
             return Ok(seen.clone());
         }
         let file = |place: &Option<Place>| match place {
-            Some(place) => self.read.replaced(place)?.ok_or_else(|| self.unknown(snapshot)),
+            Some(place) => self.rows.replaced(place)?.ok_or_else(|| self.unknown(snapshot)),
             None => Err(self.unknown(snapshot)),
         };
         let files = self.stamps.gone.get(&snapshot).map(Vec::as_slice).unwrap_or_default();
@@ -253,7 +231,7 @@ impl Settling<'_> {
     }
 
     fn unknown(&self, snapshot: u64) -> LakeError {
-        LakeError::Stamped { lake: self.lake.to_owned(), table: self.stamps.name.clone(), snapshot }
+        LakeError::Stamped { lake: self.rows.lake().to_owned(), table: self.stamps.name.clone(), snapshot }
     }
 }
 
