@@ -54,25 +54,27 @@ impl Kind {
         }
     }
 
-    /// The statement, how many rows of the Z-set it makes, and how many row groups they are in at the most.
+    /// The statement, and how many rows of the Z-set it makes. Each number of changes has rows of its own.
     fn change(self, rows: u64, changes: u64, round: u64) -> (String, u64) {
+        let smaller = CHANGES.into_iter().filter(|c| *c < changes);
+        let (sizes, before) = smaller.fold((0, 0), |(sizes, rows), c| (sizes + 1, rows + ROUNDS * c));
+        let offset = before + round * changes;
         match self {
             Kind::Inserts => {
-                let from = rows * 2 + round * changes;
+                let from = rows * 2 + offset;
                 let sql =
                     format!("INSERT INTO lake.orders SELECT {COLUMNS} FROM range({from}, {}) r(i)", from + changes);
                 (sql, changes)
             }
             Kind::Updates => {
-                let from = rows / 2 + round * changes;
+                let from = rows / 2 + offset;
                 let to = from + changes;
                 (format!("UPDATE lake.orders SET amount = amount + 1 WHERE id >= {from} AND id < {to}"), 2 * changes)
             }
             Kind::Deletes => {
-                let every = rows / changes;
+                let (every, nth) = (rows / changes, 1 + ROUNDS * sizes + round);
                 let sql = format!(
-                    "DELETE FROM lake.orders WHERE id < {rows} AND id % {every} = {} AND id // {every} < {changes}",
-                    round + 1
+                    "DELETE FROM lake.orders WHERE id < {rows} AND id % {every} = {nth} AND id // {every} < {changes}"
                 );
                 (sql, changes)
             }
@@ -164,7 +166,7 @@ impl Bench {
             );
             lake.execute(&format!("CREATE TABLE lake.orders AS SELECT {COLUMNS} FROM range({rows}) r(i)"));
             if with_deletes {
-                lake.execute("DELETE FROM lake.orders WHERE id % 5000 = 4999");
+                lake.execute("DELETE FROM lake.orders WHERE id % 5000 = 4990");
             }
         });
         let files = std::fs::read_dir(lake.data_path().join("main").join("orders")).expect("the table's folder");
@@ -190,9 +192,7 @@ impl Bench {
         let (mut ours, mut theirs, mut feed, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut compared = f64::NAN;
         for round in 0..ROUNDS {
-            // Each number of changes has rows of its own, also among those that a delete file left.
-            let place = round + ROUNDS * CHANGES.iter().position(|c| *c == changes).unwrap_or_default() as u64;
-            let (sql, expected) = kind.change(rows, changes, place);
+            let (sql, expected) = kind.change(rows, changes, round);
             lake.execute(&sql);
             let snapshot = lake.snapshot();
             let before = native.bytes();
