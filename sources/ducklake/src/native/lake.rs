@@ -46,15 +46,23 @@ impl NativeLake {
 
     /// Runs something to which the catalog shows one state.
     pub fn reading<T>(&mut self, run: impl FnOnce(&Session<'_, '_>) -> Result<T, LakeError>) -> Result<T, LakeError> {
+        self.client()?.reading(|reading| run(&Session::new(reading)))
+    }
+
+    /// The same for polls, which follow one another and ask much the same.
+    pub fn following<T>(&mut self, run: impl FnOnce(&Session<'_, '_>) -> Result<T, LakeError>) -> Result<T, LakeError> {
+        self.client()?.following(|reading| run(&Session::new(reading)))
+    }
+
+    fn client(&mut self) -> Result<&mut Client, LakeError> {
         let NativeLake { name, attachment, client, .. } = self;
         if let Some(file) = attachment.catalog.file().filter(|file| !file.exists()) {
             return Err(LakeError::NoCatalog { lake: name.clone(), file: file.display().to_string() });
         }
-        let client = match client {
+        Ok(match client {
             Some(client) => client,
             None => client.insert(Client::open(name, attachment)?),
-        };
-        client.reading(|reading| run(&Session::new(reading)))
+        })
     }
 
     /// The newest snapshot, where it costs one statement.

@@ -64,7 +64,7 @@ pub fn read(lake: &mut NativeLake, request: &Request, outlet: &Outlet<Outcome>) 
     if lake.glance() == Some(request.from) {
         return Ok(Outcome::Idle);
     }
-    let mut interval = match lake.reading(|session| plan(session, request))? {
+    let mut interval = match lake.following(|session| plan(session, request))? {
         Plan::Answer(outcome) => return Ok(outcome),
         Plan::Read(interval) => interval,
     };

@@ -4,10 +4,11 @@
 //! The calls block, and those to PostgreSQL wait on the runtime that the calling thread belongs to: they are for
 //! threads of its blocking pool.
 //!
-//! The files: `postgres` (with `libpq`, `numeric`), `sqlite` and `duckdb` are the three databases, `row` is what
+//! The files: `postgres` (with `libpq`, `numeric`, `ahead`), `sqlite` and `duckdb` are the three databases, `row` is what
 //! they answer, `inlined` reads the rows that a lake keeps in its catalog (`values` and `texts` make columns of
 //! them), `timestamp` reads moments.
 
+mod ahead;
 mod duckdb;
 mod inlined;
 mod libpq;
@@ -76,17 +77,17 @@ enum Backend {
 }
 
 impl Backend {
-    fn begin(&mut self) -> Result<Opened, LakeError> {
+    fn begin(&mut self, follows: bool) -> Result<Opened, LakeError> {
         match self {
-            Backend::Postgres(server) => server.begin(),
+            Backend::Postgres(server) => server.begin(follows),
             Backend::Sqlite(file) => file.begin(),
             Backend::DuckDb(file) => file.begin(),
         }
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, follows: bool) {
         match self {
-            Backend::Postgres(server) => server.end(),
+            Backend::Postgres(server) => server.end(follows),
             Backend::Sqlite(file) => file.end(),
             Backend::DuckDb(file) => file.end(),
         }
@@ -154,11 +155,25 @@ impl Client {
     /// Runs something to which the catalog shows one state. Files are let go at the end: another program may want
     /// them. A server stays connected; a connection that broke is opened anew when the next reading begins.
     pub fn reading<T>(&mut self, run: impl FnOnce(&mut Reading<'_>) -> Result<T, LakeError>) -> Result<T, LakeError> {
+        self.read(false, run)
+    }
+
+    /// The same for readings that go on where the last one of them ended, and ask much the same: a server is asked at
+    /// once what they will probably ask.
+    pub fn following<T>(&mut self, run: impl FnOnce(&mut Reading<'_>) -> Result<T, LakeError>) -> Result<T, LakeError> {
+        self.read(true, run)
+    }
+
+    fn read<T>(
+        &mut self,
+        follows: bool,
+        run: impl FnOnce(&mut Reading<'_>) -> Result<T, LakeError>,
+    ) -> Result<T, LakeError> {
         let Client { lake, attachment, backend, texts } = self;
-        let opened = backend.begin()?;
+        let opened = backend.begin(follows)?;
         // Ended in every case, a panic included: others wait for the file.
-        let open = Open(backend);
-        let mut reading = Reading { lake, attachment, backend: open.0, texts };
+        let open = Open { backend, follows };
+        let mut reading = Reading { lake, attachment, backend: open.backend, texts };
         if opened == Opened::Anew {
             reading.check_version()?;
         }
@@ -169,7 +184,7 @@ impl Client {
     pub fn glance(&self) -> Option<u64> {
         let Backend::Postgres(server) = &self.backend else { return None };
         let schema = quote_ident(self.attachment.schema.as_deref().unwrap_or("public"));
-        let answer = server.rows(&format!("SELECT max(snapshot_id) FROM {schema}.ducklake_snapshot"), None).ok()?;
+        let answer = server.glance(&format!("SELECT max(snapshot_id) FROM {schema}.ducklake_snapshot")).ok()?;
         rows_of(answer).first()?.optional_u64(0).ok()?
     }
 
@@ -181,11 +196,14 @@ impl Client {
 }
 
 /// A reading that ends.
-struct Open<'a>(&'a mut Backend);
+struct Open<'a> {
+    backend: &'a mut Backend,
+    follows: bool,
+}
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        self.0.end();
+        self.backend.end(self.follows);
     }
 }
 
@@ -298,6 +316,12 @@ impl Reading<'_> {
             }
         };
         self.rows_where(&sql, &text)?.first().map_or(Ok(false), |row| row.bool(0))
+    }
+
+    /// How many questions were answered before they were asked.
+    #[cfg(test)]
+    pub fn foreseen(&self) -> usize {
+        if let Backend::Postgres(server) = self.backend { server.foreseen() } else { 0 }
     }
 
     /// DuckDB's texts as values of a type, for example defaults of columns.

@@ -1,13 +1,18 @@
 //! A catalog in PostgreSQL. The connection stays; each reading is a transaction of its own that sees one
-//! state. Values come in the binary format, so that no setting of the server changes how they are written.
+//! state, and is asked at once what it will be asked ([`Ahead`]). Values come in the binary format, so that no setting of the server changes how they are written.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::Path;
 
+use futures::FutureExt;
+use futures::future::{join, join_all};
 use tidegate_core::ErrorKind;
 use tidegate_postgres::tokio_postgres::types::{FromSql, ToSql, Type};
 use tidegate_postgres::{Connection, PostgresError, Session, Value};
 use tokio::runtime::Handle;
 
+use super::ahead::{Ahead, Question};
 use super::numeric;
 use super::{Answer, DOING, Opened, without};
 use crate::error::LakeError;
@@ -23,6 +28,12 @@ pub struct Server {
     options: String,
     secrets: Vec<String>,
     session: Option<Session>,
+    ahead: Ahead,
+    /// What the reading under way has asked, and answers to what it may ask.
+    asked: RefCell<Vec<Question>>,
+    answers: RefCell<HashMap<Question, Answer>>,
+    /// How many of its questions were answered before they were asked.
+    foreseen: RefCell<usize>,
 }
 
 impl Server {
@@ -32,17 +43,31 @@ impl Server {
             |message: String| LakeError::Config { lake: lake.to_owned(), message: without(&message, &secrets) };
         let (place, options) = libpq::parse(connection, base).map_err(refuse)?;
         let options = format!("-c default_transaction_read_only=on {options}");
-        Ok(Server { lake: lake.to_owned(), place, options, secrets, session: None })
+        Ok(Server {
+            lake: lake.to_owned(),
+            place,
+            options,
+            secrets,
+            session: None,
+            ahead: Ahead::default(),
+            asked: RefCell::default(),
+            answers: RefCell::default(),
+            foreseen: RefCell::default(),
+        })
     }
 
-    /// Begins a reading. A connection that was cut while nobody used it is opened anew.
-    pub fn begin(&mut self) -> Result<Opened, LakeError> {
+    /// Begins a reading. A connection that was cut while nobody used it is opened anew. One that follows on others of
+    /// its kind gets answers to what it will probably ask, in the same round trip.
+    pub fn begin(&mut self, follows: bool) -> Result<Opened, LakeError> {
         let runtime = self.runtime()?;
+        let guesses = if follows { self.ahead.guess() } else { Vec::new() };
         if let Some(session) = self.session.take().filter(|session| !session.is_closed()) {
-            match runtime.block_on(session.execute(DOING, BEGIN)) {
+            let asked = join_all(guesses.iter().map(|question| self.query(&session, question)));
+            let (begun, answers) = runtime.block_on(join(session.execute(DOING, BEGIN), asked));
+            match begun {
                 Ok(()) => {
                     self.session = Some(session);
-                    return Ok(Opened::Before);
+                    return self.take_answers(guesses, answers).map(|()| Opened::Before);
                 }
                 Err(error) if !error.is_passing() => return Err(self.failed(&error)),
                 Err(_) => {}
@@ -57,25 +82,73 @@ impl Server {
         Ok(Opened::Anew)
     }
 
-    /// Ends a reading. What was read is right however that goes; a connection that does not answer is let go.
-    pub fn end(&mut self) {
+    /// Keeps what was answered. Where a guess failed (a table is gone), so did the transaction: it begins again.
+    fn take_answers(
+        &mut self,
+        guesses: Vec<Question>,
+        answers: Vec<Result<Answer, LakeError>>,
+    ) -> Result<(), LakeError> {
+        if let Ok(answers) = answers.into_iter().collect::<Result<Vec<_>, _>>() {
+            self.answers.replace(guesses.into_iter().zip(answers).collect());
+            return Ok(());
+        }
+        self.ahead.forget();
+        let runtime = self.runtime()?;
+        let session = self.session()?;
+        let again = runtime.block_on(join(session.execute(DOING, "ROLLBACK"), session.execute(DOING, BEGIN)));
+        let begun = again.0.and(again.1).map_err(|error| self.failed(&error));
+        if begun.is_err() {
+            self.session = None;
+        }
+        begun
+    }
+
+    /// Ends a reading. What was read is right however that goes, so nobody waits for it.
+    pub fn end(&mut self, follows: bool) {
+        self.answers.take();
+        let (asked, foreseen) = (self.asked.take(), self.foreseen.take());
+        tracing::trace!(source = self.lake, asked = asked.len(), foreseen, "the catalog was read");
+        if follows {
+            self.ahead.learn(asked);
+        }
         let Some(session) = self.session.take().filter(|session| !session.is_closed()) else { return };
-        if let Ok(runtime) = self.runtime()
-            && runtime.block_on(session.execute("ending a transaction", "ROLLBACK")).is_ok()
-        {
+        let Ok(runtime) = self.runtime() else { return };
+        let _within = runtime.enter();
+        // Asked once, it is on its way, before whatever is asked next.
+        if !matches!(session.execute("ending a transaction", "ROLLBACK").now_or_never(), Some(Err(_))) {
             self.session = Some(session);
         }
     }
 
     /// The rows of a query; `$1` in it is `text`.
     pub fn rows(&self, sql: &str, text: Option<&str>) -> Result<Answer, LakeError> {
-        let session = self.session.as_ref().ok_or_else(|| LakeError::Abandoned { lake: self.lake.clone() })?;
+        let question = Question { sql: sql.to_owned(), text: text.map(str::to_owned) };
+        let known = self.answers.borrow_mut().remove(&question);
+        let answer = match known {
+            Some(answer) => {
+                *self.foreseen.borrow_mut() += 1;
+                answer
+            }
+            None => self.runtime()?.block_on(self.query(self.session()?, &question))?,
+        };
+        self.asked.borrow_mut().push(question);
+        Ok(answer)
+    }
+
+    /// The newest snapshot, outside of a reading.
+    pub fn glance(&self, sql: &str) -> Result<Answer, LakeError> {
+        let question = Question { sql: sql.to_owned(), text: None };
+        self.runtime()?.block_on(self.query(self.session()?, &question))
+    }
+
+    async fn query(&self, session: &Session, question: &Question) -> Result<Answer, LakeError> {
+        let Question { sql, text } = question;
         let values: Vec<Value<'_>> = text.iter().map(|text| (text as &(dyn ToSql + Sync), Type::TEXT)).collect();
-        let rows = self.runtime()?.block_on(session.query(DOING, sql, &values));
+        let rows = session.query(DOING, sql, &values).await;
         let rows = rows.map_err(|error| self.failed(&error))?;
         let columns = rows.first().map_or(&[][..], |row| row.columns());
         let columns: Vec<String> = columns.iter().map(|column| column.name().to_owned()).collect();
-        let asked = Asked { lake: self.lake.clone(), sql: sql.to_owned(), columns };
+        let asked = Asked { lake: self.lake.clone(), sql: sql.clone(), columns };
         let cell = |row: &tidegate_postgres::tokio_postgres::Row, at: usize| {
             let cell = row.try_get::<_, Option<Binary>>(at);
             cell.map(|cell| cell.map_or(Cell::Null, |Binary(cell)| cell))
@@ -84,6 +157,16 @@ impl Server {
         let rows = rows.iter().map(|row| (0..row.len()).map(|at| cell(row, at)).collect());
         let rows = rows.collect::<Result<Vec<Vec<Cell>>, LakeError>>()?;
         Ok(Answer { asked, rows })
+    }
+
+    /// How many questions of the reading under way were answered before they were asked.
+    #[cfg(test)]
+    pub fn foreseen(&self) -> usize {
+        *self.foreseen.borrow()
+    }
+
+    fn session(&self) -> Result<&Session, LakeError> {
+        self.session.as_ref().ok_or_else(|| LakeError::Abandoned { lake: self.lake.clone() })
     }
 
     fn runtime(&self) -> Result<Handle, LakeError> {

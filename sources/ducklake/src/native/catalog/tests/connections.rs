@@ -58,6 +58,54 @@ fn a_broken_connection_heals() {
     assert_eq!(server.value(database(&lake), sql), "1");
 }
 
+/// What a poll of the snapshots after one asks, of a table that may be gone: four questions. Answers how many of them
+/// were foreseen, too.
+fn poll(client: &mut Client, from: u64, table: &str) -> Result<(usize, Vec<u64>), LakeError> {
+    client.following(|reading| {
+        let name = reading.name("snapshot");
+        let newest = reading.rows(&format!("SELECT max(snapshot_id) FROM {name}"))?[0].u64(0)?;
+        let next = reading.rows(&format!("SELECT snapshot_id FROM {name} WHERE snapshot_id > {from}"))?;
+        let beside = reading.qualified(table);
+        let rows = reading.rows(&format!("SELECT count(*) FROM {beside} WHERE 0 < {from}"))?[0].u64(0)?;
+        assert!(reading.metadata("version")?.is_some());
+        let mut found = vec![newest, rows];
+        for row in &next {
+            found.push(row.u64(0)?);
+        }
+        Ok((reading.foreseen(), found))
+    })
+}
+
+#[test]
+fn what_is_asked_ahead_is_of_the_same_state_and_does_no_harm() {
+    let (server, runtime) = (Postgres::start(), runtime());
+    let _within = runtime.enter();
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::create(dir.path(), Catalog::postgres(&server));
+    let mut client = client(&lake.uri());
+    server.execute(database(&lake), "CREATE TABLE one (a INTEGER); CREATE TABLE two (a INTEGER)");
+    for from in 0..6 {
+        lake.execute(&format!("CREATE TABLE lake.t{from} (a INTEGER)"));
+        let foreseen = if from < 2 { 0 } else { 4 };
+        assert_eq!(poll(&mut client, from, "one").unwrap(), (foreseen, vec![from + 1, 0, from + 1]));
+        // A look at the end in between is not taken for such a poll.
+        assert_eq!(heads(&mut client).unwrap(), from + 1);
+    }
+    lake.execute("CREATE TABLE lake.a (a INTEGER); CREATE TABLE lake.b (a INTEGER)");
+    assert_eq!(poll(&mut client, 6, "one").unwrap(), (4, vec![8, 0, 7, 8]), "two snapshots at once");
+    server.execute(database(&lake), "DROP TABLE one");
+    assert_eq!(poll(&mut client, 7, "two").unwrap(), (0, vec![8, 0, 8]), "a table that is gone is asked for ahead");
+    for foreseen in [0, 4, 4] {
+        assert_eq!(poll(&mut client, 7, "two").unwrap(), (foreseen, vec![8, 0, 8]));
+    }
+    terminate(&server, database(&lake));
+    assert_eq!(poll(&mut client, 7, "two").unwrap(), (0, vec![8, 0, 8]), "a cut connection");
+    server.execute(database(&lake), "DROP TABLE two");
+    let gone = poll(&mut client, 7, "two").unwrap_err();
+    assert!(matches!(gone, LakeError::CatalogTable { .. }), "{gone:?}");
+    assert_eq!(heads(&mut client).unwrap(), 8);
+}
+
 #[test]
 fn a_server_that_is_not_there_or_wants_another_password() {
     let server = Postgres::builder().hba("host all locked 127.0.0.1/32 scram-sha-256").start();
