@@ -1,5 +1,12 @@
 //! Reading rows of a data file.
 
+use std::borrow::Cow;
+use std::iter::repeat_n;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use parquet::DecodeResult;
@@ -18,6 +25,13 @@ use super::{DataFile, FileError, LakeColumn, Matching, Wanted};
 const BATCH_ROWS: usize = 65_536;
 /// Bytes of a batch, about: the offsets of texts have 32 bits.
 const BATCH_BYTES: u64 = 64 << 20;
+/// Row groups of which no more rows than this are wanted are decoded side by side: the work is to skip the others.
+const FEW_ROWS: usize = 4_096;
+/// Threads that do so.
+const THREADS_MAX: usize = 4;
+
+/// A batch, the positions of its rows, and the snapshot of each where the file has them.
+type Found = (RecordBatch, Vec<u64>, Option<Vec<u64>>);
 
 /// What is read of a file.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +47,7 @@ pub(crate) struct Reading<'a> {
 }
 
 impl Files {
-    /// Reads rows of a file in the order of their positions. `each` takes a batch of the canonical schema with at most
+    /// Reads rows of a file, those of a row group in the order of their positions. `each` takes a batch of the canonical schema with at most
     /// 65,536 rows, their positions in the file, and the snapshot of each where the file has them.
     pub(crate) fn read<E: From<FileError>>(
         &self,
@@ -42,7 +56,12 @@ impl Files {
         mut each: impl FnMut(RecordBatch, &[u64], Option<&[u64]>) -> Result<Flow, E>,
     ) -> Result<Flow, E> {
         let plan = plan(self, file, reading)?;
-        for chosen in choose(file, reading.wanted)? {
+        let chosen = choose(file, reading.wanted)?;
+        let is_small = |chosen: &Chosen| chosen.rows.count(&chosen.group) <= FEW_ROWS;
+        if chosen.len() > 1 && matches!(reading.wanted, Wanted::Positions(_)) && chosen.iter().all(is_small) {
+            return self.read_side_by_side(file, reading, &plan, &chosen, &mut each);
+        }
+        for chosen in &chosen {
             if self.read_group(file, reading, &plan, chosen, &mut each)? == Flow::Stop {
                 return Ok(Flow::Stop);
             }
@@ -50,25 +69,66 @@ impl Files {
         Ok(Flow::Continue)
     }
 
+    /// Reads row groups on several threads and hands out their rows on this one, in any order of the groups. Few are
+    /// in memory at a time.
+    fn read_side_by_side<E: From<FileError>>(
+        &self,
+        file: &DataFile,
+        reading: &Reading<'_>,
+        plan: &Plan,
+        chosen: &[Chosen],
+        each: &mut impl FnMut(RecordBatch, &[u64], Option<&[u64]>) -> Result<Flow, E>,
+    ) -> Result<Flow, E> {
+        let (next, (sender, receiver)) = (AtomicUsize::new(0), sync_channel(1));
+        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX).min(chosen.len());
+        let work = |sender: SyncSender<Result<Vec<Found>, FileError>>| {
+            while let Some(chosen) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let mut found = Vec::new();
+                let mut take = |batch, positions: &[u64], snapshots: Option<&[u64]>| {
+                    found.push((batch, positions.to_vec(), snapshots.map(<[u64]>::to_vec)));
+                    Ok(Flow::Continue)
+                };
+                let read = self.read_group(file, reading, plan, chosen, &mut take);
+                // Nobody receives when the receiver wants no more, or had an error.
+                if sender.send(read.map(|_: Flow| found)).is_err() {
+                    return;
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for sender in repeat_n(sender, threads) {
+                scope.spawn(|| work(sender));
+            }
+            for found in receiver {
+                for (batch, positions, snapshots) in found? {
+                    if each(batch, &positions, snapshots.as_deref())? == Flow::Stop {
+                        return Ok(Flow::Stop);
+                    }
+                }
+            }
+            Ok(Flow::Continue)
+        })
+    }
+
     fn read_group<E: From<FileError>>(
         &self,
         file: &DataFile,
         reading: &Reading<'_>,
         plan: &Plan,
-        chosen: Chosen,
+        chosen: &Chosen,
         each: &mut impl FnMut(RecordBatch, &[u64], Option<&[u64]>) -> Result<Flow, E>,
     ) -> Result<Flow, E> {
-        let Chosen { group, mut rows } = chosen;
-        let mut known = None;
+        let Chosen { group, rows } = chosen;
+        let (mut rows, mut known) = (Cow::Borrowed(rows), None);
         if let Wanted::Snapshots { after, to } = reading.wanted {
-            let mut kept = self.snapshots(file, &group)?;
+            let mut kept = self.snapshots(file, group)?;
             kept.retain(|(_, snapshot)| snapshot > after && snapshot <= to);
             if kept.len() < group.rows {
-                rows = Rows::Some(kept.iter().map(|(row, _)| *row).collect());
+                rows = Cow::Owned(Rows::Some(kept.iter().map(|(row, _)| *row).collect()));
             }
             known = Some(kept.into_iter().map(|(_, snapshot)| snapshot).collect::<Vec<_>>());
         }
-        let positions = rows.positions(&group);
+        let positions = rows.positions(group);
         let mut done = 0;
         let convert = Converter { file, caster: &self.caster };
         let mut hand_out = |found: &[ArrayRef], count: usize| -> Result<Flow, E> {
@@ -101,7 +161,7 @@ impl Files {
             }
             flow
         } else {
-            self.decode(file, &group, &rows, &plan.roots, &mut |batch| hand_out(batch.columns(), batch.num_rows()))?
+            self.decode(file, group, &rows, &plan.roots, &mut |batch| hand_out(batch.columns(), batch.num_rows()))?
         };
         if flow == Flow::Continue && done != positions.len() {
             return Err(file.contradiction("it has fewer rows than its footer says").into());

@@ -16,7 +16,7 @@ pub(super) struct Chosen {
 }
 
 /// Rows of a row group, counted from its first.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Rows {
     All,
     /// Ascending.
