@@ -12,3 +12,4 @@ mod ranges;
 mod reading;
 mod refusals;
 mod traps;
+mod vectors;

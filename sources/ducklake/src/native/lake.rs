@@ -54,7 +54,8 @@ impl NativeLake {
             Some(client) => client,
             None => client.insert(Client::open(name, attachment)?),
         };
-        client.reading(|reading| run(&Session::new(reading)))
+        let vectors = attachment.deletion_vectors;
+        client.reading(|reading| run(&Session::new(reading, vectors)))
     }
 
     /// The newest snapshot, where it costs one statement.

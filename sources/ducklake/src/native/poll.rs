@@ -10,6 +10,7 @@ use arrow::array::RecordBatch;
 use tidegate_core::{Micros, TableSchema};
 use tidegate_duck::Flow;
 
+use super::erased::erased;
 use super::lake::NativeLake;
 use super::plan::{Changes, Content, Planner};
 use super::rows::{Each, Rows};
@@ -117,6 +118,9 @@ fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError>
         } else {
             What::Changes(Box::new(planner.changes(request.from, &snapshots)?))
         };
+        if let Some(reason) = erased(session, &table, request.from)? {
+            return Ok(Plan::Answer(Outcome::Expired { reason }));
+        }
         if let What::Changes(changes) = &what
             && let Some(reason) = traceless(session, changes, &table, &snapshots)?
         {
@@ -130,7 +134,7 @@ fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError>
             changes.count(request.from, to, &mut counts);
         }
     }
-    let mut sum = 0;
+    let (mut sum, end) = (0, to);
     for (changed, (snapshot, rows)) in counts.into_iter().enumerate() {
         sum += rows;
         if sum >= request.rows_max || changed as u64 + 1 >= CHANGED_SNAPSHOTS_MAX {
@@ -138,8 +142,31 @@ fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError>
             break;
         }
     }
+    // Where it is not known what a table held at the end, nobody can stop there.
+    let mut reason = erased_of(session, &tables, to)?;
+    if reason.is_some() && to < end {
+        to = end;
+        reason = erased_of(session, &tables, to)?;
+    }
+    if let Some(reason) = reason {
+        return Ok(Plan::Answer(Outcome::Expired { reason }));
+    }
     let times = snapshots.iter().map(|snapshot| (snapshot.id, snapshot.time)).collect();
     Ok(Plan::Read(Interval { after: request.from, to, times, tables }))
+}
+
+/// Why it is not known what one of these tables held at a snapshot, in words.
+fn erased_of(
+    session: &Session<'_, '_>,
+    tables: &[(TableSchema, What)],
+    snapshot: u64,
+) -> Result<Option<String>, LakeError> {
+    for (table, _) in tables {
+        if let Some(reason) = erased(session, table, snapshot)? {
+            return Ok(Some(reason));
+        }
+    }
+    Ok(None)
 }
 
 /// Snapshots that are read in the same way: up to one that changes rows of a wanted table and writes others anew, or

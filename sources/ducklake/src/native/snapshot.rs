@@ -3,8 +3,10 @@
 use tidegate_core::TableSchema;
 use tidegate_duck::Flow;
 
+use super::erased::erased;
 use super::lake::NativeLake;
 use super::plan::{Content, Planner};
+use crate::catalog::Catalog;
 use crate::error::LakeError;
 use crate::snapshot::Opened;
 use crate::stream::Outlet;
@@ -21,6 +23,11 @@ pub fn read(
     let (opened, mut contents) = lake.reading(|session| {
         let opened = Opened::of(session, tables, at)?;
         refuse_deletion_vectors(session, tables)?;
+        for table in tables.iter().filter(|_| at.is_some()) {
+            if let Some(reason) = erased(session, table, opened.snapshot)? {
+                return Err(LakeError::Erased { lake: session.lake().to_owned(), reason });
+            }
+        }
         let data_path = session.data_path()?;
         let content = |table| Planner::new(session, table, &data_path)?.content(opened.snapshot);
         Ok((opened, tables.iter().map(content).collect::<Result<Vec<Content>, _>>()?))

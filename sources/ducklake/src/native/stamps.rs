@@ -92,6 +92,8 @@ impl Stamps {
         let deleting = commits.within(0..u64::MAX).iter().filter(|commit| commit.tokens.delete_from_files(id));
         for commit in deleting {
             let gone = commit.files.clone().filter(|id| !known.contains(id)).map(|id| replaced.get(&id).cloned());
+            // Nobody knows which data file a deletion vector was of.
+            let gone = gone.map(|place| place.filter(|place| !is_vector(&place.path)));
             // Data files that were merged are listed, too.
             let gone = gone.filter(|place| place.as_ref().is_none_or(|place| is_delete_file(&place.path)));
             let gone: Vec<_> = gone.collect();
@@ -238,6 +240,11 @@ impl Settling<'_> {
 /// DuckLake's own name for such files.
 fn is_delete_file(path: &str) -> bool {
     path.ends_with("-delete.parquet")
+}
+
+/// Whether a file is a deletion vector, by DuckLake's own name for such files.
+pub fn is_vector(path: &str) -> bool {
+    path.ends_with(".puffin")
 }
 
 /// Whether a delete file is of the data file at a path. Both names have a UUID unless somebody added the file from

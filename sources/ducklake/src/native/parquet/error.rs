@@ -39,6 +39,15 @@ pub enum FileError {
         /// Its path.
         file: String,
     },
+    /// Releases of DuckLake after 1.0 write several deletion vectors into one file.
+    #[error(
+        "the file {file} is a Puffin container, which releases of DuckLake write that this program does not know: switch deletion \
+         vectors off and rewrite the table's files (ducklake_rewrite_data_files with delete_threshold => 0)"
+    )]
+    Container {
+        /// Its path.
+        file: String,
+    },
     /// The file is not what the catalog says.
     #[error("the file {file} is not what the catalog says: {fact}: restore the file")]
     Contradiction {
@@ -91,6 +100,7 @@ impl FileError {
             FileError::Place { .. } | FileError::Encrypted { .. } | FileError::Unsupported { .. } => {
                 ErrorKind::Reconfigure
             }
+            FileError::Container { .. } => ErrorKind::Stop,
             FileError::Gone { .. } | FileError::Contradiction { .. } | FileError::Value { .. } => ErrorKind::Stop,
             FileError::Convert { source, .. } => source.kind(),
             FileError::Description { .. } => ErrorKind::Bug,

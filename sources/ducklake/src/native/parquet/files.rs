@@ -105,6 +105,13 @@ impl Files {
         self.get(&file.path, &file.place, &file.store, ranges)
     }
 
+    /// All bytes of a file.
+    pub(super) fn whole(&self, entry: &FileEntry<'_>) -> Result<Bytes, FileError> {
+        let place = place::place(entry.path)?;
+        let store = self.store(entry.path, &place)?;
+        self.tail(entry, &place, &store, entry.size)
+    }
+
     fn footer(&self, entry: &FileEntry<'_>, place: &Place, store: &Store) -> Result<Bytes, FileError> {
         let contradiction = |fact: String| FileError::Contradiction { file: entry.path.to_owned(), fact };
         let wanted = entry.footer_size.map_or(TAIL_BYTES, |footer| footer.saturating_add(END_BYTES)).min(entry.size);
