@@ -26,7 +26,7 @@ const LATE_RANGES: u32 = 32;
 const RANGES_MIN: u64 = 170;
 
 /// Every kind of thing that can happen, with and without damage that a flush after a rewrite does.
-fn mix(rng: &mut StdRng) -> Mix {
+pub(crate) fn mix(rng: &mut StdRng) -> Mix {
     // Every range across a gap ends there, so most histories have none.
     let (expire, forget) = if rng.random_ratio(1, 3) { (1, 4) } else { (0, 0) };
     Mix {
@@ -54,8 +54,8 @@ fn mix_with_vectors(rng: &mut StdRng) -> Mix {
     Mix { vectors: 6, inlining: &[0, 0, 1, 10, 1000], ..mix(rng) }
 }
 
-/// One history on one catalog, and its ranges.
-struct History {
+/// One history of one lake, and its ranges.
+pub(crate) struct History {
     lake: Lake,
     chronicle: Chronicle,
     source: DucklakeSource,
@@ -64,7 +64,7 @@ struct History {
 }
 
 impl History {
-    fn run(
+    pub(crate) fn run(
         seed: u64,
         lake: Lake,
         folder: &Path,

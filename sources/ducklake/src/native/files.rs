@@ -249,6 +249,13 @@ impl<'a> TableFiles<'a> {
         self.catalog.ask(&sql)?.iter().map(place).collect()
     }
 
+    /// Whether a path of the catalog may be one of the table's own delete files, which lie in its folder.
+    pub fn may_hold(&self, path: &str) -> bool {
+        // A path that is not relative may have been written while the lake was called otherwise.
+        let is_relative = !path.contains("://") && !path.starts_with('/');
+        !is_relative || join(&self.root, path, true).starts_with(&self.folder)
+    }
+
     fn ids(&self, sql: &str) -> Result<BTreeSet<u64>, LakeError> {
         self.catalog.ask(sql)?.iter().map(|row| row.u64(0)).collect()
     }

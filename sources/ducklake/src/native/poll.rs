@@ -118,7 +118,7 @@ fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError>
         } else {
             What::Changes(Box::new(planner.changes(request.from, &snapshots)?))
         };
-        if let Some(reason) = erased(session, &table, request.from)? {
+        if let Some(reason) = erased(session, &table, &data_path, request.from)? {
             return Ok(Plan::Answer(Outcome::Expired { reason }));
         }
         if let What::Changes(changes) = &what
@@ -143,10 +143,10 @@ fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError>
         }
     }
     // Where it is not known what a table held at the end, nobody can stop there.
-    let mut reason = erased_of(session, &tables, to)?;
+    let mut reason = erased_of(session, &tables, &data_path, to)?;
     if reason.is_some() && to < end {
         to = end;
-        reason = erased_of(session, &tables, to)?;
+        reason = erased_of(session, &tables, &data_path, to)?;
     }
     if let Some(reason) = reason {
         return Ok(Plan::Answer(Outcome::Expired { reason }));
@@ -159,10 +159,11 @@ fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError>
 fn erased_of(
     session: &Session<'_, '_>,
     tables: &[(TableSchema, What)],
+    data_path: &str,
     snapshot: u64,
 ) -> Result<Option<String>, LakeError> {
     for (table, _) in tables {
-        if let Some(reason) = erased(session, table, snapshot)? {
+        if let Some(reason) = erased(session, table, data_path, snapshot)? {
             return Ok(Some(reason));
         }
     }

@@ -23,12 +23,12 @@ pub fn read(
     let (opened, mut contents) = lake.reading(|session| {
         let opened = Opened::of(session, tables, at)?;
         refuse_deletion_vectors(session, tables)?;
+        let data_path = session.data_path()?;
         for table in tables.iter().filter(|_| at.is_some()) {
-            if let Some(reason) = erased(session, table, opened.snapshot)? {
+            if let Some(reason) = erased(session, table, &data_path, opened.snapshot)? {
                 return Err(LakeError::Erased { lake: session.lake().to_owned(), reason });
             }
         }
-        let data_path = session.data_path()?;
         let content = |table| Planner::new(session, table, &data_path)?.content(opened.snapshot);
         Ok((opened, tables.iter().map(content).collect::<Result<Vec<Content>, _>>()?))
     })?;

@@ -92,11 +92,10 @@ impl Stamps {
         let deleting = commits.within(0..u64::MAX).iter().filter(|commit| commit.tokens.delete_from_files(id));
         for commit in deleting {
             let gone = commit.files.clone().filter(|id| !known.contains(id)).map(|id| replaced.get(&id).cloned());
-            // Nobody knows which data file a deletion vector was of.
-            let gone = gone.map(|place| place.filter(|place| !is_vector(&place.path)));
             // Data files that were merged are listed, too.
             let gone = gone.filter(|place| place.as_ref().is_none_or(|place| is_delete_file(&place.path)));
-            let gone: Vec<_> = gone.collect();
+            // Nobody knows which data file a deletion vector was of.
+            let gone: Vec<_> = gone.map(|place| place.filter(|place| !is_vector(&place.path))).collect();
             if !gone.is_empty() {
                 stamps.gone.insert(commit.snapshot, gone);
             }
@@ -238,8 +237,8 @@ impl Settling<'_> {
 }
 
 /// DuckLake's own name for such files.
-fn is_delete_file(path: &str) -> bool {
-    path.ends_with("-delete.parquet")
+pub fn is_delete_file(path: &str) -> bool {
+    path.ends_with("-delete.parquet") || is_vector(path)
 }
 
 /// Whether a file is a deletion vector, by DuckLake's own name for such files.
