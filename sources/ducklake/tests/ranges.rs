@@ -218,3 +218,23 @@ fn deletion_vectors_in_postgres() {
     let server = tidegate_testkit::Postgres::start();
     run_with_vectors("PostgreSQL", 4, |_: &Path| Catalog::postgres(&server));
 }
+
+/// Lakes whose files are encrypted.
+#[test]
+fn ranges_of_encrypted_lakes() {
+    let test = "ranges of encrypted lakes";
+    let first = seed(test);
+    let mut tally = Tally::default();
+    let sequences = sequences(2);
+    for sequence in 0..sequences {
+        let seed = first.wrapping_add(sequence);
+        println!("{test}: TIDEGATE_SEED={seed} TIDEGATE_SEQUENCES=1");
+        let dir = tempfile::tempdir().unwrap();
+        let lake = Lake::create_encrypted(dir.path(), Catalog::sqlite(dir.path()));
+        tally.add(&History::run(seed, lake, dir.path(), mix, &|lake| connect(lake, "native")));
+    }
+    println!("{test}: {sequences} histories, {tally}");
+    if sequences >= 2 {
+        assert!(tally.ranges >= 60, "{test}: {tally}");
+    }
+}

@@ -32,12 +32,13 @@ pub enum FileError {
         /// What the caller should do.
         kind: ErrorKind,
     },
-    /// DuckDB encrypts without the additional data that the Parquet specification demands, and no other program reads
-    /// that.
-    #[error("the file {file} is encrypted as DuckDB alone does it: set reader = \"extension\"")]
+    /// The file cannot be decrypted.
+    #[error("the file {file} is encrypted, and {fact}: set reader = \"extension\"")]
     Encrypted {
         /// Its path.
         file: String,
+        /// Why it cannot be decrypted.
+        fact: String,
     },
     /// Releases of DuckLake after 1.0 write several deletion vectors into one file.
     #[error(
