@@ -103,7 +103,9 @@ impl Lake {
     pub fn create_encrypted(dir: &Path, catalog: Catalog) -> Self {
         let data_path = dir.join("lake_files");
         // The library that DuckDB prefers for it is in httpfs.
-        Self::create_at(data_path, catalog, "lake", ", ENCRYPTED", |duck| duck.execute("SET force_mbedtls_unsafe = true"))
+        Self::create_at(data_path, catalog, "lake", ", ENCRYPTED", |duck| {
+            duck.execute("SET force_mbedtls_unsafe = true")
+        })
     }
 
     /// Makes a lake called `lake` whose files are in an object store, below a URL.
@@ -112,6 +114,14 @@ impl Lake {
     /// When DuckDB refuses.
     pub fn create_on(storage: &Storage, url: &str, catalog: Catalog) -> Self {
         Self::create_at(PathBuf::from(url), catalog, "lake", "", |duck| storage.make_available(duck))
+    }
+
+    /// The same with encrypted files.
+    ///
+    /// # Panics
+    /// When DuckDB refuses.
+    pub fn create_encrypted_on(storage: &Storage, url: &str, catalog: Catalog) -> Self {
+        Self::create_at(PathBuf::from(url), catalog, "lake", ", ENCRYPTED", |duck| storage.make_available(duck))
     }
 
     fn create_at(

@@ -92,8 +92,7 @@ impl Remains {
             valid("f"),
             valid("d")
         );
-        let vectors =
-            format!("SELECT count(*) > 0 FROM {} WHERE key = 'write_deletion_vectors'", catalog("metadata"));
+        let vectors = format!("SELECT count(*) > 0 FROM {} WHERE key = 'write_deletion_vectors'", catalog("metadata"));
         let read = |duck: &tidegate_duck::Duck| {
             let run = || {
                 let connection = duck.connection();

@@ -74,6 +74,20 @@ fn a_store_with_faults_is_asked_again() {
 }
 
 #[test]
+fn encrypted_lakes_in_an_object_store() {
+    let (s3, folder) = (S3::start(), tempfile::tempdir().unwrap());
+    let storage = storage(s3.environment());
+    let lake = Lake::create_encrypted_on(&storage, &s3.url("lake/"), Catalog::sqlite(folder.path()));
+    lake.execute("CALL lake.set_option('data_inlining_row_limit', 0); CREATE TABLE lake.t (i INTEGER, v VARCHAR)");
+    let mut follower = Follower::load_from(connect(&lake, "native").with_storage(&storage), &lake, &["t"]);
+    for sql in ["INSERT INTO lake.t SELECT i, 'v' || i FROM range(100) r(i)", "DELETE FROM lake.t WHERE i % 3 = 1"] {
+        lake.execute(sql);
+        follower.expect(Answer::Changes);
+        follower.contents[0].multiset().assert_equals(&lake.rows("t", None), "what the lake holds now");
+    }
+}
+
+#[test]
 fn what_is_missing_in_a_store_is_named() {
     let (s3, folder) = (S3::start(), tempfile::tempdir().unwrap());
     let lake = lake(&s3, folder.path(), "lake/");

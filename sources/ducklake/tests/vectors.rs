@@ -78,7 +78,11 @@ fn a_second_vector_erases_the_first() {
         let held = lake.rows("t", None);
         expect_changes(&mut follower, lake);
         lake.execute("DELETE FROM lake.t WHERE i < 7");
-        assert_ne!(lake.rows("t", Some(between)), held, "DuckLake keeps the history of vectors: let the snapshot be read");
+        assert_ne!(
+            lake.rows("t", Some(between)),
+            held,
+            "DuckLake keeps the history of vectors: let the snapshot be read"
+        );
         expect_erased(&mut follower, lake);
         // Who has seen neither sees both, but cannot stop in between.
         let at = Position::SnapshotId(SnapshotId(between));

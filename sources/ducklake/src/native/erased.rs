@@ -22,7 +22,7 @@ use super::files::TableFiles;
 use super::session::Session;
 use super::stamps::{is_delete_file, is_vector};
 use crate::catalog::Catalog;
-use crate::commits::Commits;
+use crate::commits::{Commit, Commits};
 use crate::error::LakeError;
 use crate::row::Row;
 use crate::tokens::Tokens;
@@ -36,7 +36,8 @@ struct Suspect {
     since: u64,
 }
 
-/// Why it is not known what a table held at a snapshot, in words; `None` where it is known. `data_path` is the lake's.
+/// Why it is not known what a table held at a snapshot, in words; `None` where it is known, as it is where there never
+/// [were](had_vectors) deletion vectors. `data_path` is the lake's.
 pub fn erased(
     catalog: &Session<'_, '_>,
     table: &TableSchema,
@@ -44,9 +45,6 @@ pub fn erased(
     snapshot: u64,
 ) -> Result<Option<String>, LakeError> {
     let id = table.incarnation;
-    if !has_vectors(catalog, id)? {
-        return Ok(None);
-    }
     let Some(suspect) = suspect(catalog, id, snapshot)? else { return Ok(None) };
     let files = TableFiles::of(catalog, id, data_path)?;
     if !was_replaced(catalog, &files, suspect, snapshot)? && !was_flushed(catalog, id, suspect, snapshot)? {
@@ -58,18 +56,18 @@ pub fn erased(
     )))
 }
 
-/// Whether the table may ever have had deletion vectors. Where a setting of the session alone asked for them, and they were removed
-/// since, nothing in the catalog shows it.
-fn has_vectors(catalog: &dyn Catalog, table: u64) -> Result<bool, LakeError> {
+/// Whether there may ever have been deletion vectors in tables that are not refused. Where a setting of the session alone asked for
+/// them, and they were removed since, nothing in the catalog shows it.
+pub fn had_vectors(catalog: &dyn Catalog) -> Result<bool, LakeError> {
     if catalog.reads_deletion_vectors() {
         return Ok(true);
     }
-    let count = |sql: String| catalog.number(&sql);
-    let (options, delete) = (catalog.catalog("metadata"), catalog.catalog("delete_file"));
-    let gone = catalog.catalog("files_scheduled_for_deletion");
-    Ok(count(format!("SELECT count(*) FROM {options} WHERE key = 'write_deletion_vectors'"))? > 0
-        || count(format!("SELECT count(*) FROM {delete} WHERE table_id = {table} AND format = 'puffin'"))? > 0
-        || count(format!("SELECT count(*) FROM {gone} WHERE path LIKE '%.puffin'"))? > 0)
+    let (options, gone) = (catalog.catalog("metadata"), catalog.catalog("files_scheduled_for_deletion"));
+    let found = catalog.number(&format!(
+        "SELECT count(*) FROM (SELECT 1 FROM {options} WHERE key = 'write_deletion_vectors' \
+         UNION ALL SELECT 1 FROM {gone} WHERE path LIKE '%.puffin') found"
+    ))?;
+    Ok(found > 0)
 }
 
 /// The oldest of the data files that were there at a snapshot and some of whose deletes may have a later one than they were made in.
@@ -112,7 +110,7 @@ fn first_vector(catalog: &dyn Catalog, table: u64, snapshot: u64) -> Result<Opti
     let known = known_files(catalog, first.files.start, last.files.end)?;
     // What is not known any more may have been one. Deletes of a transaction's own rows have no token of their own.
     let may_be = |id: u64| known.iter().find(|file| file.id == id).is_none_or(|file| is_vector(&file.replaced));
-    let names = |commit: &&crate::commits::Commit| commit.tokens.name(table);
+    let names = |commit: &&Commit| commit.tokens.name(table);
     let mut wrote = later.iter().filter(names).filter(|commit| commit.files.clone().any(may_be));
     Ok(wrote.next().map(|commit| commit.snapshot))
 }

@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 use tidegate_core::{Micros, TableSchema};
 use tidegate_duck::Flow;
 
-use super::erased::erased;
+use super::erased::{erased, had_vectors};
 use super::lake::NativeLake;
 use super::plan::{Changes, Content, Planner};
 use super::rows::{Each, Rows};
@@ -111,6 +111,10 @@ fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError>
     }
     refuse_deletion_vectors(session, &touched)?;
     let data_path = session.data_path()?;
+    let vectored = if had_vectors(session)? { touched.clone() } else { Vec::new() };
+    if let Some(reason) = erased_of(session, &vectored, &data_path, request.from)? {
+        return Ok(Plan::Answer(Outcome::Expired { reason }));
+    }
     for table in touched {
         let planner = Planner::new(session, &table, &data_path)?;
         let what = if is_mixed(last, &table) {
@@ -118,9 +122,6 @@ fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError>
         } else {
             What::Changes(Box::new(planner.changes(request.from, &snapshots)?))
         };
-        if let Some(reason) = erased(session, &table, &data_path, request.from)? {
-            return Ok(Plan::Answer(Outcome::Expired { reason }));
-        }
         if let What::Changes(changes) = &what
             && let Some(reason) = traceless(session, changes, &table, &snapshots)?
         {
@@ -143,10 +144,10 @@ fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError>
         }
     }
     // Where it is not known what a table held at the end, nobody can stop there.
-    let mut reason = erased_of(session, &tables, &data_path, to)?;
+    let mut reason = erased_of(session, &vectored, &data_path, to)?;
     if reason.is_some() && to < end {
         to = end;
-        reason = erased_of(session, &tables, &data_path, to)?;
+        reason = erased_of(session, &vectored, &data_path, to)?;
     }
     if let Some(reason) = reason {
         return Ok(Plan::Answer(Outcome::Expired { reason }));
@@ -158,11 +159,11 @@ fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError>
 /// Why it is not known what one of these tables held at a snapshot, in words.
 fn erased_of(
     session: &Session<'_, '_>,
-    tables: &[(TableSchema, What)],
+    tables: &[TableSchema],
     data_path: &str,
     snapshot: u64,
 ) -> Result<Option<String>, LakeError> {
-    for (table, _) in tables {
+    for table in tables {
         if let Some(reason) = erased(session, table, data_path, snapshot)? {
             return Ok(Some(reason));
         }

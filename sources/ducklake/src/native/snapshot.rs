@@ -3,7 +3,7 @@
 use tidegate_core::TableSchema;
 use tidegate_duck::Flow;
 
-use super::erased::erased;
+use super::erased::{erased, had_vectors};
 use super::lake::NativeLake;
 use super::plan::{Content, Planner};
 use crate::catalog::Catalog;
@@ -24,7 +24,8 @@ pub fn read(
         let opened = Opened::of(session, tables, at)?;
         refuse_deletion_vectors(session, tables)?;
         let data_path = session.data_path()?;
-        for table in tables.iter().filter(|_| at.is_some()) {
+        let is_past = at.is_some() && had_vectors(session)?;
+        for table in tables.iter().filter(|_| is_past) {
             if let Some(reason) = erased(session, table, &data_path, opened.snapshot)? {
                 return Err(LakeError::Erased { lake: session.lake().to_owned(), reason });
             }

@@ -10,10 +10,10 @@ use tidegate_core::{ErrorKind, chain};
 use tidegate_duck::lake::Storage;
 use tokio::runtime::Handle;
 
-use super::sealed::Key;
 use super::cast::Caster;
 use super::file::DataFile;
 use super::place::{self, Place, Store};
+use super::sealed::Key;
 use super::{FileError, Meter};
 use crate::native::latest::Latest;
 
@@ -129,7 +129,9 @@ impl Files {
                 let fact = "the catalog has no key for it".to_owned();
                 return Err(FileError::Encrypted { file: entry.path.to_owned(), fact });
             }
-            (b"PAR1", Some(_)) => return Err(contradiction("it is not encrypted, and the catalog has a key for it".to_owned())),
+            (b"PAR1", Some(_)) => {
+                return Err(contradiction("it is not encrypted, and the catalog has a key for it".to_owned()));
+            }
             _ => return Err(contradiction(format!("no Parquet file ends at its byte {}", entry.size))),
         }
         let length = u64::from(u32::from_le_bytes(*length));

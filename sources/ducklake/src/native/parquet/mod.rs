@@ -27,9 +27,9 @@ mod read;
 mod schema;
 mod sealed;
 mod select;
-mod vector;
 #[cfg(test)]
 mod tests;
+mod vector;
 
 pub(crate) use columns::{LakeColumn, Matching, NameMapping, Wanted};
 pub use error::FileError;

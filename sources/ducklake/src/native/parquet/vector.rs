@@ -63,7 +63,9 @@ mod tests {
 
     #[test]
     fn positions_of_any_size() {
-        for positions in [vec![], vec![0], vec![1, 2, 70_000, u64::from(u32::MAX) + 3], (0..200_000).step_by(3).collect()] {
+        for positions in
+            [vec![], vec![0], vec![1, 2, 70_000, u64::from(u32::MAX) + 3], (0..200_000).step_by(3).collect()]
+        {
             assert_eq!(decode(&blob(positions.clone())), Ok(positions));
         }
     }
@@ -72,9 +74,8 @@ mod tests {
     #[test]
     fn a_vector_of_ducklakes() {
         let written = "00000022d1d339640100000000000000000000003a3000000100000000000000100000000100eebd85f4";
-        let bytes: Vec<u8> = (0..written.len() / 2)
-            .map(|at| u8::from_str_radix(&written[2 * at..2 * at + 2], 16).unwrap())
-            .collect();
+        let bytes: Vec<u8> =
+            (0..written.len() / 2).map(|at| u8::from_str_radix(&written[2 * at..2 * at + 2], 16).unwrap()).collect();
         assert_eq!(decode(&bytes), Ok(vec![1]));
         assert_eq!(blob([1]), bytes);
     }

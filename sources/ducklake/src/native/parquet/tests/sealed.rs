@@ -20,12 +20,18 @@ const ROWS: &str = "SELECT i::INTEGER AS i, CASE WHEN i % 7 > 0 THEN 'v' || (i %
 #[test]
 fn encrypted_files_are_read_like_others() {
     let world = world();
-    for (at, (option, value)) in
-        [("parquet_compression", "snappy"), ("parquet_compression", "zstd"), ("parquet_compression", "uncompressed"), ("parquet_version", "2")]
-            .into_iter()
-            .enumerate()
+    for (at, (option, value)) in [
+        ("parquet_compression", "snappy"),
+        ("parquet_compression", "zstd"),
+        ("parquet_compression", "uncompressed"),
+        ("parquet_version", "2"),
+    ]
+    .into_iter()
+    .enumerate()
     {
-        world.run(&format!("CALL lake.set_option('parquet_row_group_size', 2048); CALL lake.set_option('{option}', '{value}')"));
+        world.run(&format!(
+            "CALL lake.set_option('parquet_row_group_size', 2048); CALL lake.set_option('{option}', '{value}')"
+        ));
         world.run(&format!("CREATE TABLE lake.t{at} AS {ROWS}"));
         let table = format!("t{at}");
         let listed = world.data_files(&table);
@@ -73,7 +79,10 @@ fn files_that_no_key_opens_are_named_without_the_key() {
         assert_eq!(error.kind(), ErrorKind::Reconfigure);
         let message = error.to_string();
         assert!(matches!(error, FileError::Encrypted { .. }) && message.contains(path), "{message}");
-        assert!(message.contains("reader = \"extension\"") && !key.is_some_and(|key| message.contains(key)), "{message}");
+        assert!(
+            message.contains("reader = \"extension\"") && !key.is_some_and(|key| message.contains(key)),
+            "{message}"
+        );
     }
     world.check("t");
 }
