@@ -2,7 +2,7 @@
 
 use tidegate_core::{ErrorKind, Position, SnapshotId, Source};
 use tidegate_source_ducklake::DucklakeSource;
-use tidegate_testkit::Lake;
+use tidegate_testkit::{Catalog, Lake};
 
 use crate::follower::{Answer, Follower, block_on, connect_with, on_every_catalog};
 
@@ -171,6 +171,19 @@ fn what_vectors_left_behind_is_not_trusted() {
             expect_changes(&mut follower, lake);
         }
     });
+}
+
+/// DuckLake does not encrypt them, though the catalog has a key for them.
+#[test]
+fn vectors_of_encrypted_lakes_are_read_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::create_encrypted(dir.path(), Catalog::sqlite(dir.path()));
+    begin(&lake, 0);
+    let mut follower = follow(&lake);
+    lake.execute("DELETE FROM lake.t WHERE i < 5");
+    expect_changes(&mut follower, &lake);
+    lake.execute("DELETE FROM lake.t WHERE i < 7");
+    expect_erased(&mut follower, &lake);
 }
 
 #[test]
