@@ -97,6 +97,8 @@ pub struct Mix {
     pub forget: u32,
     /// Transactions of a second connection that are open meanwhile.
     pub concurrent: u32,
+    /// Deletion vectors switched on or off; they are on from the beginning.
+    pub vectors: u32,
     /// How many rows a change may have to be inlined: one of these, drawn when the tables are made. 0 switches
     /// inlining off; with 10, the default, most changes of a test are inlined.
     pub inlining: &'static [u32],
@@ -125,6 +127,7 @@ impl Mix {
             upkeep: 0,
             forget: 0,
             concurrent: 0,
+            vectors: 0,
             inlining: &[0, 3, 10, 10],
         }
     }
@@ -174,6 +177,9 @@ impl Dml {
         }
         let lake = &self.lake;
         let mut sql = format!("CALL {lake}.set_option('data_inlining_row_limit', {inlined_rows})");
+        if self.mix.vectors > 0 {
+            sql.push_str(&format!("; CALL {lake}.set_option('write_deletion_vectors', true)"));
+        }
         for table in &self.tables {
             sql.push_str("; ");
             sql.push_str(&table.create(lake));
@@ -226,6 +232,10 @@ impl Dml {
         }
         if is(mix.concurrent) {
             return self.concurrent();
+        }
+        if is(mix.vectors) {
+            let is_on = self.rng.random_ratio(2, 3);
+            return Step::Maintenance(format!("CALL {}.set_option('write_deletion_vectors', {is_on})", self.lake));
         }
         self.change()
     }

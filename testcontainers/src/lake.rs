@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use tidegate_duck::lake::Storage;
 use tidegate_duck::{Duck, DuckError, Extension, Options, quote_ident, quote_literal};
 
 use crate::multiset::Multiset;
@@ -92,10 +93,49 @@ impl Lake {
     pub fn create_named(dir: &Path, catalog: Catalog, name: &str) -> Self {
         let data_path = dir.join(format!("{name}_files"));
         std::fs::create_dir_all(&data_path).unwrap_or_else(|error| panic!("{}: {error}", data_path.display()));
+        Self::create_at(data_path, catalog, name, "", |_| Ok(()))
+    }
+
+    /// Makes a lake called `lake` whose files are encrypted, in `dir/lake_files`.
+    ///
+    /// # Panics
+    /// When DuckDB refuses.
+    pub fn create_encrypted(dir: &Path, catalog: Catalog) -> Self {
+        let data_path = dir.join("lake_files");
+        // The library that DuckDB prefers for it is in httpfs.
+        Self::create_at(data_path, catalog, "lake", ", ENCRYPTED", |duck| {
+            duck.execute("SET force_mbedtls_unsafe = true")
+        })
+    }
+
+    /// Makes a lake called `lake` whose files are in an object store, below a URL.
+    ///
+    /// # Panics
+    /// When DuckDB refuses.
+    pub fn create_on(storage: &Storage, url: &str, catalog: Catalog) -> Self {
+        Self::create_at(PathBuf::from(url), catalog, "lake", "", |duck| storage.make_available(duck))
+    }
+
+    /// The same with encrypted files.
+    ///
+    /// # Panics
+    /// When DuckDB refuses.
+    pub fn create_encrypted_on(storage: &Storage, url: &str, catalog: Catalog) -> Self {
+        Self::create_at(PathBuf::from(url), catalog, "lake", ", ENCRYPTED", |duck| storage.make_available(duck))
+    }
+
+    fn create_at(
+        data_path: PathBuf,
+        catalog: Catalog,
+        name: &str,
+        further: &str,
+        prepare: impl Fn(&Duck) -> Result<(), DuckError>,
+    ) -> Self {
         let duck = Duck::open_in_memory_with(&Options { threads: Some(1), ..Options::default() })
             .unwrap_or_else(|error| panic!("DuckDB does not open: {error}"));
+        prepare(&duck).unwrap_or_else(|error| panic!("DuckDB is not prepared: {error}"));
         let lake = Lake { duck, catalog, name: name.to_owned(), data_path };
-        let options = [format!("DATA_PATH {}", quote_literal(&lake.data_path.to_string_lossy()))];
+        let options = [format!("DATA_PATH {}{further}", quote_literal(&lake.data_path.to_string_lossy()))];
         let made = attach(&lake.duck, &lake.catalog, name, &options).and_then(|()| lake.detach());
         made.unwrap_or_else(|error| panic!("lake {name} cannot be made: {error}"));
         lake

@@ -77,6 +77,11 @@ pub trait Catalog {
     /// A TIMESTAMPTZ as microseconds since 1970, in SQL.
     fn micros(&self, expression: &str) -> String;
 
+    /// Whether deletion vectors are read, and not refused.
+    fn reads_deletion_vectors(&self) -> bool {
+        false
+    }
+
     /// The rows of a query.
     fn ask(&self, sql: &str) -> Result<Vec<Row>, LakeError>;
 

@@ -32,6 +32,9 @@ pub struct Config {
     /// What to do when changes can no longer be read because their snapshots have expired.
     #[serde(default)]
     pub on_expired_snapshot: OnExpiredSnapshot,
+    /// What to do with tables that have deletion vectors.
+    #[serde(default)]
+    pub deletion_vectors: DeletionVectors,
 }
 
 /// What reads the lake.
@@ -68,6 +71,17 @@ pub enum OnExpiredSnapshot {
     Error,
 }
 
+/// What to do with tables that have deletion vectors, which keep no history of deletes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeletionVectors {
+    /// Refuse them.
+    #[default]
+    Refuse,
+    /// Read them. Where they have erased what happened, rebuild from the present snapshot.
+    Diff,
+}
+
 /// Options that this program sets itself, or that would pin the lake to one moment.
 const RESERVED: &[(&str, &str)] = &[
     ("data_path", "write it as `data_path` of the source"),
@@ -86,6 +100,11 @@ impl Config {
     /// pipeline file's folder.
     pub(crate) fn resolve(&self, lake: &str, base: &Path) -> Result<Attachment, LakeError> {
         let refuse = |message: String| LakeError::Config { lake: lake.to_owned(), message };
+        if self.deletion_vectors == DeletionVectors::Diff && self.reader == Reader::Extension {
+            let message = "deletion_vectors = \"diff\" needs reader = \"native\": the extension's time travel is wrong for tables with \
+                           deletion vectors";
+            return Err(refuse(message.to_owned()));
+        }
         let catalog = LakeCatalog::parse(&self.catalog, base).map_err(refuse)?;
         let mut options = attach_options(&self.attach, RESERVED).map_err(refuse)?;
         let schema = self.attach.iter().find_map(|(key, value)| match value {
@@ -99,7 +118,8 @@ impl Config {
         let mut secrets = catalog.secrets();
         secrets.extend(secrets_of_options(&self.attach));
         let (base, storage) = (base.to_owned(), Storage::of_environment());
-        Ok(Attachment { catalog, base, data_path, options, schema, secrets, storage })
+        let deletion_vectors = self.deletion_vectors;
+        Ok(Attachment { catalog, base, data_path, options, schema, secrets, storage, deletion_vectors })
     }
 
     fn sets(&self, option: &str) -> bool {
@@ -122,6 +142,8 @@ pub(crate) struct Attachment {
     pub secrets: Vec<String>,
     /// How files on S3 are reached.
     pub storage: Storage,
+    /// What is done with tables that have deletion vectors.
+    pub deletion_vectors: DeletionVectors,
 }
 
 fn default_poll_interval() -> Duration {
@@ -141,7 +163,9 @@ mod tests {
         let read = config(r#"{"catalog": "ducklake:x.db"}"#).unwrap();
         assert_eq!(read.poll_interval, Duration::from_secs(1));
         assert_eq!((read.reader, read.on_expired_snapshot), (Reader::Native, OnExpiredSnapshot::Fallback));
+        assert_eq!(read.deletion_vectors, DeletionVectors::Refuse);
         for (json, says) in [
+            (r#"{"catalog": "ducklake:x.db", "deletion_vectors": "ignore"}"#, "`refuse` or `diff`"),
             (r#"{"catalog": "ducklake:x.db", "keep_input": true}"#, "keep_input"),
             (r#"{"catalog": "ducklake:x.db", "reader": "arrow"}"#, "\"native\" or \"extension\""),
             (r#"{"catalog": "ducklake:x.db", "poll_interval": "soon"}"#, "200ms"),
@@ -150,6 +174,15 @@ mod tests {
             let error = config(json).unwrap_err();
             assert!(error.contains(says), "{json}: {error}");
         }
+    }
+
+    #[test]
+    fn deletion_vectors_are_for_the_native_reader() {
+        let read = |json| config(json).unwrap().resolve("lake", Path::new("/"));
+        let attachment = read(r#"{"catalog": "ducklake:x.db", "deletion_vectors": "diff"}"#).unwrap();
+        assert_eq!(attachment.deletion_vectors, DeletionVectors::Diff);
+        let error = read(r#"{"catalog": "ducklake:x.db", "deletion_vectors": "diff", "reader": "extension"}"#);
+        assert!(error.unwrap_err().to_string().contains("reader = \"native\""));
     }
 
     #[test]

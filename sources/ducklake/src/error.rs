@@ -138,11 +138,19 @@ pub enum LakeError {
         /// The snapshot.
         snapshot: u64,
     },
+    /// Deletion vectors have erased what a table held.
+    #[error("source {lake}: {reason}; read a newer snapshot")]
+    Erased {
+        /// The source.
+        lake: String,
+        /// Of which table and snapshot, in words.
+        reason: String,
+    },
     /// Deletion vectors keep no history.
     #[error(
         "source {lake}: table {table} has deletion vectors (puffin files), which keep no history of deletes: switch \
-         them off (CALL lake.set_option('write_deletion_vectors', false)) and rewrite the table's files \
-         (ducklake_rewrite_data_files with delete_threshold => 0)"
+         them off (CALL lake.set_option('write_deletion_vectors', false)), rewrite the table's files \
+         (ducklake_rewrite_data_files with delete_threshold => 0) and expire the snapshots before; or set deletion_vectors = \"diff\""
     )]
     DeletionVectors {
         /// The source.
@@ -285,6 +293,7 @@ impl LakeError {
             | LakeError::Behind { .. }
             | LakeError::Damaged { .. }
             | LakeError::Stamped { .. }
+            | LakeError::Erased { .. }
             | LakeError::DeletionVectors { .. }
             | LakeError::CatalogValue { .. }
             | LakeError::InlinedValue { .. }

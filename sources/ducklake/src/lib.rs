@@ -28,6 +28,6 @@ mod tables;
 mod timestamp;
 mod tokens;
 
-pub use config::{Config, OnExpiredSnapshot, Reader};
+pub use config::{Config, DeletionVectors, OnExpiredSnapshot, Reader};
 pub use source::{DucklakeSource, FilesRead};
 pub use tidegate_duck::lake::AttachValue;

@@ -43,8 +43,11 @@ pub fn schemas(
     Ok(schemas)
 }
 
-/// Fails if one of the tables has deletion vectors.
+/// Fails if one of the tables has deletion vectors, unless whoever asks the catalog reads them.
 pub fn refuse_deletion_vectors(catalog: &dyn Catalog, tables: &[TableSchema]) -> Result<(), LakeError> {
+    if catalog.reads_deletion_vectors() {
+        return Ok(());
+    }
     let ids: Vec<u64> = tables.iter().map(|table| table.incarnation).collect();
     let refused = catalog.with_deletion_vectors(&ids)?;
     match tables.iter().find(|table| refused.contains(&table.incarnation)) {

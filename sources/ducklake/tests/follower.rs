@@ -12,7 +12,11 @@ pub const READERS: [&str; 2] = ["extension", "native"];
 
 /// The source for a lake, as a pipeline file would describe it.
 pub fn connect(lake: &Lake, reader: &str) -> DucklakeSource {
-    let config = serde_json::json!({ "catalog": lake.uri(), "reader": reader });
+    connect_with(lake, serde_json::json!({ "catalog": lake.uri(), "reader": reader }))
+}
+
+/// The source for a lake, as this section of a pipeline file describes it.
+pub fn connect_with(lake: &Lake, config: serde_json::Value) -> DucklakeSource {
     let config: Config = serde_json::from_value(config).unwrap();
     DucklakeSource::new(lake.name(), &config, Path::new("/nowhere")).unwrap()
 }
@@ -43,8 +47,12 @@ pub struct Follower {
 impl Follower {
     /// Loads tables of the schema `main` at the newest snapshot.
     pub fn load(lake: &Lake, reader: &str, tables: &[&str]) -> Follower {
+        Follower::load_from(connect(lake, reader), lake, tables)
+    }
+
+    /// The same from this source.
+    pub fn load_from(mut source: DucklakeSource, lake: &Lake, tables: &[&str]) -> Follower {
         let wanted: Vec<_> = tables.iter().map(|table| TableName::new(lake.name(), "main", *table)).collect();
-        let mut source = connect(lake, reader);
         let tables = block_on(source.tables(&wanted, None)).unwrap();
         let mut follower = Follower { source, tables, contents: Vec::new(), at: Position::SnapshotId(SnapshotId(0)) };
         follower.reload();

@@ -11,4 +11,6 @@ mod random;
 mod ranges;
 mod reading;
 mod refusals;
+mod stores;
 mod traps;
+mod vectors;

@@ -15,7 +15,7 @@ use tidegate_testkit::dml::{Mix, Outcome};
 use tidegate_testkit::seed::{seed, sequences};
 use tidegate_testkit::{Catalog, Chronicle, Lake};
 
-use crate::follower::{READERS, connect};
+use crate::follower::{READERS, connect, connect_with};
 use crate::reading::{Reading, Remains, Tally};
 
 /// Steps of a history.
@@ -26,7 +26,7 @@ const LATE_RANGES: u32 = 32;
 const RANGES_MIN: u64 = 170;
 
 /// Every kind of thing that can happen, with and without damage that a flush after a rewrite does.
-fn mix(rng: &mut StdRng) -> Mix {
+pub(crate) fn mix(rng: &mut StdRng) -> Mix {
     // Every range across a gap ends there, so most histories have none.
     let (expire, forget) = if rng.random_ratio(1, 3) { (1, 4) } else { (0, 0) };
     Mix {
@@ -43,12 +43,24 @@ fn mix(rng: &mut StdRng) -> Mix {
         upkeep: 8,
         forget,
         concurrent: 8,
+        vectors: 0,
         inlining: &[0, 10, 1000],
     }
 }
 
-/// One history on one catalog, and its ranges.
-struct History {
+/// The same with deletion vectors, now and then switched off. Most deletes have fewer rows than are inlined, so inlining is
+/// mostly off; and what ends a range early is rare.
+fn mix_with_vectors(rng: &mut StdRng) -> Mix {
+    Mix { vectors: 6, alter: 2, tables: 1, layout: 3, files: 4, inlining: &[0, 0, 1, 10, 1000], ..mix(rng) }
+}
+
+/// The same without files of others, which are not encrypted: DuckLake takes them, and does not read them.
+fn mix_without_files(rng: &mut StdRng) -> Mix {
+    Mix { files: 0, ..mix(rng) }
+}
+
+/// One history of one lake, and its ranges.
+pub(crate) struct History {
     lake: Lake,
     chronicle: Chronicle,
     source: DucklakeSource,
@@ -57,9 +69,15 @@ struct History {
 }
 
 impl History {
-    fn run(seed: u64, catalog: Catalog, folder: &Path, reader: &str) -> Tally {
+    pub(crate) fn run(
+        seed: u64,
+        lake: Lake,
+        folder: &Path,
+        mix: fn(&mut StdRng) -> Mix,
+        source: &dyn Fn(&Lake) -> DucklakeSource,
+    ) -> Tally {
         let mut rng = StdRng::seed_from_u64(seed);
-        let (lake, mut dml) = Lake::generated(folder, catalog, seed, mix(&mut rng));
+        let (lake, mut dml) = lake.with_generated(folder, seed, mix(&mut rng));
         let mut chronicle = Chronicle::new(lake.name());
         let record = |chronicle: &mut Chronicle| {
             let recorded = lake.attached(|duck| {
@@ -69,7 +87,7 @@ impl History {
             recorded.unwrap();
         };
         record(&mut chronicle);
-        let source = connect(&lake, reader);
+        let source = source(&lake);
         let mut reading = Reading::at(&chronicle, chronicle.newest(), |_| true);
         let mut history = History { lake, chronicle, source, rng, tally: Tally::default() };
         for _ in 0..STEPS {
@@ -141,7 +159,8 @@ fn run_many(catalog_name: &str, number: u64, catalog: impl Fn(&Path) -> Catalog)
             let seed = first.wrapping_add(sequence);
             println!("{test}, reader {reader}: TIDEGATE_SEED={seed} TIDEGATE_SEQUENCES=1");
             let dir = tempfile::tempdir().unwrap();
-            tally.add(&History::run(seed, catalog(dir.path()), dir.path(), reader));
+            let lake = Lake::create(dir.path(), catalog(dir.path()));
+            tally.add(&History::run(seed, lake, dir.path(), mix, &|lake| connect(lake, reader)));
         }
         println!("{test}, reader {reader}: {sequences} histories, {tally}");
         if sequences >= number {
@@ -165,4 +184,61 @@ fn ranges_in_sqlite() {
 fn ranges_in_postgres() {
     let server = tidegate_testkit::Postgres::start();
     run_many("PostgreSQL", 5, |_: &Path| Catalog::postgres(&server));
+}
+
+/// Histories with deletion vectors. What they have erased is said, and what is not is read as it was.
+fn run_with_vectors(catalog_name: &str, number: u64, catalog: impl Fn(&Path) -> Catalog) {
+    let test = format!("deletion vectors in {catalog_name}");
+    let first = seed(&test);
+    let mut tally = Tally::default();
+    let sequences = sequences(number);
+    for sequence in 0..sequences {
+        let seed = first.wrapping_add(sequence);
+        println!("{test}: TIDEGATE_SEED={seed} TIDEGATE_SEQUENCES=1");
+        let dir = tempfile::tempdir().unwrap();
+        let lake = Lake::create(dir.path(), catalog(dir.path()));
+        let diff =
+            |lake: &Lake| connect_with(lake, serde_json::json!({ "catalog": lake.uri(), "deletion_vectors": "diff" }));
+        tally.add(&History::run(seed, lake, dir.path(), mix_with_vectors, &diff));
+    }
+    println!("{test}: {sequences} histories, {tally}");
+    if sequences >= number {
+        assert!(tally.erased > 0 && tally.changes > 50, "{test}: {tally}");
+    }
+}
+
+#[test]
+fn deletion_vectors_in_duckdb_files() {
+    run_with_vectors("DuckDB files", 4, Catalog::duckdb);
+}
+
+#[test]
+fn deletion_vectors_in_sqlite() {
+    run_with_vectors("SQLite", 4, Catalog::sqlite);
+}
+
+#[test]
+fn deletion_vectors_in_postgres() {
+    let server = tidegate_testkit::Postgres::start();
+    run_with_vectors("PostgreSQL", 4, |_: &Path| Catalog::postgres(&server));
+}
+
+/// Lakes whose files are encrypted.
+#[test]
+fn ranges_of_encrypted_lakes() {
+    let test = "ranges of encrypted lakes";
+    let first = seed(test);
+    let mut tally = Tally::default();
+    let sequences = sequences(2);
+    for sequence in 0..sequences {
+        let seed = first.wrapping_add(sequence);
+        println!("{test}: TIDEGATE_SEED={seed} TIDEGATE_SEQUENCES=1");
+        let dir = tempfile::tempdir().unwrap();
+        let lake = Lake::create_encrypted(dir.path(), Catalog::sqlite(dir.path()));
+        tally.add(&History::run(seed, lake, dir.path(), mix_without_files, &|lake| connect(lake, "native")));
+    }
+    println!("{test}: {sequences} histories, {tally}");
+    if sequences >= 2 {
+        assert!(tally.ranges >= 60, "{test}: {tally}");
+    }
 }

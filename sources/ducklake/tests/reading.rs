@@ -27,7 +27,12 @@ pub struct Tally {
     pub damaged: u64,
     /// The same because writers who overlapped left no account of what they did.
     pub unaccounted: u64,
+    /// The same because deletion vectors have erased what happened.
+    pub erased: u64,
 }
+
+/// What a reader says where deletion vectors have erased what happened.
+const ERASED: &str = "keep no history of deletes";
 
 /// What a reader says where the lake does not tell what writers did who overlapped.
 const UNACCOUNTED: [&str; 5] = [
@@ -48,16 +53,17 @@ impl Tally {
         self.expired += other.expired;
         self.damaged += other.damaged;
         self.unaccounted += other.unaccounted;
+        self.erased += other.erased;
     }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { ranges, polls, changes, schema_changes, expired, damaged, unaccounted } = self;
+        let Tally { ranges, polls, changes, schema_changes, expired, damaged, unaccounted, erased } = self;
         write!(
             f,
             "{ranges} ranges in {polls} polls ({changes} with changes), {schema_changes} schema changes, \
-             {expired} ended at a gap, {damaged} at damage, {unaccounted} at what the lake does not tell"
+             {expired} ended at a gap, {damaged} at damage, {unaccounted} at what the lake does not tell, {erased} at what was erased"
         )
     }
 }
@@ -67,6 +73,8 @@ pub struct Remains {
     snapshots: BTreeSet<u64>,
     /// Table and snapshot where one of its files has two delete files, of which only one is applied.
     damaged: BTreeSet<(u64, u64)>,
+    /// Whether deletion vectors were ever switched on.
+    vectors: bool,
 }
 
 impl Remains {
@@ -84,6 +92,7 @@ impl Remains {
             valid("f"),
             valid("d")
         );
+        let vectors = format!("SELECT count(*) > 0 FROM {} WHERE key = 'write_deletion_vectors'", catalog("metadata"));
         let read = |duck: &tidegate_duck::Duck| {
             let run = || {
                 let connection = duck.connection();
@@ -91,7 +100,8 @@ impl Remains {
                 let snapshots = connection.prepare(&ids)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
                 let pair = |row: &tidegate_duck::duckdb::Row<'_>| Ok((row.get(0)?, row.get(1)?));
                 let damaged = connection.prepare(&damaged)?.query_map([], pair)?.collect::<Result<_, _>>()?;
-                Ok(Remains { snapshots, damaged })
+                let vectors = connection.query_row(&vectors, [], |row| row.get(0))?;
+                Ok(Remains { snapshots, damaged, vectors })
             };
             run().map_err(|error| duck.error(&error))
         };
@@ -172,6 +182,8 @@ impl Reading {
                         tally.expired += 1;
                     } else if remains.damage(&self.tables, before, until).is_some() {
                         tally.damaged += 1;
+                    } else if remains.vectors && reason.contains(ERASED) {
+                        tally.erased += 1;
                     } else if UNACCOUNTED.iter().any(|text| reason.contains(text)) {
                         println!("{range}: {reason}");
                         tally.unaccounted += 1;

@@ -41,7 +41,15 @@ impl Lake {
     /// # Panics
     /// When DuckDB refuses.
     pub fn generated(dir: &Path, catalog: Catalog, seed: u64, mix: Mix) -> (Lake, Dml) {
-        let lake = Lake::create(dir, catalog);
+        Lake::create(dir, catalog).with_generated(dir, seed, mix)
+    }
+
+    /// The same in a lake that is there; `dir` is where files are written that are then added.
+    ///
+    /// # Panics
+    /// When DuckDB refuses.
+    pub fn with_generated(self, dir: &Path, seed: u64, mix: Mix) -> (Lake, Dml) {
+        let lake = self;
         let mut dml = Dml::new(lake.name(), seed, mix);
         if mix.files > 0 {
             let folder = dir.join("written_elsewhere");

@@ -39,6 +39,15 @@ pub struct DataFileRow {
     pub mapping: Option<u64>,
 }
 
+/// How a delete file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeleteFormat {
+    /// Parquet: positions, and their snapshots where they have several.
+    Parquet,
+    /// A deletion vector: positions alone, those of all deletes so far.
+    Vector,
+}
+
 /// A delete file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeleteFileRow {
@@ -48,6 +57,8 @@ pub struct DeleteFileRow {
     pub data_file: u64,
     /// Where it is.
     pub place: Place,
+    /// How it is written.
+    pub format: DeleteFormat,
     /// The snapshot of its deletes, or of the first of them.
     pub begin: u64,
     /// How many rows it deletes, those of earlier delete files included.
@@ -170,7 +181,7 @@ impl<'a> TableFiles<'a> {
         }
         let sql = format!(
             "SELECT path, path_is_relative, file_size_bytes, footer_size, encryption_key, data_file_id, begin_snapshot, \
-             delete_count, delete_file_id, partial_max FROM {} WHERE table_id = {} AND data_file_id IN ({}) AND begin_snapshot <= {to} \
+             delete_count, delete_file_id, partial_max, format FROM {} WHERE table_id = {} AND data_file_id IN ({}) AND begin_snapshot <= {to} \
              ORDER BY begin_snapshot, delete_file_id",
             self.catalog.catalog("delete_file"),
             self.table,
@@ -184,6 +195,7 @@ impl<'a> TableFiles<'a> {
                 count: row.u64(7)?,
                 id: row.u64(8)?,
                 partial_max: row.optional_u64(9)?,
+                format: self.delete_format(row.text(10)?)?,
                 writer: None,
                 is_early: false,
             };
@@ -237,8 +249,28 @@ impl<'a> TableFiles<'a> {
         self.catalog.ask(&sql)?.iter().map(place).collect()
     }
 
+    /// Whether a path of the catalog may be one of the table's own delete files, which lie in its folder.
+    pub fn may_hold(&self, path: &str) -> bool {
+        // A path that is not relative may have been written while the lake was called otherwise.
+        let is_relative = !path.contains("://") && !path.starts_with('/');
+        !is_relative || join(&self.root, path, true).starts_with(&self.folder)
+    }
+
     fn ids(&self, sql: &str) -> Result<BTreeSet<u64>, LakeError> {
         self.catalog.ask(sql)?.iter().map(|row| row.u64(0)).collect()
+    }
+
+    fn delete_format(&self, name: &str) -> Result<DeleteFormat, LakeError> {
+        match name.to_ascii_lowercase().as_str() {
+            "parquet" => Ok(DeleteFormat::Parquet),
+            "puffin" => Ok(DeleteFormat::Vector),
+            _ => Err(LakeError::CatalogValue {
+                lake: self.catalog.lake().to_owned(),
+                table: "ducklake_delete_file".to_owned(),
+                column: "format".to_owned(),
+                wanted: "parquet or puffin",
+            }),
+        }
     }
 
     /// The first five columns of a file's row.

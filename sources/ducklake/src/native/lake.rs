@@ -46,12 +46,14 @@ impl NativeLake {
 
     /// Runs something to which the catalog shows one state.
     pub fn reading<T>(&mut self, run: impl FnOnce(&Session<'_, '_>) -> Result<T, LakeError>) -> Result<T, LakeError> {
-        self.client()?.reading(|reading| run(&Session::new(reading)))
+        let vectors = self.attachment.deletion_vectors;
+        self.client()?.reading(|reading| run(&Session::new(reading, vectors)))
     }
 
     /// The same for polls, which follow one another and ask much the same.
     pub fn following<T>(&mut self, run: impl FnOnce(&Session<'_, '_>) -> Result<T, LakeError>) -> Result<T, LakeError> {
-        self.client()?.following(|reading| run(&Session::new(reading)))
+        let vectors = self.attachment.deletion_vectors;
+        self.client()?.following(|reading| run(&Session::new(reading, vectors)))
     }
 
     fn client(&mut self) -> Result<&mut Client, LakeError> {

@@ -3,6 +3,7 @@
 //! `lake` holds the two together; `plan` says what must be read, `rows` reads it, `poll` and `snapshot` send it.
 
 pub mod catalog;
+mod erased;
 mod files;
 mod kills;
 pub mod lake;

@@ -10,6 +10,7 @@ use arrow::array::RecordBatch;
 use tidegate_core::{Micros, TableSchema};
 use tidegate_duck::Flow;
 
+use super::erased::{erased, had_vectors};
 use super::lake::NativeLake;
 use super::plan::{Changes, Content, Planner};
 use super::rows::{Each, Rows};
@@ -110,6 +111,10 @@ fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError>
     }
     refuse_deletion_vectors(session, &touched)?;
     let data_path = session.data_path()?;
+    let vectored = if had_vectors(session)? { touched.clone() } else { Vec::new() };
+    if let Some(reason) = erased_of(session, &vectored, &data_path, request.from)? {
+        return Ok(Plan::Answer(Outcome::Expired { reason }));
+    }
     for table in touched {
         let planner = Planner::new(session, &table, &data_path)?;
         let what = if is_mixed(last, &table) {
@@ -130,7 +135,7 @@ fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError>
             changes.count(request.from, to, &mut counts);
         }
     }
-    let mut sum = 0;
+    let (mut sum, end) = (0, to);
     for (changed, (snapshot, rows)) in counts.into_iter().enumerate() {
         sum += rows;
         if sum >= request.rows_max || changed as u64 + 1 >= CHANGED_SNAPSHOTS_MAX {
@@ -138,8 +143,32 @@ fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError>
             break;
         }
     }
+    // Where it is not known what a table held at the end, nobody can stop there.
+    let mut reason = erased_of(session, &vectored, &data_path, to)?;
+    if reason.is_some() && to < end {
+        to = end;
+        reason = erased_of(session, &vectored, &data_path, to)?;
+    }
+    if let Some(reason) = reason {
+        return Ok(Plan::Answer(Outcome::Expired { reason }));
+    }
     let times = snapshots.iter().map(|snapshot| (snapshot.id, snapshot.time)).collect();
     Ok(Plan::Read(Interval { after: request.from, to, times, tables }))
+}
+
+/// Why it is not known what one of these tables held at a snapshot, in words.
+fn erased_of(
+    session: &Session<'_, '_>,
+    tables: &[TableSchema],
+    data_path: &str,
+    snapshot: u64,
+) -> Result<Option<String>, LakeError> {
+    for table in tables {
+        if let Some(reason) = erased(session, table, data_path, snapshot)? {
+            return Ok(Some(reason));
+        }
+    }
+    Ok(None)
 }
 
 /// Snapshots that are read in the same way: up to one that changes rows of a wanted table and writes others anew, or

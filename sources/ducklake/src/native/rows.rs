@@ -8,7 +8,7 @@ use arrow::compute::filter_record_batch;
 use tidegate_duck::Flow;
 use tokio::runtime::Handle;
 
-use super::files::{DeleteFileRow, Place};
+use super::files::{DeleteFileRow, DeleteFormat, Place};
 use super::kills::Kills;
 use super::latest::Latest;
 use super::layout::Layout;
@@ -180,8 +180,17 @@ impl Rows {
             return Ok(deletes);
         }
         let failed = |source: FileError| source.in_lake(&self.lake);
-        let opened = self.files.open(&entry(&file.place)).map_err(failed)?;
-        let deletes = SharedDeletes::new(self.files.read_deletes(&opened).map_err(failed)?);
+        let deletes = match file.format {
+            DeleteFormat::Parquet => {
+                let opened = self.files.open(&entry(&file.place)).map_err(failed)?;
+                self.files.read_deletes(&opened).map_err(failed)?
+            }
+            DeleteFormat::Vector => {
+                let positions = self.files.read_vector(&entry(&file.place), file.count).map_err(failed)?;
+                positions.into_iter().map(|position| (position, None)).collect()
+            }
+        };
+        let deletes = SharedDeletes::new(deletes);
         known.insert(file.place.path.clone(), deletes.clone(), deletes.len());
         Ok(deletes)
     }
@@ -205,7 +214,8 @@ impl Rows {
         };
         match read() {
             Ok(replaced) => Ok(Some(replaced)),
-            Err(FileError::Gone { .. }) => Ok(None),
+            // The catalog forgets the keys of files that were replaced.
+            Err(FileError::Gone { .. } | FileError::Encrypted { .. }) => Ok(None),
             Err(error) => Err(error.in_lake(&self.lake)),
         }
     }

@@ -7,6 +7,7 @@ use arrow::datatypes::FieldRef;
 
 use super::catalog::{Inlined, InlinedColumn, InlinedTable, Reading};
 use crate::catalog::Catalog;
+use crate::config::DeletionVectors;
 use crate::error::LakeError;
 use crate::row::Row;
 
@@ -14,12 +15,13 @@ use crate::row::Row;
 pub struct Session<'a, 'b> {
     lake: String,
     reading: RefCell<&'a mut Reading<'b>>,
+    vectors: DeletionVectors,
 }
 
 impl<'a, 'b> Session<'a, 'b> {
     /// Of a reading.
-    pub fn new(reading: &'a mut Reading<'b>) -> Self {
-        Session { lake: reading.lake().to_owned(), reading: RefCell::new(reading) }
+    pub fn new(reading: &'a mut Reading<'b>, vectors: DeletionVectors) -> Self {
+        Session { lake: reading.lake().to_owned(), reading: RefCell::new(reading), vectors }
     }
 
     /// Where the data files are.
@@ -83,6 +85,10 @@ impl Catalog for Session<'_, '_> {
 
     fn micros(&self, expression: &str) -> String {
         self.reading.borrow().micros(expression)
+    }
+
+    fn reads_deletion_vectors(&self) -> bool {
+        self.vectors == DeletionVectors::Diff
     }
 
     fn ask(&self, sql: &str) -> Result<Vec<Row>, LakeError> {

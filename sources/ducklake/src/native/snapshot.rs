@@ -3,8 +3,10 @@
 use tidegate_core::TableSchema;
 use tidegate_duck::Flow;
 
+use super::erased::{erased, had_vectors};
 use super::lake::NativeLake;
 use super::plan::{Content, Planner};
+use crate::catalog::Catalog;
 use crate::error::LakeError;
 use crate::snapshot::Opened;
 use crate::stream::Outlet;
@@ -22,6 +24,12 @@ pub fn read(
         let opened = Opened::of(session, tables, at)?;
         refuse_deletion_vectors(session, tables)?;
         let data_path = session.data_path()?;
+        let is_past = at.is_some() && had_vectors(session)?;
+        for table in tables.iter().filter(|_| is_past) {
+            if let Some(reason) = erased(session, table, &data_path, opened.snapshot)? {
+                return Err(LakeError::Erased { lake: session.lake().to_owned(), reason });
+            }
+        }
         let content = |table| Planner::new(session, table, &data_path)?.content(opened.snapshot);
         Ok((opened, tables.iter().map(content).collect::<Result<Vec<Content>, _>>()?))
     })?;

@@ -94,7 +94,8 @@ impl Stamps {
             let gone = commit.files.clone().filter(|id| !known.contains(id)).map(|id| replaced.get(&id).cloned());
             // Data files that were merged are listed, too.
             let gone = gone.filter(|place| place.as_ref().is_none_or(|place| is_delete_file(&place.path)));
-            let gone: Vec<_> = gone.collect();
+            // Nobody knows which data file a deletion vector was of.
+            let gone: Vec<_> = gone.map(|place| place.filter(|place| !is_vector(&place.path))).collect();
             if !gone.is_empty() {
                 stamps.gone.insert(commit.snapshot, gone);
             }
@@ -236,8 +237,13 @@ impl Settling<'_> {
 }
 
 /// DuckLake's own name for such files.
-fn is_delete_file(path: &str) -> bool {
-    path.ends_with("-delete.parquet")
+pub fn is_delete_file(path: &str) -> bool {
+    path.ends_with("-delete.parquet") || is_vector(path)
+}
+
+/// Whether a file is a deletion vector, by DuckLake's own name for such files.
+pub fn is_vector(path: &str) -> bool {
+    path.ends_with(".puffin")
 }
 
 /// Whether a delete file is of the data file at a path. Both names have a UUID unless somebody added the file from

@@ -32,10 +32,20 @@ pub enum FileError {
         /// What the caller should do.
         kind: ErrorKind,
     },
-    /// DuckDB encrypts without the additional data that the Parquet specification demands, and no other program reads
-    /// that.
-    #[error("the file {file} is encrypted as DuckDB alone does it: set reader = \"extension\"")]
+    /// The file cannot be decrypted.
+    #[error("the file {file} is encrypted, and {fact}: set reader = \"extension\"")]
     Encrypted {
+        /// Its path.
+        file: String,
+        /// Why it cannot be decrypted.
+        fact: String,
+    },
+    /// Releases of DuckLake after 1.0 write several deletion vectors into one file.
+    #[error(
+        "the file {file} is a Puffin container, which releases of DuckLake write that this program does not know: switch deletion \
+         vectors off and rewrite the table's files (ducklake_rewrite_data_files with delete_threshold => 0)"
+    )]
+    Container {
         /// Its path.
         file: String,
     },
@@ -91,6 +101,7 @@ impl FileError {
             FileError::Place { .. } | FileError::Encrypted { .. } | FileError::Unsupported { .. } => {
                 ErrorKind::Reconfigure
             }
+            FileError::Container { .. } => ErrorKind::Stop,
             FileError::Gone { .. } | FileError::Contradiction { .. } | FileError::Value { .. } => ErrorKind::Stop,
             FileError::Convert { source, .. } => source.kind(),
             FileError::Description { .. } => ErrorKind::Bug,

@@ -8,6 +8,7 @@ use parquet::file::statistics::Statistics;
 use parquet::schema::types::SchemaDescPtr;
 
 use super::place::{Place, Store};
+use super::sealed::Key;
 use super::{FileError, SNAPSHOT_ID, schema};
 
 /// A file whose footer was read.
@@ -16,6 +17,8 @@ pub(crate) struct DataFile {
     pub(super) path: String,
     pub(super) place: Place,
     pub(super) store: Store,
+    /// What opens it, where it is encrypted.
+    pub(super) key: Option<Key>,
     /// How it is decoded.
     pub(super) reader: ArrowReaderMetadata,
     /// Its types as the file declares them.
@@ -41,7 +44,13 @@ pub(super) struct Group {
 
 impl DataFile {
     /// Reads a footer: everything before the last eight bytes of a file.
-    pub(super) fn decode(path: &str, place: Place, store: Store, footer: &[u8]) -> Result<DataFile, FileError> {
+    pub(super) fn decode(
+        path: &str,
+        place: Place,
+        store: Store,
+        key: Option<Key>,
+        footer: &[u8],
+    ) -> Result<DataFile, FileError> {
         let contradiction = |fact: String| FileError::Contradiction { file: path.to_owned(), fact };
         let footer = ParquetMetaDataReader::decode_metadata(footer)
             .map_err(|error| contradiction(format!("its footer cannot be read ({error})")))?;
@@ -69,7 +78,7 @@ impl DataFile {
             });
             first = first.saturating_add(rows);
         }
-        Ok(DataFile { path: path.to_owned(), place, store, reader, declared, groups, snapshots })
+        Ok(DataFile { path: path.to_owned(), place, store, key, reader, declared, groups, snapshots })
     }
 
     /// Its rows, deleted ones too.

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use super::cast::Caster;
 use super::file::DataFile;
 use super::place::{self, Place, Store};
+use super::sealed::Key;
 use super::{FileError, Meter};
 use crate::native::latest::Latest;
 
@@ -73,18 +74,15 @@ impl Files {
 
     /// Reads the footer of a file, unless it is known. Files of a lake never change.
     pub(crate) fn open(&self, entry: &FileEntry<'_>) -> Result<Arc<DataFile>, FileError> {
-        let file = || entry.path.to_owned();
-        if entry.encryption_key.is_some_and(|key| !key.is_empty()) {
-            return Err(FileError::Encrypted { file: file() });
-        }
         let key = (entry.path.to_owned(), entry.size);
         if let Some(known) = self.footers.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(known);
         }
+        let sealed = Key::of(entry)?;
         let place = place::place(entry.path)?;
         let store = self.store(entry.path, &place)?;
-        let footer = self.footer(entry, &place, &store)?;
-        let opened = Arc::new(DataFile::decode(entry.path, place, store, &footer)?);
+        let footer = self.footer(entry, &place, &store, sealed.as_ref())?;
+        let opened = Arc::new(DataFile::decode(entry.path, place, store, sealed, &footer)?);
         self.footers.lock().unwrap_or_else(PoisonError::into_inner).insert(key, opened.clone(), 1);
         Ok(opened)
     }
@@ -105,16 +103,35 @@ impl Files {
         self.get(&file.path, &file.place, &file.store, ranges)
     }
 
-    fn footer(&self, entry: &FileEntry<'_>, place: &Place, store: &Store) -> Result<Bytes, FileError> {
+    /// All bytes of a file.
+    pub(super) fn whole(&self, entry: &FileEntry<'_>) -> Result<Bytes, FileError> {
+        let place = place::place(entry.path)?;
+        let store = self.store(entry.path, &place)?;
+        self.tail(entry, &place, &store, entry.size)
+    }
+
+    fn footer(
+        &self,
+        entry: &FileEntry<'_>,
+        place: &Place,
+        store: &Store,
+        key: Option<&Key>,
+    ) -> Result<Bytes, FileError> {
         let contradiction = |fact: String| FileError::Contradiction { file: entry.path.to_owned(), fact };
         let wanted = entry.footer_size.map_or(TAIL_BYTES, |footer| footer.saturating_add(END_BYTES)).min(entry.size);
         let tail = self.tail(entry, place, store, wanted)?;
         let too_short = || contradiction(format!("it has {} bytes, too few for a Parquet file", entry.size));
         let (rest, magic) = tail.split_last_chunk::<4>().ok_or_else(too_short)?;
         let (_, length) = rest.split_last_chunk::<4>().ok_or_else(too_short)?;
-        match magic {
-            b"PAR1" => {}
-            b"PARE" => return Err(FileError::Encrypted { file: entry.path.to_owned() }),
+        match (magic, key) {
+            (b"PAR1", None) | (b"PARE", Some(_)) => {}
+            (b"PARE", None) => {
+                let fact = "the catalog has no key for it".to_owned();
+                return Err(FileError::Encrypted { file: entry.path.to_owned(), fact });
+            }
+            (b"PAR1", Some(_)) => {
+                return Err(contradiction("it is not encrypted, and the catalog has a key for it".to_owned()));
+            }
             _ => return Err(contradiction(format!("no Parquet file ends at its byte {}", entry.size))),
         }
         let length = u64::from(u32::from_le_bytes(*length));
@@ -127,7 +144,11 @@ impl Files {
         }
         let tail = if whole > tail.len() as u64 { self.tail(entry, place, store, whole)? } else { tail };
         let begin = (tail.len() as u64 - whole) as usize;
-        Ok(tail.slice(begin..tail.len() - END_BYTES as usize))
+        let footer = tail.slice(begin..tail.len() - END_BYTES as usize);
+        match key {
+            Some(key) => Ok(key.footer(entry.path, &footer)?.into()),
+            None => Ok(footer),
+        }
     }
 
     /// The last bytes of a file.

@@ -7,7 +7,7 @@
 //! The files: `place` turns paths into object stores, `files` reads and counts bytes and keeps footers, `file` is one
 //! footer, `schema` and `leaf` say what DuckDB makes of a file's types, `columns` is the lake's side, `plan` matches
 //! the two, `convert` and `cast` carry it out, `select` says which rows of which row groups, `read` does it, `deletes`
-//! reads delete files.
+//! reads delete files, `vector` deletion vectors, `sealed` decrypts.
 //!
 //! Calls block. They belong on a thread of the runtime's blocking pool.
 
@@ -25,9 +25,11 @@ mod place;
 mod plan;
 mod read;
 mod schema;
+mod sealed;
 mod select;
 #[cfg(test)]
 mod tests;
+mod vector;
 
 pub(crate) use columns::{LakeColumn, Matching, NameMapping, Wanted};
 pub use error::FileError;

@@ -197,9 +197,11 @@ impl Files {
             return Ok(Flow::Continue);
         }
         let undecodable = |error| E::from(file.undecodable(&error));
+        let unsealed = file.key.as_ref().map(|key| self.unseal(file, key, group, roots)).transpose()?;
+        let (reader, at) = unsealed.as_ref().map_or((&file.reader, group.at), |unsealed| (&unsealed.reader, 0));
         let mask = ProjectionMask::roots(file.reader.parquet_schema(), roots.iter().copied());
-        let mut decoder = ParquetPushDecoderBuilder::new_with_metadata(file.reader.clone())
-            .with_row_groups(vec![group.at])
+        let mut decoder = ParquetPushDecoderBuilder::new_with_metadata(reader.clone())
+            .with_row_groups(vec![at])
             .with_projection(mask)
             .with_batch_size(batch_rows(group));
         if let Some(selection) = rows.selection(group) {
@@ -209,7 +211,11 @@ impl Files {
         loop {
             match decoder.try_decode().map_err(undecodable)? {
                 DecodeResult::NeedsData(ranges) => {
-                    let found = self.fetch(file, &ranges)?;
+                    let found = match &unsealed {
+                        Some(unsealed) => unsealed.fetch(&ranges),
+                        None => Some(self.fetch(file, &ranges)?),
+                    };
+                    let found = found.ok_or_else(|| file.contradiction("a column ends before its rows do"))?;
                     decoder.push_ranges(ranges, found).map_err(undecodable)?;
                 }
                 DecodeResult::Data(batch) => {

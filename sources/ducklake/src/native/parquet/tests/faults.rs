@@ -110,25 +110,6 @@ fn files_without_field_ids_or_a_mapping_are_left_to_the_extension() {
 }
 
 #[test]
-fn encrypted_files_are_left_to_the_extension() {
-    let world = World::new();
-    let path = world.dir.path().join("secret.parquet");
-    let duck = tidegate_duck::Duck::open_in_memory().unwrap();
-    duck.execute("SET force_mbedtls_unsafe = true; PRAGMA add_parquet_key('k', '0123456789abcdef')").unwrap();
-    let target = path.display();
-    duck.execute(&format!("COPY (SELECT 1 AS a) TO '{target}' (ENCRYPTION_CONFIG {{footer_key: 'k'}})")).unwrap();
-    let size = std::fs::metadata(&path).unwrap().len();
-    let path = path.to_string_lossy();
-    for encryption_key in [None, Some("MDEyMzQ1Njc4OWFiY2RlZg==")] {
-        let error = world.files.open(&FileEntry { path: &path, size, footer_size: None, encryption_key }).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Reconfigure);
-        let message = error.to_string();
-        assert!(message.contains("encrypted") && message.contains("reader = \"extension\""), "{message}");
-        assert!(!message.contains("MDEy"), "{message}");
-    }
-}
-
-#[test]
 fn values_that_do_not_fit_are_refused_without_being_shown() {
     let world = World::new();
     world.run("CREATE TABLE lake.t (a BIGINT, h DOUBLE); INSERT INTO lake.t VALUES (4711471147, 1e39)");

@@ -6,6 +6,7 @@ mod foreign;
 mod mapping;
 mod remote;
 mod rows;
+mod sealed;
 mod types;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,7 @@ struct Listed {
     size: u64,
     footer_size: u64,
     mapping: Option<u64>,
+    key: Option<String>,
 }
 
 /// Rows with their positions and snapshots.
@@ -50,6 +52,10 @@ impl World {
     fn new() -> World {
         let dir = tempfile::tempdir().unwrap();
         let lake = Lake::create(dir.path(), Catalog::duckdb(dir.path()));
+        World::of(dir, lake)
+    }
+
+    fn of(dir: tempfile::TempDir, lake: Lake) -> World {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let files = Files::new(Storage::default(), runtime.handle().clone());
         let world = World { lake, files, dir, _runtime: runtime };
@@ -81,7 +87,7 @@ impl World {
     fn data_files(&self, table: &str) -> Vec<Listed> {
         let id = self.table_id(table);
         let sql = format!(
-            "SELECT path, path_is_relative, file_size_bytes, footer_size, mapping_id FROM {CATALOG}data_file \
+            "SELECT path, path_is_relative, file_size_bytes, footer_size, mapping_id, encryption_key FROM {CATALOG}data_file \
              WHERE table_id = {id} AND end_snapshot IS NULL ORDER BY data_file_id"
         );
         self.listed(table, &sql)
@@ -90,7 +96,7 @@ impl World {
     fn delete_files(&self, table: &str) -> Vec<Listed> {
         let id = self.table_id(table);
         let sql = format!(
-            "SELECT path, path_is_relative, file_size_bytes, footer_size, NULL::UBIGINT FROM {CATALOG}delete_file \
+            "SELECT path, path_is_relative, file_size_bytes, footer_size, NULL::UBIGINT, encryption_key FROM {CATALOG}delete_file \
              WHERE table_id = {id} AND end_snapshot IS NULL ORDER BY delete_file_id"
         );
         self.listed(table, &sql)
@@ -101,7 +107,7 @@ impl World {
         self.rows(sql, |row| {
             let path: String = row.get(0)?;
             let path = if row.get(1)? { folder.join(path).to_string_lossy().into_owned() } else { path };
-            Ok(Listed { path, size: row.get(2)?, footer_size: row.get(3)?, mapping: row.get(4)? })
+            Ok(Listed { path, size: row.get(2)?, footer_size: row.get(3)?, mapping: row.get(4)?, key: row.get(5)? })
         })
     }
 
@@ -110,8 +116,9 @@ impl World {
     }
 
     fn try_open(&self, listed: &Listed) -> Result<Arc<DataFile>, FileError> {
-        let Listed { path, size, footer_size, .. } = listed;
-        self.files.open(&FileEntry { path, size: *size, footer_size: Some(*footer_size), encryption_key: None })
+        let Listed { path, size, footer_size, key, .. } = listed;
+        let (footer_size, encryption_key) = (Some(*footer_size), key.as_deref());
+        self.files.open(&FileEntry { path, size: *size, footer_size, encryption_key })
     }
 
     fn matching(&self, listed: &Listed) -> Matching {
