@@ -47,6 +47,11 @@ impl Micros {
     pub fn before(self, time: Duration) -> Micros {
         Micros(self.0.saturating_sub(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)))
     }
+
+    /// The time from an earlier moment to this one; nothing where that one is later.
+    pub fn since(self, earlier: Micros) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
 }
 
 impl fmt::Display for Micros {

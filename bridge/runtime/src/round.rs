@@ -160,7 +160,10 @@ impl Pipeline {
                     feed.idle_since = matches!(found, Found::Nothing).then(Instant::now);
                     match found {
                         Found::Nothing => {}
-                        Found::Reached(to) => positions.set(id, to),
+                        Found::Reached(to) => {
+                            feed.note_commit(to, commit_times.get(&id).copied());
+                            positions.set(id, to);
+                        }
                         Found::Barrier(found) => {
                             barrier = Some((index, found));
                             break;

@@ -85,6 +85,10 @@ impl Catalog for Session<'_, '_> {
         self.reading.borrow().micros(expression)
     }
 
+    fn keeps_times_as_texts(&self) -> bool {
+        self.reading.borrow().keeps_times_as_texts()
+    }
+
     fn ask(&self, sql: &str) -> Result<Vec<Row>, LakeError> {
         self.reading.borrow_mut().rows(sql)
     }
