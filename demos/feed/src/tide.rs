@@ -7,6 +7,7 @@ use anyhow::Result;
 use crate::journal::{Entry, Journal, What};
 
 /// What following a change took.
+#[derive(Default)]
 pub struct Tide {
     pub read_ms: f64,
     /// Making it durable, and the maintenance of the view.
