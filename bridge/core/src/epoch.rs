@@ -49,8 +49,8 @@ impl Micros {
     }
 
     /// The time from an earlier moment to this one; nothing where that one is later.
-    pub fn since(self, earlier: Micros) -> Duration {
-        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    pub fn since(self, earlier: Micros) -> Option<Duration> {
+        self.0.checked_sub(earlier.0).and_then(|micros| u64::try_from(micros).ok()).map(Duration::from_micros)
     }
 }
 

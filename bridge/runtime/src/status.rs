@@ -49,7 +49,7 @@ pub struct SourceStatus {
     /// When the source committed that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_committed_at: Option<String>,
-    /// How long that was before the position that had been read then, in milliseconds.
+    /// How long that was before the position that had been read then, in milliseconds; nothing where the clock went backwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_ms: Option<u64>,
 }
@@ -121,8 +121,7 @@ impl Pipeline {
             let committed_at = position.and_then(|at| feed.committed_at(&at)).map(|time| time.to_string());
             let horizon = feed.horizon;
             let oldest_at = horizon.and_then(|horizon| horizon.oldest_at);
-            let kept =
-                horizon.and_then(|horizon| horizon.read_at).zip(oldest_at).map(|(read, oldest)| read.since(oldest));
+            let kept = horizon.and_then(|horizon| horizon.read_at?.since(horizon.oldest_at?));
             let status = SourceStatus {
                 position,
                 lag,

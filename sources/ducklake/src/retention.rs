@@ -41,7 +41,7 @@ pub fn retention(catalog: &dyn Catalog, read: u64) -> Result<Vec<Finding>, LakeE
     let spared = if catalog.keeps_times_as_texts() { day_before(spared) } else { spared };
     let newest = kept.last().copied().unwrap_or((read, read_at));
     // A single snapshot that is kept says nothing of how long others were.
-    let close = oldest > 0 && oldest < newest.0 && read_at.since(oldest_at) < CLOSE;
+    let close = oldest > 0 && oldest < newest.0 && read_at.since(oldest_at).is_none_or(|time| time < CLOSE);
     let mut findings = vec![near(catalog, (read, read_at), (oldest, oldest_at), spared, close)];
     if let Some(option) = catalog.expire_older_than()? {
         // DuckLake never removes the newest.
@@ -72,9 +72,9 @@ fn gone(read: u64, oldest: u64) -> Finding {
 /// How far the oldest snapshot is behind what was read. Where nothing has expired, that is only how old the lake is. Snapshots from
 /// the moment `spared` on are needed.
 fn near(catalog: &dyn Catalog, read: (u64, Micros), oldest: (u64, Micros), spared: Micros, close: bool) -> Finding {
-    let before = match oldest.0 == read.0 {
-        true => String::new(),
-        false => format!(", committed {} before", duration_text(read.1.since(oldest.1))),
+    let before = match read.1.since(oldest.1) {
+        Some(time) if oldest.0 < read.0 => format!(", committed {} before", duration_text(time)),
+        _ => String::new(),
     };
     let (read_snapshot, oldest) = (position_of(read.0), position_of(oldest.0));
     let fact = format!(
@@ -89,7 +89,7 @@ fn near(catalog: &dyn Catalog, read: (u64, Micros), oldest: (u64, Micros), spare
         read.0
     );
     if close {
-        let longer = format!("have snapshots kept for longer than the pipeline may be away; {call}",);
+        let longer = format!("have snapshots kept for longer than the pipeline may be away; {call}");
         return Finding { severity: Severity::Warning, fact, fix: Some(longer) };
     }
     Finding { severity: Severity::Good, fact, fix: Some(call) }
@@ -127,7 +127,7 @@ fn by_option(
              pipeline needs: {read} and all after it"
         )));
     }
-    if newest.since(removed) < CLOSE {
+    if newest.since(removed).is_some_and(|time| time < CLOSE) {
         return Ok(finding(format!(
             "the lake's option expire_older_than is '{option}': a pipeline that is away for longer misses what expires \
              meanwhile"

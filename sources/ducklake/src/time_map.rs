@@ -25,8 +25,8 @@ pub enum Stood {
 /// The snapshots that are kept, in order, and when they were committed.
 ///
 /// Of those that expired nothing is known. Snapshots that expire by age were committed before all that are kept, so that they change no
-/// answer; the newest one is kept whatever its age. Where snapshots expired by their numbers, a clock that was ahead at one of them
-/// is not seen.
+/// answer. Two things are not seen: a clock that was ahead at a snapshot that expired by its number, and one that was behind at the
+/// snapshot that was the newest when others expired, which is kept whatever its age.
 pub struct TimeMap(Vec<(u64, Micros)>);
 
 impl TimeMap {

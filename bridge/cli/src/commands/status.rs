@@ -64,7 +64,6 @@ fn show(status: &Value) {
 fn kept_from(source: &Value) -> String {
     let Ok(oldest) = serde_json::from_value::<Position>(source["oldest"].clone()) else { return String::new() };
     match source["kept_ms"].as_u64().map(Duration::from_millis) {
-        Some(Duration::ZERO) => format!("{oldest}, which was read last"),
         Some(kept) => format!("{oldest} ({} before what was read last)", duration_text(kept)),
         None => oldest.to_string(),
     }
