@@ -135,6 +135,12 @@ pub fn median(mut figures: Vec<f64>) -> f64 {
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// The figure that a share of some figures, which stand in order, does not exceed.
+pub fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let last = sorted.len().saturating_sub(1) as f64;
+    sorted.get((last * share) as usize).copied().unwrap_or(f64::NAN)
+}
+
 /// Has the system write what earlier measurements left to be written, so that it is not written during the next one.
 pub fn settle() {
     rustix::fs::sync();

@@ -70,6 +70,10 @@ enum Demo {
     Quickstart,
     /// Orders in PostgreSQL and shipments in a DuckLake that change all the time
     Orders,
+    /// Four ways to keep a GROUP BY over a DuckLake up to date: what each costs, and whether it stays right
+    Feed,
+    /// What a single row that a lake keeps in its catalog waits for on its way into a mart
+    Inlined,
 }
 
 impl Demo {
@@ -78,6 +82,8 @@ impl Demo {
         match self {
             Demo::Quickstart => "tidegate-demo-quickstart",
             Demo::Orders => "orders-demo",
+            Demo::Feed => "tidegate-demo-feed",
+            Demo::Inlined => "tidegate-demo-inlined",
         }
     }
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use tidegate_core::failpoint;
+use tidegate_core::{Micros, failpoint};
 use tidegate_duck::{Duck, Options};
 use tidegate_testkit::Catalog;
 use tidegate_testkit::dml::Mix;
@@ -258,11 +258,25 @@ fn an_idle_source() {
     scene.history.lake.execute("CALL ducklake_merge_adjacent_files('lake')");
     let caught_up = scene.pipeline.catch_up();
     assert_eq!(caught_up.json()["epochs"], 0, "{}", caught_up.stderr);
+    let committed = ["min", "max"].map(|which| {
+        let sql = format!("SELECT epoch_us(arg_{which}(snapshot_time, snapshot_id)) FROM ducklake_snapshots('lake')");
+        let micros = scene.history.lake.attached(|duck| {
+            duck.connection().query_row(&sql, [], |row| row.get(0)).map_err(|error| duck.error(&error))
+        });
+        Micros(micros.unwrap()).to_string()
+    });
     let running = scene.pipeline.command("run", &[]).start();
     wait("the status tells from where on the lake is kept", Duration::from_millis(100), || {
         let status = scene.pipeline.command("status", &["--json"]).run().expect(0).json();
-        status["sources"]["lake"]["oldest"]["snapshot_id"] == 0
+        let lake = &status["sources"]["lake"];
+        lake["oldest"]["snapshot_id"] == 0 && lake["committed_at"].is_string() && lake["kept_ms"].is_u64()
     });
+    let status = scene.pipeline.command("status", &["--json"]).run().expect(0).json();
+    let lake = &status["sources"]["lake"];
+    let told = ["oldest_committed_at", "committed_at"].map(|key| lake[key].as_str().unwrap_or_default());
+    assert_eq!(told, committed);
+    let shown = scene.pipeline.command("status", &[]).run().expect(0).stdout;
+    assert!(shown.contains("snapshot 0 (") && shown.contains(" before what was read last)"), "{shown}");
     std::thread::sleep(Duration::from_secs(1));
     running.terminate().expect(0);
     Outputs::read(&scene.pipeline).assert_equals(&before, "nothing happened");
@@ -322,9 +336,13 @@ fn expired_snapshots() {
     pipeline.catch_up();
     let read = lake.snapshot();
     (0..10).for_each(|_| lake.execute(&dml.change().sql()));
+    let doctor = || pipeline.command("doctor", &[]).run().expect(0).stdout;
+    let said = doctor();
+    let call = said.find("CALL ducklake_expire").and_then(|at| said[at..].split_inclusive(')').next());
+    lake.execute(call.unwrap_or_else(|| panic!("doctor names a call: {said}")));
+    assert!(doctor().contains(&format!("everything from snapshot {read} on is kept")), "{}", doctor());
     lake.execute("CALL ducklake_expire_snapshots('lake', older_than => now())");
     let before = Outputs::read(&pipeline);
-    let doctor = || pipeline.command("doctor", &[]).run().expect(0).stdout;
     assert!(doctor().contains(&format!("snapshot {read} was read last, and what came next is gone")), "{}", doctor());
     pipeline.once().run().expect(3).says(&[&read.to_string(), "on_expired_snapshot = \"fallback\""]);
     Outputs::read(&pipeline).assert_equals(&before, "a run that stopped to protect data wrote nothing");

@@ -47,6 +47,11 @@ impl Micros {
     pub fn before(self, time: Duration) -> Micros {
         Micros(self.0.saturating_sub(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)))
     }
+
+    /// The time from an earlier moment to this one; nothing where that one is later.
+    pub fn since(self, earlier: Micros) -> Option<Duration> {
+        self.0.checked_sub(earlier.0).and_then(|micros| u64::try_from(micros).ok()).map(Duration::from_micros)
+    }
 }
 
 impl fmt::Display for Micros {

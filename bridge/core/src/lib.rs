@@ -34,4 +34,4 @@ pub use name::{SourceId, TableName, ViewName};
 pub use position::{Lsn, Position, SnapshotId};
 pub use schema::{BindError, Binder, DeclaredColumn, Integral, TableSchema};
 pub use sink::{BatchStream, Commit, CommitOutcome, Committed, EpochBatch, Sink, ViewCommit, ViewContent, ViewInfo};
-pub use source::{EventStream, Finding, OnExpired, Polled, Severity, Snapshot, Snapshots, Source};
+pub use source::{EventStream, Finding, Horizon, OnExpired, Polled, Severity, Snapshot, Snapshots, Source};

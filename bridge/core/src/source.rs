@@ -88,6 +88,17 @@ pub enum Severity {
     Fault,
 }
 
+/// From where on a source that forgets can still be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Horizon {
+    /// The oldest position that [`poll`](Source::poll) can begin at.
+    pub oldest: Position,
+    /// When it was committed, by the source's clock.
+    pub oldest_at: Option<Micros>,
+    /// When the position that was asked about was committed; `None` also where that is gone.
+    pub read_at: Option<Micros>,
+}
+
 /// At which positions a source can read whole tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Snapshots {
@@ -123,10 +134,15 @@ pub trait Source: Send {
     /// The present end of the source: everything up to it is committed and visible.
     async fn head(&mut self) -> Result<Position, ConnectorError>;
 
-    /// The oldest position that [`poll`](Source::poll) can still begin at, where the source forgets without asking who has read;
-    /// `None` where it does not.
-    async fn oldest(&mut self) -> Result<Option<Position>, ConnectorError> {
+    /// From where on it can still be read, where the source forgets without asking who has read; `None` where it does not.
+    /// `read` is how far it was read.
+    async fn horizon(&mut self, _read: &Position) -> Result<Option<Horizon>, ConnectorError> {
         Ok(None)
+    }
+
+    /// The same for people: how long what was read last, and all after it, will be kept, and how to forget without harm.
+    async fn retention(&mut self, _read: &Position) -> Result<Vec<Finding>, ConnectorError> {
+        Ok(Vec::new())
     }
 
     /// Every table that exists at `at` (`None`: now), by name; so that names can be resolved

@@ -62,6 +62,24 @@ pub fn size_text(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{amount:.1} {}", units[unit]) }
 }
 
+/// A duration as people read it, in its two largest units: `3 h 10 min`.
+pub fn duration_text(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if seconds == 0 {
+        return format!("{} ms", time.as_millis());
+    }
+    let units = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)];
+    let first = units.iter().position(|(_, size)| seconds >= *size).unwrap_or(units.len() - 1);
+    let (mut rest, mut parts) = (seconds, Vec::new());
+    for (name, size) in units.iter().skip(first).take(2) {
+        if rest >= *size {
+            parts.push(format!("{} {name}", rest / size));
+        }
+        rest %= size;
+    }
+    parts.join(" ")
+}
+
 /// A whole number followed by a unit.
 fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let text = text.trim();
@@ -85,6 +103,22 @@ mod tests {
         for text in ["", "5", "s", "-1s", "1.5s", "1 fortnight", "99999999999999999999s", "999999999999999999d"] {
             assert_eq!(duration(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn durations_for_people() {
+        for (seconds, text) in [
+            (1, "1 s"),
+            (60, "1 min"),
+            (11_405, "3 h 10 min"),
+            (7_205, "2 h"),
+            (86_399, "23 h 59 min"),
+            (90_000, "1 d 1 h"),
+            (86_401 * 400, "400 d"),
+        ] {
+            assert_eq!(duration_text(Duration::from_secs(seconds)), text);
+        }
+        assert_eq!([0, 999].map(|ms| duration_text(Duration::from_millis(ms))), ["0 ms", "999 ms"]);
     }
 
     #[test]

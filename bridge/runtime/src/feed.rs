@@ -11,7 +11,9 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use tidegate_core::{ConnectorError, ErrorKind, OnExpired, Polled, Position, Snapshots, Source, SourceId, TableSchema};
+use tidegate_core::{
+    ConnectorError, ErrorKind, Horizon, Micros, OnExpired, Polled, Position, Snapshots, Source, SourceId, TableSchema,
+};
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
@@ -26,8 +28,13 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// that something has.
 const SHORT_PAUSE: Duration = Duration::from_millis(20);
 
-/// The present end of a source, and the oldest position that it can be read from.
-type Ends = (Position, Option<Position>);
+/// The present end of a source, and from where on it can be read.
+struct Ends {
+    head: Position,
+    horizon: Option<Horizon>,
+    /// The position that the horizon was asked about.
+    read: Position,
+}
 
 /// A source and how it fares.
 pub(crate) struct Feed {
@@ -46,8 +53,10 @@ pub(crate) struct Feed {
     pub asked: bool,
     /// Its end, as far as it was seen.
     pub head: Option<Position>,
-    /// From where it can still be read, when that was last looked at.
-    pub oldest: Option<Position>,
+    /// From where on it could be read, when that was last looked at.
+    pub horizon: Option<Horizon>,
+    /// A position, and when the source committed it, as far as that was told.
+    committed: Option<(Position, Micros)>,
     source: Arc<Mutex<Box<dyn Source>>>,
     wake: Option<Wake>,
     /// Whether it called since its last poll began.
@@ -86,7 +95,8 @@ impl Feed {
             idle_since: None,
             asked: false,
             head: None,
-            oldest: None,
+            horizon: None,
+            committed: None,
             source: Arc::new(Mutex::new(slot.source)),
             wake: slot.wake.map(Wake::new),
             woken: false,
@@ -222,20 +232,34 @@ impl Feed {
         }
     }
 
+    /// Takes note of when a position was committed, where that is told.
+    pub fn note_commit(&mut self, position: Position, time: Option<Micros>) {
+        if let Some(time) = time {
+            self.committed = Some((position, time));
+        }
+    }
+
+    /// When a position was committed, if that is known.
+    pub fn committed_at(&self, position: &Position) -> Option<Micros> {
+        self.committed.filter(|(known, _)| known == position).map(|(_, time)| time)
+    }
+
     /// Looks where the source ends, for people, and takes note of what an earlier look found. A
     /// source that is busy, in trouble or slow keeps what was known.
-    pub fn look_at_head(&mut self) {
+    pub fn look_at_head(&mut self, read: Position) {
         if let Some(looking) = self.looking.take_if(|looking| looking.is_finished())
-            && let Some(Some((head, oldest))) = looking.now_or_never()
+            && let Some(Some(Ends { head, horizon, read })) = looking.now_or_never()
         {
-            (self.head, self.oldest) = (Some(head), oldest);
+            (self.head, self.horizon) = (Some(head), horizon);
+            self.note_commit(read, horizon.and_then(|horizon| horizon.read_at));
         }
         if self.looking.is_none() && self.asking.is_none() && self.trouble.is_none() {
             let source = Arc::clone(&self.source);
             self.looking = Some(Call::new(async move {
                 let ends = async {
                     let mut source = source.lock().await;
-                    Ok::<Ends, tidegate_core::ConnectorError>((source.head().await?, source.oldest().await?))
+                    let (head, horizon) = (source.head().await?, source.horizon(&read).await?);
+                    Ok::<Ends, ConnectorError>(Ends { head, horizon, read })
                 };
                 tokio::time::timeout(PATIENCE, ends).await.ok()?.ok()
             }));

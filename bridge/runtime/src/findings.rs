@@ -1,9 +1,8 @@
 //! What sources say of themselves: whether a server is set up as reading it needs.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use tidegate_core::{ConnectorError, ErrorKind, Finding, Frontier, Position, Severity, SourceId, chain};
+use tidegate_core::{ConnectorError, ErrorKind, Finding, Frontier, Severity, SourceId, chain};
 
 use crate::{Connectors, PipelineConfig, planner, read_status};
 
@@ -23,27 +22,15 @@ pub async fn findings(
     for slot in &mut connectors.sources {
         let (name, read) = (slot.source.id().name.clone(), read.get(slot.source.id()).copied());
         let Some(Ok(findings)) = answers.get_mut(&name) else { continue };
-        if let Some(read) = read
-            && let Ok(Some(oldest)) = slot.source.oldest().await
-        {
-            findings.push(kept(&read, &oldest));
+        let Some(read) = read else { continue };
+        match slot.source.retention(&read).await {
+            Ok(retention) => findings.extend(retention),
+            Err(error) => {
+                answers.insert(name, Err(chain(&error)));
+            }
         }
     }
     answers
-}
-
-/// How far what the source still tells reaches behind what was read.
-fn kept(read: &Position, oldest: &Position) -> Finding {
-    if oldest.compare(read) != Some(Ordering::Greater) {
-        let fact =
-            format!("{read} was read last; everything from {oldest} on is kept, and what is before {read} may go");
-        return Finding { severity: Severity::Good, fact, fix: None };
-    }
-    Finding {
-        severity: Severity::Warning,
-        fact: format!("{read} was read last, and what came next is gone: the source keeps everything from {oldest} on"),
-        fix: Some("have the source keep more than happens in the pipeline's longest pause; the next run does what `on_expired_snapshot` says".to_owned()),
-    }
 }
 
 /// All faults of a source as one error.

@@ -160,7 +160,10 @@ impl Pipeline {
                     feed.idle_since = matches!(found, Found::Nothing).then(Instant::now);
                     match found {
                         Found::Nothing => {}
-                        Found::Reached(to) => positions.set(id, to),
+                        Found::Reached(to) => {
+                            feed.note_commit(to, commit_times.get(&id).copied());
+                            positions.set(id, to);
+                        }
                         Found::Barrier(found) => {
                             barrier = Some((index, found));
                             break;
@@ -198,6 +201,7 @@ impl Pipeline {
         self.summary.phases_ms.read += took;
         let started = Instant::now();
         let mut logging = Duration::ZERO;
+        let mut changed = false;
         let (to, found) = match polled? {
             Polled::Idle => (from, Found::Nothing),
             Polled::Advanced { to } if to == from => (from, Found::Nothing),
@@ -209,6 +213,7 @@ impl Pipeline {
                     let (table, event) = event?;
                     let since = Instant::now();
                     staging.push(table, event)?;
+                    changed = true;
                     logging += since.elapsed();
                 }
                 commit_times.extend(commit_time.map(|time| (id.clone(), time)));
@@ -220,6 +225,10 @@ impl Pipeline {
         if to.compare(&from).is_none_or(|order| order.is_lt()) {
             let bug = format!("source {id} went from {from} back to {to}");
             return Err(PollError::Ours(RuntimeError::Bug(bug)));
+        }
+        if let Found::Reached(to) = &found {
+            let took_us = (took + started.elapsed()).as_micros() as u64;
+            tracing::debug!(source = %id, position = %to, changed, took_us, "read");
         }
         Ok(found)
     }

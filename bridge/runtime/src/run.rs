@@ -231,8 +231,10 @@ impl Pipeline {
         }
         if self.status_at.is_none_or(|at| at.elapsed() >= LONGEST_SLEEP) && !goal.at_once {
             self.save_progress().await?;
-            for feed in self.feeds.iter_mut().filter(|feed| self.positions.get(feed.id()).is_some()) {
-                feed.look_at_head();
+            for feed in &mut self.feeds {
+                if let Some(read) = self.positions.get(feed.id()) {
+                    feed.look_at_head(*read);
+                }
             }
             self.write_status().await?;
         }

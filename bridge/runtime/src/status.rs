@@ -40,9 +40,18 @@ pub struct SourceStatus {
     pub position: Option<Position>,
     /// How far that was behind its end when it was last looked at.
     pub lag: Lag,
+    /// When the source committed that position, by its own clock: the latest commit of those that were read with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub committed_at: Option<String>,
     /// From where it could still be read then, where the source forgets without asking who has read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest: Option<Position>,
+    /// When the source committed that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_committed_at: Option<String>,
+    /// How long that was before the position that had been read then, in milliseconds; nothing where the clock went backwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_ms: Option<u64>,
 }
 
 /// A distance between two positions; empty when the end is not known.
@@ -109,7 +118,19 @@ impl Pipeline {
         let source = |feed: &crate::feed::Feed| {
             let position = self.positions.get(feed.id()).copied();
             let lag = position.zip(feed.head).map(|(at, head)| lag(&at, &head)).unwrap_or_default();
-            (feed.id().name.clone(), SourceStatus { position, lag, oldest: feed.oldest })
+            let committed_at = position.and_then(|at| feed.committed_at(&at)).map(|time| time.to_string());
+            let horizon = feed.horizon;
+            let oldest_at = horizon.and_then(|horizon| horizon.oldest_at);
+            let kept = horizon.and_then(|horizon| horizon.read_at?.since(horizon.oldest_at?));
+            let status = SourceStatus {
+                position,
+                lag,
+                committed_at,
+                oldest: horizon.map(|horizon| horizon.oldest),
+                oldest_committed_at: oldest_at.map(|time| time.to_string()),
+                kept_ms: kept.and_then(|kept| u64::try_from(kept.as_millis()).ok()),
+            };
+            (feed.id().name.clone(), status)
         };
         let view = |stats: tidegate_engine::ViewStats| {
             let status = ViewStatus {

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tidegate_testkit::Postgres;
 
-use crate::bridge::Running;
 use crate::load::Load;
 use crate::mart::{Glance, glance};
 use crate::print::{grouped, heading, query};
+use crate::running::Running;
 use crate::site::{LAKE, SHOP, Site, value};
-use crate::{SEED, lake, mart, pipeline, referee, setup, wait};
+use crate::{SEED, bridge, lake, mart, pipeline, referee, setup, wait};
 
 /// The time between two looks at the mart.
 const LOOK_EVERY: Duration = Duration::from_millis(2_500);
@@ -32,7 +32,7 @@ pub fn run(time: Duration) -> Result<bool> {
     pipeline::views_as_written().lines().for_each(|line| println!("{}", format!("  {line}").trim_end()));
     println!("\n  $ tidegate run pipeline.toml");
     let started = Instant::now();
-    let mut bridge = Running::start(&site)?;
+    let mut bridge = bridge::run(&site)?;
     wait::until_loaded(&site, &mut || bridge.is_well())?;
     println!("  the first load has reached the mart after {:.1} s", started.elapsed().as_secs_f64());
 

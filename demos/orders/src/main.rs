@@ -15,6 +15,8 @@ mod print;
 #[path = "../../recompute.rs"]
 mod recompute;
 mod referee;
+#[path = "../../running.rs"]
+mod running;
 mod setup;
 mod site;
 mod wait;

@@ -10,6 +10,8 @@ mod print;
 mod recompute;
 mod referee;
 mod rounds;
+#[path = "../../times.rs"]
+mod times;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,7 +47,7 @@ fn run() -> Result<bool> {
     let bridge = Bridge::find(file)?;
     println!("\n  $ tidegate run pipeline.toml --once");
     let load = bridge.run_once()?;
-    println!("  loaded {} rows in {}", print::grouped(load.source_rows), rounds::milliseconds(load.elapsed_ms));
+    println!("  loaded {} rows in {}", print::grouped(load.source_rows), times::milliseconds(load.elapsed_ms));
 
     heading("Changes, and the views after each of them");
     let mut lines = vec![rounds::titles()];

@@ -2,6 +2,7 @@
 
 use crate::bridge::Run;
 use crate::print::grouped;
+use crate::times::milliseconds;
 
 /// A change of the lake.
 pub struct Round {
@@ -64,15 +65,6 @@ pub const ROUNDS: &[Round] = &[
         sql: "UPDATE lake.orders SET o_comment = 'seen' WHERE o_orderkey BETWEEN 9000000 AND 9000099",
     },
 ];
-
-/// A time, in seconds from ten of them on.
-pub fn milliseconds(time: f64) -> String {
-    match time {
-        ms if ms < 10.0 => format!("{ms:.1} ms"),
-        ms if ms < 10_000.0 => format!("{ms:.0} ms"),
-        ms => format!("{:.1} s", ms / 1000.0),
-    }
-}
 
 /// The titles of the table.
 pub fn titles() -> Vec<String> {

@@ -82,6 +82,9 @@ pub trait Catalog {
         false
     }
 
+    /// Whether moments are kept as texts. DuckLake compares them as such when snapshots expire by age: a day counts as a whole.
+    fn keeps_times_as_texts(&self) -> bool;
+
     /// The rows of a query.
     fn ask(&self, sql: &str) -> Result<Vec<Row>, LakeError>;
 
@@ -144,6 +147,32 @@ pub trait Catalog {
             "SELECT max(s.snapshot_id) FROM {snapshots} s \
              WHERE NOT EXISTS (SELECT 1 FROM {snapshots} b WHERE b.snapshot_id = s.snapshot_id - 1)"
         ))
+    }
+
+    /// The snapshots from `first` on, in order, and when they were committed.
+    fn commit_times(&self, first: u64) -> Result<Vec<(u64, Micros)>, LakeError> {
+        let (time, snapshots) = (self.micros("s.snapshot_time"), self.catalog("snapshot"));
+        let sql = format!(
+            "SELECT s.snapshot_id, {time} FROM {snapshots} s WHERE s.snapshot_id >= {first} ORDER BY s.snapshot_id"
+        );
+        self.ask(&sql)?.iter().map(|row| Ok((row.u64(0)?, Micros(row.micros(1)?)))).collect()
+    }
+
+    /// When a snapshot was committed; nothing where it is not there.
+    fn commit_time(&self, snapshot: u64) -> Result<Option<Micros>, LakeError> {
+        let (time, snapshots) = (self.micros("s.snapshot_time"), self.catalog("snapshot"));
+        let sql = format!("SELECT {time} FROM {snapshots} s WHERE s.snapshot_id = {snapshot}");
+        self.ask(&sql)?.first().map(|row| row.micros(0).map(Micros)).transpose()
+    }
+
+    /// How old snapshots are that `ducklake_expire_snapshots` removes when it is not told: an interval, as DuckDB writes it.
+    fn expire_older_than(&self) -> Result<Option<String>, LakeError> {
+        let metadata = self.catalog("metadata");
+        let sql =
+            format!("SELECT m.\"value\" FROM {metadata} m WHERE m.\"key\" = 'expire_older_than' AND m.scope IS NULL");
+        let rows = self.ask(&sql)?;
+        let value = rows.first().map(|row| row.optional_text(0)).transpose()?.flatten();
+        Ok(value.filter(|value| !value.is_empty()).map(str::to_owned))
     }
 
     /// How many snapshots there are from `first` to `last`, both included.

@@ -7,7 +7,8 @@
 //! would be wrong, two neighbouring snapshots are compared instead.
 //!
 //! The files: [`config`](Config) is the pipeline file's section, `catalog` the lake's metadata,
-//! `tokens` what a snapshot says about itself, `commits` which files it wrote, `doubts` what it does not say, `tables` the schemas, `snapshot` and `poll` are the two
+//! `tokens` what a snapshot says about itself, `commits` which files it wrote, `doubts` what it does not say, `tables` the schemas,
+//! `time_map` when a snapshot was committed, `retention` which ones are kept, `snapshot` and `poll` are the two
 //! halves of [`Source`](tidegate_core::Source), `extension` and `native` the two readers.
 
 mod catalog;
@@ -20,14 +21,17 @@ mod journal;
 mod native;
 mod poll;
 mod position;
+mod retention;
 mod row;
 mod snapshot;
 mod source;
 mod stream;
 mod tables;
+mod time_map;
 mod timestamp;
 mod tokens;
 
 pub use config::{Config, DeletionVectors, OnExpiredSnapshot, Reader};
 pub use source::{DucklakeSource, FilesRead};
 pub use tidegate_duck::lake::AttachValue;
+pub use time_map::Stood;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tidegate_core::{
-    ConnectorError, Finding, OnExpired, Polled, Position, Severity, Snapshot, Source, SourceId, TableName, TableSchema,
+    ConnectorError, Finding, Horizon, Micros, OnExpired, Polled, Position, Severity, Snapshot, Source, SourceId,
+    TableName, TableSchema,
 };
 use tidegate_duck::lake::Storage;
 use tidegate_postgres::{Connection, PostgresError};
@@ -22,9 +23,11 @@ use crate::native::lake::NativeLake;
 use crate::native::notify::{self, Listener};
 use crate::poll::{Request, poll};
 use crate::position::{position_of, snapshot_of};
+use crate::retention::{horizon, retention};
 use crate::snapshot::snapshot;
 use crate::stream::{Shared, call};
 use crate::tables::table_names;
+use crate::time_map::{Stood, TimeMap};
 
 /// A DuckLake as a source. All tables have [`WholeRow`](tidegate_core::RowIdentity::WholeRow)
 /// identity; the incarnation of a table is its `table_id`.
@@ -117,6 +120,23 @@ impl DucklakeSource {
         self.commits.as_ref().map(|commits| commits.wake.clone())
     }
 
+    /// Where the lake stood at a moment. The base of AS OF: no command asks it yet.
+    pub async fn at(&mut self, time: Micros) -> Result<Stood, ConnectorError> {
+        self.ask(move |catalog| TimeMap::read(catalog).map(|map| map.at(time))).await
+    }
+
+    /// Asks one state of the catalog.
+    async fn ask<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&dyn Catalog) -> Result<T, LakeError> + Send + 'static,
+    ) -> Result<T, ConnectorError> {
+        let name = &self.id.name;
+        match &self.lake {
+            Read::Extension(lake) => call(lake, name, move |lake| lake.attached(|session| ask(session))).await,
+            Read::Native(lake) => call(lake, name, move |lake| lake.reading(|session| ask(session))).await,
+        }
+    }
+
     fn snapshot_id(&self, at: Option<&Position>) -> Result<Option<u64>, ConnectorError> {
         Ok(at.map(|position| snapshot_of(position, &self.id.name)).transpose()?)
     }
@@ -133,30 +153,22 @@ impl Source for DucklakeSource {
     }
 
     async fn head(&mut self) -> Result<Position, ConnectorError> {
-        let name = &self.id.name;
-        let head = match &self.lake {
-            Read::Extension(lake) => call(lake, name, |lake| lake.attached(|session| session.head())).await?,
-            Read::Native(lake) => call(lake, name, |lake| lake.reading(|session| session.head())).await?,
-        };
-        Ok(position_of(head))
+        self.ask(|catalog| catalog.head()).await.map(position_of)
     }
 
-    async fn oldest(&mut self) -> Result<Option<Position>, ConnectorError> {
-        let name = &self.id.name;
-        let oldest = match &self.lake {
-            Read::Extension(lake) => call(lake, name, |lake| lake.attached(|session| session.oldest())).await?,
-            Read::Native(lake) => call(lake, name, |lake| lake.reading(|session| session.oldest())).await?,
-        };
-        Ok(Some(position_of(oldest)))
+    async fn horizon(&mut self, read: &Position) -> Result<Option<Horizon>, ConnectorError> {
+        let read = snapshot_of(read, &self.id.name)?;
+        self.ask(move |catalog| horizon(catalog, read)).await.map(Some)
+    }
+
+    async fn retention(&mut self, read: &Position) -> Result<Vec<Finding>, ConnectorError> {
+        let read = snapshot_of(read, &self.id.name)?;
+        self.ask(move |catalog| retention(catalog, read)).await
     }
 
     async fn list(&mut self, at: Option<&Position>) -> Result<Vec<TableName>, ConnectorError> {
-        let (at, name) = (self.snapshot_id(at)?, &self.id.name);
-        let list = move |catalog: &dyn Catalog| table_names(catalog, catalog.resolve(at)?);
-        match &self.lake {
-            Read::Extension(lake) => call(lake, name, move |lake| lake.attached(|session| list(session))).await,
-            Read::Native(lake) => call(lake, name, move |lake| lake.reading(|session| list(session))).await,
-        }
+        let at = self.snapshot_id(at)?;
+        self.ask(move |catalog| table_names(catalog, catalog.resolve(at)?)).await
     }
 
     async fn tables(

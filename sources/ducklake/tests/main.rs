@@ -11,6 +11,7 @@ mod random;
 mod ranges;
 mod reading;
 mod refusals;
+mod retention;
 mod stores;
 mod traps;
 mod vectors;

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use tidegate_runtime::{Observer, Progress};
+use tidegate_testkit::bench::percentile;
 
 /// When each epoch was there, and how many changes it had. One client commits one row at a time, so the
 /// n-th change is that of the n-th commit.
@@ -40,7 +41,7 @@ impl Seen {
         let mut times = self.latencies(commits, visible);
         assert_eq!(times.len(), commits.len(), "every commit came out");
         times.sort_by(f64::total_cmp);
-        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+        let at = |share: f64| percentile(&times, share);
         [("p50_ms", at(0.5)), ("p90_ms", at(0.9)), ("p99_ms", at(0.99)), ("max_ms", at(1.0))]
     }
 

@@ -1,10 +1,11 @@
 //! `tidegate status`: where a pipeline stands, from its state folder.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
-use tidegate_core::ErrorKind;
-use tidegate_core::units::size_text;
+use tidegate_core::units::{duration_text, size_text};
+use tidegate_core::{ErrorKind, Position};
 use tidegate_runtime::read_status;
 
 use crate::assembly::assemble;
@@ -34,11 +35,11 @@ fn show(status: &Value) {
     output::line(format!("committed at {}", status.text("committed_at")));
     output::line(format!("frontier {}", status["frontier"]));
     let heading = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
-    let mut lines = vec![heading(&["source", "position", "lag", "kept from"])];
+    let mut lines = vec![heading(&["source", "position", "committed at", "lag", "kept from"])];
     for (name, source) in status.entries("sources") {
-        let kept =
-            Some(&source["oldest"]).filter(|oldest| !oldest.is_null()).map_or_else(String::new, Value::to_string);
-        lines.push(vec![name.clone(), source["position"].to_string(), source["lag"].to_string(), kept]);
+        let committed_at = source["committed_at"].as_str().unwrap_or_default().to_owned();
+        let [position, lag] = ["position", "lag"].map(|key| source[key].to_string());
+        lines.push(vec![name.clone(), position, committed_at, lag, kept_from(source)]);
     }
     section(&lines);
     let mut lines = vec![heading(&["view", "mode", "rows", "incremental steps", "full steps", "state"])];
@@ -57,6 +58,15 @@ fn show(status: &Value) {
         lines.push(vec![name.clone(), epoch, behind, kept, format!("{}{error}", sink.text("state"))]);
     }
     section(&lines);
+}
+
+/// From where on a source could still be read, and how long that was before what was read.
+fn kept_from(source: &Value) -> String {
+    let Ok(oldest) = serde_json::from_value::<Position>(source["oldest"].clone()) else { return String::new() };
+    match source["kept_ms"].as_u64().map(Duration::from_millis) {
+        Some(kept) => format!("{oldest} ({} before what was read last)", duration_text(kept)),
+        None => oldest.to_string(),
+    }
 }
 
 fn section(lines: &[Vec<String>]) {

@@ -250,6 +250,10 @@ impl Catalog for Session<'_> {
         format!("epoch_us(CAST({expression} AS TIMESTAMPTZ))")
     }
 
+    fn keeps_times_as_texts(&self) -> bool {
+        matches!(self.kind, LakeCatalog::Sqlite(_))
+    }
+
     fn ask(&self, sql: &str) -> Result<Vec<Row>, LakeError> {
         const DOING: &str = "reading the catalog";
         let read = || {

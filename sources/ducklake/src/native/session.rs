@@ -91,6 +91,10 @@ impl Catalog for Session<'_, '_> {
         self.vectors == DeletionVectors::Diff
     }
 
+    fn keeps_times_as_texts(&self) -> bool {
+        self.reading.borrow().keeps_times_as_texts()
+    }
+
     fn ask(&self, sql: &str) -> Result<Vec<Row>, LakeError> {
         self.reading.borrow_mut().rows(sql)
     }

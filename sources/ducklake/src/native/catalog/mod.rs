@@ -264,6 +264,11 @@ impl Reading<'_> {
         }
     }
 
+    /// Whether moments are kept as texts.
+    pub fn keeps_times_as_texts(&self) -> bool {
+        matches!(self.backend, Backend::Sqlite(_))
+    }
+
     /// What the catalog says of the lake as a whole, for example `data_path`.
     pub fn metadata(&mut self, key: &str) -> Result<Option<String>, LakeError> {
         let sql = format!("SELECT \"value\" FROM {} WHERE \"key\" = $1 AND scope IS NULL", self.name("metadata"));
