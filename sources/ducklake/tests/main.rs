@@ -11,4 +11,5 @@ mod random;
 mod ranges;
 mod reading;
 mod refusals;
+mod row_ids;
 mod traps;
