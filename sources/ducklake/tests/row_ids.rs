@@ -213,7 +213,7 @@ fn only_upkeep_that_moves_row_ids_is_a_barrier() {
             lake.execute(&format!("CALL lake.set_option('data_inlining_row_limit', {inlining})"));
             lake.execute(&format!("CREATE TABLE lake.t{inlining} (a INTEGER, b VARCHAR)"));
             let t = format!("lake.t{inlining}");
-            lake.execute(&format!("INSERT INTO {t} VALUES (1, 'x'), (1, 'x'), (2, 'y')"));
+            lake.execute(&format!("INSERT INTO {t} VALUES (1, 'x'), (1, 'x'), (2, 'y'), (7, 's'), (8, 't')"));
             let mut follower = Reader::load(lake, reader);
             let mut follow = |sql: &str, moves: u64| {
                 lake.execute(sql);
@@ -230,8 +230,7 @@ fn only_upkeep_that_moves_row_ids_is_a_barrier() {
             follow(&format!("INSERT INTO {t} VALUES (5, 'v'); CALL ducklake_flush_inlined_data('lake')"), 0);
             follow(&format!("INSERT INTO {t} VALUES (6, 'v'); CALL ducklake_flush_inlined_data('lake')"), 0);
             follow(&format!("CALL ducklake_rewrite_data_files('lake', 't{inlining}', delete_threshold => 0.0)"), 1);
-            let merged = if inlining == 0 { 1 } else { 0 };
-            follow(&format!("CALL ducklake_merge_adjacent_files('lake', 't{inlining}')"), merged);
+            follow(&format!("CALL ducklake_merge_adjacent_files('lake', 't{inlining}')"), 1);
             follow(&format!("UPDATE {t} SET b = 'last' WHERE a = 4"), 0);
             follow(&format!("DELETE FROM {t} WHERE a = 5"), 0);
             assert!(follower.rows() > 3);
