@@ -120,16 +120,17 @@ fn id(position: Position) -> u64 {
     id
 }
 
-/// Everything but what makes DuckLake itself tell the past in two ways: overlapping writers, and rewrites before flushes.
+/// Everything but what makes DuckLake itself tell the past in two ways, or lose values: overlapping writers, rewrites before
+/// flushes, and structs added in the transaction of an insert.
 fn mix(rng: &mut StdRng) -> Mix {
     Mix {
         maintenance: 20,
         expire: if rng.random_ratio(1, 4) { 2 } else { 0 },
-        schema: 0,
+        schema: 4,
         rollback: 2,
         damage: false,
         entangled: 14,
-        alter: 6,
+        alter: 0,
         tables: 2,
         files: 8,
         layout: 4,
