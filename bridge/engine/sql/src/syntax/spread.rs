@@ -375,14 +375,9 @@ fn outputs(items: &[SelectItem], sight: &Sight) -> Columns {
                 _ => Some(Column { name: name.value.clone(), shown: None, data_type: None, is_virtual: false }),
             },
             Expr::CompoundIdentifier(parts) => match parts.as_slice() {
-                [.., table, name] => {
-                    Some(sight.column_of(&table.value, &name.value).cloned().unwrap_or_else(|| Column {
-                        name: name.value.clone(),
-                        shown: None,
-                        data_type: None,
-                        is_virtual: false,
-                    }))
-                }
+                [.., table, name] => Some(sight.column_of(&table.value, &name.value).cloned().unwrap_or_else(|| {
+                    Column { name: name.value.clone(), shown: None, data_type: None, is_virtual: false }
+                })),
                 _ => None,
             },
             _ => None,

@@ -52,14 +52,19 @@ fn planned(sql: &str) -> (String, String) {
     assert_eq!(again.views()[0].plan_id, program.views()[0].plan_id, "{sql}");
     let columns = program.views()[0].info.schema.fields().iter();
     let columns: Vec<_> = columns.map(|f| format!("{} {}", f.name(), duckdb_type(f).unwrap())).collect();
-    let wanted = program.tables().iter().flat_map(|table| {
-        table.virtual_columns().iter().map(|field| format!("{}.{}", table.name.table, field.name()))
-    });
+    let wanted = program
+        .tables()
+        .iter()
+        .flat_map(|table| table.virtual_columns().iter().map(|field| format!("{}.{}", table.name.table, field.name())));
     (columns.join(", "), wanted.collect::<Vec<_>>().join(", "))
 }
 
 const VIEWS: &[(&str, &str, &str)] = &[
-    ("SELECT rowid, snapshot_id, * FROM lake.t", "rowid BIGINT, snapshot_id BIGINT, a INTEGER, b VARCHAR", "t.rowid, t.snapshot_id"),
+    (
+        "SELECT rowid, snapshot_id, * FROM lake.t",
+        "rowid BIGINT, snapshot_id BIGINT, a INTEGER, b VARCHAR",
+        "t.rowid, t.snapshot_id",
+    ),
     ("SELECT ROWID FROM lake.t", "ROWID BIGINT", "t.rowid"),
     ("SELECT \"RowID\" FROM lake.t", "RowID BIGINT", "t.rowid"),
     ("SELECT Snapshot_ID FROM lake.t", "Snapshot_ID BIGINT", "t.snapshot_id"),
@@ -74,7 +79,11 @@ const VIEWS: &[(&str, &str, &str)] = &[
     ("SELECT x.rowid FROM lake.t x", "rowid BIGINT", "t.rowid"),
     ("SELECT lake.t.rowid FROM lake.t", "rowid BIGINT", "t.rowid"),
     ("SELECT lake.main.t.rowid FROM lake.t", "rowid BIGINT", "t.rowid"),
-    ("SELECT x.rowid AS r1, y.rowid AS r2 FROM lake.t x LEFT JOIN lake.t y ON x.a = y.rowid - 1", "r1 BIGINT, r2 BIGINT", "t.rowid"),
+    (
+        "SELECT x.rowid AS r1, y.rowid AS r2 FROM lake.t x LEFT JOIN lake.t y ON x.a = y.rowid - 1",
+        "r1 BIGINT, r2 BIGINT",
+        "t.rowid",
+    ),
     ("SELECT rowid FROM lake.u", "RowId VARCHAR", ""),
     ("SELECT u.rowid, u.snapshot_id FROM lake.u", "RowId VARCHAR, snapshot_id BIGINT", "u.snapshot_id"),
     ("SELECT rowid FROM lake.t AS x(p)", "rowid BIGINT", "t.rowid"),
@@ -91,10 +100,18 @@ const VIEWS: &[(&str, &str, &str)] = &[
     ("SELECT * FROM lake.t x NATURAL JOIN lake.t y WHERE x.rowid <> y.rowid", "a INTEGER, b VARCHAR", "t.rowid"),
     ("SELECT rowid, x FROM lake.t JOIN (SELECT * FROM app.p) USING (a)", "rowid BIGINT, x INTEGER", "t.rowid"),
     ("SELECT snapshot_id, x FROM lake.t JOIN app.p USING (a)", "snapshot_id BIGINT, x INTEGER", "t.snapshot_id"),
-    ("SELECT count(rowid), max(snapshot_id) FROM lake.t", "count(rowid) BIGINT, max(snapshot_id) BIGINT", "t.rowid, t.snapshot_id"),
+    (
+        "SELECT count(rowid), max(snapshot_id) FROM lake.t",
+        "count(rowid) BIGINT, max(snapshot_id) BIGINT",
+        "t.rowid, t.snapshot_id",
+    ),
     ("SELECT sum(rowid) FROM lake.t", "sum(rowid) HUGEINT", "t.rowid"),
     ("SELECT rowid + 1, rowid::VARCHAR FROM lake.t", "(rowid + 1) BIGINT, CAST(rowid AS VARCHAR) VARCHAR", "t.rowid"),
-    ("SELECT snapshot_id, count(*) FROM lake.t GROUP BY ALL", "snapshot_id BIGINT, count_star() BIGINT", "t.snapshot_id"),
+    (
+        "SELECT snapshot_id, count(*) FROM lake.t GROUP BY ALL",
+        "snapshot_id BIGINT, count_star() BIGINT",
+        "t.snapshot_id",
+    ),
     ("SELECT a + 10 AS rowid, rowid + 1 AS z FROM lake.t", "rowid INTEGER, z BIGINT", "t.rowid"),
     ("SELECT a + 10 AS rowid FROM lake.t WHERE rowid > 2", "rowid INTEGER", "t.rowid"),
     ("SELECT a AS rowid, b AS snapshot_id FROM lake.t", "rowid INTEGER, snapshot_id VARCHAR", ""),
@@ -105,9 +122,17 @@ const VIEWS: &[(&str, &str, &str)] = &[
     ("SELECT rowid FROM lake.t UNION ALL SELECT a FROM lake.t", "rowid BIGINT", "t.rowid"),
     ("SELECT b, row_number() OVER (ORDER BY rowid) AS n FROM lake.t", "b VARCHAR, n BIGINT", "t.rowid"),
     ("SELECT a FROM lake.t ORDER BY rowid DESC LIMIT 1", "a INTEGER", "t.rowid"),
-    ("SELECT * FROM lake.t QUALIFY row_number() OVER (PARTITION BY a ORDER BY rowid) = 1", "a INTEGER, b VARCHAR", "t.rowid"),
+    (
+        "SELECT * FROM lake.t QUALIFY row_number() OVER (PARTITION BY a ORDER BY rowid) = 1",
+        "a INTEGER, b VARCHAR",
+        "t.rowid",
+    ),
     ("SELECT DISTINCT * FROM lake.t WHERE snapshot_id > 1", "a INTEGER, b VARCHAR", "t.snapshot_id"),
-    ("SELECT * FROM lake.t UNION ALL BY NAME SELECT rowid AS r FROM lake.t", "a INTEGER, b VARCHAR, r BIGINT", "t.rowid"),
+    (
+        "SELECT * FROM lake.t UNION ALL BY NAME SELECT rowid AS r FROM lake.t",
+        "a INTEGER, b VARCHAR, r BIGINT",
+        "t.rowid",
+    ),
 ];
 
 #[test]
@@ -139,7 +164,10 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("SELECT * REPLACE (1 AS rowid) FROM lake.t", &["no column rowid for REPLACE"]),
     ("SELECT * LIKE 'row%' FROM lake.t", &["no column has such a name"]),
     ("SELECT x.rowid.foo FROM lake.t x", &["nested value"]),
-    ("SELECT * FROM lake.t x JOIN lake.u y USING (rowid)", &["* over tables whose columns are not known here", "name the columns"]),
+    (
+        "SELECT * FROM lake.t x JOIN lake.u y USING (rowid)",
+        &["* over tables whose columns are not known here", "name the columns"],
+    ),
 ];
 
 #[test]
