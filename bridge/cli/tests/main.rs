@@ -14,6 +14,7 @@ mod outputs;
 mod pipeline;
 mod readers;
 mod recovery;
+mod row_ids;
 mod sequences;
 mod stores;
 mod targets;

@@ -178,7 +178,7 @@ fn a_sink_that_comes_back_while_the_program_runs() {
 
 /// Asks until the answer is yes; a test that waits for ever fails.
 #[track_caller]
-fn wait(what: &str, pause: Duration, mut is_so: impl FnMut() -> bool) {
+pub fn wait(what: &str, pause: Duration, mut is_so: impl FnMut() -> bool) {
     let started = Instant::now();
     while !is_so() {
         assert!(started.elapsed() < Duration::from_secs(60), "{what}: not within a minute");

@@ -29,6 +29,45 @@ pub fn with_duckdb_type(field: Field, duckdb_type: impl Into<String>) -> Field {
     field.with_metadata(metadata)
 }
 
+/// Field metadata key of a [virtual column](VirtualColumn) of a table. The value is why it cannot be read, or empty.
+const VIRTUAL: &str = "tidegate.virtual";
+
+/// A column that a source can tell of every row of a table besides the table's own: `*` leaves it out, and it is read only
+/// where a view names it. A column of the table with the same name, whatever its case, hides it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VirtualColumn {
+    /// Its name.
+    pub name: &'static str,
+    /// Its type as DuckDB writes it.
+    pub duckdb_type: &'static str,
+    /// Why views cannot have it, and the way out; `None` where they can.
+    pub refused: Option<&'static str>,
+}
+
+/// Whether a column of a table is a [virtual one](VirtualColumn).
+pub fn is_virtual(field: &Field) -> bool {
+    field.metadata().contains_key(VIRTUAL)
+}
+
+/// Why a virtual column cannot be read.
+pub fn refused(field: &Field) -> Option<&str> {
+    field.metadata().get(VIRTUAL).map(String::as_str).filter(|reason| !reason.is_empty())
+}
+
+/// The column as one of the table's own.
+#[must_use]
+pub fn as_own(field: &Field) -> Field {
+    let mut metadata = field.metadata().clone();
+    metadata.remove(VIRTUAL);
+    field.clone().with_metadata(metadata)
+}
+
+fn as_virtual(field: Field, refused: &str) -> Field {
+    let mut metadata = field.metadata().clone();
+    metadata.insert(VIRTUAL.to_owned(), refused.to_owned());
+    field.with_metadata(metadata)
+}
+
 /// A table as a source offers it. Its columns are serialised as their names, DuckDB types and
 /// nullability, and read back through [`duckdb_type::field`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +77,7 @@ pub struct TableSchema {
     /// What the source itself calls the table whatever its name (DuckLake's `table_id`,
     /// PostgreSQL's OID): a drop and recreate under one name changes it.
     pub incarnation: u64,
-    /// The columns, each with its [`DUCKDB_TYPE`].
+    /// The columns, each with its [`DUCKDB_TYPE`]. The [virtual ones](VirtualColumn) that are wanted come last.
     #[serde(serialize_with = "write_columns", deserialize_with = "read_columns")]
     pub columns: SchemaRef,
     /// `Key` when the source sends [`Keyed`](crate::TableEvent::Keyed) events by these columns,
@@ -47,6 +86,38 @@ pub struct TableSchema {
     /// Who can say what the table holds now.
     #[serde(default)]
     pub integral: Integral,
+}
+
+impl TableSchema {
+    /// The table's own columns.
+    pub fn own_columns(&self) -> &[Arc<Field>] {
+        let fields: &[Arc<Field>] = self.columns.fields();
+        &fields[..fields.iter().position(|field| is_virtual(field)).unwrap_or(fields.len())]
+    }
+
+    /// The virtual columns that are wanted.
+    pub fn virtual_columns(&self) -> &[Arc<Field>] {
+        &self.columns.fields()[self.own_columns().len()..]
+    }
+
+    /// The same table with a virtual column more, unless one of its columns has that name.
+    pub fn with_virtual_column(self, column: &VirtualColumn) -> Result<TableSchema, UnsupportedType> {
+        if self.columns.fields().iter().any(|field| field.name().eq_ignore_ascii_case(column.name)) {
+            return Ok(self);
+        }
+        let field = duckdb_type::field(column.name, column.duckdb_type, true)?;
+        let more = Arc::new(as_virtual(field, column.refused.unwrap_or_default()));
+        let fields = self.columns.fields().iter().cloned().chain([more]);
+        Ok(TableSchema { columns: Arc::new(Schema::new(fields.collect::<Vec<_>>())), ..self })
+    }
+
+    /// The same table with the virtual columns alone that a condition holds for.
+    #[must_use]
+    pub fn with_virtual_columns_if(self, wanted: impl Fn(&Field) -> bool) -> TableSchema {
+        let fields = self.columns.fields().iter().filter(|field| !is_virtual(field) || wanted(field)).cloned();
+        let columns = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        TableSchema { columns, ..self }
+    }
 }
 
 /// Who can say what a table without a key holds: the one who keeps its integral. Of a table with a key
@@ -76,6 +147,8 @@ struct Column {
     #[serde(rename = "type")]
     duckdb_type: String,
     nullable: bool,
+    #[serde(rename = "virtual", default, skip_serializing_if = "std::ops::Not::not")]
+    is_virtual: bool,
 }
 
 fn write_columns<S: Serializer>(columns: &SchemaRef, serializer: S) -> Result<S::Ok, S::Error> {
@@ -84,6 +157,7 @@ fn write_columns<S: Serializer>(columns: &SchemaRef, serializer: S) -> Result<S:
             name: field.name().clone(),
             duckdb_type: duckdb_type.to_owned(),
             nullable: field.is_nullable(),
+            is_virtual: is_virtual(field),
         }),
         None => Err(serde::ser::Error::custom(format!("column {} carries no DuckDB type", field.name()))),
     };
@@ -92,8 +166,12 @@ fn write_columns<S: Serializer>(columns: &SchemaRef, serializer: S) -> Result<S:
 
 fn read_columns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SchemaRef, D::Error> {
     let read = Vec::<Column>::deserialize(deserializer)?;
-    columns(read.iter().map(|c| (c.name.as_str(), c.duckdb_type.as_str(), c.nullable)))
-        .map_err(serde::de::Error::custom)
+    let field = |column: Column| {
+        let field = duckdb_type::field(&column.name, &column.duckdb_type, column.nullable)?;
+        Ok(if column.is_virtual { as_virtual(field, "") } else { field })
+    };
+    let fields = read.into_iter().map(field).collect::<Result<Vec<_>, UnsupportedType>>();
+    Ok(Arc::new(Schema::new(fields.map_err(serde::de::Error::custom)?)))
 }
 
 /// A column of a view as DuckDB binds it.
@@ -151,6 +229,16 @@ mod tests {
         let json = serde_json::to_string(&schema).unwrap();
         assert!(json.contains(r#"{"name":"id","type":"BIGINT","nullable":false}"#), "{json}");
         assert_eq!(serde_json::from_str::<TableSchema>(&json).unwrap(), schema);
+        assert!(!json.contains("virtual"), "{json}");
+        let column = VirtualColumn { name: "rowid", duckdb_type: "BIGINT", refused: None };
+        let with = schema.clone().with_virtual_column(&column).unwrap();
+        assert_eq!((with.own_columns(), with.virtual_columns().len()), (schema.own_columns(), 1));
+        let again = serde_json::from_str::<TableSchema>(&serde_json::to_string(&with).unwrap()).unwrap();
+        assert_eq!(again, with);
+        assert_ne!(with, schema);
+        assert_eq!(with.clone().with_virtual_columns_if(|_| false), schema);
+        let hidden = VirtualColumn { name: "TOTAL", ..column };
+        assert_eq!(schema.clone().with_virtual_column(&hidden).unwrap(), schema);
         let unknown = json.replace("HUGEINT", "BIT");
         assert!(serde_json::from_str::<TableSchema>(&unknown).unwrap_err().to_string().contains("BIT"));
     }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
-use crate::{ConnectorError, Micros, Position, SourceId, TableEvent, TableName, TableSchema};
+use crate::{ConnectorError, Micros, Position, SourceId, TableEvent, TableName, TableSchema, VirtualColumn};
 
 /// Events of several tables, in the source's order. The stream ends after the last event; an
 /// error ends it too and makes the whole poll void.
@@ -39,8 +39,8 @@ pub enum Polled {
         /// The changes to the wanted tables.
         events: EventStream,
     },
-    /// The next transaction changes the columns or the identity of wanted tables. Everything
-    /// before it has been offered; rows after `at` have the new schema. The caller plans anew
+    /// The next transaction changes the columns or the identity of wanted tables, or what their virtual columns are. Everything
+    /// before it has been offered, or is part of the tables' content at `at` as well; rows after `at` have the new schema. The caller plans anew
     /// with [`Source::tables`] at `at` and then polls from `at`, which counts as consumed.
     SchemaChanged {
         /// The transaction with the change; row changes of wanted tables in it are part of the
@@ -129,6 +129,12 @@ pub trait Source: Send {
     /// Where whole tables can be read.
     fn snapshots(&self) -> Snapshots {
         Snapshots::AnyPosition
+    }
+
+    /// The columns that can be read of each row besides those of its table. Views may name them; they are then among
+    /// [`TableSchema::columns`], the last of them, wherever tables are wanted.
+    fn virtual_columns(&self) -> Vec<VirtualColumn> {
+        Vec::new()
     }
 
     /// The present end of the source: everything up to it is committed and visible.

@@ -6,10 +6,13 @@ use tidegate_core::schema::duckdb_type;
 use tidegate_core::{BindError, Binder, DeclaredColumn, TableSchema, ViewName};
 
 use crate::error::clean;
-use crate::{Duck, DuckError, quote_ident, quote_name};
+use crate::{Duck, DuckError, Extension, quote_ident, quote_name};
 
 /// The schema that is left out of two-part names, per source kind; DuckDB itself knows `main`.
 const DEFAULT_SCHEMAS: [&str; 2] = ["main", "public"];
+
+/// The virtual column that DuckDB's own tables do not have.
+const SNAPSHOT_ID: &str = "snapshot_id";
 
 /// A [`Binder`] over a DuckDB in memory, opened anew for each question.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,7 +25,15 @@ impl Binder for DuckBinder {
         views: &[(ViewName, String)],
     ) -> Vec<Result<Vec<DeclaredColumn>, BindError>> {
         match prepare(tables) {
-            Ok(duck) => views.iter().map(|(view, sql)| bind(&duck, view, sql)).collect(),
+            Ok((duck, missing)) => {
+                let answer = |(view, sql): &(ViewName, String)| {
+                    bind(&duck, view, sql).map_err(|refused| match &missing {
+                        Some(missing) if sql.to_ascii_lowercase().contains(SNAPSHOT_ID) => explained(refused, missing),
+                        _ => refused,
+                    })
+                };
+                views.iter().map(answer).collect()
+            }
             Err(error) => {
                 let refuse = |(view, _): &(ViewName, String)| {
                     Err(BindError { view: view.clone(), message: format!("the tables cannot be declared: {error}") })
@@ -33,16 +44,27 @@ impl Binder for DuckBinder {
     }
 }
 
-/// Empty tables under the names that views use.
-fn prepare(tables: &[TableSchema]) -> Result<Duck, DuckError> {
+/// Empty tables under the names that views use. Every table of DuckDB has a `rowid`; a `snapshot_id` that `*` leaves out has none
+/// but a lake's, so that such tables are in a lake in memory. Answers also why that cannot be had.
+fn prepare(tables: &[TableSchema]) -> Result<(Duck, Option<DuckError>), DuckError> {
     let duck = Duck::open_in_memory()?;
     let sources: BTreeSet<&str> = tables.iter().map(|table| table.name.source.as_str()).collect();
+    let mut missing = None;
     for source in sources {
-        duck.execute(&format!("ATTACH ':memory:' AS {}", quote_ident(source)))?;
+        let mut of_source = tables.iter().filter(|table| table.name.source == source);
+        let is_lake = of_source.any(|table| table.virtual_columns().iter().any(|field| field.name() == SNAPSHOT_ID));
+        let loaded = if is_lake { duck.load(Extension::Ducklake) } else { Ok(()) };
+        let source = quote_ident(source);
+        duck.execute(&match is_lake && loaded.is_ok() {
+            // Nothing is ever written there.
+            true => format!("ATTACH 'ducklake::memory:' AS {source} (DATA_PATH 'nothing')"),
+            false => format!("ATTACH ':memory:' AS {source}"),
+        })?;
+        missing = missing.or(loaded.err());
     }
     for table in tables {
         let name = &table.name;
-        let columns = table.columns.fields().iter().map(|field| {
+        let columns = table.own_columns().iter().map(|field| {
             let duckdb_type = duckdb_type(field).ok_or_else(|| DuckError::Mismatch {
                 message: format!("column {} of {name} carries no DuckDB type", field.name()),
             })?;
@@ -67,7 +89,13 @@ fn prepare(tables: &[TableSchema]) -> Result<Duck, DuckError> {
     duck.execute("CREATE MACRO tidegate_now() AS TIMESTAMP WITH TIME ZONE '2000-01-01 00:00:00+00'")?;
     // What is bound here is never run, and must not reach for files and servers either.
     duck.execute("SET enable_external_access = false; SET lock_configuration = true")?;
-    Ok(duck)
+    Ok((duck, missing))
+}
+
+/// What DuckDB says of a view that names `snapshot_id`, without the extension that knows it.
+fn explained(refused: BindError, missing: &DuckError) -> BindError {
+    let message = format!("{}\n\nsnapshot_id is known with DuckDB's extension alone: {missing}", refused.message);
+    BindError { message, ..refused }
 }
 
 fn bind(duck: &Duck, view: &ViewName, sql: &str) -> Result<Vec<DeclaredColumn>, BindError> {

@@ -21,4 +21,5 @@ pub use error::EngineError;
 pub use rebuild::RebuildScope;
 pub use tidegate_engine_sql::{
     Cost, Input, PlanError, PlanId, PlannedView, Program, ProgramDefinition, ViewDef, table_references,
+    with_virtual_columns,
 };

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_core::near::did_you_mean;
 use tidegate_core::{
-    Binder, ConnectorError, Finding, Frontier, Snapshots, Source, SourceId, TableName, TableSchema, ViewName,
+    Binder, ConnectorError, ErrorKind, Finding, Frontier, Snapshots, Source, SourceId, TableName, TableSchema, ViewName,
 };
-use tidegate_engine::{Program, ViewDef, table_references};
+use tidegate_engine::{Program, ViewDef, table_references, with_virtual_columns};
 
 use crate::cycles::{Reads, cycles};
 use crate::{PipelineConfig, RuntimeError, findings};
@@ -97,7 +97,7 @@ pub async fn plan(
     for (view, fault) in cycles(&reads, &config.read_backs) {
         planned.fault(&view, fault);
     }
-    let tables = schemas(sources, wanted, &mut planned).await;
+    let tables = schemas(sources, wanted, views, &mut planned).await;
     loop {
         let sound = without_faults(views, &references, &planned);
         let all = sound.len() == views.len();
@@ -168,6 +168,7 @@ async fn look_at(source: &mut Box<dyn Source>, at: &Frontier, catalog: &mut Cata
 async fn schemas(
     sources: &mut [&mut Box<dyn Source>],
     wanted: BTreeSet<TableName>,
+    views: &[ViewDef],
     planned: &mut Planned,
 ) -> Vec<TableSchema> {
     let mut schemas = Vec::new();
@@ -181,6 +182,9 @@ async fn schemas(
         let looked = async {
             let found = source.tables(&of_source, Some(&position)).await?;
             let findings = source.check(&found).await?;
+            let offered = BTreeMap::from([(id.name.clone(), source.virtual_columns())]);
+            let found = with_virtual_columns(found, &offered, views)
+                .map_err(|error| ConnectorError::new(ErrorKind::Bug, format!("source {id}: {error}")))?;
             Ok((found, findings))
         };
         match looked.await {

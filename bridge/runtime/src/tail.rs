@@ -1,9 +1,10 @@
 //! The input log after a checkpoint: what recovery replays.
 
 use tidegate_core::{Frontier, Snapshots};
+use tidegate_engine::ProgramDefinition;
 
 use crate::checkpoint::CheckpointFile;
-use crate::log::header::{Link, RecordHeader};
+use crate::log::header::{Link, Origin, RecordHeader};
 use crate::log::{InputLog, LogRecord};
 use crate::{RuntimeError, SourceSlot};
 
@@ -46,14 +47,15 @@ impl Tail {
     }
 
     /// Whether what it holds can be replayed: the tables of a rebuild are read once more, which a source
-    /// of the present only cannot do. Seen before the engine opens the checkpoint, which removes all that
+    /// of the present only cannot do, nor can it be done with virtual columns, which may be others by now. Seen before the engine opens the checkpoint, which removes all that
     /// later ones need.
     pub fn check_repeatable(&self, sources: &[SourceSlot], log: &InputLog) -> Result<(), RuntimeError> {
         let present_only = sources.iter().filter(|slot| slot.source.snapshots() == Snapshots::PresentOnly);
         let present_only: Vec<&str> = present_only.map(|slot| slot.source.id().name.as_str()).collect();
         for RecordHeader { origin, header, .. } in self.records.iter().map(|record| &record.header) {
             let mut tables = origin.tables.iter().map(|table| table.name.source.as_str());
-            if let Some(source) = tables.find(|source| present_only.contains(source)) {
+            let source = tables.find(|source| present_only.contains(source)).map(str::to_owned);
+            if let Some(source) = source.or_else(|| with_virtual_columns(origin)) {
                 let (kind, epoch) = (origin.kind.as_str(), header.epoch);
                 return Err(RuntimeError::LogForeign {
                     log: log.name(),
@@ -72,4 +74,11 @@ impl Tail {
     pub fn frontier(&self, checkpoint: &CheckpointFile) -> Frontier {
         self.records.last().map_or(&checkpoint.header, |record| &record.header.header).frontier.clone()
     }
+}
+
+/// The source of a table that a load or rebuild read with virtual columns.
+fn with_virtual_columns(origin: &Origin) -> Option<String> {
+    let definition: ProgramDefinition = serde_json::from_value(origin.definition.clone()?).ok()?;
+    let table = definition.tables.into_iter().find(|table| !table.virtual_columns().is_empty())?;
+    Some(table.name.source)
 }

@@ -146,6 +146,19 @@ pub enum LakeError {
         /// Of which table and snapshot, in words.
         reason: String,
     },
+    /// The extension's change feed has other row ids than the tables.
+    #[error(
+        "source {lake}: a view reads {column} of table {table}, and reader = \"extension\" does not read it: set reader = \"native\" in \
+         the section of the source, or leave the column out"
+    )]
+    VirtualColumn {
+        /// The source.
+        lake: String,
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
     /// Deletion vectors keep no history.
     #[error(
         "source {lake}: table {table} has deletion vectors (puffin files), which keep no history of deletes: switch \
@@ -287,6 +300,7 @@ impl LakeError {
             | LakeError::Version { .. }
             | LakeError::NoTable { .. }
             | LakeError::SqliteRowid { .. }
+            | LakeError::VirtualColumn { .. }
             | LakeError::CatalogTable { .. }
             | LakeError::ColumnType { .. } => ErrorKind::Reconfigure,
             LakeError::NoSnapshot { .. }

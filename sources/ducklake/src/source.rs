@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tidegate_core::{
     ConnectorError, Finding, Horizon, Micros, OnExpired, Polled, Position, Severity, Snapshot, Source, SourceId,
-    TableName, TableSchema,
+    TableName, TableSchema, VirtualColumn,
 };
 use tidegate_duck::lake::Storage;
 use tidegate_postgres::{Connection, PostgresError};
@@ -21,6 +21,7 @@ use crate::extension::connection::Lake;
 use crate::native;
 use crate::native::lake::NativeLake;
 use crate::native::notify::{self, Listener};
+use crate::native::virtual_columns;
 use crate::poll::{Request, poll};
 use crate::position::{position_of, snapshot_of};
 use crate::retention::{horizon, retention};
@@ -152,6 +153,13 @@ impl Source for DucklakeSource {
         self.on_expired
     }
 
+    fn virtual_columns(&self) -> Vec<VirtualColumn> {
+        match &self.lake {
+            Read::Extension(_) => virtual_columns::refused(),
+            Read::Native(_) => virtual_columns::offered(),
+        }
+    }
+
     async fn head(&mut self) -> Result<Position, ConnectorError> {
         self.ask(|catalog| catalog.head()).await.map(position_of)
     }
@@ -186,7 +194,10 @@ impl Source for DucklakeSource {
     async fn snapshot(&mut self, tables: &[TableSchema], at: Option<&Position>) -> Result<Snapshot, ConnectorError> {
         let (tables, at, name) = (tables.to_vec(), self.snapshot_id(at)?, &self.id.name);
         match &self.lake {
-            Read::Extension(lake) => snapshot(lake, name, tables, at, extension::snapshot::read).await,
+            Read::Extension(lake) => {
+                refuse_virtual_columns(name, &tables)?;
+                snapshot(lake, name, tables, at, extension::snapshot::read).await
+            }
             Read::Native(lake) => snapshot(lake, name, tables, at, native::snapshot::read).await,
         }
     }
@@ -209,7 +220,10 @@ impl Source for DucklakeSource {
             rows_max,
         };
         match &self.lake {
-            Read::Extension(lake) => poll(lake, name, request, extension::changes::read).await,
+            Read::Extension(lake) => {
+                refuse_virtual_columns(name, tables)?;
+                poll(lake, name, request, extension::changes::read).await
+            }
             Read::Native(lake) => poll(lake, name, request, native::poll::read).await,
         }
     }
@@ -244,4 +258,13 @@ impl Source for DucklakeSource {
 
 fn lock<L>(lake: &Mutex<L>) -> MutexGuard<'_, L> {
     lake.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A pipeline whose views read such columns was given another reader.
+fn refuse_virtual_columns(lake: &str, tables: &[TableSchema]) -> Result<(), LakeError> {
+    let column = tables.iter().find_map(|table| Some((table, table.virtual_columns().first()?)));
+    column.map_or(Ok(()), |(table, column)| {
+        let (lake, table, column) = (lake.to_owned(), table.name.to_string(), column.name().clone());
+        Err(LakeError::VirtualColumn { lake, table, column })
+    })
 }

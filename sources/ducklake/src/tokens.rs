@@ -122,6 +122,16 @@ impl Tokens {
         self.tokens.contains(&Token::Rewrite(table_id))
     }
 
+    /// Whether rows of the table with this id may have other row ids or snapshots than before, even at earlier snapshots. A flush
+    /// keeps both.
+    pub fn renumber(&self, table_id: u64) -> bool {
+        self.tokens.iter().any(|token| match *token {
+            Token::Unknown => true,
+            Token::Maintenance(id) | Token::Rewrite(id) => id == table_id,
+            _ => false,
+        })
+    }
+
     /// What happened to the rows of the table with this id.
     pub fn touch(&self, table_id: u64) -> Touch {
         let (mut changed, mut maintained) = (false, false);

@@ -12,6 +12,7 @@ mod ranges;
 mod reading;
 mod refusals;
 mod retention;
+mod row_ids;
 mod stores;
 mod traps;
 mod vectors;

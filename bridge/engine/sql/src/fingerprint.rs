@@ -45,6 +45,9 @@ fn schema(schema: &Schema, text: &mut String) {
             field.data_type(),
             field.is_nullable()
         ));
+        if tidegate_core::schema::is_virtual(field) {
+            text.push_str("    virtual\n");
+        }
     }
 }
 

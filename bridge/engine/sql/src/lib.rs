@@ -57,6 +57,7 @@ mod syntax;
 mod text;
 mod threshold;
 mod validate;
+mod virtual_columns;
 
 pub use cost::Cost;
 pub use error::{PlanError, Refusal};
@@ -75,3 +76,4 @@ pub use semantics::{Item, Itemless, Unnest};
 pub use semantics::{Recursion, RecursiveUnion, RoundTable};
 pub use stretch::{Stretch, StretchError};
 pub use threshold::{Comparison, Threshold};
+pub use virtual_columns::with_virtual_columns;

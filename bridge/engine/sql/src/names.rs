@@ -12,7 +12,7 @@ use datafusion_expr::{TableSource, TableType};
 use datafusion_sql::sqlparser::tokenizer::Span;
 use serde::{Deserialize, Serialize};
 use tidegate_core::near::near_matches;
-use tidegate_core::schema::with_duckdb_type;
+use tidegate_core::schema::{as_own, is_virtual, with_duckdb_type};
 use tidegate_core::{Integral, RowIdentity, TableName, TableSchema, ViewInfo, ViewName};
 
 use crate::error::Refusal;
@@ -64,9 +64,14 @@ pub struct Relation {
 
 impl Relation {
     fn new(input: Input, declared: SchemaRef, identity: RowIdentity, incarnation: u64) -> Self {
-        let lower = |f: &Arc<Field>| f.as_ref().clone().with_name(f.name().to_ascii_lowercase());
+        let lower = |f: &Arc<Field>| as_own(f).with_name(f.name().to_ascii_lowercase());
         let lowered = Arc::new(Schema::new(declared.fields().iter().map(lower).collect::<Vec<_>>()));
         Relation { input, declared, identity, incarnation, integral: Integral::Source, lowered }
+    }
+
+    /// Whether it has columns that `*` leaves out.
+    pub(crate) fn has_virtual_columns(&self) -> bool {
+        self.declared.fields().last().is_some_and(|field| is_virtual(field))
     }
 
     /// The relation of the epoch's time.

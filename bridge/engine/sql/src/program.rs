@@ -15,7 +15,7 @@ use crate::resolve::resolve;
 use crate::semantics::{bind_plan, expand_grouping_sets, narrow_unnests};
 use crate::threshold::thresholds;
 use crate::validate::validate;
-use crate::{Cost, cost, explain, identity, parse, syntax};
+use crate::{Cost, cost, explain, identity, parse, syntax, virtual_columns};
 
 /// A view as the pipeline file has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,7 +113,8 @@ pub struct Program {
 
 impl Program {
     /// Plans all views. `tables` are the schemas of every table the views use; others may be
-    /// among them. `views` may be in any order. One error a faulty view.
+    /// among them. `views` may be in any order. The tables of the program have those virtual columns that some view reads. One error a
+    /// faulty view.
     pub fn plan(tables: Vec<TableSchema>, views: Vec<ViewDef>, binder: &dyn Binder) -> Result<Program, Vec<PlanError>> {
         let views = in_order(views)?;
         let sources: Vec<(ViewName, String)> = views.iter().map(|v| (v.name.clone(), v.sql.clone())).collect();
@@ -121,7 +122,13 @@ impl Program {
         for described in binder.describe(&tables, &sources) {
             columns.push(described.map_err(|error| error.message));
         }
-        build(tables, views, columns)
+        let program = build(tables.clone(), views, columns.clone())?;
+        let wanted = virtual_columns::wanted(&tables, &program);
+        if wanted == tables {
+            return Ok(program);
+        }
+        // Where columns are that nobody reads must not matter.
+        build(wanted, program.definition.views, columns)
     }
 
     /// The same without asking DuckDB again: from what a checkpoint recorded.
@@ -208,7 +215,9 @@ fn plan_view(
     let mut query = parse::parse(&definition.sql)?;
     let notes = if syntax::take_order(&mut query) { vec![ORDER_LEFT_OUT] } else { Vec::new() };
     syntax::prepare(&mut query, names)?;
+    virtual_columns::check_spread(&query, names)?;
     let bound = bind_plan(resolve(query, names)?)?;
+    virtual_columns::check_refused(&bound, &definition.sql)?;
     let columns = described.map_err(Refusal::new)?;
     let (plan, schema) = declare(bound, &columns)?;
     let plan = thresholds(narrow_unnests(expand_grouping_sets(optimise(plan)?)?)?)?;

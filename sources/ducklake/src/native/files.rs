@@ -37,6 +37,8 @@ pub struct DataFileRow {
     pub partial_max: Option<u64>,
     /// Which name mapping finds its columns; `None`: field ids.
     pub mapping: Option<u64>,
+    /// The row id of its first row, where the file does not have row ids itself.
+    pub first_row_id: Option<u64>,
 }
 
 /// How a delete file is written.
@@ -122,7 +124,7 @@ impl<'a> TableFiles<'a> {
     pub fn data(&self, condition: &str) -> Result<Vec<DataFileRow>, LakeError> {
         let sql = format!(
             "SELECT path, path_is_relative, file_size_bytes, footer_size, encryption_key, data_file_id, record_count, \
-             begin_snapshot, end_snapshot, partial_max, mapping_id, file_format FROM {} f \
+             begin_snapshot, end_snapshot, partial_max, mapping_id, file_format, row_id_start FROM {} f \
              WHERE f.table_id = {} AND {condition} ORDER BY data_file_id",
             self.catalog.catalog("data_file"),
             self.table,
@@ -144,6 +146,7 @@ impl<'a> TableFiles<'a> {
                 end: row.optional_u64(8)?,
                 partial_max: row.optional_u64(9)?,
                 mapping: row.optional_u64(10)?,
+                first_row_id: row.optional_u64(12)?,
             })
         };
         self.catalog.ask(&sql)?.iter().map(file).collect()

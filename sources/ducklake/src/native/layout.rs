@@ -11,6 +11,7 @@ use tidegate_core::TableSchema;
 use super::parquet::{LakeColumn, NameMapping};
 use super::session::Session;
 use super::types::{children, top};
+use super::virtual_columns;
 use crate::catalog::{Catalog, ColumnRow};
 use crate::error::LakeError;
 
@@ -33,7 +34,7 @@ impl Layout {
         let id = table.incarnation;
         let rows = catalog.columns_at(&[id], snapshot)?.remove(&id).unwrap_or_default();
         let defaults = catalog.initial_defaults(id, snapshot)?;
-        let fields = table.columns.fields();
+        let fields = table.own_columns();
         let top = top(&rows);
         if top.len() != fields.len() || top.iter().zip(fields).any(|(row, field)| row.name != *field.name()) {
             // The caller's schema is of another snapshot.
@@ -47,6 +48,8 @@ impl Layout {
         let column = |(row, field): (&&ColumnRow, &FieldRef)| column(catalog, row, field, &rows, &defaults);
         let columns = top.iter().zip(fields).map(column).collect::<Result<Vec<_>, _>>()?;
         drop(top);
+        let virtual_columns = table.virtual_columns().iter().filter_map(virtual_columns::column);
+        let columns = columns.into_iter().chain(virtual_columns).collect();
         Ok(Layout { schema: table.columns.clone(), columns, rows, defaults })
     }
 }

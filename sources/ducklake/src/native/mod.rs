@@ -19,5 +19,6 @@ mod session;
 pub mod snapshot;
 mod stamps;
 mod types;
+pub mod virtual_columns;
 
 pub(crate) use parquet::FileError;

@@ -23,6 +23,7 @@ use super::parquet::NameMapping;
 use super::session::Session;
 use super::stamps::Stamps;
 use super::types::{duckdb_type, top};
+use super::virtual_columns;
 use crate::catalog::{Catalog, SnapshotRow, id_list};
 use crate::error::LakeError;
 
@@ -210,6 +211,9 @@ impl<'a, 's, 'r> Planner<'a, 's, 'r> {
             let top = top(&rows);
             let wanted = |id: u64| layout.rows.iter().find(|row| row.id == id);
             let columns = layout.columns.iter().map(|column| {
+                if let Some(inlined) = virtual_columns::inlined(column) {
+                    return inlined;
+                }
                 let stored = top.iter().find(|row| row.id == column.id).copied();
                 let (before, now) = (stored.map(|column| Within { column, all: &rows }), wanted(column.id));
                 let now = now.map(|column| Within { column, all: &layout.rows });

@@ -15,7 +15,8 @@ use super::lake::NativeLake;
 use super::plan::{Changes, Content, Planner};
 use super::rows::{Each, Rows};
 use super::session::Session;
-use crate::catalog::SnapshotRow;
+use super::virtual_columns;
+use crate::catalog::{Catalog, SnapshotRow};
 use crate::doubts::{raced, untraced};
 use crate::error::LakeError;
 use crate::poll::{BUFFER_BYTES_MAX, CHANGED_SNAPSHOTS_MAX, Outcome, Request, Walk};
@@ -83,6 +84,11 @@ pub fn read(lake: &mut NativeLake, request: &Request, outlet: &Outlet<Outcome>) 
 
 fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError> {
     let Some(end) = request.end(session)? else { return Ok(Plan::Answer(Outcome::Idle)) };
+    if request.tables.iter().any(|table| !table.virtual_columns().is_empty())
+        && let Some(outcome) = moved_since(session, request, end)?
+    {
+        return Ok(Plan::Answer(outcome));
+    }
     let span = Walk::new(session, request, end, end).after(request.from)?;
     let barrier = match span.barrier {
         // What came before an expired snapshot is of no use without it.
@@ -169,6 +175,19 @@ fn erased_of(
         }
     }
     Ok(None)
+}
+
+/// How a poll ends where rows may have other virtual columns now than when they were read: nothing before the upkeep can be told
+/// as a change, and the files that had them so are gone. Snapshots after the end of the poll count too.
+fn moved_since(session: &Session<'_, '_>, request: &Request, end: u64) -> Result<Option<Outcome>, LakeError> {
+    let snapshots = session.snapshots(request.from, i64::MAX.unsigned_abs())?;
+    let later = snapshots.iter().position(|snapshot| snapshot.id > request.from).unwrap_or(snapshots.len());
+    if let Some((at, reason)) = virtual_columns::moved(&snapshots[later..], &request.tables) {
+        return Ok(Some(Outcome::SchemaChanged { at: at.min(end), reason }));
+    }
+    let gap = snapshots.iter().zip(request.from..).find(|(snapshot, id)| snapshot.id != *id);
+    let reason = |id| format!("snapshot {id} of {} has expired, and may have given rows other row ids", session.lake());
+    Ok(gap.map(|(_, id)| Outcome::Expired { reason: reason(id) }))
 }
 
 /// Snapshots that are read in the same way: up to one that changes rows of a wanted table and writes others anew, or

@@ -15,6 +15,7 @@ use super::layout::Layout;
 use super::parquet::{FileEntry, FileError, Files, Matching, Meter, Reading, Wanted};
 use super::plan::{Changes, Content, FilePlan};
 use super::stamps::Replaced;
+use super::virtual_columns::filled;
 use crate::error::LakeError;
 
 /// Deletes that are kept: 24 bytes each.
@@ -258,6 +259,7 @@ impl Rows {
             let kept: Vec<bool> = kept.collect();
             let last = kept.iter().enumerate().filter(|(_, kept)| **kept).map(|(row, _)| came(row)).max();
             let Some(last) = last else { return Ok(Flow::Continue) };
+            let batch = filled(&self.lake, batch, &file, &plan.file, positions).map_err(Failed::Receiver)?;
             let batch = self.kept(&batch, kept.into_iter()).map_err(Failed::Receiver)?;
             send(batch, last).map_err(Failed::Receiver)
         };

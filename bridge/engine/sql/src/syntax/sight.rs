@@ -16,6 +16,8 @@ pub(super) struct Column {
     pub shown: Option<String>,
     /// Its type, where it is a column of a source.
     pub data_type: Option<DataType>,
+    /// Whether `*` leaves it out.
+    pub is_virtual: bool,
 }
 
 /// The columns of a query, where they are known.
@@ -108,17 +110,22 @@ impl Sight {
 
     /// What a name without a table means: every column that it may be. Merged columns come before all others.
     pub(super) fn named(&self, name: &str, span: Span) -> Vec<Seen> {
-        let seen = self.all(span).into_iter().filter(|seen| seen.column.name.eq_ignore_ascii_case(name));
+        let seen = self.seen(span, |column| column.name.eq_ignore_ascii_case(name)).into_iter();
+        let seen = seen.filter(|seen| seen.column.name.eq_ignore_ascii_case(name));
         let (merged, plain): (Vec<Seen>, Vec<Seen>) = seen.partition(|seen| seen.table.is_none());
         if merged.is_empty() { plain } else { merged }
     }
 
     /// Every column of `*`, in order.
     pub(super) fn all(&self, span: Span) -> Vec<Seen> {
+        self.seen(span, |column| !column.is_virtual)
+    }
+
+    fn seen(&self, span: Span, is_wanted: impl Fn(&Column) -> bool) -> Vec<Seen> {
         let mut shown: Vec<&Merged> = Vec::new();
         let mut seen = Vec::new();
         for table in &self.tables {
-            for column in &table.columns {
+            for column in table.columns.iter().filter(|column| is_wanted(column)) {
                 let merged = self.merged.iter().find(|merged| merged.holds(&table.alias, &column.name));
                 match merged {
                     Some(merged) if shown.iter().any(|known| std::ptr::eq(*known, merged)) => {}
@@ -136,7 +143,8 @@ impl Sight {
     /// Every column of `t.*`, in order; `None` when there is no such table.
     pub(super) fn all_of(&self, alias: &str, span: Span) -> Option<Vec<Seen>> {
         let table = self.tables.iter().find(|table| table.alias.eq_ignore_ascii_case(alias))?;
-        Some(table.columns.iter().map(|column| of_table(table, column, span)).collect())
+        let own = table.columns.iter().filter(|column| !column.is_virtual);
+        Some(own.map(|column| of_table(table, column, span)).collect())
     }
 
     /// The fields of a column that is a struct; `None` when there is no such column.
@@ -152,6 +160,7 @@ impl Sight {
                 name: field.name().to_ascii_lowercase(),
                 shown: Some(field.name().clone()),
                 data_type: Some(field.data_type().clone()),
+                is_virtual: false,
             },
             value: Expr::CompoundFieldAccess {
                 root: Box::new(value.clone()),
@@ -170,7 +179,7 @@ impl Sight {
     }
 
     /// This sight joined with another one by equal columns: the pairs that must be equal. `None` where a name
-    /// means no column or several of a side.
+    /// means no column or several of a side, or a virtual column of one side alone: which of the two `*` shows is not known.
     pub(super) fn join_by_name(
         self,
         right: Sight,
@@ -183,6 +192,9 @@ impl Sight {
         for name in names {
             let (of_left, of_right) = (self.named(name, span), right.named(name, span));
             let ([l], [r]) = (of_left.as_slice(), of_right.as_slice()) else { return None };
+            if l.column.is_virtual != r.column.is_virtual {
+                return None;
+            }
             let value = match kept {
                 Kept::Left => l.value.clone(),
                 Kept::Right => r.value.clone(),

@@ -13,6 +13,8 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
+use tidegate_core::schema;
+
 use super::expression::number;
 use super::reference::{Aliases, Clause, Resolver};
 use super::sight::{Column, Columns, Kept, Sight};
@@ -293,16 +295,23 @@ impl Spread<'_> {
             name: field.name().to_ascii_lowercase(),
             shown: Some(field.name().clone()),
             data_type: Some(field.data_type().clone()),
+            is_virtual: schema::is_virtual(field),
         };
         Some(relation.declared.fields().iter().map(column).collect())
     }
 }
 
-/// The columns under the names that an alias gives them. An alias may name fewer; then it is made to name all.
+/// The columns under the names that an alias gives them. An alias may name fewer; then it is made to name all. It names no
+/// virtual column, but may hide one.
 fn renamed(columns: Columns, alias: &mut TableAlias) -> Columns {
     let mut columns = columns?;
     if alias.columns.is_empty() {
         return Some(columns);
+    }
+    for column in columns.iter_mut().filter(|column| column.is_virtual) {
+        if alias.columns.iter().any(|given| given.name.value.eq_ignore_ascii_case(&column.name)) {
+            column.name.insert(0, '#');
+        }
     }
     for (position, column) in columns.iter_mut().enumerate() {
         match alias.columns.get(position) {
@@ -340,7 +349,7 @@ fn is_any_twice(names: &[String]) -> bool {
 }
 
 fn untyped_column(name: &str) -> Column {
-    Column { name: name.to_ascii_lowercase(), shown: Some(name.to_owned()), data_type: None }
+    Column { name: name.to_ascii_lowercase(), shown: Some(name.to_owned()), data_type: None, is_virtual: false }
 }
 
 /// The columns of a set operation are of the types in which its sides meet.
@@ -363,16 +372,12 @@ fn outputs(items: &[SelectItem], sight: &Sight) -> Columns {
         let seen = match expr {
             Expr::Identifier(name) => match sight.named(&name.value, name.span).as_slice() {
                 [seen] => Some(seen.column.clone()),
-                _ => Some(Column { name: name.value.clone(), shown: None, data_type: None }),
+                _ => Some(Column { name: name.value.clone(), shown: None, data_type: None, is_virtual: false }),
             },
             Expr::CompoundIdentifier(parts) => match parts.as_slice() {
-                [.., table, name] => {
-                    Some(sight.column_of(&table.value, &name.value).cloned().unwrap_or_else(|| Column {
-                        name: name.value.clone(),
-                        shown: None,
-                        data_type: None,
-                    }))
-                }
+                [.., table, name] => Some(sight.column_of(&table.value, &name.value).cloned().unwrap_or_else(|| {
+                    Column { name: name.value.clone(), shown: None, data_type: None, is_virtual: false }
+                })),
                 _ => None,
             },
             _ => None,
@@ -389,7 +394,7 @@ fn outputs(items: &[SelectItem], sight: &Sight) -> Columns {
             name = format!("{base}_{copies}");
         }
         let shown = shown.map(|shown| if copies > 0 { format!("{shown}_{copies}") } else { shown });
-        columns.push(Column { name, shown, data_type });
+        columns.push(Column { name, shown, data_type, is_virtual: false });
     }
     Some(columns)
 }

@@ -17,6 +17,7 @@ mod recursion;
 mod refusals;
 mod time;
 mod views;
+mod virtual_columns;
 mod volatile;
 mod world;
 mod zoned;

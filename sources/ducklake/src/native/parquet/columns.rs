@@ -3,6 +3,8 @@
 use arrow::array::ArrayRef;
 use arrow::datatypes::FieldRef;
 
+use super::{ROW_ID, SNAPSHOT_ID};
+
 /// A column as the lake knows it at the snapshot that is read.
 #[derive(Debug, Clone)]
 pub(crate) struct LakeColumn {
@@ -16,6 +18,13 @@ pub(crate) struct LakeColumn {
     pub(crate) children: Vec<LakeColumn>,
     /// The value where a file lacks the column: one row of the canonical type; `None` is NULL.
     pub(crate) default: Option<ArrayRef>,
+}
+
+impl LakeColumn {
+    /// Whether it is one of DuckLake's own, which every file has by field id that has it at all.
+    pub(super) fn is_virtual(&self) -> bool {
+        self.id == u64::from(SNAPSHOT_ID.unsigned_abs()) || self.id == u64::from(ROW_ID.unsigned_abs())
+    }
 }
 
 /// How the columns of a file are found.

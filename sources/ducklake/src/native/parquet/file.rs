@@ -91,6 +91,11 @@ impl DataFile {
         self.snapshots.is_some()
     }
 
+    /// Whether it has a column with this field id.
+    pub(crate) fn has_field(&self, id: i32) -> bool {
+        self.fields().iter().any(|field| field_id(field) == Some(i64::from(id)))
+    }
+
     /// The greatest snapshot of a row, where the statistics tell.
     pub(crate) fn snapshot_ids_max(&self) -> Option<u64> {
         let filled = self.groups.iter().filter(|group| group.rows > 0);

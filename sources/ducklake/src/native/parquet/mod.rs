@@ -40,4 +40,7 @@ pub(crate) use read::Reading;
 
 /// The Parquet field id of the snapshot that a row was inserted in, or deleted in by a delete file. The name of the
 /// column, `_ducklake_internal_snapshot_id`, may also be a user's.
-const SNAPSHOT_ID: i32 = 2_147_483_539;
+pub(crate) const SNAPSHOT_ID: i32 = 2_147_483_539;
+
+/// The Parquet field id of the row id of a row.
+pub(crate) const ROW_ID: i32 = 2_147_483_540;

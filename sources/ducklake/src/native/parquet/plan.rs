@@ -161,6 +161,11 @@ impl Planner<'_> {
         fields: &Fields,
         finder: Finder<'a>,
     ) -> Result<Found<'a>, FileError> {
+        if column.is_virtual() {
+            let is_it = |field: &FieldRef| field_id(field).is_some_and(|id| i64::try_from(column.id) == Ok(id));
+            let found = fields.iter().position(is_it);
+            return Ok(found.map_or(Found::Missing, |at| Found::At(at, Finder::FieldIds)));
+        }
         match finder {
             Finder::FieldIds => {
                 if fields.iter().any(|field| field_id(field).is_none()) {
