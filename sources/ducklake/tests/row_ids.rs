@@ -122,8 +122,7 @@ fn id(position: Position) -> u64 {
 }
 
 /// Everything but what makes DuckLake itself tell the past in two ways, or lose values: overlapping writers, rewrites before
-/// flushes, and structs added in the transaction of an insert, flushes in one transaction
-/// with deletes.
+/// flushes, structs added in the transaction of an insert, and flushes in one transaction with deletes.
 fn mix(rng: &mut StdRng) -> Mix {
     Mix {
         maintenance: 20,
@@ -139,6 +138,7 @@ fn mix(rng: &mut StdRng) -> Mix {
         upkeep: 0,
         forget: 0,
         concurrent: 0,
+        vectors: 0,
         inlining: &[0, 10, 1000],
     }
 }
