@@ -53,14 +53,14 @@ fn prepare(tables: &[TableSchema]) -> Result<(Duck, Option<DuckError>), DuckErro
     for source in sources {
         let mut of_source = tables.iter().filter(|table| table.name.source == source);
         let is_lake = of_source.any(|table| table.virtual_columns().iter().any(|field| field.name() == SNAPSHOT_ID));
-        let loaded = if is_lake { duck.load(Extension::Ducklake) } else { Ok(()) };
         let source = quote_ident(source);
-        duck.execute(&match is_lake && loaded.is_ok() {
-            // Nothing is ever written there.
-            true => format!("ATTACH 'ducklake::memory:' AS {source} (DATA_PATH 'nothing')"),
-            false => format!("ATTACH ':memory:' AS {source}"),
-        })?;
-        missing = missing.or(loaded.err());
+        // Nothing is ever written there.
+        let lake = format!("ATTACH 'ducklake::memory:' AS {source} (DATA_PATH 'nothing')");
+        let attached = is_lake.then(|| duck.load(Extension::Ducklake).and_then(|()| duck.execute(&lake)));
+        if !matches!(attached, Some(Ok(()))) {
+            duck.execute(&format!("ATTACH ':memory:' AS {source}"))?;
+        }
+        missing = missing.or(attached.and_then(Result::err));
     }
     for table in tables {
         let name = &table.name;

@@ -248,10 +248,13 @@ impl Feed {
     /// source that is busy, in trouble or slow keeps what was known.
     pub fn look_at_head(&mut self, read: Position) {
         if let Some(looking) = self.looking.take_if(|looking| looking.is_finished())
-            && let Some(Some(Ends { head, horizon, read })) = looking.now_or_never()
+            && let Some(Some(ends)) = looking.now_or_never()
         {
-            (self.head, self.horizon) = (Some(head), horizon);
-            self.note_commit(read, horizon.and_then(|horizon| horizon.read_at));
+            (self.head, self.horizon) = (Some(ends.head), ends.horizon);
+            // Of what was read meanwhile, the poll told.
+            if ends.read == read {
+                self.note_commit(read, ends.horizon.and_then(|horizon| horizon.read_at));
+            }
         }
         if self.looking.is_none() && self.asking.is_none() && self.trouble.is_none() {
             let source = Arc::clone(&self.source);

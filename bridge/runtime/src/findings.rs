@@ -25,9 +25,11 @@ pub async fn findings(
         let Some(read) = read else { continue };
         match slot.source.retention(&read).await {
             Ok(retention) => findings.extend(retention),
-            Err(error) => {
-                answers.insert(name, Err(chain(&error)));
-            }
+            Err(error) => findings.push(Finding {
+                severity: Severity::Warning,
+                fact: format!("how long the source keeps what was not read cannot be told: {}", chain(&error)),
+                fix: None,
+            }),
         }
     }
     answers

@@ -204,10 +204,12 @@ impl Pipeline {
         let snapshot = match source.snapshot(tables, at).await {
             Ok(snapshot) => snapshot,
             Err(error) => {
-                // A snapshot that cannot be read may have expired; polling from it tells.
+                // A snapshot that cannot be read may have expired; polling from it tells. Where nothing can be told as a change
+                // either, all that is left is the present.
                 if let Some(at) = at.filter(|_| error.kind() != ErrorKind::Retry)
                     && !self.feeds[index].is_present_only()
-                    && let Ok(Polled::Expired { reason }) = source.poll(tables, at, None, 1).await
+                    && let Ok(Polled::Expired { reason } | Polled::SchemaChanged { reason, .. }) =
+                        source.poll(tables, at, None, 1).await
                 {
                     return Err(self.feeds[index].expired(reason));
                 }

@@ -28,6 +28,10 @@ pub fn horizon(catalog: &dyn Catalog, read: u64) -> Result<Horizon, LakeError> {
 pub fn retention(catalog: &dyn Catalog, read: u64) -> Result<Vec<Finding>, LakeError> {
     let oldest = catalog.oldest()?;
     let kept = catalog.commit_times(read.min(oldest))?;
+    let newest = kept.last().map_or(oldest, |(id, _)| *id);
+    if read > newest {
+        return Ok(vec![behind(read, newest)]);
+    }
     let committed_at = |id: u64| kept.iter().find(|(kept, _)| *kept == id).map(|(_, time)| *time);
     let (Some(read_at), Some(oldest_at)) = (committed_at(read), committed_at(oldest)) else {
         return Ok(vec![gone(read, oldest)]);
@@ -54,6 +58,15 @@ pub fn retention(catalog: &dyn Catalog, read: u64) -> Result<Vec<Finding>, LakeE
 /// Before what a text can say of the day of a moment, wherever its writer was: midnight a day earlier, and no later.
 fn day_before(time: Micros) -> Micros {
     Micros((time.0.div_euclid(DAY) - 1) * DAY - 1)
+}
+
+fn behind(read: u64, newest: u64) -> Finding {
+    let (read, newest) = (position_of(read), position_of(newest));
+    Finding {
+        severity: Severity::Fault,
+        fact: format!("the lake stands at {newest}, behind {read} that was read from it: it was restored or replaced"),
+        fix: Some("bring the lake to where it was, or begin with a new state folder".to_owned()),
+    }
 }
 
 fn gone(read: u64, oldest: u64) -> Finding {
@@ -95,8 +108,8 @@ fn near(catalog: &dyn Catalog, read: (u64, Micros), oldest: (u64, Micros), spare
     Finding { severity: Severity::Good, fact, fix: Some(call) }
 }
 
-/// What the lake's option `expire_older_than` does to a pipeline, as far as that is a matter for it. `newest` is when the newest
-/// snapshot was committed, which is not later than now; `first` the earliest commit that is needed and can expire.
+/// What the lake's option `expire_older_than` does to a pipeline, as far as that is a matter for it: now, or at the time of the newest
+/// snapshot, should its clock be ahead of ours. `first` is the earliest commit that is needed and can expire.
 fn by_option(
     catalog: &dyn Catalog,
     read: u64,
@@ -107,9 +120,10 @@ fn by_option(
     let failed =
         |source| LakeError::Duck { lake: catalog.lake().to_owned(), doing: "reading expire_older_than", source };
     let duck = Duck::open_in_memory().map_err(failed)?;
-    let sql = "SELECT epoch_us(make_timestamp(?) - CAST(? AS INTERVAL))";
-    let removed = duck.connection().query_row(sql, tidegate_duck::duckdb::params![newest.0, option], |row| row.get(0));
-    let removed = Micros(removed.map_err(|error| failed(duck.error(&error)))?);
+    let sql = "SELECT epoch_us(t), epoch_us(t - CAST(? AS INTERVAL)) FROM (SELECT make_timestamp(greatest(?, epoch_us(now()))) AS t)";
+    let params = tidegate_duck::duckdb::params![option, newest.0];
+    let times = duck.connection().query_row(sql, params, |row| Ok((Micros(row.get(0)?), Micros(row.get(1)?))));
+    let (now, removed) = times.map_err(|error| failed(duck.error(&error)))?;
     // Of a day that counts as a whole, all goes.
     let day_after = Micros((removed.0.div_euclid(DAY) + 1) * DAY);
     let removed_before = if catalog.keeps_times_as_texts() { day_after } else { removed };
@@ -127,7 +141,7 @@ fn by_option(
              pipeline needs: {read} and all after it"
         )));
     }
-    if newest.since(removed).is_some_and(|time| time < CLOSE) {
+    if now.since(removed).is_some_and(|time| time < CLOSE) {
         return Ok(finding(format!(
             "the lake's option expire_older_than is '{option}': a pipeline that is away for longer misses what expires \
              meanwhile"

@@ -27,29 +27,34 @@ pub fn with_virtual_columns(
     offered: &BTreeMap<String, Vec<VirtualColumn>>,
     views: &[ViewDef],
 ) -> Result<Vec<TableSchema>, UnsupportedType> {
-    let texts: Vec<(String, Vec<Vec<String>>)> = views
-        .iter()
-        .map(|view| (view.sql.to_ascii_lowercase(), crate::table_references(&view.sql).unwrap_or_default()))
-        .collect();
+    let texts: Vec<(BTreeSet<String>, Vec<Vec<String>>)> =
+        views.iter().map(|view| (words(&view.sql), crate::table_references(&view.sql).unwrap_or_default())).collect();
     let with = |table: TableSchema| {
         let names = Names::new(std::slice::from_ref(&table));
         let reads = |parts: &Vec<String>| names.is_table(parts);
         let columns = offered.get(&table.name.source).map(Vec::as_slice).unwrap_or_default();
         let may_mean = |column: &&VirtualColumn| {
-            texts.iter().any(|(text, references)| text.contains(column.name) && references.iter().any(reads))
+            texts.iter().any(|(words, references)| words.contains(column.name) && references.iter().any(reads))
         };
         columns.iter().filter(may_mean).try_fold(table.clone(), TableSchema::with_virtual_column)
     };
     tables.into_iter().map(with).collect()
 }
 
-/// The tables with the virtual columns alone that the program reads.
+/// The words of SQL, quoted ones and texts among them (`COLUMNS('rowid')`), in small letters.
+fn words(sql: &str) -> BTreeSet<String> {
+    let words = sql.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+    words.map(str::to_lowercase).collect()
+}
+
+/// The tables with the virtual columns alone that the program reads. What cannot be had is read by nobody, or was refused, though an
+/// operator that wants all columns may have kept it.
 pub(crate) fn wanted(tables: &[TableSchema], program: &Program) -> Vec<TableSchema> {
     let mut read = BTreeSet::new();
     program.circuits().for_each(|view| collect(&view.plan, &mut read));
     let of_table = |table: &TableSchema| {
         let is_read = |name: &str| read.contains(&(table.incarnation, table.name.to_string(), name.to_owned()));
-        table.clone().with_virtual_columns_if(|field| is_read(field.name()))
+        table.clone().with_virtual_columns_if(|field| refused(field).is_none() && is_read(field.name()))
     };
     tables.iter().map(of_table).collect()
 }
@@ -83,7 +88,8 @@ pub(crate) fn check_spread(query: &Query, names: &Names) -> Result<(), Refusal> 
         ControlFlow::Break((span, what)) => Err(Refusal::at(
             span,
             format!(
-                "{what} over tables whose columns are not known here, in views with rowid or snapshot_id: name the columns"
+                "{what} over tables whose columns are not known here, and of one of which a view reads rowid or snapshot_id: name the \
+                 columns"
             ),
         )),
         ControlFlow::Continue(()) => Ok(()),

@@ -106,6 +106,13 @@ fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError>
     };
     let snapshots = first_alike(span.snapshots, &request.tables, &is_mixed);
     let Some(last) = snapshots.last() else {
+        // Who could not read the content at `from` comes here to hear why.
+        if barrier.is_some()
+            && had_vectors(session)?
+            && let Some(reason) = erased_of(session, &request.tables, &session.data_path()?, request.from)?
+        {
+            return Ok(Plan::Answer(Outcome::Expired { reason }));
+        }
         let advanced = Outcome::Advanced(request.from);
         return Ok(Plan::Answer(barrier.unwrap_or(advanced)));
     };
@@ -183,7 +190,11 @@ fn moved_since(session: &Session<'_, '_>, request: &Request, end: u64) -> Result
     let snapshots = session.snapshots(request.from, i64::MAX.unsigned_abs())?;
     let later = snapshots.iter().position(|snapshot| snapshot.id > request.from).unwrap_or(snapshots.len());
     if let Some((at, reason)) = virtual_columns::moved(&snapshots[later..], &request.tables) {
-        return Ok(Some(Outcome::SchemaChanged { at: at.min(end), reason }));
+        let at = at.min(end);
+        return Ok(Some(match snapshots.iter().any(|snapshot| snapshot.id == at) {
+            true => Outcome::SchemaChanged { at, reason },
+            false => Outcome::Expired { reason: format!("snapshot {at} of {} has expired", session.lake()) },
+        }));
     }
     let gap = snapshots.iter().zip(request.from..).find(|(snapshot, id)| snapshot.id != *id);
     let reason = |id| format!("snapshot {id} of {} has expired, and may have given rows other row ids", session.lake());

@@ -20,25 +20,17 @@ use crate::error::LakeError;
 
 const ROWID: &str = "rowid";
 const SNAPSHOT: &str = "snapshot_id";
-const PLACE: &str = "upkeep of the lake moves rows from file to file without changing them; leave it out";
 const EXTENSION: &str =
     "reader = \"extension\" does not read it; set reader = \"native\" in the section of the source, or leave it out";
 
-/// Those of a table, the ones included that views cannot have.
+/// Those of a table. DuckDB's others (`filename`, `file_row_number`, `file_index`) say where a row is stored, which upkeep changes.
 pub fn offered() -> Vec<VirtualColumn> {
-    let offered = |name, duckdb_type, refused| VirtualColumn { name, duckdb_type, refused };
-    vec![
-        offered(ROWID, "BIGINT", None),
-        offered(SNAPSHOT, "BIGINT", None),
-        offered("filename", "VARCHAR", Some(PLACE)),
-        offered("file_row_number", "BIGINT", Some(PLACE)),
-        offered("file_index", "UBIGINT", Some(PLACE)),
-    ]
+    [ROWID, SNAPSHOT].map(|name| VirtualColumn { name, duckdb_type: "BIGINT", refused: None }).into()
 }
 
 /// The same where the extension reads.
 pub fn refused() -> Vec<VirtualColumn> {
-    let refused = |column: VirtualColumn| VirtualColumn { refused: column.refused.or(Some(EXTENSION)), ..column };
+    let refused = |column: VirtualColumn| VirtualColumn { refused: Some(EXTENSION), ..column };
     offered().into_iter().map(refused).collect()
 }
 

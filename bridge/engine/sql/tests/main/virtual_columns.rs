@@ -127,6 +127,16 @@ const VIEWS: &[(&str, &str, &str)] = &[
         "a INTEGER, b VARCHAR",
         "t.rowid",
     ),
+    (
+        "SELECT a, b AS filename FROM lake.t QUALIFY row_number() OVER (PARTITION BY a ORDER BY b) = 1",
+        "a INTEGER, filename VARCHAR",
+        "",
+    ),
+    (
+        "SELECT DISTINCT ON (a) a, b AS last_snapshot_id FROM lake.t ORDER BY b",
+        "a INTEGER, last_snapshot_id VARCHAR",
+        "",
+    ),
     ("SELECT DISTINCT * FROM lake.t WHERE snapshot_id > 1", "a INTEGER, b VARCHAR", "t.snapshot_id"),
     (
         "SELECT * FROM lake.t UNION ALL BY NAME SELECT rowid AS r FROM lake.t",

@@ -9,6 +9,7 @@ use futures::FutureExt;
 use futures::future::{join, join_all};
 use tidegate_core::ErrorKind;
 use tidegate_postgres::tokio_postgres::types::{FromSql, ToSql, Type};
+use tidegate_postgres::tokio_postgres::{self, Row};
 use tidegate_postgres::{Connection, PostgresError, Session, Value};
 use tokio::runtime::Handle;
 
@@ -19,6 +20,8 @@ use crate::error::LakeError;
 use crate::native::catalog::libpq;
 use crate::row::{Asked, Cell};
 
+/// Answers with more rows are not worth asking for on a guess.
+const FORESEEN_ROWS_MAX: usize = 256;
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// A catalog's database.
@@ -62,10 +65,11 @@ impl Server {
         let runtime = self.runtime()?;
         let guesses = if follows { self.ahead.guess() } else { Vec::new() };
         if let Some(session) = self.session.take().filter(|session| !session.is_closed()) {
-            let asked = join_all(guesses.iter().map(|question| self.query(&session, question)));
-            let (begun, answers) = runtime.block_on(join(session.execute(DOING, BEGIN), asked));
-            match begun {
-                Ok(()) => {
+            let asked = join_all(guesses.iter().map(|question| ask(session.client(), question)));
+            let all =
+                join(session.client().batch_execute(BEGIN), asked).map(|(begun, answers)| begun.map(|()| answers));
+            match runtime.block_on(session.wait(DOING, all)) {
+                Ok(answers) => {
                     self.session = Some(session);
                     return self.take_answers(guesses, answers).map(|()| Opened::Before);
                 }
@@ -86,10 +90,13 @@ impl Server {
     fn take_answers(
         &mut self,
         guesses: Vec<Question>,
-        answers: Vec<Result<Answer, LakeError>>,
+        answers: Vec<Result<Vec<Row>, tokio_postgres::Error>>,
     ) -> Result<(), LakeError> {
         if let Ok(answers) = answers.into_iter().collect::<Result<Vec<_>, _>>() {
-            self.answers.replace(guesses.into_iter().zip(answers).collect());
+            let answers =
+                guesses.into_iter().zip(answers).map(|(guess, rows)| Ok((guess.clone(), self.answer(&guess, &rows)?)));
+            let answers = answers.collect::<Result<HashMap<_, _>, LakeError>>()?;
+            self.answers.replace(answers);
             return Ok(());
         }
         self.ahead.forget();
@@ -131,7 +138,9 @@ impl Server {
             }
             None => self.runtime()?.block_on(self.query(self.session()?, &question))?,
         };
-        self.asked.borrow_mut().push(question);
+        if answer.rows.len() <= FORESEEN_ROWS_MAX {
+            self.asked.borrow_mut().push(question);
+        }
         Ok(answer)
     }
 
@@ -142,14 +151,15 @@ impl Server {
     }
 
     async fn query(&self, session: &Session, question: &Question) -> Result<Answer, LakeError> {
-        let Question { sql, text } = question;
-        let values: Vec<Value<'_>> = text.iter().map(|text| (text as &(dyn ToSql + Sync), Type::TEXT)).collect();
-        let rows = session.query(DOING, sql, &values).await;
-        let rows = rows.map_err(|error| self.failed(&error))?;
+        let rows = session.wait(DOING, ask(session.client(), question)).await;
+        self.answer(question, &rows.map_err(|error| self.failed(&error))?)
+    }
+
+    fn answer(&self, question: &Question, rows: &[Row]) -> Result<Answer, LakeError> {
         let columns = rows.first().map_or(&[][..], |row| row.columns());
         let columns: Vec<String> = columns.iter().map(|column| column.name().to_owned()).collect();
-        let asked = Asked { lake: self.lake.clone(), sql: sql.clone(), columns };
-        let cell = |row: &tidegate_postgres::tokio_postgres::Row, at: usize| {
+        let asked = Asked { lake: self.lake.clone(), sql: question.sql.clone(), columns };
+        let cell = |row: &Row, at: usize| {
             let cell = row.try_get::<_, Option<Binary>>(at);
             cell.map(|cell| cell.map_or(Cell::Null, |Binary(cell)| cell))
                 .map_err(|_| asked.not_a(at, "of a known type"))
@@ -196,6 +206,12 @@ impl Server {
         let kind = if error.is_passing() { ErrorKind::Retry } else { ErrorKind::Reconfigure };
         LakeError::Catalog { lake: self.lake.clone(), message, kind }
     }
+}
+
+async fn ask(client: &tokio_postgres::Client, question: &Question) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let Question { sql, text } = question;
+    let values: Vec<Value<'_>> = text.iter().map(|text| (text as &(dyn ToSql + Sync), Type::TEXT)).collect();
+    client.query_typed(sql, &values).await
 }
 
 /// A value in the binary format.

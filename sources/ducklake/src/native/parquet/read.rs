@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::iter::repeat_n;
-use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
@@ -27,8 +26,12 @@ const BATCH_ROWS: usize = 65_536;
 const BATCH_BYTES: u64 = 64 << 20;
 /// Row groups of which no more rows than this are wanted are decoded side by side: the work is to skip the others.
 const FEW_ROWS: usize = 4_096;
+/// Bytes that these rows may have, about.
+const FEW_BYTES: u64 = 4 << 20;
 /// Threads that do so.
-const THREADS_MAX: usize = 4;
+const THREADS_MAX: u64 = 4;
+/// Bytes of row groups that they have in hand, about, before compression.
+const AT_ONCE_BYTES: u64 = 512 << 20;
 
 /// A batch, the positions of its rows, and the snapshot of each where the file has them.
 type Found = (RecordBatch, Vec<u64>, Option<Vec<u64>>);
@@ -57,21 +60,19 @@ impl Files {
     ) -> Result<Flow, E> {
         let plan = plan(self, file, reading)?;
         let chosen = choose(file, reading.wanted)?;
-        let is_small = |chosen: &Chosen| chosen.rows.count(&chosen.group) <= FEW_ROWS;
-        if chosen.len() > 1 && matches!(reading.wanted, Wanted::Positions(_)) && chosen.iter().all(is_small) {
-            return self.read_side_by_side(file, reading, &plan, &chosen, &mut each);
+        let is_small = |Chosen { group, rows }: &Chosen| {
+            let rows = rows.count(group);
+            rows <= FEW_ROWS && rows as u64 * row_bytes(group) <= FEW_BYTES
+        };
+        let threads = chosen.iter().map(|chosen| AT_ONCE_BYTES / chosen.group.bytes.max(1)).min().unwrap_or_default();
+        let threads = threads.min(THREADS_MAX).min(chosen.len() as u64);
+        if threads > 1 && matches!(reading.wanted, Wanted::Positions(_)) && chosen.iter().all(is_small) {
+            return self.read_side_by_side(file, reading, &plan, &chosen, threads, &mut each);
         }
-        for chosen in &chosen {
-            if self.read_group(file, reading, &plan, chosen, &mut each)? == Flow::Stop {
-                return Ok(Flow::Stop);
-            }
-        }
-        Ok(Flow::Continue)
+        self.read_in_turn(file, reading, &plan, &chosen, &mut each)
     }
 
-    /// Reads row groups on several threads and hands out their rows on this one, in any order of the groups. Few are
-    /// in memory at a time.
-    fn read_side_by_side<E: From<FileError>>(
+    fn read_in_turn<E: From<FileError>>(
         &self,
         file: &DataFile,
         reading: &Reading<'_>,
@@ -79,8 +80,26 @@ impl Files {
         chosen: &[Chosen],
         each: &mut impl FnMut(RecordBatch, &[u64], Option<&[u64]>) -> Result<Flow, E>,
     ) -> Result<Flow, E> {
+        for chosen in chosen {
+            if self.read_group(file, reading, plan, chosen, each)? == Flow::Stop {
+                return Ok(Flow::Stop);
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    /// Reads row groups on several threads, as far as the system gives them, and hands out their rows on this one, in any
+    /// order of the groups. Few are in memory at a time.
+    fn read_side_by_side<E: From<FileError>>(
+        &self,
+        file: &DataFile,
+        reading: &Reading<'_>,
+        plan: &Plan,
+        chosen: &[Chosen],
+        threads: u64,
+        each: &mut impl FnMut(RecordBatch, &[u64], Option<&[u64]>) -> Result<Flow, E>,
+    ) -> Result<Flow, E> {
         let (next, (sender, receiver)) = (AtomicUsize::new(0), sync_channel(1));
-        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX).min(chosen.len());
         let work = |sender: SyncSender<Result<Vec<Found>, FileError>>| {
             while let Some(chosen) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let mut found = Vec::new();
@@ -96,8 +115,9 @@ impl Files {
             }
         };
         thread::scope(|scope| {
-            for sender in repeat_n(sender, threads) {
-                scope.spawn(|| work(sender));
+            let start = |sender| thread::Builder::new().spawn_scoped(scope, || work(sender)).is_ok();
+            if repeat_n(sender, threads as usize).filter_map(|sender| start(sender).then_some(())).count() == 0 {
+                return self.read_in_turn(file, reading, plan, chosen, each);
             }
             for found in receiver {
                 for (batch, positions, snapshots) in found? {
@@ -239,6 +259,10 @@ pub(super) fn numbers(file: &DataFile, column: &ArrayRef) -> Result<Vec<u64>, Fi
 
 /// Fewer rows where they are wide.
 fn batch_rows(group: &Group) -> usize {
-    let row_bytes = (group.bytes / (group.rows as u64).max(1)).max(1);
-    usize::try_from(BATCH_BYTES / row_bytes).unwrap_or(BATCH_ROWS).clamp(1, BATCH_ROWS)
+    usize::try_from(BATCH_BYTES / row_bytes(group)).unwrap_or(BATCH_ROWS).clamp(1, BATCH_ROWS)
+}
+
+/// Bytes of a row before compression, about.
+fn row_bytes(group: &Group) -> u64 {
+    (group.bytes / (group.rows as u64).max(1)).max(1)
 }

@@ -23,14 +23,14 @@ impl Files {
         }
         let contradiction = |fact: String| FileError::Contradiction { file: entry.path.to_owned(), fact };
         let positions = decode(&blob).map_err(|fact| contradiction(fact.to_owned()))?;
-        if positions.len() as u64 != count {
+        if positions.len() != count {
             return Err(contradiction(format!("it names {} rows, the catalog says {count}", positions.len())));
         }
-        Ok(positions)
+        Ok(positions.into_iter().collect())
     }
 }
 
-fn decode(blob: &[u8]) -> Result<Vec<u64>, &'static str> {
+fn decode(blob: &[u8]) -> Result<RoaringTreemap, &'static str> {
     let cut = "it is cut off, or longer than it says";
     let (length, rest) = blob.split_first_chunk::<4>().ok_or(cut)?;
     let (vector, checksum) = rest.split_last_chunk::<4>().ok_or(cut)?;
@@ -45,7 +45,7 @@ fn decode(blob: &[u8]) -> Result<Vec<u64>, &'static str> {
     if !bitmap.is_empty() {
         return Err("something follows its bitmap");
     }
-    Ok(positions.into_iter().collect())
+    Ok(positions)
 }
 
 #[cfg(test)]
@@ -66,7 +66,7 @@ mod tests {
         for positions in
             [vec![], vec![0], vec![1, 2, 70_000, u64::from(u32::MAX) + 3], (0..200_000).step_by(3).collect()]
         {
-            assert_eq!(decode(&blob(positions.clone())), Ok(positions));
+            assert_eq!(decode(&blob(positions.clone())), Ok(positions.into_iter().collect()));
         }
     }
 
@@ -76,7 +76,7 @@ mod tests {
         let written = "00000022d1d339640100000000000000000000003a3000000100000000000000100000000100eebd85f4";
         let bytes: Vec<u8> =
             (0..written.len() / 2).map(|at| u8::from_str_radix(&written[2 * at..2 * at + 2], 16).unwrap()).collect();
-        assert_eq!(decode(&bytes), Ok(vec![1]));
+        assert_eq!(decode(&bytes), Ok([1].into_iter().collect()));
         assert_eq!(blob([1]), bytes);
     }
 
