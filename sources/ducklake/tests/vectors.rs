@@ -98,6 +98,22 @@ fn a_second_vector_erases_the_first() {
 }
 
 #[test]
+fn what_is_erased_before_a_change_of_columns_is_told() {
+    on_lakes(|lake| {
+        begin(lake, 0);
+        lake.execute("DELETE FROM lake.t WHERE i < 5");
+        let mut before = follow(lake);
+        lake.execute("ALTER TABLE lake.t ADD COLUMN a INTEGER");
+        let mut between = follow(lake);
+        lake.execute("ALTER TABLE lake.t ADD COLUMN b INTEGER");
+        lake.execute("DELETE FROM lake.t WHERE i < 7");
+        // Who went on to the first change could not read the table there, and would hear of the second one only.
+        expect_erased(&mut between, lake);
+        expect_erased(&mut before, lake);
+    });
+}
+
+#[test]
 fn vectors_and_parquet_delete_files_take_turns() {
     on_lakes(|lake| {
         begin(lake, 0);
