@@ -125,7 +125,7 @@ fn id(position: Position) -> u64 {
 /// flushes, structs added in the transaction of an insert, and flushes in one transaction with deletes.
 fn mix(rng: &mut StdRng) -> Mix {
     Mix {
-        maintenance: 20,
+        maintenance: 40,
         expire: if rng.random_ratio(1, 4) { 2 } else { 0 },
         schema: 4,
         rollback: 2,
@@ -193,18 +193,18 @@ fn histories(catalog_name: &str, number: u64, catalog: impl Fn(&Path) -> Catalog
 
 #[test]
 fn histories_with_row_ids_in_duckdb_files() {
-    histories("DuckDB files", 5, Catalog::duckdb);
+    histories("DuckDB files", 6, Catalog::duckdb);
 }
 
 #[test]
 fn histories_with_row_ids_in_sqlite() {
-    histories("SQLite", 5, Catalog::sqlite);
+    histories("SQLite", 6, Catalog::sqlite);
 }
 
 #[test]
 fn histories_with_row_ids_in_postgres() {
     let server = Postgres::start();
-    histories("PostgreSQL", 5, |_: &Path| Catalog::postgres(&server));
+    histories("PostgreSQL", 6, |_: &Path| Catalog::postgres(&server));
 }
 
 /// Ranges without upkeep are read as changes; a merge, or a rewrite, is where the content is read anew; a flush is neither.

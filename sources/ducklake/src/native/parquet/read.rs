@@ -1,8 +1,6 @@
 //! Reading rows of a data file.
 
 use std::borrow::Cow;
-use std::iter::repeat_n;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
@@ -50,7 +48,7 @@ pub(crate) struct Reading<'a> {
 }
 
 impl Files {
-    /// Reads rows of a file, those of a row group in the order of their positions. `each` takes a batch of the canonical schema with at most
+    /// Reads rows of a file in the order of their positions. `each` takes a batch of the canonical schema with at most
     /// 65,536 rows, their positions in the file, and the snapshot of each where the file has them.
     pub(crate) fn read<E: From<FileError>>(
         &self,
@@ -65,7 +63,7 @@ impl Files {
             rows <= FEW_ROWS && rows as u64 * row_bytes(group) <= FEW_BYTES
         };
         let threads = chosen.iter().map(|chosen| AT_ONCE_BYTES / chosen.group.bytes.max(1)).min().unwrap_or_default();
-        let threads = threads.min(THREADS_MAX).min(chosen.len() as u64);
+        let threads = threads.min(THREADS_MAX).min(chosen.len() as u64) as usize;
         if threads > 1 && matches!(reading.wanted, Wanted::Positions(_)) && chosen.iter().all(is_small) {
             return self.read_side_by_side(file, reading, &plan, &chosen, threads, &mut each);
         }
@@ -88,20 +86,19 @@ impl Files {
         Ok(Flow::Continue)
     }
 
-    /// Reads row groups on several threads, as far as the system gives them, and hands out their rows on this one, in any
-    /// order of the groups. Few are in memory at a time.
+    /// Reads row groups on several threads and hands out their rows on this one, in order. Each thread has one row group
+    /// in hand.
     fn read_side_by_side<E: From<FileError>>(
         &self,
         file: &DataFile,
         reading: &Reading<'_>,
         plan: &Plan,
         chosen: &[Chosen],
-        threads: u64,
+        threads: usize,
         each: &mut impl FnMut(RecordBatch, &[u64], Option<&[u64]>) -> Result<Flow, E>,
     ) -> Result<Flow, E> {
-        let (next, (sender, receiver)) = (AtomicUsize::new(0), sync_channel(1));
-        let work = |sender: SyncSender<Result<Vec<Found>, FileError>>| {
-            while let Some(chosen) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+        let work = &|first: usize, sender: SyncSender<Result<Vec<Found>, FileError>>| {
+            for chosen in chosen.iter().skip(first).step_by(threads) {
                 let mut found = Vec::new();
                 let mut take = |batch, positions: &[u64], snapshots: Option<&[u64]>| {
                     found.push((batch, positions.to_vec(), snapshots.map(<[u64]>::to_vec)));
@@ -115,11 +112,18 @@ impl Files {
             }
         };
         thread::scope(|scope| {
-            let start = |sender| thread::Builder::new().spawn_scoped(scope, || work(sender)).is_ok();
-            if repeat_n(sender, threads as usize).filter_map(|sender| start(sender).then_some(())).count() == 0 {
-                return self.read_in_turn(file, reading, plan, chosen, each);
+            let mut receivers = Vec::with_capacity(threads);
+            for first in 0..threads {
+                let (sender, receiver) = sync_channel(0);
+                if thread::Builder::new().spawn_scoped(scope, move || work(first, sender)).is_err() {
+                    // The system gives no more threads; those that began find no receiver.
+                    drop(receivers);
+                    return self.read_in_turn(file, reading, plan, chosen, each);
+                }
+                receivers.push(receiver);
             }
-            for found in receiver {
+            // A thread that panics ends the scope with its panic.
+            for found in receivers.iter().cycle().take(chosen.len()).map_while(|receiver| receiver.recv().ok()) {
                 for (batch, positions, snapshots) in found? {
                     if each(batch, &positions, snapshots.as_deref())? == Flow::Stop {
                         return Ok(Flow::Stop);
