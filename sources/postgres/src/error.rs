@@ -171,6 +171,13 @@ impl PostgresError {
     }
 }
 
+impl PostgresError {
+    /// Whether a lock was not to be had in time.
+    pub(crate) fn is_lock_timeout(&self) -> bool {
+        matches!(self, PostgresError::Server { message, .. } if message.contains("(SQLSTATE 55P03)"))
+    }
+}
+
 impl From<PostgresError> for ConnectorError {
     fn from(error: PostgresError) -> Self {
         ConnectorError::new(error.kind(), error.to_string())

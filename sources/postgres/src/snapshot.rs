@@ -4,7 +4,8 @@
 //! The order of things is what makes it exact. The tables are locked against DDL first (ACCESS SHARE, as
 //! any SELECT does), so that what they hold cannot be rewritten between the position and the copy; then
 //! a slot is created, whose exported snapshot and position belong together; then the copying connections
-//! take that snapshot. A table is read in ranges of its blocks, each of which is handed on when it is complete: one that
+//! take that snapshot and the same locks: a TRUNCATE that waits for ours would otherwise hold up their reading, and wait for ever,
+//! because the server sees no circle. What comes in between all the same ends the copy after a while, which begins again. A table is read in ranges of its blocks, each of which is handed on when it is complete: one that
 //! breaks off is read again, as long as the exporting session lives.
 
 use std::collections::VecDeque;
@@ -38,9 +39,14 @@ struct Range {
 
 /// Locks tables against DDL for as long as the session's transaction lasts.
 pub(crate) async fn lock(session: &Session, tables: &[Table]) -> Result<(), PostgresError> {
-    let list: Vec<String> = tables.iter().map(quoted).collect();
-    let sql = format!("BEGIN; SET LOCAL lock_timeout = '30s'; LOCK TABLE {} IN ACCESS SHARE MODE", list.join(", "));
+    let sql = format!("BEGIN; {}", locking(tables, "30s"));
     session.execute("locking the tables against changes of their definition", &sql).await
+}
+
+/// Locks tables as any SELECT does; locks are not waited for longer than `most`.
+fn locking(tables: &[Table], most: &str) -> String {
+    let list: Vec<String> = tables.iter().map(quoted).collect();
+    format!("SET LOCAL lock_timeout = '{most}'; LOCK TABLE {} IN ACCESS SHARE MODE", list.join(", "))
 }
 
 /// What a copy needs.
@@ -154,7 +160,8 @@ async fn read(copy: &Copy, range: &Range, session: &mut Option<Session>) -> Part
     loop {
         let result = read_once(copy, range, session).await;
         match result {
-            Err(error) if error.kind() == ErrorKind::Retry && attempt < ATTEMPTS => {
+            // Who waits for our locks holds up a new one: only giving up all of them helps.
+            Err(error) if error.kind() == ErrorKind::Retry && !error.is_lock_timeout() && attempt < ATTEMPTS => {
                 tracing::warn!(source = %copy.settings.name, %error, attempt, "a part of a copy is read again");
                 *session = None;
                 attempt += 1;
@@ -201,9 +208,10 @@ async fn importer(copy: &Copy) -> Result<Session, PostgresError> {
     // A setting of the session, before the transaction that takes the snapshot.
     let (setting, value) = MONEY_SETTING.split_once('=').unwrap_or((MONEY_SETTING, ""));
     let sql = format!(
-        "SET {setting} = {}; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
+        "SET {setting} = {}; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; {}",
         quote_literal(value),
-        quote_literal(&copy.exported.snapshot)
+        quote_literal(&copy.exported.snapshot),
+        locking(&copy.tables, "10s")
     );
     session.execute("taking the exported snapshot", &sql).await?;
     Ok(session)

@@ -127,6 +127,40 @@ fn a_copy_goes_on_over_a_broken_connection() {
     });
 }
 
+/// A TRUNCATE that waits for the copy's locks does not hold up the copy for ever.
+#[test]
+fn a_truncate_waits_for_the_copy_and_not_the_copy_for_it() {
+    on_both(async |server| {
+        let names = ["a", "b", "c", "d"];
+        let setup = names.map(|t| format!("CREATE TABLE {t} (id int PRIMARY KEY); INSERT INTO {t} VALUES (1), (2)"));
+        let database = Database::new(server.clone(), &setup.join("; ")).with("copy_workers", 1);
+        let mut source = database.connect();
+        let tables = ok(source.tables(&names.map(public), None).await);
+        // A part lies ready and another waits to be taken: the last table has not been read.
+        let snapshot = ok(source.snapshot(&tables, None).await);
+        let read =
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY (SELECT%' AND datname = current_database()";
+        until_ok(|| match server.value(&database.name, read).as_str() {
+            "0" => Err("nothing has been read".to_owned()),
+            _ => Ok(()),
+        })
+        .await;
+        let (client, name) = (server.client(&database.name), database.name.clone());
+        let truncate = std::thread::spawn(move || client.execute("TRUNCATE d"));
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE query = 'TRUNCATE d' AND wait_event_type = 'Lock'";
+        until_ok(|| match server.value(&name, waits).as_str() {
+            "0" => Err("TRUNCATE does not wait".to_owned()),
+            _ => Ok(()),
+        })
+        .await;
+        let copied = snapshot.events.try_collect::<Vec<_>>();
+        let copied = tokio::time::timeout(std::time::Duration::from_secs(60), copied).await;
+        let events = ok(copied.expect("the copy ends"));
+        assert_eq!(events.iter().map(|(_, event)| event.rows()).sum::<usize>(), 8);
+        truncate.join().unwrap();
+    });
+}
+
 /// 4. Generated columns are not sent, and so not copied.
 #[test]
 fn generated_columns_are_left_out() {
