@@ -35,6 +35,27 @@ pub enum What {
     Committed { sink: String, epoch: u64 },
 }
 
+/// When the views had followed a snapshot, the epoch of it, and its rows.
+pub fn stepped(entries: &[Entry], snapshot: u64) -> Option<(SystemTime, u64, u64)> {
+    entries.iter().find_map(|entry| match entry.what {
+        What::Stepped { epoch, snapshot: at, rows } if at >= snapshot => Some((entry.at, epoch, rows)),
+        _ => None,
+    })
+}
+
+/// When a sink held an epoch.
+pub fn committed(entries: &[Entry], name: &str, epoch: u64) -> Option<SystemTime> {
+    entries.iter().find_map(|entry| match &entry.what {
+        What::Committed { sink, epoch: at } if sink == name && *at >= epoch => Some(entry.at),
+        _ => None,
+    })
+}
+
+/// Milliseconds; none where the first was later, because two programs wrote the times down.
+pub fn ms_between(from: SystemTime, to: SystemTime) -> f64 {
+    to.duration_since(from).unwrap_or_default().as_secs_f64() * 1e3
+}
+
 /// The command `tidegate`, which lies beside this program.
 pub fn tidegate(folder: &Path, verb: &str) -> Result<Command> {
     let program = std::env::current_exe()?.with_file_name("tidegate");

@@ -1,6 +1,7 @@
 //! Seeds of random tests: printed always, so that a failure can be run again.
 
 use std::env;
+use std::path::Path;
 
 /// The seed of a test, printed always: `TIDEGATE_SEED` when it is a number, a drawn one when it is
 /// `random`, and otherwise one made from the test's name, so that a change is tested by the same
@@ -27,6 +28,21 @@ pub fn seed(test: &str) -> u64 {
 /// When the variable is not a number.
 pub fn sequences(default: u64) -> u64 {
     number("TIDEGATE_SEQUENCES").unwrap_or(default)
+}
+
+/// Runs random histories, one a seed, each in a folder of its own, and prints what runs it again. Answers how many there were.
+///
+/// # Panics
+/// When a folder cannot be made, or a variable is not as it should be.
+pub fn histories(test: &str, default: u64, mut run: impl FnMut(u64, &Path)) -> u64 {
+    let (first, number) = (seed(test), sequences(default));
+    for history in 0..number {
+        let seed = first.wrapping_add(history);
+        println!("{test}: TIDEGATE_SEED={seed} TIDEGATE_SEQUENCES=1");
+        let folder = tempfile::tempdir().expect("a folder for a history");
+        run(seed, folder.path());
+    }
+    number
 }
 
 fn number(variable: &str) -> Option<u64> {

@@ -3,6 +3,8 @@
 //! each costs on this machine, and after each round whether its result is what a recompute gives. Run it with
 //! `cargo xtask demo feed`.
 
+#[path = "../../folder.rs"]
+mod folder;
 #[path = "../../journal.rs"]
 mod journal;
 mod lake;
@@ -17,7 +19,7 @@ mod times;
 mod ways;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -64,7 +66,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<bool> {
     let needed = 1_000 * (arguments.rounds * ROUNDS.len() as u64 + 1);
     ensure!(arguments.rows >= needed, "the changes need {} rows or more", grouped(needed));
-    let folder = folder()?;
+    let folder = folder::fresh("demo-feed")?;
     heading("A lake");
     let lake = Lake::create(&folder, arguments.rows)?;
     println!("  lake.orders  {} rows", grouped(arguments.rows));
@@ -169,16 +171,4 @@ fn summary(title: &str, mut times: Vec<f64>, wrong: usize) -> Vec<String> {
     times.sort_by(f64::total_cmp);
     let equal = if wrong == 0 { "always".to_owned() } else { format!("no, after {wrong} of {rounds} changes") };
     vec![title.to_owned(), milliseconds(times[rounds / 2]), milliseconds(times[rounds - 1]), equal]
-}
-
-/// A fresh folder in the target folder, beside the programs.
-fn folder() -> Result<PathBuf> {
-    let program = std::env::current_exe().context("this program's place is not known")?;
-    let target = program.ancestors().nth(2).context("the program lies in a target folder")?;
-    let folder = target.join("demo-feed");
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("{} cannot be removed", folder.display()))?;
-    }
-    fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-    Ok(folder)
 }

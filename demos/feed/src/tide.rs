@@ -1,10 +1,11 @@
 //! Tidegate, by what a running pipeline logs of its work.
 
-use std::time::{Duration, SystemTime};
-
 use anyhow::Result;
 
-use crate::journal::{Entry, Journal, What};
+use crate::journal::{Entry, Journal, What, committed, ms_between, stepped};
+
+/// The sink of the pipeline file.
+const MART: &str = "mart";
 
 /// What following a change took.
 #[derive(Default)]
@@ -26,9 +27,7 @@ impl Tide {
 
 /// Waits until the first load is in the mart.
 pub fn until_loaded(bridge: &mut Journal) -> Result<()> {
-    bridge.wait("the first load", |entries| {
-        entries.iter().any(|entry| matches!(&entry.what, What::Committed { sink, .. } if sink == "mart")).then_some(())
-    })
+    bridge.wait("the first load", |entries| committed(entries, MART, 0)).map(drop)
 }
 
 /// Waits until a snapshot was read, and what changed is in the mart.
@@ -42,23 +41,12 @@ fn followed(entries: &[Entry], snapshot: u64) -> Option<Tide> {
         What::Read { snapshot: at, changed, took } if at >= snapshot => Some((entry.at, changed, took)),
         _ => None,
     })?;
-    let read_ms = ms(took);
+    let read_ms = took.as_secs_f64() * 1e3;
     if !changed {
         return Some(Tide { read_ms, step_ms: 0.0, commit_ms: 0.0, rows: 0 });
     }
-    let (stepped, epoch, rows) = entries.iter().find_map(|entry| match entry.what {
-        What::Stepped { epoch, snapshot: at, rows } if at >= snapshot => Some((entry.at, epoch, rows)),
-        _ => None,
-    })?;
-    let committed = entries.iter().find_map(|entry| match entry.what {
-        What::Committed { epoch: at, .. } if at >= epoch => Some(entry.at),
-        _ => None,
-    })?;
-    let between = |from: SystemTime, to: SystemTime| ms(to.duration_since(from).unwrap_or_default());
-    let (step_ms, commit_ms) = (between(read, stepped), between(stepped, committed));
+    let (stepped, epoch, rows) = stepped(entries, snapshot)?;
+    let committed = committed(entries, MART, epoch)?;
+    let (step_ms, commit_ms) = (ms_between(read, stepped), ms_between(stepped, committed));
     Some(Tide { read_ms, step_ms, commit_ms, rows })
-}
-
-fn ms(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }

@@ -2,6 +2,8 @@
 //! which DuckLake keeps in the catalog, and a running pipeline that is told of each commit. It says what a row waits
 //! for on its way from the commit to the mart. Run it with `cargo xtask demo inlined`.
 
+#[path = "../../folder.rs"]
+mod folder;
 #[path = "../../journal.rs"]
 mod journal;
 #[path = "../../print.rs"]
@@ -11,7 +13,7 @@ mod running;
 mod stages;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -21,7 +23,7 @@ use clap::Parser;
 use tidegate_duck::{Duck, quote_literal};
 use tidegate_testkit::{Catalog, Lake, Postgres};
 
-use journal::{Journal, What, tidegate};
+use journal::{Journal, tidegate};
 use print::{grouped, heading, query, table};
 
 /// The pipeline file.
@@ -50,7 +52,7 @@ fn main() -> ExitCode {
 
 /// Whether the mart holds what a recompute gives.
 fn run(arguments: &Arguments) -> Result<bool> {
-    let folder = folder()?;
+    let folder = folder::fresh("demo-inlined")?;
     heading("A DuckLake with its catalog in PostgreSQL");
     let server = Postgres::start();
     let catalog = Catalog::postgres(&server);
@@ -76,9 +78,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     println!("\n  $ tidegate run pipeline.toml");
     let mut pipeline = Journal::start(&folder, &[("CATALOG", connection)])?;
     pipeline.wait("the first load", |entries| {
-        let holds =
-            |name: &str| entries.iter().any(|e| matches!(&e.what, What::Committed { sink, .. } if sink == name));
-        SINKS.into_iter().all(holds).then_some(())
+        SINKS.into_iter().all(|sink| journal::committed(entries, sink, 0).is_some()).then_some(())
     })?;
 
     heading("One row a commit, by DuckDB");
@@ -158,16 +158,4 @@ impl Site<'_> {
         );
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
-}
-
-/// A fresh folder in the target folder, beside the programs.
-fn folder() -> Result<PathBuf> {
-    let program = std::env::current_exe().context("this program's place is not known")?;
-    let target = program.ancestors().nth(2).context("the program lies in a target folder")?;
-    let folder = target.join("demo-inlined");
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("{} cannot be removed", folder.display()))?;
-    }
-    fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-    Ok(folder)
 }

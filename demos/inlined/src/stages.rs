@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use tidegate_testkit::bench::percentile;
 
 use crate::SINKS;
-use crate::journal::{Entry, What};
+use crate::journal::{self, Entry, What, ms_between, stepped};
 
 /// What was measured, as tables.
 pub struct Measured {
@@ -25,16 +25,8 @@ pub fn measure(entries: &[Entry], commits: &[(u64, SystemTime)]) -> Option<Measu
             What::Read { snapshot: at, changed: true, took } if at >= snapshot => Some((entry.at, took)),
             _ => None,
         })?;
-        let (stepped, epoch, _) = entries.iter().find_map(|entry| match entry.what {
-            What::Stepped { epoch, snapshot: at, rows } if at >= snapshot => Some((entry.at, epoch, rows)),
-            _ => None,
-        })?;
-        let held = |name: &str| {
-            entries.iter().find_map(|entry| match &entry.what {
-                What::Committed { sink, epoch: at } if sink == name && *at >= epoch => Some(entry.at),
-                _ => None,
-            })
-        };
+        let (stepped, epoch, _) = stepped(entries, snapshot)?;
+        let held = |name: &str| journal::committed(entries, name, epoch);
         let [changes, mart] = [held(SINKS[0])?, held(SINKS[1])?];
         for (times, at) in since_commit.iter_mut().zip([read, stepped, changes, mart]) {
             times.push(ms_between(committed, at));
@@ -66,11 +58,6 @@ pub fn measure(entries: &[Entry], commits: &[(u64, SystemTime)]) -> Option<Measu
         by_stage: lines("stage", &stages, by_stage),
         epochs: epochs.len() as u64,
     })
-}
-
-/// Milliseconds; none where the log was faster than the writer's return from the commit.
-fn ms_between(from: SystemTime, to: SystemTime) -> f64 {
-    to.duration_since(from).unwrap_or_default().as_secs_f64() * 1e3
 }
 
 fn lines(first: &str, titles: &[&str], times: [Vec<f64>; 4]) -> Vec<Vec<String>> {

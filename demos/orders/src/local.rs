@@ -1,12 +1,10 @@
 //! The whole demo on this machine: a PostgreSQL server that lives as long as the demo, everything else in
 //! a folder that stays.
 
-use std::fs;
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tidegate_testkit::Postgres;
 
 use crate::load::Load;
@@ -14,7 +12,7 @@ use crate::mart::{Glance, glance};
 use crate::print::{grouped, heading, query};
 use crate::running::Running;
 use crate::site::{LAKE, SHOP, Site, value};
-use crate::{SEED, bridge, lake, mart, pipeline, referee, setup, wait};
+use crate::{SEED, bridge, folder, lake, mart, pipeline, referee, setup, wait};
 
 /// The time between two looks at the mart.
 const LOOK_EVERY: Duration = Duration::from_millis(2_500);
@@ -23,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(2_500);
 pub fn run(time: Duration) -> Result<bool> {
     heading("A PostgreSQL with orders, a DuckLake with shipments");
     let server = Postgres::start();
-    let site = Site::local(folder()?, &server);
+    let site = Site::local(folder::fresh("demo-orders")?, &server);
     setup::complete(&site)?;
     show_tables(&site)?;
 
@@ -94,16 +92,4 @@ fn show_results(site: &Site) -> Result<()> {
         &duck,
         "SELECT epoch, frontier FROM _tidegate_epochs WHERE view = 'revenue_by_hour'\nORDER BY epoch DESC LIMIT 3",
     )
-}
-
-/// A fresh folder in the target folder, beside the programs.
-fn folder() -> Result<PathBuf> {
-    let program = std::env::current_exe().context("this program's place is not known")?;
-    let target = program.ancestors().nth(2).context("the program lies in a target folder")?;
-    let folder = target.join("demo-orders");
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("{} cannot be removed", folder.display()))?;
-    }
-    fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-    Ok(folder)
 }

@@ -5,6 +5,8 @@
 //! subcommand is a container, and PostgreSQL is where PGHOST, PGPORT, PGUSER and PGPASSWORD say.
 
 mod bridge;
+#[path = "../../folder.rs"]
+mod folder;
 mod lake;
 mod load;
 mod local;

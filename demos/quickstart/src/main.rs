@@ -2,6 +2,8 @@
 //! --once`, and DuckDB as reader, stopwatch and referee. Run it with `cargo xtask demo`.
 
 mod bridge;
+#[path = "../../folder.rs"]
+mod folder;
 mod lake;
 mod pipeline;
 #[path = "../../print.rs"]
@@ -13,7 +15,6 @@ mod rounds;
 #[path = "../../times.rs"]
 mod times;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
 
 /// Whether everything was equal.
 fn run() -> Result<bool> {
-    let folder = folder()?;
+    let folder = folder::fresh("demo-quickstart")?;
     heading("A lake");
     let lake = Lake::create(&folder, SCALE_FACTOR)?;
     for (name, rows) in lake.row_counts()? {
@@ -72,16 +73,4 @@ fn run() -> Result<bool> {
     let equal = referee::compare(&folder)?;
     println!("\n  It all stays in {}", folder.display());
     Ok(equal)
-}
-
-/// A fresh folder in the target folder, beside the programs.
-fn folder() -> Result<PathBuf> {
-    let program = std::env::current_exe().context("this program's place is not known")?;
-    let target = program.ancestors().nth(2).context("the program lies in a target folder")?;
-    let folder = target.join("demo-quickstart");
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder).with_context(|| format!("{} cannot be removed", folder.display()))?;
-    }
-    std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-    Ok(folder)
 }

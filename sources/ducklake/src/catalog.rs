@@ -149,20 +149,13 @@ pub trait Catalog {
         ))
     }
 
-    /// The snapshots from `first` on, in order, and when they were committed.
-    fn commit_times(&self, first: u64) -> Result<Vec<(u64, Micros)>, LakeError> {
+    /// The snapshots whose ids fulfil a condition (`>= 7`), in order, and when they were committed.
+    fn commit_times(&self, condition: &str) -> Result<Vec<(u64, Micros)>, LakeError> {
         let (time, snapshots) = (self.micros("s.snapshot_time"), self.catalog("snapshot"));
         let sql = format!(
-            "SELECT s.snapshot_id, {time} FROM {snapshots} s WHERE s.snapshot_id >= {first} ORDER BY s.snapshot_id"
+            "SELECT s.snapshot_id, {time} FROM {snapshots} s WHERE s.snapshot_id {condition} ORDER BY s.snapshot_id"
         );
         self.ask(&sql)?.iter().map(|row| Ok((row.u64(0)?, Micros(row.micros(1)?)))).collect()
-    }
-
-    /// When a snapshot was committed; nothing where it is not there.
-    fn commit_time(&self, snapshot: u64) -> Result<Option<Micros>, LakeError> {
-        let (time, snapshots) = (self.micros("s.snapshot_time"), self.catalog("snapshot"));
-        let sql = format!("SELECT {time} FROM {snapshots} s WHERE s.snapshot_id = {snapshot}");
-        self.ask(&sql)?.first().map(|row| row.micros(0).map(Micros)).transpose()
     }
 
     /// How old snapshots are that `ducklake_expire_snapshots` removes when it is not told: an interval, as DuckDB writes it.

@@ -20,20 +20,24 @@ const DAY: i64 = 86_400_000_000;
 /// From where on everything is kept, when `read` was read.
 pub fn horizon(catalog: &dyn Catalog, read: u64) -> Result<Horizon, LakeError> {
     let oldest = catalog.oldest()?;
-    let (oldest_at, read_at) = (catalog.commit_time(oldest)?, catalog.commit_time(read)?);
+    let times = catalog.commit_times(&format!("IN ({oldest}, {read})"))?;
+    let (oldest_at, read_at) = (committed_at(&times, oldest), committed_at(&times, read));
     Ok(Horizon { oldest: position_of(oldest), oldest_at, read_at })
+}
+
+fn committed_at(times: &[(u64, Micros)], snapshot: u64) -> Option<Micros> {
+    times.iter().find(|(id, _)| *id == snapshot).map(|(_, time)| *time)
 }
 
 /// The same for people.
 pub fn retention(catalog: &dyn Catalog, read: u64) -> Result<Vec<Finding>, LakeError> {
     let oldest = catalog.oldest()?;
-    let kept = catalog.commit_times(read.min(oldest))?;
+    let kept = catalog.commit_times(&format!(">= {}", read.min(oldest)))?;
     let newest = kept.last().map_or(oldest, |(id, _)| *id);
     if read > newest {
         return Ok(vec![behind(read, newest)]);
     }
-    let committed_at = |id: u64| kept.iter().find(|(kept, _)| *kept == id).map(|(_, time)| *time);
-    let (Some(read_at), Some(oldest_at)) = (committed_at(read), committed_at(oldest)) else {
+    let (Some(read_at), Some(oldest_at)) = (committed_at(&kept, read), committed_at(&kept, oldest)) else {
         return Ok(vec![gone(read, oldest)]);
     };
     if oldest > read {

@@ -32,7 +32,7 @@ pub struct TimeMap(Vec<(u64, Micros)>);
 impl TimeMap {
     /// Asks for all of them: a clock that was ahead long ago counts, too.
     pub fn read(catalog: &dyn Catalog) -> Result<Self, LakeError> {
-        catalog.commit_times(0).map(TimeMap)
+        catalog.commit_times(">= 0").map(TimeMap)
     }
 
     /// Where the lake stood at a moment.

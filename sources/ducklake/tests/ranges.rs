@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tidegate_source_ducklake::DucklakeSource;
 use tidegate_testkit::dml::{Mix, Outcome};
-use tidegate_testkit::seed::{seed, sequences};
+use tidegate_testkit::seed::histories;
 use tidegate_testkit::{Catalog, Chronicle, Lake};
 
 use crate::follower::{READERS, connect, connect_with};
@@ -152,16 +152,12 @@ fn run_many(catalog_name: &str, number: u64, catalog: impl Fn(&Path) -> Catalog)
     let only = std::env::var("TIDEGATE_READER").ok();
     for reader in READERS.into_iter().filter(|reader| only.as_deref().is_none_or(|only| only == *reader)) {
         let test = format!("ranges in {catalog_name}");
-        let first = seed(&test);
+        println!("reader {reader}");
         let mut tally = Tally::default();
-        let sequences = sequences(number);
-        for sequence in 0..sequences {
-            let seed = first.wrapping_add(sequence);
-            println!("{test}, reader {reader}: TIDEGATE_SEED={seed} TIDEGATE_SEQUENCES=1");
-            let dir = tempfile::tempdir().unwrap();
-            let lake = Lake::create(dir.path(), catalog(dir.path()));
-            tally.add(&History::run(seed, lake, dir.path(), mix, &|lake| connect(lake, reader)));
-        }
+        let sequences = histories(&test, number, |seed, folder| {
+            let lake = Lake::create(folder, catalog(folder));
+            tally.add(&History::run(seed, lake, folder, mix, &|lake| connect(lake, reader)));
+        });
         println!("{test}, reader {reader}: {sequences} histories, {tally}");
         if sequences >= number {
             assert!(tally.ranges >= RANGES_MIN, "{test}: {tally}");
@@ -189,18 +185,13 @@ fn ranges_in_postgres() {
 /// Histories with deletion vectors. What they have erased is said, and what is not is read as it was.
 fn run_with_vectors(catalog_name: &str, number: u64, catalog: impl Fn(&Path) -> Catalog) {
     let test = format!("deletion vectors in {catalog_name}");
-    let first = seed(&test);
     let mut tally = Tally::default();
-    let sequences = sequences(number);
-    for sequence in 0..sequences {
-        let seed = first.wrapping_add(sequence);
-        println!("{test}: TIDEGATE_SEED={seed} TIDEGATE_SEQUENCES=1");
-        let dir = tempfile::tempdir().unwrap();
-        let lake = Lake::create(dir.path(), catalog(dir.path()));
+    let sequences = histories(&test, number, |seed, folder| {
+        let lake = Lake::create(folder, catalog(folder));
         let diff =
             |lake: &Lake| connect_with(lake, serde_json::json!({ "catalog": lake.uri(), "deletion_vectors": "diff" }));
-        tally.add(&History::run(seed, lake, dir.path(), mix_with_vectors, &diff));
-    }
+        tally.add(&History::run(seed, lake, folder, mix_with_vectors, &diff));
+    });
     println!("{test}: {sequences} histories, {tally}");
     if sequences >= number {
         assert!(tally.erased > 0 && tally.changes > 50, "{test}: {tally}");
@@ -227,16 +218,11 @@ fn deletion_vectors_in_postgres() {
 #[test]
 fn ranges_of_encrypted_lakes() {
     let test = "ranges of encrypted lakes";
-    let first = seed(test);
     let mut tally = Tally::default();
-    let sequences = sequences(2);
-    for sequence in 0..sequences {
-        let seed = first.wrapping_add(sequence);
-        println!("{test}: TIDEGATE_SEED={seed} TIDEGATE_SEQUENCES=1");
-        let dir = tempfile::tempdir().unwrap();
-        let lake = Lake::create_encrypted(dir.path(), Catalog::sqlite(dir.path()));
-        tally.add(&History::run(seed, lake, dir.path(), mix_without_files, &|lake| connect(lake, "native")));
-    }
+    let sequences = histories(test, 2, |seed, folder| {
+        let lake = Lake::create_encrypted(folder, Catalog::sqlite(folder));
+        tally.add(&History::run(seed, lake, folder, mix_without_files, &|lake| connect(lake, "native")));
+    });
     println!("{test}: {sequences} histories, {tally}");
     if sequences >= 2 {
         assert!(tally.ranges >= 60, "{test}: {tally}");

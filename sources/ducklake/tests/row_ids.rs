@@ -10,7 +10,7 @@ use tidegate_core::schema::is_virtual;
 use tidegate_core::{ErrorKind, Polled, Position, SnapshotId, Source, TableName, TableSchema};
 use tidegate_source_ducklake::DucklakeSource;
 use tidegate_testkit::dml::{Mix, Outcome};
-use tidegate_testkit::seed::{seed, sequences};
+use tidegate_testkit::seed::histories;
 use tidegate_testkit::{Catalog, Lake, Postgres, TableContents};
 
 use crate::follower::{apply, block_on, connect, on_every_catalog};
@@ -173,18 +173,13 @@ fn history(seed: u64, catalog: Catalog, folder: &Path) -> (u64, u64, u64) {
     (reader.changes, reader.moved, reader.others)
 }
 
-fn histories(catalog_name: &str, number: u64, catalog: impl Fn(&Path) -> Catalog) {
+fn run_many(catalog_name: &str, number: u64, catalog: impl Fn(&Path) -> Catalog) {
     let test = format!("row ids in {catalog_name}");
-    let first = seed(&test);
     let (mut changes, mut moved, mut others) = (0, 0, 0);
-    let sequences = sequences(number);
-    for sequence in 0..sequences {
-        let seed = first.wrapping_add(sequence);
-        println!("{test}: TIDEGATE_SEED={seed} TIDEGATE_SEQUENCES=1");
-        let dir = tempfile::tempdir().unwrap();
-        let (c, m, o) = history(seed, catalog(dir.path()), dir.path());
+    let sequences = histories(&test, number, |seed, folder| {
+        let (c, m, o) = history(seed, catalog(folder), folder);
         (changes, moved, others) = (changes + c, moved + m, others + o);
-    }
+    });
     println!(
         "{test}: {changes} polls with changes, {moved} contents read anew after upkeep, {others} for other reasons"
     );
@@ -193,18 +188,18 @@ fn histories(catalog_name: &str, number: u64, catalog: impl Fn(&Path) -> Catalog
 
 #[test]
 fn histories_with_row_ids_in_duckdb_files() {
-    histories("DuckDB files", 6, Catalog::duckdb);
+    run_many("DuckDB files", 6, Catalog::duckdb);
 }
 
 #[test]
 fn histories_with_row_ids_in_sqlite() {
-    histories("SQLite", 6, Catalog::sqlite);
+    run_many("SQLite", 6, Catalog::sqlite);
 }
 
 #[test]
 fn histories_with_row_ids_in_postgres() {
     let server = Postgres::start();
-    histories("PostgreSQL", 6, |_: &Path| Catalog::postgres(&server));
+    run_many("PostgreSQL", 6, |_: &Path| Catalog::postgres(&server));
 }
 
 /// Ranges without upkeep are read as changes; a merge, or a rewrite, is where the content is read anew; a flush is neither.

@@ -7,7 +7,7 @@ use std::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tidegate_core::ErrorKind;
 use tidegate_duck::lake::{S3Access, Storage};
-use tidegate_testkit::seed::{seed, sequences};
+use tidegate_testkit::seed::{histories, seed};
 use tidegate_testkit::{Catalog, Lake, S3};
 
 use crate::follower::{Answer, Follower, block_on, connect};
@@ -33,17 +33,12 @@ fn lake(s3: &S3, folder: &Path, prefix: &str) -> Lake {
 fn ranges_of_lakes_in_an_object_store() {
     let s3 = S3::start();
     let test = "ranges in an object store";
-    let first = seed(test);
     let mut tally = Tally::default();
-    let sequences = sequences(HISTORIES);
-    for sequence in 0..sequences {
-        let seed = first.wrapping_add(sequence);
-        println!("{test}: TIDEGATE_SEED={seed} TIDEGATE_SEQUENCES=1");
-        let folder = tempfile::tempdir().unwrap();
-        let lake = lake(&s3, folder.path(), &format!("lake{sequence}/"));
+    let sequences = histories(test, HISTORIES, |seed, folder| {
+        let lake = lake(&s3, folder, &format!("lake{seed}/"));
         let source = |lake: &Lake| connect(lake, "native").with_storage(&storage(s3.environment()));
-        tally.add(&History::run(seed, lake, folder.path(), mix, &source));
-    }
+        tally.add(&History::run(seed, lake, folder, mix, &source));
+    });
     println!("{test}: {sequences} histories, {tally}");
     if sequences >= HISTORIES {
         assert!(tally.ranges >= RANGES_MIN, "{test}: {tally}");

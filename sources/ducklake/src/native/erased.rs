@@ -14,7 +14,7 @@
 //! Everything else is unknown. The newest snapshot is always known. That is why the caller is told of expiry and not of a change of schema:
 //! the latter names a snapshot to go on from, which the next delete would erase in turn.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_core::TableSchema;
 
@@ -109,7 +109,7 @@ fn first_vector(catalog: &dyn Catalog, table: u64, snapshot: u64) -> Result<Opti
     let (Some(first), Some(last)) = (later.first(), later.last()) else { return Ok(None) };
     let known = known_files(catalog, first.files.start, last.files.end)?;
     // What is not known any more may have been one. Deletes of a transaction's own rows have no token of their own.
-    let may_be = |id: u64| known.iter().find(|file| file.id == id).is_none_or(|file| is_vector(&file.replaced));
+    let may_be = |id: u64| known.get(&id).is_none_or(|replaced| is_vector(replaced));
     let names = |commit: &&Commit| commit.tokens.name(table);
     let mut wrote = later.iter().filter(names).filter(|commit| commit.files.clone().any(may_be));
     Ok(wrote.next().map(|commit| commit.snapshot))
@@ -126,19 +126,12 @@ fn was_replaced(
     let known = known_files(catalog, suspect.file, end)?;
     // One of another table lies elsewhere. Of what is not known any more nobody can say what it was.
     let is_of = |path: &str| is_delete_file(path) && files.may_hold(path);
-    let ids: BTreeSet<u64> = known.iter().map(|file| file.id).collect();
-    Ok(known.iter().any(|file| is_of(&file.replaced)) || (suspect.file..end).any(|id| !ids.contains(&id)))
+    Ok(known.values().any(|replaced| is_of(replaced)) || (suspect.file..end).any(|id| !known.contains_key(&id)))
 }
 
-/// A file of the lake.
-struct Known {
-    id: u64,
-    /// Its path as the catalog has it, where it was replaced; empty where it was not.
-    replaced: String,
-}
-
-/// The files of the lake with ids from one on and before another that the catalog knows.
-fn known_files(catalog: &dyn Catalog, first: u64, end: u64) -> Result<Vec<Known>, LakeError> {
+/// The files of the lake with ids from one on and before another that the catalog knows, by id: their paths as it has them, where they
+/// were replaced; empty where they were not.
+fn known_files(catalog: &dyn Catalog, first: u64, end: u64) -> Result<BTreeMap<u64, String>, LakeError> {
     let within = |column: &str| format!("{column} >= {first} AND {column} < {end}");
     let kept = |kind: &str| {
         let column = format!("{kind}_id");
@@ -151,7 +144,7 @@ fn known_files(catalog: &dyn Catalog, first: u64, end: u64) -> Result<Vec<Known>
         catalog.catalog("files_scheduled_for_deletion"),
         within("data_file_id"),
     );
-    let file = |row: &Row| Ok(Known { id: row.u64(0)?, replaced: row.text(1)?.to_owned() });
+    let file = |row: &Row| Ok((row.u64(0)?, row.text(1)?.to_owned()));
     catalog.ask(&sql)?.iter().map(file).collect()
 }
 
