@@ -109,6 +109,70 @@ fn structs_that_lose_characters_are_what_the_lake_says() {
     });
 }
 
+/// A transaction that deletes rows, more than are inlined, and flushes earlier deletes of the same file: both have a delete file of their
+/// own, and the lake shows the rows of the data file once with each. What was meant is not known, what is shown is read.
+#[test]
+fn a_flush_in_the_transaction_of_deletes_from_a_file_shows_its_rows_twice() {
+    on_every_catalog(|lake, reader| {
+        let mut follower = orders(lake, reader, 10);
+        lake.execute("DELETE FROM lake.orders WHERE id < 3");
+        follower.expect(Answer::Changes);
+        let flush = "CALL ducklake_flush_inlined_data('lake')";
+        lake.execute(&format!("BEGIN; DELETE FROM lake.orders WHERE id BETWEEN 10 AND 29; {flush}; COMMIT"));
+        // Rows 0 to 2 and 10 to 29 once, the others twice.
+        assert_eq!(lake.rows("orders", None).len(), 57, "DuckLake writes one delete file by now: follow it");
+        let is_doubled = |answer: &Answer| matches!(answer, Answer::Expired(reason) if reader != "native" || reason.contains("two delete files at once"));
+        let answer = follower.poll();
+        assert!(is_doubled(&answer), "{answer:?}");
+        let mut follower = Follower::load(lake, "native", &["orders"]);
+        follower.contents[0].multiset().assert_equals(&lake.rows("orders", None), "what the lake shows");
+        // What does not touch the file is told as ever, what does is not.
+        lake.execute("INSERT INTO lake.orders VALUES (100, 'new')");
+        assert_eq!(follower.poll(), Answer::Changes);
+        follower.contents[0].multiset().assert_equals(&lake.rows("orders", None), "and more");
+        lake.execute("DELETE FROM lake.orders WHERE id = 35");
+        assert!(matches!(follower.poll(), Answer::Expired(_)));
+        let mut follower = Follower::load(lake, "native", &["orders"]);
+        lake.execute(&format!("{flush}; CALL ducklake_rewrite_data_files('lake', 'orders', delete_threshold => 0)"));
+        assert!(matches!(follower.poll(), Answer::Expired(_)));
+        let mut follower = Follower::load(lake, "native", &["orders"]);
+        follower.contents[0].multiset().assert_equals(&lake.rows("orders", None), "settled");
+        lake.execute("UPDATE lake.orders SET note = 'x' WHERE id > 30");
+        follower.expect(Answer::Changes);
+        follower.contents[0].multiset().assert_equals(&lake.rows("orders", None), "and gone on with");
+    });
+}
+
+/// Where inlining is switched on after columns were added, the lake does not write down with which columns the rows are kept. A DuckDB that
+/// attaches the lake after the next change of columns looks for those with which the table was made, and shows NULL in the others. The
+/// rows are there, and the native reader reads them.
+#[test]
+fn rows_inlined_with_columns_that_the_lake_did_not_write_down() {
+    on_every_catalog(|lake, reader| {
+        if reader != "native" {
+            return;
+        }
+        lake.execute("CALL lake.set_option('data_inlining_row_limit', 0); CREATE TABLE lake.events (kind VARCHAR)");
+        lake.execute("ALTER TABLE lake.events ADD COLUMN n INTEGER");
+        lake.execute("CALL lake.set_option('data_inlining_row_limit', 10)");
+        let mut follower = Follower::load(lake, reader, &["events"]);
+        lake.execute("INSERT INTO lake.events VALUES ('a', 1)");
+        follower.expect(Answer::Changes);
+        let shown = answer(lake, "SELECT n FROM lake.events");
+        lake.execute("ALTER TABLE lake.events ADD COLUMN more INTEGER DEFAULT 7");
+        assert_ne!(shown, answer(lake, "SELECT n FROM lake.events"), "DuckLake knows these columns by now: follow it");
+        assert!(matches!(follower.poll(), Answer::SchemaChanged(_)));
+        let later = Follower::load(lake, reader, &["events"]);
+        let expected = lake.query("SELECT 'a' AS kind, 1::INTEGER AS n, 7::INTEGER AS more").rows;
+        later.contents[0].multiset().assert_equals(&expected, "as inserted");
+        // Columns that are written down are told apart from those that are not.
+        lake.execute("INSERT INTO lake.events VALUES ('b', 2, 3)");
+        let later = Follower::load(lake, reader, &["events"]);
+        let expected = lake.query("SELECT * FROM (VALUES ('a', 1, 7), ('b', 2, 3)) t(kind, n, more)").rows;
+        later.contents[0].multiset().assert_equals(&expected, "beside rows with the columns of the present");
+    });
+}
+
 #[test]
 fn uncommitted_rows_of_another_connection_are_not_read() {
     on_every_catalog(|lake, reader| {

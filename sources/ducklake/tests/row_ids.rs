@@ -122,16 +122,17 @@ fn id(position: Position) -> u64 {
 }
 
 /// Everything but what makes DuckLake itself tell the past in two ways, or lose values: overlapping writers, rewrites before
-/// flushes, structs added in the transaction of an insert, and flushes in one transaction with deletes.
+/// flushes, inlining switched on after a change of columns, and flushes in one transaction with deletes.
 fn mix(rng: &mut StdRng) -> Mix {
+    let (alter, inlining): (u32, &'static [u32]) = if rng.random() { (6, &[10, 1000]) } else { (0, &[0, 10, 1000]) };
     Mix {
         maintenance: 40,
         expire: if rng.random_ratio(1, 4) { 2 } else { 0 },
-        schema: 4,
+        schema: if alter == 0 { 4 } else { 0 },
         rollback: 2,
         damage: false,
         entangled: 14,
-        alter: 0,
+        alter,
         tables: 2,
         files: 8,
         layout: 4,
@@ -139,7 +140,7 @@ fn mix(rng: &mut StdRng) -> Mix {
         forget: 0,
         concurrent: 0,
         vectors: 0,
-        inlining: &[0, 10, 1000],
+        inlining,
     }
 }
 

@@ -19,12 +19,14 @@
 //! 10. Inlined STRUCTs lose quotes and backslashes: `cases::structs_that_lose_characters_are_what_the_lake_says`.
 //! 11. Uncommitted rows leak into the feed: `cases::uncommitted_rows_of_another_connection_are_not_read`.
 //!
-//! Two more, which the extension reader gets wrong without a word:
+//! Three more, which the extension reader gets wrong without a word:
 //!
 //! 12. A flush in the transaction of inlined deletes: the lake forgets the deleted rows, even at earlier snapshots:
 //!     `cases::a_flush_in_the_transaction_of_an_inlined_delete_forgets_the_deleted_rows`.
 //! 13. Deletes after a flush in one transaction: no token names them:
 //!     `cases::deletes_after_a_flush_in_one_transaction_have_no_token`.
+//! 14. Inlining switched on after columns were added: DuckDB shows NULL in them once the columns change again:
+//!     `cases::rows_inlined_with_columns_that_the_lake_did_not_write_down`.
 //!
 //! What is not thought of here, `ranges` and `random` look for.
 

@@ -63,6 +63,8 @@ pub struct DeleteFileRow {
     pub format: DeleteFormat,
     /// The snapshot of its deletes, or of the first of them.
     pub begin: u64,
+    /// The snapshot from which on another takes its place.
+    pub end: Option<u64>,
     /// How many rows it deletes, those of earlier delete files included.
     pub count: u64,
     /// The snapshot of its last deletes, where they have several.
@@ -184,7 +186,7 @@ impl<'a> TableFiles<'a> {
         }
         let sql = format!(
             "SELECT path, path_is_relative, file_size_bytes, footer_size, encryption_key, data_file_id, begin_snapshot, \
-             delete_count, delete_file_id, partial_max, format FROM {} WHERE table_id = {} AND data_file_id IN ({}) AND begin_snapshot <= {to} \
+             delete_count, delete_file_id, partial_max, format, end_snapshot FROM {} WHERE table_id = {} AND data_file_id IN ({}) AND begin_snapshot <= {to} \
              ORDER BY begin_snapshot, delete_file_id",
             self.catalog.catalog("delete_file"),
             self.table,
@@ -199,6 +201,7 @@ impl<'a> TableFiles<'a> {
                 id: row.u64(8)?,
                 partial_max: row.optional_u64(9)?,
                 format: self.delete_format(row.text(10)?)?,
+                end: row.optional_u64(11)?,
                 writer: None,
                 is_early: false,
             };

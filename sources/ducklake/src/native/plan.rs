@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tidegate_core::TableSchema;
 
 use super::catalog::{Inlined, InlinedColumn};
-use super::files::{DataFileRow, Deletes, TableFiles};
+use super::files::{DataFileRow, DeleteFileRow, Deletes, TableFiles};
 use super::layout::{Layout, name_mappings};
 use super::nested::{Within, rearranged};
 use super::parquet::NameMapping;
@@ -51,6 +51,8 @@ pub struct Content {
     pub inlined: Vec<Inlined>,
     /// What is to be said of the snapshots of deletes.
     pub stamps: Stamps,
+    /// Whether some of its files count more than once ([`Planner::doubled`]).
+    pub doubled: bool,
 }
 
 /// What changed in a table.
@@ -68,6 +70,8 @@ pub struct Changes {
     pub rewrites: BTreeSet<u64>,
     /// What is to be said of the snapshots of deletes.
     pub stamps: Stamps,
+    /// Whether some of the files with deletes count more than once ([`Planner::doubled`]).
+    pub doubled: bool,
 }
 
 impl Changes {
@@ -128,8 +132,23 @@ impl<'a, 's, 'r> Planner<'a, 's, 'r> {
         let files = self.files.data_at(snapshot)?;
         let inlined = self.inlined(&layout, &valid_at_inlined(snapshot))?;
         let mut files = self.with_deletes(files, snapshot)?;
+        let number = files.len();
         let stamps = self.stamps(snapshot, self.first_file_after(snapshot)?, &mut files)?;
-        Ok(Content { layout, snapshot, files, inlined, stamps })
+        let mut once_for_each = Vec::with_capacity(files.len());
+        for plan in files {
+            let last = self.doubled(&plan)?;
+            if last.is_empty() {
+                once_for_each.push(plan);
+                continue;
+            }
+            once_for_each.extend(last.into_iter().map(|delete| {
+                let mut plan = plan.clone();
+                plan.deletes.files = vec![delete];
+                plan
+            }));
+        }
+        let doubled = once_for_each.len() > number;
+        Ok(Content { layout, snapshot, files: once_for_each, inlined, stamps, doubled })
     }
 
     /// What changed in the table after a snapshot and in the ones that follow.
@@ -154,6 +173,10 @@ impl<'a, 's, 'r> Planner<'a, 's, 'r> {
         );
         let mut deletes = self.with_deletes(self.files.data(&condition)?, to)?;
         let stamps = self.stamps(after, first, &mut deletes)?;
+        let mut doubled = false;
+        for plan in &deletes {
+            doubled |= !self.doubled(plan)?.is_empty();
+        }
         let condition = format!(
             "(begin_snapshot > {after} AND begin_snapshot <= {to}) OR (end_snapshot > {after} AND end_snapshot <= {to})"
         );
@@ -164,7 +187,22 @@ impl<'a, 's, 'r> Planner<'a, 's, 'r> {
             layout,
             rewrites,
             stamps,
+            doubled,
         })
+    }
+
+    /// The delete files of a data file that count at once for as long as it does, where there are several. A transaction that deletes
+    /// rows and then flushes deletes of the same file writes two, and DuckLake reads the data file once with each. One that a flush
+    /// writes for a file which had ended before does no harm.
+    fn doubled(&self, plan: &FilePlan) -> Result<Vec<DeleteFileRow>, LakeError> {
+        let end = plan.file.end;
+        let is_last = |delete: &&DeleteFileRow| delete.end.is_none_or(|ended| end.is_some_and(|end| ended >= end));
+        let mut last: Vec<_> = plan.deletes.files.iter().filter(is_last).cloned().collect();
+        if let Some(end) = end.filter(|_| last.len() > 1) {
+            let next = self.catalog.next_file(end.saturating_sub(1))?;
+            last.retain(|delete| next.is_some_and(|next| delete.id < next));
+        }
+        Ok(if last.len() > 1 { last } else { Vec::new() })
     }
 
     fn stamps(&self, base: u64, first: u64, plans: &mut [FilePlan]) -> Result<Stamps, LakeError> {

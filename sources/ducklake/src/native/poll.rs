@@ -61,6 +61,16 @@ enum What {
     Contents(Box<[Content; 2]>),
 }
 
+impl What {
+    /// Whether rows count more than once, by a mistake of the lake's.
+    fn doubled(&self) -> bool {
+        match self {
+            What::Changes(changes) => changes.doubled,
+            What::Contents(contents) => contents.iter().any(|content| content.doubled),
+        }
+    }
+}
+
 /// Reads what happened.
 pub fn read(lake: &mut NativeLake, request: &Request, outlet: &Outlet<Outcome>) -> Result<Outcome, LakeError> {
     if lake.glance() == Some(request.from) {
@@ -135,6 +145,15 @@ fn plan(session: &Session<'_, '_>, request: &Request) -> Result<Plan, LakeError>
         } else {
             What::Changes(Box::new(planner.changes(request.from, &snapshots)?))
         };
+        if what.doubled() {
+            let reason = format!(
+                "a file of {} in {} has two delete files at once, which a transaction wrote that deleted rows and flushed the table: the lake \
+                 shows its rows once with each; ducklake_rewrite_data_files settles it",
+                table.name,
+                session.lake()
+            );
+            return Ok(Plan::Answer(Outcome::Expired { reason }));
+        }
         if let What::Changes(changes) = &what
             && let Some(reason) = traceless(session, changes, &table, &snapshots)?
         {
