@@ -8,7 +8,8 @@ use tidegate_duck::Access;
 use crate::error::DuckdbSinkError;
 use crate::feed::Feed;
 use crate::files::Files;
-use crate::mart::Mart;
+use crate::known::Left;
+use crate::mart::{EPOCHS, Mart};
 use crate::stage::{Stage, Staged};
 use crate::target::Target;
 
@@ -78,7 +79,7 @@ pub(crate) struct Range {
 /// there is made under another name first: a database that was being made when the disk was full,
 /// or the process died, is none, and nobody waits for the file while its first content comes in.
 pub(crate) fn apply(
-    stage: &Stage,
+    stage: &mut Stage,
     files: &Files,
     parts: &[Part],
     range: &Range,
@@ -108,13 +109,14 @@ pub(crate) fn apply(
 
 /// The transaction, in `database`; `file` is what it is called in errors.
 fn transact(
-    stage: &Stage,
+    stage: &mut Stage,
     database: &Path,
     file: &Path,
     parts: &[Part],
     range: &Range,
 ) -> Result<CommitOutcome, DuckdbSinkError> {
-    let mart = Mart::attach(&stage.duck, database, file, Access::ReadWrite)?;
+    let left = stage.left.take();
+    let mart = Mart::attach(&stage.duck, database, file, Access::ReadWrite, left)?;
     if let Some((view, found)) = conflict(&mart, parts.iter().map(|p| (&p.view.name, p.mode())), range.after)? {
         return Ok(CommitOutcome::Conflict { view, found });
     }
@@ -145,6 +147,12 @@ fn transact(
     }
     failpoint::hit("sink.duckdb.before_commit");
     mart.commit()?;
+    let mut known = mart.known().clone();
+    known.tables.insert(EPOCHS.to_owned());
+    let committed = Committed { epoch: range.header.epoch, hash: range.header.hash };
+    parts.iter().for_each(|part| known.note(&part.view.name, &part.view.schema, committed));
+    let left = if database == file { Left::by(database, known) } else { None };
     mart.detach()?;
+    stage.left = left;
     Ok(CommitOutcome::Committed { rows: parts.iter().map(Part::rows).sum() })
 }

@@ -86,7 +86,7 @@ impl Files {
     /// Makes the private file from the one that readers open.
     fn adopt(&self, duck: &Duck) -> Result<(), DuckdbSinkError> {
         // Nobody else writes to it, and its log is in it.
-        Mart::attach(duck, &self.shown, &self.shown, Access::ReadWrite)?.detach()?;
+        Mart::attach(duck, &self.shown, &self.shown, Access::ReadWrite, None)?.detach()?;
         let before = self.headers(&self.shown)?;
         let unfinished = self.unfinished();
         self.duplicate(&self.shown, &unfinished)?;

@@ -27,6 +27,7 @@ pub mod error;
 mod feed;
 mod files;
 mod gate;
+mod known;
 mod mart;
 mod read;
 mod stage;
@@ -101,7 +102,7 @@ impl DuckdbSink {
                 return Ok(names.map(|view| (view.clone(), None)).collect());
             }
             let duck = Duck::open_in_memory().map_err(|error| DuckdbSinkError::duck(&file, error))?;
-            Mart::attach(&duck, &file, &file, Access::ReadOnly)?.committed(names)
+            Mart::attach(&duck, &file, &file, Access::ReadOnly, None)?.committed(names)
         })
         .await
     }
@@ -156,7 +157,8 @@ impl DuckdbSink {
         let (last, range) = (header.epoch, Range { after, header, at: (self.clock)() });
         let applied = blocking(move || {
             let _guard = guard;
-            let outcome = commit::apply(&stage, &files, &parts, &range)?;
+            let mut stage = stage;
+            let outcome = commit::apply(&mut stage, &files, &parts, &range)?;
             let rows = if let CommitOutcome::Committed { rows } = outcome { rows } else { 0 };
             Ok((outcome, stage.kept(rows)))
         });
@@ -206,7 +208,7 @@ fn prepare(
     let stage = kept.map_or_else(|| Stage::open(files), Ok)?;
     files.settle(&stage.duck)?;
     let conflict = if file.exists() && look == Look::First {
-        let mart = Mart::attach(&stage.duck, &file, &file, Access::ReadWrite)?;
+        let mart = Mart::attach(&stage.duck, &file, &file, Access::ReadWrite, None)?;
         commit::conflict(&mart, views.iter().map(|(view, mode)| (&view.name, *mode)), after)?
     } else {
         None

@@ -8,6 +8,7 @@ use tidegate_core::{Committed, Epoch, EpochHash, EpochHeader, Micros, ViewInfo, 
 use tidegate_duck::{Access, Duck, quote_literal, quote_name};
 
 use crate::error::DuckdbSinkError;
+use crate::known::{Known, Left};
 use crate::stage::{column_types, qualified as stage_table};
 
 /// The table that says which epochs the file holds. The last row of a view counts.
@@ -22,14 +23,14 @@ const EPOCH_ROWS_KEPT: u64 = 1_000;
 pub(crate) struct Mart<'a> {
     duck: &'a Duck,
     file: &'a Path,
-    /// The tables of the file as it was when it was attached, in small letters. It is ours alone
-    /// meanwhile, so nobody else makes one.
-    tables: BTreeSet<String>,
+    /// The file as it was when it was attached. It is ours alone meanwhile.
+    known: Known,
+    is_attached: bool,
 }
 
 impl<'a> Mart<'a> {
     /// Opens a database; it is created when it is not there and `access` is `ReadWrite`. Errors are
-    /// told about `file`.
+    /// told about `file`. What the last commit left is not looked for again.
     ///
     /// Commits write no log: [`Mart::commit`] makes them durable by a checkpoint, which puts the
     /// new state in force by a single write of a header. A log that another program left is read.
@@ -38,6 +39,7 @@ impl<'a> Mart<'a> {
         database: &Path,
         file: &'a Path,
         access: Access,
+        left: Option<Left>,
     ) -> Result<Mart<'a>, DuckdbSinkError> {
         if database.is_dir() {
             return Err(DuckdbSinkError::File {
@@ -55,15 +57,26 @@ impl<'a> Mart<'a> {
             Access::ReadWrite => "READ_WRITE, RECOVERY_MODE no_wal_writes",
         };
         let path = quote_literal(&database.to_string_lossy());
-        let mut mart = Mart { duck, file, tables: BTreeSet::new() };
+        let mut mart = Mart { duck, file, known: Known::default(), is_attached: true };
         mart.execute(&format!("ATTACH {path} AS {CATALOG} (TYPE duckdb, {mode})"))?;
-        mart.tables = mart.all_tables()?;
+        // Only now does nobody else write to it.
+        mart.known = match left.and_then(|left| left.still(database)) {
+            Some(known) => known,
+            None => Known::of_tables(mart.all_tables()?),
+        };
         Ok(mart)
     }
 
     /// Closes the file, and says whether all of it could be written.
-    pub(crate) fn detach(self) -> Result<(), DuckdbSinkError> {
-        self.execute(&format!("DETACH DATABASE {CATALOG}"))
+    pub(crate) fn detach(mut self) -> Result<(), DuckdbSinkError> {
+        self.execute(&format!("DETACH DATABASE {CATALOG}"))?;
+        self.is_attached = false;
+        Ok(())
+    }
+
+    /// What is known of the file.
+    pub(crate) fn known(&self) -> &Known {
+        &self.known
     }
 
     /// Ends the transaction and makes it durable, all of it or nothing.
@@ -103,7 +116,7 @@ impl<'a> Mart<'a> {
 
     /// Whether the file had a table of this name, whatever its case, when it was attached.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.tables.contains(&name.to_lowercase())
+        self.known.tables.contains(&name.to_lowercase())
     }
 
     fn all_tables(&self) -> Result<BTreeSet<String>, DuckdbSinkError> {
@@ -130,6 +143,11 @@ impl<'a> Mart<'a> {
         &self,
         views: impl IntoIterator<Item = &'v ViewName>,
     ) -> Result<BTreeMap<ViewName, Option<Committed>>, DuckdbSinkError> {
+        let views: Vec<&ViewName> = views.into_iter().collect();
+        let known = views.iter().map(|view| Some(((*view).clone(), self.known.committed(view)?)));
+        if let Some(known) = known.collect() {
+            return Ok(known);
+        }
         let mut last: BTreeMap<String, (i64, String)> = BTreeMap::new();
         if self.has(EPOCHS) {
             let sql =
@@ -224,6 +242,9 @@ impl<'a> Mart<'a> {
 
     /// Whether the table still has the columns that were written, as the stage's table has them.
     pub(crate) fn check_columns(&self, view: &ViewInfo, index: usize) -> Result<(), DuckdbSinkError> {
+        if self.known.has_columns(&view.name, &view.schema) {
+            return Ok(());
+        }
         let altered = |difference: String| DuckdbSinkError::Altered {
             file: self.file.display().to_string(),
             view: view.name.clone(),
@@ -251,6 +272,9 @@ impl<'a> Mart<'a> {
 
 impl Drop for Mart<'_> {
     fn drop(&mut self) {
+        if !self.is_attached {
+            return;
+        }
         // Fails when the attach did, or inside an open transaction of a commit that failed.
         let _ = self.duck.execute("ROLLBACK");
         let _ = self.duck.execute(&format!("DETACH DATABASE IF EXISTS {CATALOG}"));

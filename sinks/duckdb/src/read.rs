@@ -42,7 +42,7 @@ fn send(
     }
     let duck_error = |error| DuckdbSinkError::duck(file, error);
     let duck = Duck::open_in_memory().map_err(duck_error)?;
-    let mart = Mart::attach(&duck, file, file, Access::ReadOnly)?;
+    let mart = Mart::attach(&duck, file, file, Access::ReadOnly, None)?;
     let table = mart.table(view.name.as_str());
     if !mart.has(view.name.as_str()) {
         return Ok(());

@@ -17,6 +17,7 @@ use crate::blocking::blocking;
 use crate::error::DuckdbSinkError;
 use crate::feed::{FUNCTION, FeedFunction, Message};
 use crate::files::Files;
+use crate::known::Left;
 
 /// Rows gathered from the stream before they go into a table.
 const APPEND_ROWS: usize = 32_768;
@@ -34,6 +35,8 @@ pub(crate) struct Stage {
     file: PathBuf,
     spill: PathBuf,
     commits: u64,
+    /// What the last commit left behind.
+    pub(crate) left: Option<Left>,
 }
 
 /// The name of the table that holds the deltas of the view with this index.
@@ -63,7 +66,7 @@ impl Stage {
             ..Options::default()
         };
         let duck = Duck::open_in_memory_with(&options).map_err(|error| DuckdbSinkError::duck(&file, error))?;
-        let stage = Stage { duck, file, spill, commits: 0 };
+        let stage = Stage { duck, file, spill, commits: 0, left: None };
         stage.execute("SET preserve_insertion_order = false")?;
         let registered = stage.duck.connection().register_table_function::<FeedFunction>(FUNCTION);
         registered.map_err(|error| DuckdbSinkError::duck(&stage.file, stage.duck.error(&error)))?;

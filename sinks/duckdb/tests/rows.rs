@@ -115,14 +115,38 @@ async fn altered_tables_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let mut sink = sink(folder.path());
         let mut view = ViewModel::new("v", &[("k", "INTEGER"), ("v", "VARCHAR")], RowIdentity::WholeRow);
-        let delta = view.change_to("(1, 'a')");
-        commit(&mut sink, 1, view.changes([(header(1), delta)])).await.unwrap();
+        // From the second commit on the sink knows what it left.
+        for (epoch, row) in [(1, "(1, 'a')"), (2, "(2, 'a')"), (3, "(3, 'a')")] {
+            let delta = view.change_to(row);
+            commit(&mut sink, epoch, view.changes([(header(epoch), delta)])).await.unwrap();
+        }
         alter(folder.path(), sql);
         let delta = view.change_to("(1, 'b')");
-        let error = commit(&mut sink, 2, view.changes([(header(2), delta)])).await.unwrap_err();
+        let error = commit(&mut sink, 4, view.changes([(header(4), delta)])).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Stop, "{error}");
         assert!(error.to_string().contains(fact), "{error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_put_back_is_noticed_between_two_commits() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sink = sink(folder.path());
+    let mut view = ViewModel::new("v", &[("k", "INTEGER")], RowIdentity::WholeRow);
+    let (mart, backup) = (folder.path().join("mart.duckdb"), folder.path().join("backup"));
+    for epoch in 1..=4 {
+        if epoch == 3 {
+            std::fs::copy(&mart, &backup).unwrap();
+        }
+        let delta = view.change_to(&format!("({epoch})"));
+        let outcome = commit(&mut sink, epoch, view.changes([(header(epoch), delta)])).await.unwrap();
+        assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{outcome:?}");
+    }
+    std::fs::copy(&backup, &mart).unwrap();
+    let delta = view.change_to("(5)");
+    let outcome = commit(&mut sink, 5, view.changes([(header(5), delta)])).await.unwrap();
+    let CommitOutcome::Conflict { found: Some(found), .. } = outcome else { panic!("{outcome:?}") };
+    assert_eq!(found.epoch, Epoch(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
