@@ -32,9 +32,10 @@ impl Catalog {
         Catalog::Sqlite(dir.join("lake.sqlite"))
     }
 
-    /// A new database of a server.
+    /// A new database of a server. DuckLake drops tables of inlined rows when it commits, and would wait for ever for a transaction
+    /// that the same thread has left open.
     pub fn postgres(server: &Postgres) -> Self {
-        Catalog::Postgres(server.create_database())
+        Catalog::Postgres(server.create_impatient_database())
     }
 
     /// What stands in ATTACH.

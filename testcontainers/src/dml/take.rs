@@ -91,10 +91,11 @@ fn take(duck: &Duck, lake: &str, step: &Step, watch: &mut dyn FnMut(&Duck)) -> O
 
 /// DuckLake now and then mistakes a table of inlined rows for one with older names of columns, when two transactions
 /// of one process overlap after a column was renamed; and a flush while a transaction inserts leaves it without
-/// any column of such a table (an assertion of its own fails).
+/// any column of such a table (an assertion of its own fails). In PostgreSQL it waits for the locks of other transactions, among them
+/// one that the step itself has left open.
 pub(crate) fn is_ducklakes_own(error: &DuckError) -> bool {
     let text = error.to_string();
-    ["Failed to read inlined data", "Attempted to access index 0 within vector of size 0"]
+    ["Failed to read inlined data", "Attempted to access index 0 within vector of size 0", "due to lock timeout"]
         .into_iter()
         .any(|own| text.contains(own))
 }

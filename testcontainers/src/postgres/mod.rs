@@ -57,6 +57,9 @@ pub use session::{PgClient, TextRows};
 use server::Server;
 use tls::Certificates;
 
+/// How long a statement waits for locks in a database of which one thread holds several sessions.
+const LOCK_TIMEOUT: &str = "10s";
+
 /// A running server. It trusts every local connection; its superuser is `postgres`.
 ///
 /// Its methods block the calling thread, also inside of an asynchronous runtime. A test on a
@@ -139,9 +142,24 @@ impl Postgres {
     /// # Panics
     /// When the server refuses.
     pub fn create_database(&self) -> String {
+        self.connection(&self.new_database())
+    }
+
+    /// The same, for who holds several sessions of it in one thread: a statement that waits for another session's locks is given up.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub fn create_impatient_database(&self) -> String {
+        let name = self.new_database();
+        let sql = format!("ALTER DATABASE {} SET lock_timeout = '{LOCK_TIMEOUT}'", quote_ident(&name));
+        self.execute("postgres", &sql);
+        self.connection(&name)
+    }
+
+    fn new_database(&self) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.execute("postgres", &format!("CREATE DATABASE {}", quote_ident(&name)));
-        self.connection(&name)
+        name
     }
 
     /// A session that the test holds.
