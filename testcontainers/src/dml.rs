@@ -102,6 +102,9 @@ pub struct Mix {
     /// How many rows a change may have to be inlined: one of these, drawn when the tables are made. 0 switches
     /// inlining off; with 10, the default, most changes of a test are inlined.
     pub inlining: &'static [u32],
+    /// Partitions by columns alone whose texts have no quote and nothing beyond ASCII: with a catalog in PostgreSQL, a flush of
+    /// others loses deletes.
+    pub plain_partitions: bool,
 }
 
 impl Default for Mix {
@@ -129,6 +132,7 @@ impl Mix {
             concurrent: 0,
             vectors: 0,
             inlining: &[0, 3, 10, 10],
+            plain_partitions: false,
         }
     }
 }

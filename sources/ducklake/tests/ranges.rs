@@ -51,6 +51,7 @@ pub(crate) fn mix(rng: &mut StdRng) -> Mix {
         concurrent: 8,
         vectors: 0,
         inlining,
+        plain_partitions: false,
     }
 }
 
@@ -89,7 +90,8 @@ impl History {
         source: &dyn Fn(&Lake) -> DucklakeSource,
     ) -> Tally {
         let mut rng = StdRng::seed_from_u64(seed);
-        let (lake, mut dml) = lake.with_generated(folder, seed, mix(&mut rng));
+        let plain_partitions = matches!(lake.catalog(), Catalog::Postgres(_));
+        let (lake, mut dml) = lake.with_generated(folder, seed, Mix { plain_partitions, ..mix(&mut rng) });
         let mut chronicle = Chronicle::new(lake.name());
         let record = |chronicle: &mut Chronicle| {
             let recorded = lake.attached(|duck| {

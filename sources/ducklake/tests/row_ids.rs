@@ -141,6 +141,7 @@ fn mix(rng: &mut StdRng) -> Mix {
         concurrent: 0,
         vectors: 0,
         inlining,
+        plain_partitions: false,
     }
 }
 
@@ -148,7 +149,8 @@ const STEPS: u32 = 20;
 
 fn history(seed: u64, catalog: Catalog, folder: &Path) -> (u64, u64, u64) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let (lake, mut dml) = Lake::generated(folder, catalog, seed, mix(&mut rng));
+    let plain_partitions = matches!(catalog, Catalog::Postgres(_));
+    let (lake, mut dml) = Lake::generated(folder, catalog, seed, Mix { plain_partitions, ..mix(&mut rng) });
     let mut reader = Reader::load(&lake, "native");
     reader.agree(&lake);
     for _ in 0..STEPS {

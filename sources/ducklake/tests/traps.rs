@@ -19,7 +19,7 @@
 //! 10. Inlined STRUCTs lose quotes and backslashes: `cases::structs_that_lose_characters_are_what_the_lake_says`.
 //! 11. Uncommitted rows leak into the feed: `cases::uncommitted_rows_of_another_connection_are_not_read`.
 //!
-//! Three more, which the extension reader gets wrong without a word:
+//! Four more. The extension reader gets 12 to 14 wrong without a word:
 //!
 //! 12. A flush in the transaction of inlined deletes: the lake forgets the deleted rows, even at earlier snapshots:
 //!     `cases::a_flush_in_the_transaction_of_an_inlined_delete_forgets_the_deleted_rows`.
@@ -27,6 +27,8 @@
 //!     `cases::deletes_after_a_flush_in_one_transaction_have_no_token`.
 //! 14. Inlining switched on after columns were added: DuckDB shows NULL in them once the columns change again:
 //!     `cases::rows_inlined_with_columns_that_the_lake_did_not_write_down`.
+//! 15. Flushes bring deleted rows of some partitions back, with a catalog in PostgreSQL:
+//!     `cases::a_flush_of_a_partition_that_brings_deleted_rows_back`.
 //!
 //! What is not thought of here, `ranges` and `random` look for.
 

@@ -199,7 +199,10 @@ impl Dml {
         let Dml { rng, tables, lake, .. } = self;
         let table = &tables[index];
         let name = format!("{lake}.{}", table.name);
-        let plain: Vec<_> = table.columns.iter().filter(|column| column.fields.is_empty()).collect();
+        let mut plain: Vec<_> = table.columns.iter().filter(|column| column.fields.is_empty()).collect();
+        if self.mix.plain_partitions {
+            plain.retain(|column| column.values.iter().all(|value| value.is_ascii() && !value.contains("''")));
+        }
         let column = plain.choose(rng).map_or_else(|| "rowid".to_owned(), |column| column.quoted());
         match rng.random_range(0..6) {
             0 => format!("ALTER TABLE {name} SET PARTITIONED BY ({column})"),
