@@ -51,7 +51,7 @@ impl Known {
 /// What the file system says of a file that nobody else has written to since.
 ///
 /// The kernel's clock goes in steps of milliseconds, within which somebody could write unseen. So the file is left with a time of its
-/// own: the present microsecond, and nanoseconds that it takes turns with.
+/// own: the present microsecond, and some nanoseconds more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trace {
     device: u64,
