@@ -102,9 +102,6 @@ pub struct Mix {
     /// How many rows a change may have to be inlined: one of these, drawn when the tables are made. 0 switches
     /// inlining off; with 10, the default, most changes of a test are inlined.
     pub inlining: &'static [u32],
-    /// Partitions by columns alone whose texts have no quote and nothing beyond ASCII: with a catalog in PostgreSQL, a flush of
-    /// others loses deletes.
-    pub plain_partitions: bool,
 }
 
 impl Default for Mix {
@@ -132,7 +129,6 @@ impl Mix {
             concurrent: 0,
             vectors: 0,
             inlining: &[0, 3, 10, 10],
-            plain_partitions: false,
         }
     }
 }
@@ -146,6 +142,14 @@ pub struct Dml {
     /// The tables before the last step.
     before: Vec<Table>,
     columns_added: u32,
+    /// How many rows a change may have to be inlined.
+    inlined_rows: u32,
+    /// Whether columns changed while nothing was inlined. DuckLake does not write down with which columns it keeps rows that are inlined
+    /// later, and DuckDB loses what is in them; so none are.
+    columns_unlisted: bool,
+    /// Partitions by columns alone whose texts have no quote and nothing beyond ASCII: with a catalog in PostgreSQL, a flush of
+    /// others loses deletes.
+    plain_partitions: bool,
     /// Where files are written that are then added.
     folder: Option<PathBuf>,
     files_added: u32,
@@ -162,6 +166,9 @@ impl Dml {
             before: tables.clone(),
             tables,
             columns_added: 0,
+            inlined_rows: 0,
+            columns_unlisted: false,
+            plain_partitions: false,
             folder: None,
             files_added: 0,
         }
@@ -175,6 +182,7 @@ impl Dml {
     /// Makes the tables, empty, and settles how the lake stores small changes.
     pub fn create_tables(&mut self) -> String {
         let inlined_rows = *self.mix.inlining.choose(&mut self.rng).expect("the list is not empty");
+        self.inlined_rows = inlined_rows;
         if self.mix.alter > 0 {
             // For changes of fields to find one from the beginning.
             self.tables[1].columns.push(Column::of_fields("box"));

@@ -74,6 +74,8 @@ enum Demo {
     Feed,
     /// What a single row that a lake keeps in its catalog waits for on its way into a mart
     Inlined,
+    /// A number on a page jumps: finds the batch that did it, tries a correction on a branch, goes back and on
+    TimeTravel,
 }
 
 impl Demo {
@@ -84,6 +86,7 @@ impl Demo {
             Demo::Orders => "orders-demo",
             Demo::Feed => "tidegate-demo-feed",
             Demo::Inlined => "tidegate-demo-inlined",
+            Demo::TimeTravel => "tidegate-demo-time-travel",
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use tidegate_core::{Epoch, Frontier};
 
 use crate::log::LogFormat;
+use crate::past::Format;
 
 /// Keeps SQL views over lakes and databases exactly up to date, and hands on their changes
 #[derive(Parser)]
@@ -101,6 +102,133 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Takes the views back to a moment; the next runs go through the log after it again
+    #[command(group(ArgGroup::new("target").required(true).args(["to", "epoch", "timestamp"])))]
+    Rewind {
+        /// The pipeline file
+        pipeline: PathBuf,
+        /// A frontier (JSON): the last epoch that is nowhere beyond it
+        #[arg(long, value_name = "FRONTIER")]
+        to: Option<Frontier>,
+        /// The number of an epoch
+        #[arg(long)]
+        epoch: Option<u64>,
+        /// A timestamp (UTC where it has no zone): the last epoch such that none up to it holds a later source commit
+        #[arg(long)]
+        timestamp: Option<String>,
+        /// Leaves out what the log holds of lakes after that: they are read again from there
+        #[arg(long, conflicts_with = "branch")]
+        discard_after: bool,
+        /// Makes a copy of the pipeline at that moment instead, which reads the log and nothing else
+        #[arg(long, value_name = "NAME", requires = "out")]
+        branch: Option<String>,
+        /// The folder of the copy
+        #[arg(long, value_name = "DIR", requires = "branch")]
+        out: Option<PathBuf>,
+        /// Answer with JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows the rows of a view or a tracked table as they were
+    Asof {
+        /// The pipeline file
+        pipeline: PathBuf,
+        /// The view, or a tracked table such as app.orders
+        view: String,
+        /// When: a timestamp (UTC where it has no zone), the number of an epoch, or a frontier as JSON
+        #[arg(long, value_name = "MOMENT")]
+        at: String,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Shows what changed in a view or a tracked table between two moments
+    Diff {
+        /// The pipeline file
+        pipeline: PathBuf,
+        /// The view, or a tracked table such as app.orders
+        view: String,
+        /// From when: a timestamp, the number of an epoch, or a frontier
+        #[arg(long, value_name = "MOMENT")]
+        from: String,
+        /// Until when
+        #[arg(long, value_name = "MOMENT")]
+        to: String,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Answers one query over a mart: SELECT … FROM view AS OF TIMESTAMP '…' | AS OF EPOCH n | AS OF FRONTIER '{…}'
+    Sql {
+        /// The pipeline file
+        pipeline: PathBuf,
+        /// The query, in DuckDB's SQL
+        query: String,
+        /// The DuckDB sink that is asked; by default the first that holds the views
+        #[arg(long)]
+        sink: Option<String>,
+        /// How the answer looks
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
+    /// Keeps the rows of a source's table as they were, from the next run on; edits the pipeline file
+    Track {
+        /// The pipeline file
+        pipeline: PathBuf,
+        /// The table: SOURCE.TABLE or SOURCE.SCHEMA.TABLE
+        table: String,
+        /// The columns that tell its rows apart
+        #[arg(long, required = true, value_name = "COLUMN")]
+        key: Vec<String>,
+        /// How long a version is kept after its end, such as 90d; for ever by default
+        #[arg(long)]
+        retention: Option<String>,
+    },
+    /// Keeps them no longer; edits the pipeline file
+    Untrack {
+        /// The pipeline file
+        pipeline: PathBuf,
+        /// The table
+        table: String,
+    },
+    /// Copies definitions and state to a folder or an object store, also while the pipeline runs
+    Backup {
+        /// The pipeline file
+        pipeline: PathBuf,
+        /// A folder, or s3://bucket/prefix
+        dest: String,
+        /// Keep this many backups there and remove older ones
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        keep: Option<u32>,
+        /// Answer with JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Makes a pipeline of a backup, which then goes on where that was taken
+    Restore {
+        /// What `tidegate backup` was given
+        src: String,
+        /// The folder for the pipeline file, which must not exist or be empty
+        dir: PathBuf,
+        /// Which backup; the newest if not given
+        #[arg(long, value_name = "NAME")]
+        at: Option<String>,
+        /// Answer with JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What `asof` and `diff` ask alike.
+#[derive(Args)]
+pub struct Asking {
+    /// Only rows with this value, of a column of the key; several times for several columns
+    #[arg(long, value_name = "COLUMN=VALUE")]
+    pub key: Vec<String>,
+    /// The DuckDB sink that is asked; by default the first that holds the view
+    #[arg(long)]
+    pub sink: Option<String>,
+    /// How the answer looks
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
 }
 
 /// How `explain` answers.
@@ -151,6 +279,26 @@ mod tests {
     fn help_shows_what_is_built_and_nothing_else() {
         let command = Arguments::command();
         let names: Vec<_> = command.get_subcommands().map(|command| command.get_name()).collect();
-        assert_eq!(names, ["init", "check", "explain", "run", "status", "doctor", "resnapshot", "resync"]);
+        assert_eq!(
+            names,
+            [
+                "init",
+                "check",
+                "explain",
+                "run",
+                "status",
+                "doctor",
+                "resnapshot",
+                "resync",
+                "rewind",
+                "asof",
+                "diff",
+                "sql",
+                "track",
+                "untrack",
+                "backup",
+                "restore"
+            ]
+        );
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use tidegate_core::ErrorKind;
 use tidegate_duck::DuckBinder;
+use tidegate_duck::lake::Storage;
 use tidegate_runtime::{Connectors, LogLocation, PipelineConfig, RuntimeError};
 
 use crate::failure::Failure;
-use crate::file::{self, Fault, View};
+use crate::file::{self, Fault, Mart, PipelineFile, View};
 use crate::place::Place;
 
 /// A pipeline that is ready to be opened.
@@ -17,31 +18,62 @@ pub struct Assembly {
     pub connectors: Connectors,
     /// The views with their places in the files.
     pub views: Vec<View>,
+    /// The DuckDB files that answer questions about the past.
+    pub marts: Vec<Mart>,
     /// The sink that writes to the standard output while the pipeline runs.
     pub stdout_sink: Option<String>,
+    /// How objects are reached.
+    pub storage: Storage,
 }
 
 /// Reads the pipeline file and makes the connectors. Connects to nothing.
 pub fn assemble(path: &Path) -> Result<Assembly, Failure> {
-    let file = file::read(path)
-        .map_err(|faults| Failure::several(ErrorKind::Reconfigure, faults.iter().map(Fault::to_string).collect()))?;
+    from_file(file::read(path))
+}
+
+/// The same with another text in the place of the file's.
+pub fn assemble_text(path: &Path, text: String) -> Result<Assembly, Failure> {
+    from_file(file::read_text(path, text))
+}
+
+fn from_file(file: Result<PipelineFile, Vec<Fault>>) -> Result<Assembly, Failure> {
+    let file =
+        file.map_err(|faults| Failure::several(ErrorKind::Reconfigure, faults.iter().map(Fault::to_string).collect()))?;
     let views = file.views.iter().map(|view| view.def.clone()).collect();
     let mut config = PipelineConfig::new(file.name, file.state_dir, views);
-    config.log = match file.log {
-        None => LogLocation::StateDir,
-        Some(Place::Folder(folder)) => LogLocation::Local(folder),
-        Some(Place::Store { store, prefix, url }) => LogLocation::ObjectStore { store, prefix, url },
-    };
+    config.log = log_location(file.log);
+    config.is_branch = file.is_branch;
+    config.checkpoint_interval = file.checkpoint_interval.unwrap_or(config.checkpoint_interval);
+    config.checkpoint_epochs = file.checkpoint_epochs.unwrap_or(config.checkpoint_epochs);
+    config.checkpoint_log_bytes = file.checkpoint_bytes.unwrap_or(config.checkpoint_log_bytes);
     config.log_retention = file.log_retention.unwrap_or(config.log_retention);
     config.epoch_interval = file.epoch_interval.unwrap_or(config.epoch_interval);
     config.workers = file.workers;
     config.memory_limit = file.memory_limit;
+    let histories = file.views.iter().filter_map(|view| Some((view.def.name.clone(), view.history.as_ref()?.history)));
+    config.histories = histories.collect();
     config.read_backs = file.read_backs;
     config.sink_lag_max = file.sink_lag_max.unwrap_or(config.sink_lag_max);
     config.on_sink_failure = file.on_sink_failure.unwrap_or_default();
     config.retry_for = file.retry_for.unwrap_or(config.retry_for);
     let connectors = Connectors { sources: file.sources, sinks: file.sinks, binder: Arc::new(DuckBinder) };
-    Ok(Assembly { config, connectors, views: file.views, stdout_sink: file.stdout_sink })
+    Ok(Assembly {
+        config,
+        connectors,
+        views: file.views,
+        marts: file.marts,
+        stdout_sink: file.stdout_sink,
+        storage: file.storage,
+    })
+}
+
+/// Where a log lies that the pipeline file places, or does not.
+pub fn log_location(place: Option<Place>) -> LogLocation {
+    match place {
+        None => LogLocation::StateDir,
+        Some(Place::Folder(folder)) => LogLocation::Local(folder),
+        Some(Place::Store { store, prefix, url }) => LogLocation::ObjectStore { store, prefix, url },
+    }
 }
 
 /// The failure, with the faults of views at their places in the files.

@@ -11,6 +11,7 @@ mod file;
 mod lineage;
 mod log;
 mod output;
+mod past;
 mod place;
 mod progress;
 mod registry;
@@ -21,7 +22,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use tidegate_core::ErrorKind;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Asking, Command};
+use commands::asof::AsOf;
+use commands::diff::Diff;
 use failure::Failure;
 
 /// DBSP allocates much and in many threads; mimalloc is the faster for it.
@@ -62,7 +65,35 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Resnapshot { pipeline, source, json } => {
                 commands::resnapshot::resnapshot(&pipeline, &source, json).await
             }
+            Command::Rewind { pipeline, to, epoch, timestamp, discard_after, branch, out, json } => {
+                let target = commands::rewind::target(to, epoch, timestamp)?;
+                match branch.zip(out) {
+                    Some((name, out)) => commands::rewind::branch(&pipeline, &target, &name, &out, json).await,
+                    None => commands::rewind::rewind(&pipeline, &target, discard_after, json).await,
+                }
+            }
             Command::Resync { pipeline, sink, json } => commands::resync::resync(&pipeline, &sink, json).await,
+            Command::Asof { pipeline, view, at, asking: Asking { key, sink, format } } => {
+                let sink = sink.as_deref();
+                commands::asof::asof(&pipeline, &AsOf { view: &view, at: &at, key: &key, sink, format })
+            }
+            Command::Diff { pipeline, view, from, to, asking: Asking { key, sink, format } } => {
+                let sink = sink.as_deref();
+                commands::diff::diff(&pipeline, &Diff { view: &view, from: &from, to: &to, key: &key, sink, format })
+            }
+            Command::Sql { pipeline, query, sink, format } => {
+                commands::sql::sql(&pipeline, &query, sink.as_deref(), format)
+            }
+            Command::Track { pipeline, table, key, retention } => {
+                commands::track::track(&pipeline, &table, &key, retention.as_deref()).await
+            }
+            Command::Untrack { pipeline, table } => commands::track::untrack(&pipeline, &table),
+            Command::Backup { pipeline, dest, keep, json } => {
+                commands::backup::backup(&pipeline, &dest, keep, json).await
+            }
+            Command::Restore { src, dir, at, json } => {
+                commands::restore::restore(&src, &dir, at.as_deref(), json).await
+            }
         }
     })
 }

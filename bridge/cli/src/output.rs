@@ -60,11 +60,19 @@ pub fn json(value: &Value) {
 
 /// Writes lines as columns, the first one being the heading.
 pub fn table(lines: &[Vec<String>]) {
+    aligned_table(lines, &[]);
+}
+
+/// The same, where columns that are said to be `numeric` stand to the right.
+pub fn aligned_table(lines: &[Vec<String>], numeric: &[bool]) {
     let columns = lines.first().map_or(0, Vec::len);
     let widths: Vec<usize> =
         (0..columns).map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0)).collect();
     for cells in lines {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let padded = cells.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match numeric.get(column) {
+            Some(true) => format!("{cell:>width$}"),
+            _ => format!("{cell:<width$}"),
+        });
         line(padded.collect::<Vec<_>>().join("  ").trim_end());
     }
 }

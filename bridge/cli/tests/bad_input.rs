@@ -288,7 +288,7 @@ fn a_damaged_log() {
     let died = scene.pipeline.once().variable(failpoint::VARIABLE, "log.appended").run();
     assert!(died.aborted(), "{died:?}");
     let mut files = Vec::new();
-    walk(&scene.pipeline.state(), &mut files);
+    walk(&scene.pipeline.state().join("log"), &mut files);
     let mut logs: Vec<_> = files.into_iter().filter(|file| file.extension().is_some_and(|e| e == "log")).collect();
     logs.sort();
     let segment = logs.pop().expect("the log has a segment");

@@ -51,21 +51,21 @@ const VIEWS: &[(&str, &str)] = &[
 ];
 
 /// A database, a lake and what changes them.
-struct World {
+pub struct World {
     server: Arc<Postgres>,
-    database: String,
+    pub database: String,
     connection: String,
     client: Option<PgClient>,
     transactions: PgDml,
-    lake: Lake,
+    pub lake: Lake,
     steps: Dml,
     oracle: Oracle,
     views: Vec<(ViewName, String)>,
-    folder: TempDir,
+    pub folder: TempDir,
 }
 
 impl World {
-    fn new(server: Arc<Postgres>, seed: u64) -> Self {
+    pub fn new(server: Arc<Postgres>, seed: u64) -> Self {
         // In memory where there is such a folder: this is about what is computed, not about the disk.
         let memory = Path::new("/dev/shm");
         let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
@@ -92,7 +92,13 @@ impl World {
         }
     }
 
-    fn change(&mut self, rng: &mut StdRng) {
+    /// A row that comes for certain, on both sides.
+    pub fn sure_change(&mut self) {
+        self.lake.take(&self.steps.change());
+        self.server.execute(&self.database, "INSERT INTO events (kind, n) VALUES ('sure', 1)");
+    }
+
+    pub fn change(&mut self, rng: &mut StdRng) {
         for _ in 0..rng.random_range(0..=4) {
             self.transaction();
         }
@@ -266,7 +272,7 @@ fn killed_while_a_database_and_a_lake_change() {
 }
 
 /// What the mart and the Parquet deltas hold is what DuckDB computes.
-fn assert_mart(world: &mut World, pipeline: &PipelineFolder, what: &str) {
+pub fn assert_mart(world: &mut World, pipeline: &PipelineFolder, what: &str) {
     let expected = world.expected();
     let options = Options { access: Access::ReadOnly, ..Options::default() };
     let duck = Duck::open(&pipeline.mart(), &options).unwrap();
@@ -281,6 +287,6 @@ fn assert_mart(world: &mut World, pipeline: &PipelineFolder, what: &str) {
     }
 }
 
-fn spec_views() -> Vec<(String, String)> {
+pub fn spec_views() -> Vec<(String, String)> {
     VIEWS.iter().map(|(name, sql)| ((*name).to_owned(), (*sql).to_owned())).collect()
 }

@@ -1,5 +1,6 @@
 //! The whole program, as people run it: random sequences, crashes, full disks, bad input.
 
+mod backups;
 mod bad_input;
 mod crash;
 mod database_faults;
@@ -11,12 +12,16 @@ mod in_process;
 mod lake_in_and_out;
 mod limits;
 mod outputs;
+mod past;
 mod pipeline;
 mod readers;
 mod recovery;
+mod rewinds;
 mod row_ids;
 mod sequences;
 mod stores;
 mod targets;
+mod temporal;
 mod time;
 mod told;
+mod tracking;

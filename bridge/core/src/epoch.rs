@@ -127,6 +127,10 @@ pub struct EpochHeader {
     /// Epoch time: `max(previous + 1 µs, latest source commit in the epoch)`. Monotone whatever
     /// the sources' clocks do.
     pub time: Micros,
+    /// The latest source commit of this epoch and all before it, by the sources' clocks: what a moment is compared with. It
+    /// never decreases. `None` where no source has said when anything was committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest_commit: Option<Micros>,
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ pub const ALL: &[&str] = &[
     "delta_log.written",
     "checkpoint.engine_saved",
     "checkpoint.published",
+    "checkpoint.forgotten",
     "log.trimmed",
     "load.rows_fed",
     "load.stepped",
@@ -50,6 +51,33 @@ pub const OF_SINKS: &[&str] = &[
     "sink.postgres.committed",
 ];
 
+/// The failpoints of rewinds and branches; their own tests walk them.
+pub const OF_REWINDS: &[&str] = &[
+    "rewind.engine_back",
+    "rewind.progress_back",
+    "rewind.published",
+    "branch.engine_back",
+    "branch.past_copied",
+    "branch.state_written",
+];
+
+/// The failpoints of backups, of restores, and of the first run after one; their own tests walk them.
+pub const OF_BACKUPS: &[&str] = &[
+    "backup.pinned",
+    "backup.contents_put",
+    "backup.published",
+    "backup.pruned",
+    "restore.begun",
+    "restore.definitions_put",
+    "restore.files_put",
+    "restore.log_put",
+    "restore.state_put",
+    "restore.named",
+    "restored.recopied",
+    "restored.compared",
+    "restored.in_line",
+];
+
 struct Armed {
     name: String,
     passes_left: AtomicU64,
@@ -68,9 +96,10 @@ fn armed() -> Option<&'static Armed> {
 }
 
 /// Whether this pass of `name` is the one that must stop; for places that first leave something
-/// half done, such as a torn log record. A name that is in neither list is a bug.
+/// half done, such as a torn log record. A name that is in none of the lists is a bug.
 pub fn due(name: &'static str) -> bool {
-    debug_assert!(ALL.contains(&name) || OF_SINKS.contains(&name), "failpoint {name} is not listed");
+    let mut lists = [ALL, OF_SINKS, OF_REWINDS, OF_BACKUPS].into_iter();
+    debug_assert!(lists.any(|list| list.contains(&name)), "failpoint {name} is not listed");
     let Some(armed) = armed() else { return false };
     armed.name == name && armed.passes_left.fetch_sub(1, Ordering::Relaxed) == 1
 }

@@ -18,6 +18,22 @@ pub struct ViewInfo {
     pub schema: SchemaRef,
     /// How rows are addressed.
     pub identity: RowIdentity,
+    /// Whether the target keeps what the view was, besides what it is.
+    pub history: Option<History>,
+}
+
+impl ViewInfo {
+    /// A view of which the present rows are kept.
+    pub fn new(name: ViewName, schema: SchemaRef, identity: RowIdentity) -> ViewInfo {
+        ViewInfo { name, schema, identity, history: None }
+    }
+}
+
+/// What is kept of the past of a view with `temporal = true`, in the table `<view>_history`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct History {
+    /// For how long a version is kept after its end; `None`: for ever.
+    pub retention: Option<Duration>,
 }
 
 /// The last epoch that a target holds of a view.

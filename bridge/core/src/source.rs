@@ -13,7 +13,8 @@ pub type EventStream = BoxStream<'static, Result<(TableName, TableEvent), Connec
 pub struct Snapshot {
     /// The position at which all tables were read.
     pub position: Position,
-    /// When that position was committed at the source, by the source's clock.
+    /// When that position was committed at the source, by the source's clock; or a moment after that, if it is not known
+    /// better: nothing in the snapshot was committed later.
     pub commit_time: Option<Micros>,
     /// Number of rows to come, if the source knows; for progress bars.
     pub rows_estimate: Option<u64>,

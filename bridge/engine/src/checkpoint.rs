@@ -23,6 +23,11 @@ pub struct EngineCheckpoint {
 }
 
 impl EngineCheckpoint {
+    /// What the program was planned from.
+    pub fn definition(&self) -> &ProgramDefinition {
+        &self.definition
+    }
+
     /// Every saved circuit: its folder and which of the folder's checkpoints it is.
     pub(crate) fn states(&self) -> impl Iterator<Item = (&str, Uuid)> {
         let views = self.nodes.iter().map(|node| (node.folder.as_str(), node.checkpoint));

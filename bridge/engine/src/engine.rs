@@ -96,9 +96,25 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Continues from a checkpoint with the program recorded in it. Folders that the checkpoint
-    /// does not name are removed.
-    pub fn resume(dir: &Path, options: EngineOptions, checkpoint: &EngineCheckpoint) -> Result<Engine, EngineError> {
+    /// Continues from a checkpoint with the program recorded in it. Folders that neither it nor one of `kept`
+    /// names are removed.
+    pub fn resume(
+        dir: &Path,
+        options: EngineOptions,
+        checkpoint: &EngineCheckpoint,
+        kept: &[EngineCheckpoint],
+    ) -> Result<Engine, EngineError> {
+        let engine = Engine::restore(dir, options, checkpoint)?;
+        let kept = kept.iter().chain([checkpoint]).flat_map(EngineCheckpoint::folders);
+        engine.remove_folders_except(&kept.collect())?;
+        Ok(engine)
+    }
+
+    pub(crate) fn restore(
+        dir: &Path,
+        options: EngineOptions,
+        checkpoint: &EngineCheckpoint,
+    ) -> Result<Engine, EngineError> {
         if checkpoint.format != STATE_FORMAT {
             return Err(EngineError::IncompatibleFormat { found: checkpoint.format, expected: STATE_FORMAT });
         }
@@ -126,7 +142,7 @@ impl Engine {
             let state = TableState::open(schema.clone(), dir, saved.folder.clone(), &options, Some(saved.checkpoint))?;
             tables.insert(saved.table.clone(), state);
         }
-        let engine = Engine {
+        Ok(Engine {
             dir: dir.to_owned(),
             options,
             part_rows: PART_ROWS,
@@ -136,9 +152,7 @@ impl Engine {
             rebuild: None,
             clock: Clock::at(checkpoint.time),
             poisoned: false,
-        };
-        engine.remove_folders_except(&checkpoint.folders().collect())?;
-        Ok(engine)
+        })
     }
 
     /// The program in force; none before the first load.
@@ -405,7 +419,7 @@ fn require_folder(dir: &Path, folder: &str) -> Result<(), EngineError> {
     Err(EngineError::Storage { path: path.display().to_string(), fact, source: None })
 }
 
-fn sync_folder(folder: &Path) -> Result<(), EngineError> {
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), EngineError> {
     std::fs::File::open(folder).and_then(|file| file.sync_all()).map_err(|source| EngineError::Storage {
         path: folder.display().to_string(),
         fact: "the folder cannot be made durable".into(),

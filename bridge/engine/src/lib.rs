@@ -10,6 +10,8 @@ mod clock;
 mod delta;
 mod engine;
 mod error;
+mod files;
+mod fork;
 mod node;
 mod rebuild;
 mod state;
@@ -18,6 +20,7 @@ mod table;
 pub use checkpoint::EngineCheckpoint;
 pub use engine::{Engine, EngineOptions, ViewStats};
 pub use error::EngineError;
+pub use files::CheckpointFiles;
 pub use rebuild::RebuildScope;
 pub use tidegate_engine_sql::{
     Cost, Input, PlanError, PlanId, PlannedView, Program, ProgramDefinition, ViewDef, table_references,

@@ -6,6 +6,7 @@
 //! end, so an aborted rebuild leaves everything as it was.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use tidegate_core::{DeltaKind, TableEvent, TableName, TableSchema, ViewDelta, ViewName};
 use tidegate_engine_sql::{Input, PlannedView, Program};
@@ -105,7 +106,7 @@ impl Engine {
             kept: BTreeSet::new(),
         };
         for view in self.changed_views(&program, &scope) {
-            let folder = self.free_folder(view.info.name.as_str(), &rebuild);
+            let folder = free_folder(&self.dir, view.info.name.as_str());
             let node = Node::create(view, &self.dir, folder, &self.options)?;
             rebuild.fresh.insert(view.info.name.clone(), node);
         }
@@ -117,7 +118,7 @@ impl Engine {
             }
             let input = Input::Table(table.name.clone());
             if TableState::is_kept(table) {
-                let folder = self.free_folder(&table.name.table, &rebuild);
+                let folder = free_folder(&self.dir, &table.name.table);
                 let state = TableState::open(table.clone(), &self.dir, folder, &self.options, None)?;
                 rebuild.tables.insert(table.name.clone(), state);
             } else if !rebuild.fresh.values().any(|node| node.reads(&input)) {
@@ -127,14 +128,6 @@ impl Engine {
         }
         self.rebuild = Some(rebuild);
         Ok(wanted)
-    }
-
-    /// A folder name that no other circuit has: the node's name and the first free number.
-    fn free_folder(&self, name: &str, rebuild: &Rebuild) -> String {
-        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
-        let stem: String = name.chars().map(plain).take(40).collect();
-        let taken = |name: &str| rebuild.folders().any(|folder| folder == name) || self.dir.join(name).exists();
-        (1u64..).map(|number| format!("{stem}-{number}")).find(|name| !taken(name)).expect("numbers do not run out")
     }
 
     /// Feeds the content of a table that is loaded, or an event that takes the state of another one from
@@ -251,12 +244,21 @@ impl Engine {
     }
 }
 
+/// A folder name that no other circuit has: the node's name and the first free number. A circuit makes its folder when it
+/// is opened.
+pub(crate) fn free_folder(dir: &Path, name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    let stem: String = name.chars().map(plain).take(40).collect();
+    let free = |name: &String| !dir.join(name).exists();
+    (1u64..).map(|number| format!("{stem}-{number}")).find(free).expect("numbers do not run out")
+}
+
 fn has_circuit(program: &Program, name: &ViewName) -> bool {
     program.circuits().any(|view| view.info.name == *name)
 }
 
 /// What goes downstream when `new` takes the place of `old`.
-fn replaced(old: Option<&Node>, new: &Node) -> Result<Option<ViewDelta>, EngineError> {
+pub(crate) fn replaced(old: Option<&Node>, new: &Node) -> Result<Option<ViewDelta>, EngineError> {
     let view = new.info.name.clone();
     // Under another row identity the old rows may be ones that the new one cannot tell apart.
     let Some(old) = old.filter(|old| old.info == new.info) else {

@@ -1,7 +1,7 @@
 //! What no source event can say: columns that change and changes that are gone. The views are
 //! planned anew and get their new content as one epoch.
 
-use tidegate_core::{Frontier, OnExpired, Position, SourceId, TableName};
+use tidegate_core::{Frontier, OnExpired, Position, SourceId, TableName, failpoint};
 use tidegate_engine::{Program, RebuildScope};
 
 use crate::log::header::RecordKind;
@@ -48,9 +48,13 @@ impl Pipeline {
                 (self.positions.clone().with(source.clone(), at), reason)
             }
             Barrier::Expired { reason } => {
-                if self.feeds[index].on_expired == OnExpired::Stop {
+                if self.feeds[index].on_expired() == OnExpired::Stop {
                     return Err(self.feeds[index].expired(reason));
                 }
+                if self.feeds[index].restored {
+                    tracing::warn!(%source, "the source has gone on since the backup: only the differences go to the sinks");
+                }
+                self.summary.recopied.insert(source.name.clone());
                 tracing::warn!(%source, %reason, "the views are built anew from the present content");
                 (without(&self.positions, &source), reason)
             }
@@ -71,7 +75,11 @@ impl Pipeline {
             // All that is kept has lost touch with the source, or nobody can say what of it.
             false => self.source_anew(&program, &source, RebuildScope::Changed),
         };
-        self.rebuild(program, scope, RecordKind::Rebuild, positions, stop).await
+        self.rebuild(program, scope, RecordKind::Rebuild, positions, stop).await?;
+        if self.feeds[index].restored {
+            failpoint::hit("restored.recopied");
+        }
+        Ok(())
     }
 
     /// The same scope with all tables of a source read anew. Where every source can be read at any

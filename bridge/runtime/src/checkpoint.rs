@@ -1,22 +1,18 @@
 //! `checkpoints/<epoch, 20 digits>.json`: what was saved at an epoch boundary. Publishing one is
 //! a rename, so there is a whole checkpoint or none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tidegate_core::{Epoch, EpochHeader, ViewName, failpoint};
 use uuid::Uuid;
 
+use crate::ladder::Rung;
 use crate::log::header::{Link, Origin};
+use crate::state::{FORMAT, other_format};
 use crate::{RuntimeError, durable};
-
-const FORMAT: u32 = 1;
-
-/// How many are kept.
-pub const KEPT: usize = 2;
 
 /// A saved state.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -37,6 +33,9 @@ pub struct CheckpointFile {
     pub sinks: BTreeMap<String, BTreeMap<ViewName, Link>>,
     /// Rows of each view.
     pub view_rows: BTreeMap<ViewName, u64>,
+    /// What was to be replayed to get here from the beginning, as [`Rung`] measures it.
+    #[serde(default)]
+    pub work: u64,
     /// The engine's own part; only the engine reads it.
     pub engine: serde_json::Value,
 }
@@ -44,6 +43,11 @@ pub struct CheckpointFile {
 impl CheckpointFile {
     /// The layout that this version writes.
     pub const FORMAT: u32 = FORMAT;
+
+    /// What decides whether it stays.
+    pub fn rung(&self) -> Rung {
+        Rung { epoch: self.header.epoch, work: self.work, is_load: self.origin.is_load() }
+    }
 }
 
 /// A checkpoint in the folder, as far as it can be read.
@@ -92,13 +96,11 @@ impl Checkpoints {
         let sealed: Option<serde_json::Value> = durable::read_json(&path, way_out)?;
         let Some(sealed) = sealed else { return Err(wrong("is gone".to_owned(), way_out)) };
         let checked = unchanged(sealed).ok_or_else(|| wrong("does not match its hash".to_owned(), way_out))?;
-        let checkpoint: CheckpointFile = serde_json::from_value(checked)
-            .map_err(|error| wrong(format!("is not what this version of Tidegate wrote ({error})"), way_out))?;
-        if checkpoint.format != FORMAT {
-            let fact = format!("has format {}, this version reads format {FORMAT}", checkpoint.format);
-            return Err(wrong(fact, "use the version of Tidegate that wrote it"));
+        if let Some((fact, way_out)) = other_format(&checked) {
+            return Err(wrong(fact, way_out));
         }
-        Ok(checkpoint)
+        serde_json::from_value(checked)
+            .map_err(|error| wrong(format!("is not what this version of Tidegate wrote ({error})"), way_out))
     }
 
     fn path(&self, epoch: Epoch) -> PathBuf {
@@ -112,10 +114,9 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Removes all but the newest [`KEPT`].
-    pub fn retain_newest(&self) -> Result<(), RuntimeError> {
-        let epochs = self.epochs()?;
-        for epoch in &epochs[..epochs.len().saturating_sub(KEPT)] {
+    /// Removes all but these.
+    pub fn retain(&self, kept: &BTreeSet<Epoch>) -> Result<(), RuntimeError> {
+        for epoch in self.epochs()?.iter().filter(|epoch| !kept.contains(epoch)) {
             durable::remove(&self.path(*epoch))?;
         }
         Ok(())
@@ -134,12 +135,8 @@ pub fn seal<T: Serialize>(document: &T) -> Result<serde_json::Value, RuntimeErro
     Ok(sealed)
 }
 
-/// The document, if it is one and its hash is right.
-pub fn unseal<T: DeserializeOwned>(sealed: serde_json::Value) -> Option<T> {
-    serde_json::from_value(unchanged(sealed)?).ok()
-}
-
-fn unchanged(mut sealed: serde_json::Value) -> Option<serde_json::Value> {
+/// The document without its hash, if that is right.
+pub fn unchanged(mut sealed: serde_json::Value) -> Option<serde_json::Value> {
     let check = sealed.as_object_mut().and_then(|object| object.remove(CHECK));
     (check == Some(check_of(&sealed))).then_some(sealed)
 }
@@ -163,24 +160,26 @@ mod tests {
                 hash: EpochHash([1; 32]),
                 frontier: Frontier::new(),
                 time: Micros(1),
+                latest_commit: None,
             },
             previous: Link::default(),
             origin: Origin::plain(RecordKind::Events, BTreeMap::new()),
             views: serde_json::Value::Null,
             sinks: BTreeMap::new(),
             view_rows: BTreeMap::from([("v".into(), 3)]),
+            work: epoch,
             engine: serde_json::json!({"uuid": "x"}),
         }
     }
 
     #[test]
-    fn the_newest_two_stay_and_damage_is_seen() {
+    fn those_that_are_kept_stay_and_damage_is_seen() {
         let dir = tempfile::tempdir().unwrap();
         let checkpoints = Checkpoints::open(dir.path()).unwrap();
         for epoch in [1, 9, 10] {
             checkpoints.publish(&checkpoint(epoch)).unwrap();
-            checkpoints.retain_newest().unwrap();
         }
+        checkpoints.retain(&BTreeSet::from([Epoch(9), Epoch(10)])).unwrap();
         let path = checkpoints.path(Epoch(10));
         let damaged = fs::read_to_string(&path).unwrap().replace("\"x\"", "\"y\"");
         fs::write(&path, damaged).unwrap();

@@ -1,11 +1,12 @@
 //! What a pipeline is made of: its settings, its connectors, and how long it shall run.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_core::{Binder, Epoch, Frontier, Sink, Source, ViewName};
+use tidegate_core::{Binder, Epoch, Frontier, History, Sink, Source, ViewName};
 use tidegate_engine::ViewDef;
 use tokio::sync::{Notify, watch};
 
@@ -20,8 +21,12 @@ pub struct PipelineConfig {
     pub state_dir: PathBuf,
     /// The views.
     pub views: Vec<ViewDef>,
+    /// The views of which targets keep the past too, and for how long.
+    pub histories: BTreeMap<ViewName, History>,
     /// What sinks write and sources read: no view may come to read itself that way.
     pub read_backs: Vec<ReadBack>,
+    /// Whether this is a branch of another pipeline: its state folder has been made by [`branch`](crate::branch()).
+    pub is_branch: bool,
     /// Where the input log lies.
     pub log: LogLocation,
     /// How long log records are kept that recovery no longer needs.
@@ -47,6 +52,8 @@ pub struct PipelineConfig {
     pub on_sink_failure: OnSinkFailure,
     /// The longest time between two checkpoints while epochs are made.
     pub checkpoint_interval: Duration,
+    /// Epochs after which a checkpoint is taken.
+    pub checkpoint_epochs: u64,
     /// Bytes of input log after which a checkpoint is taken.
     pub checkpoint_log_bytes: u64,
     /// The wall clock: for retention and for people. Nothing is computed from it but the time of epochs where
@@ -61,7 +68,9 @@ impl PipelineConfig {
             name: name.into(),
             state_dir: state_dir.into(),
             views,
+            histories: BTreeMap::new(),
             read_backs: Vec::new(),
+            is_branch: false,
             log: LogLocation::StateDir,
             log_retention: Duration::from_secs(7 * 24 * 60 * 60),
             epoch_interval: Duration::from_millis(200),
@@ -74,6 +83,7 @@ impl PipelineConfig {
             sink_lag_max: 4 << 30,
             on_sink_failure: OnSinkFailure::Pause,
             checkpoint_interval: Duration::from_secs(60),
+            checkpoint_epochs: 64,
             checkpoint_log_bytes: 256 << 20,
             clock: Clock::default(),
         }

@@ -116,7 +116,15 @@ impl Pipeline {
                     self.drivers[index].opened(held);
                     let last = self.last_link();
                     let pending = Some((&self.pending, last));
-                    self.drivers[index].check_or_detach(&self.history, pending, self.resync.as_deref())
+                    let driver = &mut self.drivers[index];
+                    match driver.check_or_detach(&self.history, pending, self.resync.as_deref()) {
+                        Err(RuntimeError::SinkMismatch { .. }) if driver.holds_forgotten(&self.history) => {
+                            // Perhaps it was set back to an epoch that the log still knows.
+                            driver.aside = Some(Aside::Compare);
+                            Ok(())
+                        }
+                        checked => checked,
+                    }
                 }
                 Report::Opened(Err(error)) => self.sink_failed(index, error),
                 Report::Committed { views, end } => {

@@ -5,7 +5,7 @@
 //! Epochs without deltas have a record too, while a sink is behind: their headers are what the
 //! sink's position is compared with.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, UInt8Array};
@@ -20,6 +20,7 @@ use crate::log::ipc;
 use crate::log::segment::{Segments, Stored};
 
 const SEGMENT_BYTES: u64 = 16 << 20;
+const PREFIX: &str = "deltas";
 
 /// One epoch in the delta log.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -58,6 +59,9 @@ impl DeltaRecord {
     }
 }
 
+/// Files, and how much of each is complete.
+pub type CompleteFiles = Vec<(PathBuf, u64)>;
+
 /// The delta log of a state folder.
 #[derive(Debug)]
 pub struct DeltaLog {
@@ -72,18 +76,23 @@ impl DeltaLog {
     }
 
     fn open_with(dir: &Path, segment_bytes: u64) -> Result<DeltaLog, RuntimeError> {
-        let segments = Segments::open(dir, "deltas", segment_bytes)?;
+        let segments = Segments::open(dir, PREFIX, segment_bytes)?;
         let mut records = Vec::new();
         for record in segments.scan(Epoch::ZERO) {
             let (header, stored) = record?;
-            let header = serde_json::from_slice(&header).map_err(|error| RuntimeError::LogForeign {
-                log: dir.display().to_string(),
-                fact: format!("holds a record that this version does not read ({error})"),
-                way_out: "run it with the version of Tidegate that wrote it",
-            })?;
-            records.push((Arc::new(header), stored));
+            records.push((Arc::new(parse(&header, dir)?), stored));
         }
         Ok(DeltaLog { segments, records })
+    }
+
+    /// What a folder holds that another process may be writing to: its records, and how much of each file is complete.
+    pub fn look(dir: &Path) -> Result<(Vec<DeltaRecord>, CompleteFiles), RuntimeError> {
+        let segments = Segments::look(dir, PREFIX)?;
+        let mut records = Vec::new();
+        for record in segments.scan(Epoch::ZERO) {
+            records.push(parse(&record?.0, dir)?);
+        }
+        Ok((records, segments.files().map(|(path, len)| (path.to_owned(), len)).collect()))
     }
 
     /// The epochs that are held, in order.
@@ -153,6 +162,14 @@ impl DeltaLog {
         self.records.truncate(from);
         self.segments.cut(&at)
     }
+}
+
+fn parse(header: &[u8], dir: &Path) -> Result<DeltaRecord, RuntimeError> {
+    serde_json::from_slice(header).map_err(|error| RuntimeError::LogForeign {
+        log: dir.display().to_string(),
+        fact: format!("holds a record that this version does not read ({error})"),
+        way_out: "run it with the version of Tidegate that wrote it",
+    })
 }
 
 /// Reads the deltas of one view.
@@ -227,7 +244,8 @@ mod tests {
 
     fn header(epoch: u64) -> EpochHeader {
         let hash = EpochHash([epoch as u8; 32]);
-        EpochHeader { epoch: Epoch(epoch), hash, frontier: Frontier::new(), time: Micros(epoch as i64) }
+        let time = Micros(epoch as i64);
+        EpochHeader { epoch: Epoch(epoch), hash, frontier: Frontier::new(), time, latest_commit: Some(time) }
     }
 
     fn batch(name: &str) -> DeltaBatch {

@@ -8,38 +8,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::Bytes;
-use futures::TryStreamExt;
+use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 use serde::{Deserialize, Serialize};
 use tidegate_core::{Epoch, ErrorKind, chain};
 
-use crate::checkpoint::{KEPT, seal, unseal};
+use crate::checkpoint::{seal, unchanged};
+use crate::contents::Contents;
 use crate::lock::Lock;
-use crate::log::object::failed;
-use crate::state::StateFile;
+use crate::state::{FORMAT, StateFile, other_format};
 use crate::{RuntimeError, blocking, durable};
 
-const FORMAT: u32 = 1;
-
-/// Files up to this size are put in one piece, larger ones in parts of it.
-const PART_BYTES: usize = 8 << 20;
-
-/// Parts under way at a time.
-const PARTS: usize = 4;
+/// Documents that are kept. Each names all checkpoints of the state folder at its time.
+const KEPT: usize = 2;
 
 /// The checkpoints under the prefix of a log.
 #[derive(Debug)]
 pub struct Depot {
-    store: Arc<dyn ObjectStore>,
-    prefix: ObjectPath,
-    url: String,
+    contents: Contents,
     /// The epochs of the checkpoints, ascending; `None` until they have been listed.
     epochs: Option<Vec<Epoch>>,
     /// Objects that hold contents; `None` until they have been listed.
@@ -57,6 +47,7 @@ struct Manifest {
     files: Vec<Entry>,
 }
 
+/// A file of the state folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Entry {
     /// Within the state folder, with `/` between names.
@@ -70,9 +61,11 @@ impl Depot {
     /// The depot of a log under `prefix`; `url` is what messages call that.
     pub fn new(store: Arc<dyn ObjectStore>, prefix: &ObjectPath, url: &str) -> Depot {
         Depot {
-            store,
-            prefix: prefix.clone().join("checkpoints"),
-            url: format!("{}/checkpoints", url.trim_end_matches('/')),
+            contents: Contents::Store {
+                store,
+                prefix: prefix.clone().join("checkpoints"),
+                url: format!("{}/checkpoints", url.trim_end_matches('/')),
+            },
             epochs: None,
             held: None,
             known: BTreeMap::new(),
@@ -83,10 +76,10 @@ impl Depot {
     /// what only older ones need.
     pub async fn publish(&mut self, dir: &Path, state: &StateFile, epoch: Epoch) -> Result<(), RuntimeError> {
         if self.held.is_none() {
-            self.held = Some(self.list("files").await?.into_iter().collect());
+            self.held = Some(self.contents.list("files").await?.into_iter().collect());
         }
         let mut paths = blocking(|| files_below(dir, "engine"))?;
-        paths.push(format!("checkpoints/{}.json", epoch.digits()));
+        paths.extend(blocking(|| files_below(dir, "checkpoints"))?);
         let mut files = Vec::new();
         for path in paths {
             files.extend(self.put_file(dir, path).await?);
@@ -95,8 +88,7 @@ impl Depot {
         let manifest = Manifest { format: FORMAT, epoch, state: state.clone(), files };
         let document = serde_json::to_vec_pretty(&seal(&manifest)?)
             .map_err(|error| RuntimeError::Bug(format!("a list of files cannot be written as JSON: {error}")))?;
-        let path = self.document(epoch);
-        self.store.put(&path, document.into()).await.map_err(|error| self.failed("write", &path, error))?;
+        self.contents.put_bytes(&document_of(epoch), document).await?;
         self.retain_newest(&manifest).await
     }
 
@@ -133,7 +125,7 @@ impl Depot {
         let manifest = self.manifest(epoch).await?;
         if manifest.state.pipeline != pipeline {
             return Err(RuntimeError::State {
-                path: self.url.clone().into(),
+                path: self.contents.name("").trim_end_matches('/').into(),
                 fact: format!("belongs to pipeline \"{}\", not to \"{pipeline}\"", manifest.state.pipeline),
                 way_out: "give this pipeline its own log and state_dir, or change its name back",
                 kind: ErrorKind::Reconfigure,
@@ -154,16 +146,15 @@ impl Depot {
     }
 
     async fn manifest(&self, epoch: Epoch) -> Result<Manifest, RuntimeError> {
-        let path = self.document(epoch);
-        let read = async { self.store.get(&path).await?.bytes().await };
-        let document = read.await.map_err(|error| self.failed("read", &path, error))?;
-        let manifest: Option<Manifest> = serde_json::from_slice(&document).ok().and_then(unseal);
-        let manifest = manifest.ok_or_else(|| self.damaged(&path, "is not what Tidegate wrote".to_owned()))?;
-        if manifest.format != FORMAT {
-            let fact = format!("has format {}, this version reads format {FORMAT}", manifest.format);
+        let path = document_of(epoch);
+        let document = self.contents.get_bytes(&path).await?;
+        let document = document.ok_or_else(|| self.damaged(&path, "is missing".to_owned()))?;
+        let wrong = || self.damaged(&path, "is not what Tidegate wrote".to_owned());
+        let document = serde_json::from_slice(&document).ok().and_then(unchanged).ok_or_else(wrong)?;
+        if let Some((fact, _)) = other_format(&document) {
             return Err(self.damaged(&path, fact));
         }
-        Ok(manifest)
+        serde_json::from_value(document).map_err(|_| wrong())
     }
 
     /// Puts a file unless its content is there; `None` when it is gone by now, which only files can
@@ -189,63 +180,27 @@ impl Depot {
             Err(error) => return Err(RuntimeError::io("read", &on_disk)(error)),
         };
         if !self.held.as_ref().is_some_and(|held| held.contains(&hash)) {
-            self.put_content(&on_disk, &self.content(&hash)).await?;
+            self.contents.put(&content_of(&hash), &on_disk, bytes).await?;
             self.held.get_or_insert_default().insert(hash.clone());
         }
         self.known.insert(path.clone(), (bytes, modified, hash.clone()));
         Ok(Some(Entry { path, bytes, blake3: hash }))
     }
 
-    async fn put_content(&self, from: &Path, to: &ObjectPath) -> Result<(), RuntimeError> {
-        let unreadable = |error| RuntimeError::io("read", from)(error);
-        let mut file = blocking(|| File::open(from)).map_err(unreadable)?;
-        let mut next = || {
-            blocking(|| {
-                let mut part = Vec::new();
-                (&mut file).take(PART_BYTES as u64).read_to_end(&mut part).map(|_| Bytes::from(part))
-            })
-            .map_err(|error| RuntimeError::io("read", from)(error))
-        };
-        let first = next()?;
-        if first.len() < PART_BYTES {
-            return self.store.put(to, first.into()).await.map(|_| ()).map_err(|error| self.failed("write", to, error));
-        }
-        let upload = self.store.put_multipart(to).await.map_err(|error| self.failed("write", to, error))?;
-        let mut writer = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
-        let mut part = first;
-        while !part.is_empty() {
-            writer.wait_for_capacity(PARTS).await.map_err(|error| self.failed("write", to, error))?;
-            writer.put(part);
-            part = next()?;
-        }
-        writer.finish().await.map(|_| ()).map_err(|error| self.failed("write", to, error))
-    }
-
     async fn get_file(&self, dir: &Path, entry: &Entry) -> Result<(), RuntimeError> {
-        let (from, to) = (self.content(&entry.blake3), dir.join(&entry.path));
-        let is_inside = Path::new(&entry.path).components().all(|part| matches!(part, std::path::Component::Normal(_)));
-        if !is_inside {
+        let (from, to) = (content_of(&entry.blake3), dir.join(&entry.path));
+        if !is_inside(&entry.path) {
             return Err(self.damaged(&from, "would be put outside the state folder".to_owned()));
         }
-        if let Some(parent) = to.parent() {
-            durable::create_dir(parent)?;
+        let parent = to.parent().unwrap_or(dir);
+        durable::create_dir(parent)?;
+        match self.contents.get(&from, &to).await? {
+            None => Err(self.damaged(&from, "is missing".to_owned())),
+            Some(hash) if hash.to_hex().as_str() != entry.blake3 => {
+                Err(self.damaged(&from, "does not match its hash".to_owned()))
+            }
+            Some(_) => durable::sync_dir(parent),
         }
-        let got = self.store.get(&from).await.map_err(|error| match error {
-            object_store::Error::NotFound { .. } => self.damaged(&from, "is missing".to_owned()),
-            error => self.failed("read", &from, error),
-        })?;
-        let mut parts = got.into_stream();
-        let mut file = File::create(&to).map_err(RuntimeError::io("create", &to))?;
-        let mut hasher = blake3::Hasher::new();
-        while let Some(part) = parts.try_next().await.map_err(|error| self.failed("read", &from, error))? {
-            hasher.update(&part);
-            blocking(|| file.write_all(&part)).map_err(RuntimeError::io("write", &to))?;
-        }
-        blocking(|| file.sync_all()).map_err(RuntimeError::io("flush", &to))?;
-        if hasher.finalize().to_hex().as_str() != entry.blake3 {
-            return Err(self.damaged(&from, "does not match its hash".to_owned()));
-        }
-        durable::sync_dir(to.parent().unwrap_or(dir))
     }
 
     /// Removes all checkpoints but the newest ones, and the contents that none of them names.
@@ -255,7 +210,7 @@ impl Depot {
         let mut left = vec![newest.epoch];
         for epoch in self.epochs().await?.into_iter().rev().filter(|epoch| *epoch < newest.epoch) {
             if kept == KEPT {
-                self.remove(&self.document(epoch)).await?;
+                self.contents.remove(&document_of(epoch)).await?;
                 continue;
             }
             left.push(epoch);
@@ -274,7 +229,7 @@ impl Depot {
         self.epochs = Some(left);
         let held = self.held.take().unwrap_or_default();
         for hash in held.difference(&named) {
-            self.remove(&self.content(hash)).await?;
+            self.contents.remove(&content_of(hash)).await?;
         }
         self.held = Some(held.intersection(&named).cloned().collect());
         Ok(())
@@ -289,48 +244,16 @@ impl Depot {
     }
 
     async fn list_epochs(&self) -> Result<Vec<Epoch>, RuntimeError> {
-        let names = self.list("").await?;
+        let names = self.contents.list("").await?;
         let mut epochs: Vec<_> =
             names.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok().map(Epoch)).collect();
         epochs.sort();
         Ok(epochs)
     }
 
-    /// The names of the objects in a folder.
-    async fn list(&self, folder: &str) -> Result<Vec<String>, RuntimeError> {
-        let path = if folder.is_empty() { self.prefix.clone() } else { self.prefix.clone().join(folder) };
-        let listed = self.store.list_with_delimiter(Some(&path)).await;
-        let listed = listed.map_err(|error| self.failed("list", &path, error))?;
-        Ok(listed.objects.iter().filter_map(|object| object.location.filename().map(str::to_owned)).collect())
-    }
-
-    async fn remove(&self, path: &ObjectPath) -> Result<(), RuntimeError> {
-        match self.store.delete(path).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(self.failed("remove", path, error)),
-        }
-    }
-
-    fn document(&self, epoch: Epoch) -> ObjectPath {
-        self.prefix.clone().join(format!("{}.json", epoch.digits()))
-    }
-
-    fn content(&self, hash: &str) -> ObjectPath {
-        self.prefix.clone().join("files").join(hash)
-    }
-
-    fn name(&self, path: &ObjectPath) -> String {
-        let below: Vec<_> = path.prefix_match(&self.prefix).into_iter().flatten().collect();
-        below.iter().fold(self.url.clone(), |name, part| format!("{name}/{}", part.as_ref()))
-    }
-
-    fn failed(&self, action: &'static str, path: &ObjectPath, source: object_store::Error) -> RuntimeError {
-        failed(action, self.name(path), source)
-    }
-
-    fn damaged(&self, path: &ObjectPath, fact: String) -> RuntimeError {
+    fn damaged(&self, name: &str, fact: String) -> RuntimeError {
         RuntimeError::State {
-            path: PathBuf::from(self.name(path)),
+            path: PathBuf::from(self.contents.name(name)),
             fact,
             way_out: "restore it from a backup; or move the log and its checkpoints away, run again, and bring each sink \
                       in line with 'tidegate resync PIPELINE SINK'",
@@ -339,8 +262,22 @@ impl Depot {
     }
 }
 
+fn document_of(epoch: Epoch) -> String {
+    format!("{}.json", epoch.digits())
+}
+
+/// Where the content of this hash lies.
+pub(crate) fn content_of(hash: &str) -> String {
+    format!("files/{hash}")
+}
+
+/// Whether a path of a list of files leads nowhere but below the folder.
+pub(crate) fn is_inside(path: &str) -> bool {
+    Path::new(path).components().all(|part| matches!(part, std::path::Component::Normal(_)))
+}
+
 /// The files below a folder of `dir`, by their paths within `dir`.
-fn files_below(dir: &Path, folder: &str) -> Result<Vec<String>, RuntimeError> {
+pub(crate) fn files_below(dir: &Path, folder: &str) -> Result<Vec<String>, RuntimeError> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

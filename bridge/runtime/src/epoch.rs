@@ -37,7 +37,9 @@ impl Pipeline {
     ) -> LastEpoch {
         let previous = self.last_link();
         let hash = epoch_hash(&previous.hash, origin.kind, epoch, &frontier, time, content);
-        LastEpoch { header: EpochHeader { epoch, hash, frontier, time }, previous, origin }
+        let before = self.last.as_ref().and_then(|last| last.header.latest_commit);
+        let latest_commit = before.max(origin.commit_times.values().copied().max());
+        LastEpoch { header: EpochHeader { epoch, hash, frontier, time, latest_commit }, previous, origin }
     }
 
     /// The log record of an epoch.
@@ -55,13 +57,26 @@ impl Pipeline {
     /// Turns the events of a round into an epoch.
     pub(crate) async fn make_epoch(
         &mut self,
-        mut staged: Staged,
+        staged: Staged,
         positions: Frontier,
         commit_times: BTreeMap<SourceId, Micros>,
     ) -> Result<(), RuntimeError> {
         failpoint::hit("poll.done");
-        let time = self.coming_time(&commit_times, self.wall_time_of_views());
         let origin = Origin::plain(RecordKind::Events, commit_times);
+        self.make_epoch_of(staged, positions, origin).await
+    }
+
+    /// Turns events into an epoch of this origin.
+    pub(crate) async fn make_epoch_of(
+        &mut self,
+        mut staged: Staged,
+        positions: Frontier,
+        origin: Origin,
+    ) -> Result<(), RuntimeError> {
+        // A past that is gone through again has the time it had.
+        let wall_time = if origin.clock.is_none() { self.wall_time_of_views() } else { None };
+        let time = self.coming_time(&origin.commit_times, wall_time);
+        let clock = origin.clock.unwrap_or(time);
         let last = self.next_epoch(origin, positions.clone(), &staged.content, time);
         let epoch = last.header.epoch;
         let record = self.record(&last, staged.sections.clone());
@@ -69,6 +84,8 @@ impl Pipeline {
         let logged = self.log.append(&record, Some(&mut staged)).await;
         self.summary.phases_ms.log += started.elapsed();
         self.saved.log_bytes += logged?;
+        self.saved.epochs += 1;
+        self.time_map.append(&record)?;
         self.history.insert(last.link());
         self.positions = positions;
         let previous = last.previous;
@@ -81,7 +98,7 @@ impl Pipeline {
             let _timed = Timed::new(&mut self.summary.phases_ms.step);
             let engine = &mut self.engine;
             blocking(|| {
-                engine.set_time(time);
+                engine.set_time(clock);
                 staged.drain(|table, event| engine.feed(&table, event).map_err(RuntimeError::applying(epoch)))?;
                 engine.step().map_err(RuntimeError::applying(epoch))
             })?

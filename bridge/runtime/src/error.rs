@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use tidegate_core::{BindError, ConnectorError, Epoch, ErrorKind, SourceId, ViewName, chain};
 use tidegate_engine::EngineError;
 
+use crate::time_map::Unresolved;
+
 /// What stopped a pipeline. `Display` gives the object, the fact and the way out; the cause is
 /// in `source()`.
 #[derive(Debug, thiserror::Error)]
@@ -197,6 +199,39 @@ pub enum RuntimeError {
         /// What there is.
         known: String,
     },
+    /// A target of a rewind that is not in the log any more, or never was.
+    #[error(
+        "cannot go back to {target}, which is epoch {epoch}: the log reaches {reach}; log_retention says how long it is kept"
+    )]
+    OutOfReach {
+        /// What was asked for.
+        target: String,
+        /// The epoch that this means.
+        epoch: Epoch,
+        /// How far back it is possible.
+        reach: String,
+    },
+    /// A moment that no epoch is known of.
+    #[error(transparent)]
+    Unresolved(Box<Unresolved>),
+    /// A rewind that cannot be done.
+    #[error("pipeline {pipeline} {fact}")]
+    NoPast {
+        /// The pipeline.
+        pipeline: String,
+        /// Why, and the way out.
+        fact: &'static str,
+    },
+    /// A past that cannot be gone through again from some epoch on. Everything before it is done and saved.
+    #[error("after the rewind, epoch {epoch} of the past cannot be gone through again: {fact}; {way_out}")]
+    Past {
+        /// The epoch of the past.
+        epoch: Epoch,
+        /// Why.
+        fact: String,
+        /// What to do.
+        way_out: &'static str,
+    },
     /// The engine failed.
     #[error("{action}")]
     Engine {
@@ -273,16 +308,23 @@ impl RuntimeError {
             | RuntimeError::Plan(_)
             | RuntimeError::Bind(_)
             | RuntimeError::UnknownSource { .. }
-            | RuntimeError::UnknownSink { .. } => ErrorKind::Reconfigure,
+            | RuntimeError::UnknownSink { .. }
+            | RuntimeError::OutOfReach { .. }
+            | RuntimeError::NoPast { .. } => ErrorKind::Reconfigure,
             RuntimeError::ObjectStore { kind, .. } | RuntimeError::State { kind, .. } => *kind,
             RuntimeError::LogDamaged { .. }
             | RuntimeError::LogForeign { .. }
             | RuntimeError::NoLongerBinds { .. }
             | RuntimeError::Expired { .. }
             | RuntimeError::SinksDetached(_)
+            | RuntimeError::Past { .. }
             | RuntimeError::SinkMismatch { .. } => ErrorKind::Stop,
             RuntimeError::Source { error, .. } | RuntimeError::Sink { error, .. } => error.kind(),
             RuntimeError::Engine { error, .. } => error.kind(),
+            RuntimeError::Unresolved(error) => match &**error {
+                Unresolved::Failed(error) => error.kind(),
+                _ => ErrorKind::Reconfigure,
+            },
             RuntimeError::Bug(_) => ErrorKind::Bug,
         }
     }

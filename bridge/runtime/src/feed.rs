@@ -39,8 +39,10 @@ struct Ends {
 /// A source and how it fares.
 pub(crate) struct Feed {
     id: SourceId,
-    /// What to do when its changes are gone.
-    pub on_expired: OnExpired,
+    /// What to do when its changes are gone, by what is configured.
+    on_expired: OnExpired,
+    /// Whether it was not yet read since the state was restored from a backup.
+    pub restored: bool,
     /// Where it can read whole tables.
     pub snapshots: Snapshots,
     /// The time between two polls that find nothing.
@@ -89,6 +91,7 @@ impl Feed {
         Feed {
             id: slot.source.id().clone(),
             on_expired: slot.source.on_expired(),
+            restored: false,
             snapshots: slot.source.snapshots(),
             poll_interval: slot.poll_interval,
             trouble: None,
@@ -108,6 +111,11 @@ impl Feed {
 
     pub fn id(&self) -> &SourceId {
         &self.id
+    }
+
+    /// What to do when its changes are gone. Whoever restores a backup has decided that already.
+    pub fn on_expired(&self) -> OnExpired {
+        if self.restored { OnExpired::Rebuild } else { self.on_expired }
     }
 
     /// Whether its tables can only be read as they are now.

@@ -3,17 +3,20 @@
 //!
 //! [`Pipeline::open`] recovers and [`Pipeline::run`] goes on; [`check()`] looks at everything and
 //! writes nothing, and [`findings()`] asks the sources how they are set up; [`resync`] brings a sink
-//! in line whatever it holds, [`Pipeline::resnapshot`] the views; [`read_status`] needs no process.
+//! in line whatever it holds, [`Pipeline::resnapshot`] the views; [`read_status`] needs no process. [`backup()`] copies a
+//! state while it is worked on, and a [`Backup`] makes a pipeline of it again.
 //! An epoch exists from the moment its record is durable in the input log ([`log`]): it is replayed
 //! with the same boundaries and the same hash, and a sink that holds its number and its hash has it
 //! already. Loads and rebuilds exist from the moment their checkpoint is published.
 
+mod backup;
 mod barrier;
 mod blocking;
 mod call;
 mod check;
 mod checkpoint;
 mod config;
+mod contents;
 mod cycles;
 mod deliver;
 mod delivery;
@@ -28,6 +31,7 @@ mod findings;
 mod history;
 mod hold;
 mod kept;
+mod ladder;
 mod load;
 mod lock;
 pub mod log;
@@ -39,8 +43,10 @@ mod planner;
 mod recovery;
 mod replay;
 mod resnapshot;
+mod restored;
 mod resync;
 mod retry;
+mod rewind;
 mod round;
 mod run;
 mod save;
@@ -49,7 +55,9 @@ mod status;
 mod summary;
 mod tail;
 mod ticks;
+mod time_map;
 
+pub use backup::{Backup, BackupLocation, RestorePlaces, Site, backup};
 pub(crate) use blocking::blocking;
 pub use check::{CheckReport, CheckedView, check};
 pub use config::{Connectors, OnSinkFailure, PipelineConfig, RunUntil, SinkSlot, SourceSlot, StopSignal};
@@ -61,5 +69,7 @@ pub use log::LogLocation;
 pub use observer::{Observer, Progress, Silent};
 pub use pipeline::Pipeline;
 pub use resync::resync;
-pub use status::{Lag, SinkState, SinkStatus, SourceStatus, Status, ViewStatus, read_status};
-pub use summary::{Phases, ResyncSummary, RunSummary};
+pub use rewind::{BranchSummary, RewindOptions, RewindSummary, RewindWay, branch, rewind};
+pub use status::{Lag, ReplayStatus, SinkState, SinkStatus, SourceStatus, Status, ViewStatus, read_status};
+pub use summary::{BackupSummary, Phases, RestoreSummary, ResyncSummary, RunSummary};
+pub use time_map::{Moment, TimeMap, TimeMapEntry, Unresolved};

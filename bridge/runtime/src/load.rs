@@ -59,6 +59,7 @@ impl Pipeline {
                     if self.rebuilds_when_expired(&source_id) =>
                 {
                     tracing::warn!(source = %source_id, reason, "loading the present content instead");
+                    self.summary.recopied.insert(source_id.name.clone());
                     (program, positions) = self.plan_at(&without(&positions, &source_id), stop).await?.into_result()?;
                     scope = self.source_anew(&program, &source_id, scope);
                 }
@@ -97,7 +98,7 @@ impl Pipeline {
     }
 
     fn rebuilds_when_expired(&self, source: &SourceId) -> bool {
-        self.feeds.iter().any(|feed| feed.id() == source && feed.on_expired == OnExpired::Rebuild)
+        self.feeds.iter().any(|feed| feed.id() == source && feed.on_expired() == OnExpired::Rebuild)
     }
 
     /// Plans the wanted views, unless it is told to stop while a source takes its time.
@@ -261,7 +262,9 @@ impl Pipeline {
         let content = ContentHash::of_load(&tables, &plans);
         let definition = serde_json::to_value(program.definition())
             .map_err(|error| RuntimeError::Bug(format!("a program cannot be written as JSON: {error}")))?;
-        let origin = Origin { kind, commit_times, tables, plans, definition: Some(definition) };
+        let replay = self.replay_under_way();
+        let plain = Origin::plain(kind, commit_times);
+        let origin = Origin { tables, plans, definition: Some(definition), replay, ..plain };
         let last = self.next_epoch(origin, frontier.clone(), &content, time);
         self.positions = frontier;
         let changed = self.count(&last.header, &deltas)?;
@@ -272,6 +275,7 @@ impl Pipeline {
         failpoint::hit("rebuild.published");
         let record = self.record(&last, Vec::new());
         self.log.append(&record, None).await?;
+        self.time_map.append(&record)?;
         self.state.write(&self.config.state_dir)?;
         tracing::info!(epoch = %last.header.epoch, frontier = %last.header.frontier, kind = kind.as_str(), "built the views");
         self.observer.notify(Progress::EpochStepped {

@@ -144,7 +144,7 @@ mod tests {
 
     fn header(epoch: u64) -> EpochHeader {
         let hash = EpochHash([epoch as u8; 32]);
-        EpochHeader { epoch: Epoch(epoch), hash, frontier: Frontier::new(), time: Micros(0) }
+        EpochHeader { epoch: Epoch(epoch), hash, frontier: Frontier::new(), time: Micros(0), latest_commit: None }
     }
 
     fn push(pending: &mut Pending, epoch: u64, previous: u64) {

@@ -1,9 +1,10 @@
 //! An open pipeline: everything between the sources and the sinks, standing at an epoch.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tidegate_core::{Epoch, EpochHeader, Frontier, Micros, SourceId, ViewName, ZSet};
+use tidegate_core::{Epoch, EpochHeader, Frontier, Micros, SourceId, TableSchema, ViewName, ZSet};
 use tidegate_engine::{EngineCheckpoint, Program};
 
 use crate::checkpoint::Checkpoints;
@@ -11,14 +12,16 @@ use crate::delivery::Driver;
 use crate::depot::Depot;
 use crate::feed::Feed;
 use crate::history::History;
+use crate::ladder::{EPOCH_WORK, Rung};
 use crate::lock::Lock;
-use crate::log::InputLog;
 use crate::log::header::{Link, Origin};
+use crate::log::{InputLog, LogRecord};
 use crate::observer::Observer;
 use crate::open_engine::OpenEngine;
 use crate::pending::Pending;
 use crate::state::{ProgressFile, StateFile};
 use crate::summary::RunSummary;
+use crate::time_map::TimeMap;
 use crate::{Connectors, PipelineConfig, RuntimeError};
 
 /// An open pipeline. Dropping it at any moment is safe: the next [`open`](Pipeline::open) goes on
@@ -32,6 +35,7 @@ pub struct Pipeline {
     pub(crate) state: StateFile,
     pub(crate) engine: OpenEngine,
     pub(crate) log: InputLog,
+    pub(crate) time_map: TimeMap,
     pub(crate) checkpoints: Checkpoints,
     /// The same on an object store, if the log is on one.
     pub(crate) depot: Option<Depot>,
@@ -41,11 +45,19 @@ pub struct Pipeline {
     pub(crate) last: Option<LastEpoch>,
     /// Where each source stands: the frontier, and what was read since without an event.
     pub(crate) positions: Frontier,
+    /// Where the sources ended when that was first seen in this run; known only while a sink waits for it.
+    pub(crate) ends: Frontier,
     pub(crate) saved_progress: ProgressFile,
     /// What has to be planned or built before the next poll.
     pub(crate) change: Change,
     pub(crate) saved: Saved,
     pub(crate) summary: RunSummary,
+    /// Where a branch has the records of its past.
+    pub(crate) past_log: Option<InputLog>,
+    /// What is left of a past that is gone through again; `None` until that has been looked for.
+    pub(crate) past: Option<VecDeque<LogRecord>>,
+    /// The tables whose changes the log has in a range of epochs, as they were last looked for.
+    pub(crate) logged_tables: Option<(Epoch, Epoch, Vec<TableSchema>)>,
     /// When the status was last written down.
     pub(crate) status_at: Option<Instant>,
     /// Since when the sources wait for a sink.
@@ -97,12 +109,34 @@ pub(crate) enum Change {
 pub(crate) struct Saved {
     /// The epoch of the newest checkpoint.
     pub epoch: Option<Epoch>,
-    /// The engine's part of the kept checkpoints, newest first.
-    pub engine: Vec<(Epoch, EngineCheckpoint)>,
+    /// The checkpoints that are kept, newest first.
+    pub kept: Vec<SavedCheckpoint>,
     /// Bytes logged since.
     pub log_bytes: u64,
+    /// Epochs since.
+    pub epochs: u64,
     /// When.
     pub at: Option<Instant>,
+}
+
+/// A checkpoint that is kept.
+pub(crate) struct SavedCheckpoint {
+    /// Where it stands.
+    pub rung: Rung,
+    /// The engine's part.
+    pub engine: EngineCheckpoint,
+}
+
+impl Saved {
+    /// The work from the beginning to the last epoch.
+    pub fn work(&self) -> u64 {
+        self.kept.first().map_or(0, |newest| newest.rung.work) + self.log_bytes + self.epochs * EPOCH_WORK
+    }
+
+    /// The checkpoint that recovery falls back to, or the only one.
+    pub fn second_newest(&self) -> Option<&SavedCheckpoint> {
+        self.kept.get(1).or(self.kept.first())
+    }
 }
 
 impl Pipeline {

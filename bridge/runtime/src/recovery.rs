@@ -18,10 +18,11 @@ use crate::log::InputLog;
 use crate::observer::Observer;
 use crate::open_engine::OpenEngine;
 use crate::pending::Pending;
-use crate::pipeline::{Change, LastEpoch, Pipeline, Saved};
+use crate::pipeline::{Change, LastEpoch, Pipeline, Saved, SavedCheckpoint};
 use crate::state::{ProgressFile, StateFile};
 use crate::summary::RunSummary;
 use crate::tail::Tail;
+use crate::time_map::TimeMap;
 use crate::{Connectors, PipelineConfig, RuntimeError, SourceSlot, blocking, durable, planner};
 
 /// Opens a pipeline. `resync` names a sink that may hold anything; then other sinks that do not
@@ -39,7 +40,7 @@ pub(crate) async fn open(
     if !faults.is_empty() {
         return Err(RuntimeError::Plan(faults));
     }
-    let drivers: Vec<Driver> = connectors.sinks.into_iter().map(Driver::new).collect();
+    let drivers: Vec<Driver> = connectors.sinks.into_iter().map(|slot| Driver::new(slot, &config.histories)).collect();
     if let Some(name) = resync
         && !drivers.iter().any(|driver| driver.name == name)
     {
@@ -55,7 +56,23 @@ pub(crate) async fn open(
         config,
     };
     let (dir, name) = (&parts.config.state_dir, &parts.config.name);
-    if StateFile::read(dir, name)?.is_some() {
+    crate::backup::refuse_incomplete(dir)?;
+    crate::backup::remove_leftovers(dir);
+    let found = StateFile::read(dir, name)?;
+    if parts.config.is_branch != found.as_ref().is_some_and(|state| state.branch.is_some()) {
+        let fact = match parts.config.is_branch {
+            true => "is no state of a branch, but the pipeline file says branch_of",
+            false => "is the state of a branch, but the pipeline file does not say branch_of",
+        };
+        return Err(RuntimeError::State {
+            path: dir.clone(),
+            fact: fact.to_owned(),
+            way_out: "a branch is made by 'tidegate rewind PIPELINE --branch NAME --out DIR', and keeps the file and the folder that \
+                      come of it together",
+            kind: ErrorKind::Reconfigure,
+        });
+    }
+    if found.is_some() {
         return parts.recover().await;
     }
     if let Some(depot) = parts.config.log.depot()
@@ -119,6 +136,7 @@ impl Parts {
         let engine = new_engine(&self.config.state_dir, &self.config, &state)?;
         let mut pipeline = self.assemble(lock, state, engine, log, Change::Load(Box::new(program), positions))?;
         pipeline.pending.cut_unless(|_| false)?;
+        pipeline.time_map.clear()?;
         Ok(pipeline)
     }
 
@@ -129,6 +147,9 @@ impl Parts {
             return Err(RuntimeError::Bug(format!("{} vanished while it was locked", dir.display())));
         };
         state.workers = self.config.workers.unwrap_or(state.workers);
+        if let Some(branch) = &state.branch {
+            self.sources = self.sources.into_iter().map(|slot| branch.detached(slot)).collect();
+        }
         let log = InputLog::open(&self.config.log, &dir, state.log_id)?.with_retention(self.config.log_retention);
         let found = Checkpoints::open(&dir.join("checkpoints"))?.list()?;
         if found.is_empty() {
@@ -141,7 +162,8 @@ impl Parts {
         let here = progress.after(tail.frontier(&candidates[0]));
         let mut change = self.plan_change(&candidates[0], &here).await?;
         let engine = loop {
-            match resume(&dir, &self.config, &state, &candidates[0]) {
+            let kept: Vec<_> = candidates.iter().filter_map(|kept| engine_checkpoint(kept).ok()).collect();
+            match resume(&dir, &self.config, &state, &candidates[0], &kept) {
                 Ok(engine) => break engine,
                 Err(error) if is_incompatible(&error) => {
                     tracing::warn!(error = %chain(&error), "the views are built anew");
@@ -166,6 +188,7 @@ impl Parts {
         if matches!(pipeline.change, Change::None) && other_workers {
             pipeline.change = Change::Workers;
         }
+        pipeline.recover_time_map(&checkpoint, &tail).await?;
         pipeline.catch_up(&checkpoint, tail).await?;
         Ok(pipeline)
     }
@@ -207,7 +230,10 @@ impl Parts {
         change: Change,
     ) -> Result<Pipeline, RuntimeError> {
         let dir = &self.config.state_dir;
-        Ok(Pipeline {
+        let past_log = state.branch.as_ref().map(|branch| branch.past(dir)).transpose()?;
+        let mut pipeline = Pipeline {
+            past_log,
+            time_map: TimeMap::open(dir, state.log_id)?,
             checkpoints: Checkpoints::open(&dir.join("checkpoints"))?,
             depot: self.config.log.depot(),
             pending: Pending::open(&dir.join("delta_log"))?,
@@ -221,17 +247,22 @@ impl Parts {
             history: History::default(),
             last: None,
             positions: Frontier::new(),
+            ends: Frontier::new(),
             saved_progress: ProgressFile::default(),
             change,
             saved: Saved { at: Some(Instant::now()), ..Saved::default() },
             summary: RunSummary::default(),
+            past: None,
+            logged_tables: None,
             status_at: None,
             held_since: None,
             run_time: None,
             resync: self.resync,
             config: self.config,
             _lock: lock,
-        })
+        };
+        pipeline.expect_to_be_restored();
+        Ok(pipeline)
     }
 }
 
@@ -241,7 +272,7 @@ pub(crate) fn views_json(config: &PipelineConfig) -> Result<serde_json::Value, R
         .map_err(|error| RuntimeError::Bug(format!("the views cannot be written as JSON: {error}")))
 }
 
-fn options(config: &PipelineConfig, state: &StateFile) -> EngineOptions {
+pub(crate) fn options(config: &PipelineConfig, state: &StateFile) -> EngineOptions {
     EngineOptions { workers: state.workers, memory_limit: config.memory_limit }
 }
 
@@ -256,9 +287,10 @@ fn resume(
     config: &PipelineConfig,
     state: &StateFile,
     checkpoint: &CheckpointFile,
+    kept: &[EngineCheckpoint],
 ) -> Result<OpenEngine, RuntimeError> {
     let engine = engine_checkpoint(checkpoint)?;
-    blocking(|| Engine::resume(&dir.join("engine"), options(config, state), &engine))
+    blocking(|| Engine::resume(&dir.join("engine"), options(config, state), &engine, kept))
         .map(OpenEngine::new)
         .map_err(RuntimeError::engine(format!("resuming from the checkpoint of epoch {}", checkpoint.header.epoch)))
 }
@@ -267,7 +299,8 @@ impl Pipeline {
     /// The engine as it was at a checkpoint, once more.
     pub(crate) fn resume_again(&mut self, checkpoint: &CheckpointFile) -> Result<(), RuntimeError> {
         self.engine.close();
-        self.engine = resume(&self.config.state_dir, &self.config, &self.state, checkpoint)?;
+        let kept: Vec<_> = self.saved.kept.iter().map(|saved| saved.engine.clone()).collect();
+        self.engine = resume(&self.config.state_dir, &self.config, &self.state, checkpoint, &kept)?;
         Ok(())
     }
 
@@ -307,13 +340,16 @@ impl Pipeline {
         });
         self.saved.epoch = Some(checkpoint.header.epoch);
         for file in &kept {
-            self.saved.engine.push((file.header.epoch, engine_checkpoint(file)?));
+            match engine_checkpoint(file) {
+                Ok(engine) => self.saved.kept.push(SavedCheckpoint { rung: file.rung(), engine }),
+                Err(error) => tracing::warn!(error = %chain(&error), "a checkpoint cannot be used"),
+            }
         }
         Ok(())
     }
 }
 
-fn engine_checkpoint(checkpoint: &CheckpointFile) -> Result<EngineCheckpoint, RuntimeError> {
+pub(crate) fn engine_checkpoint(checkpoint: &CheckpointFile) -> Result<EngineCheckpoint, RuntimeError> {
     serde_json::from_value(checkpoint.engine.clone()).map_err(|error| RuntimeError::State {
         path: format!("checkpoints/{}.json", checkpoint.header.epoch.digits()).into(),
         fact: format!("holds an engine state that this version does not read ({error})"),

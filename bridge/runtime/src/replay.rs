@@ -106,6 +106,7 @@ impl Pipeline {
     }
 
     fn stand_after(&mut self, record: &LogRecord) {
+        self.saved.epochs += 1;
         self.saved.log_bytes += record.header.sections.iter().map(|section| section.bytes).sum::<u64>();
         self.last = Some(LastEpoch {
             header: record.header.header.clone(),
@@ -114,15 +115,16 @@ impl Pipeline {
         });
     }
 
-    async fn apply(&mut self, record: &LogRecord) -> Result<Vec<ViewDelta>, RuntimeError> {
+    pub(crate) async fn apply(&mut self, record: &LogRecord) -> Result<Vec<ViewDelta>, RuntimeError> {
         match record.header.origin.kind {
             RecordKind::Resync => Ok(Vec::new()),
             RecordKind::Load | RecordKind::Rebuild => self.rebuild_again(record).await,
+            RecordKind::Rewind => Box::pin(self.rewind_again(record)).await,
             RecordKind::Events => {
                 let body = self.log.body(record).await?;
                 let epoch = record.header.header.epoch;
                 let engine = &mut self.engine;
-                engine.set_time(record.header.header.time);
+                engine.set_time(record.header.clock());
                 blocking(|| {
                     body.drain(&record.header.sections, |table, event| {
                         engine.feed(&table, event).map_err(RuntimeError::applying(epoch))
@@ -162,7 +164,11 @@ impl Pipeline {
         }
         for index in 0..self.drivers.len() {
             let pending: Option<(_, Link)> = complete.then_some((&self.pending, last));
-            let connected = self.drivers[index].connect(&self.history, pending, self.resync.as_deref()).await;
+            let mut connected = self.drivers[index].connect(&self.history, pending, self.resync.as_deref()).await;
+            if matches!(connected, Err(RuntimeError::SinkMismatch { .. })) && self.remember_epochs_of(index).await? {
+                let pending: Option<(_, Link)> = complete.then_some((&self.pending, last));
+                connected = self.drivers[index].check_or_detach(&self.history, pending, self.resync.as_deref());
+            }
             connected.or_else(|error| self.detach_or_stop(index, error))?;
         }
         Ok(())

@@ -41,6 +41,7 @@ pub async fn resync(
     }
     pipeline.drivers.insert(index, driver);
     let view_rows = done?;
+    pipeline.note_in_line()?;
     let last = pipeline.epoch();
     pipeline.deliver(|driver| !driver.is_current(last)).await?;
     pipeline.save_checkpoint().await?;
@@ -56,7 +57,7 @@ enum Correction {
 }
 
 impl Pipeline {
-    async fn resync_driver(&mut self, driver: &mut Driver) -> Result<BTreeMap<ViewName, u64>, RuntimeError> {
+    pub(crate) async fn resync_driver(&mut self, driver: &mut Driver) -> Result<BTreeMap<ViewName, u64>, RuntimeError> {
         if let Some(program) = self.engine.program() {
             driver.set_program(program);
         }
@@ -83,12 +84,14 @@ impl Pipeline {
         }
         let ahead = views.iter().filter_map(|info| driver.held(&info.name)).map(|committed| committed.epoch).max();
         let epoch = self.epoch().max(ahead.unwrap_or_default()).next();
-        let origin = Origin::plain(RecordKind::Resync, BTreeMap::new());
+        let replay = self.replay_under_way();
+        let origin = Origin { replay, ..Origin::plain(RecordKind::Resync, BTreeMap::new()) };
         // The views stay as they are, so that no clock counts.
         let time = self.coming_time(&origin.commit_times, None);
         let last = self.epoch_numbered(epoch, origin, self.frontier(), &ContentHash::empty(), time);
         let record = self.record(&last, Vec::new());
         self.log.append(&record, None).await?;
+        self.time_map.append(&record)?;
         self.history.insert(last.link());
         self.pending.push(last.header.clone(), last.previous, Vec::new());
         self.last = Some(last.clone());
@@ -111,11 +114,12 @@ impl Pipeline {
             let after = driver.held(&view.name).map(|committed| committed.epoch).unwrap_or_default();
             let content = match correction {
                 Correction::Changes(batch) if batch.is_empty() => ViewContent::Changes(stream::empty().boxed()),
-                Correction::Changes(batch) => {
+                Correction::Changes(batch) if view.history.is_none() => {
                     let batch = EpochBatch { header: header.clone(), batch: *batch };
                     ViewContent::Changes(stream::iter([Ok(batch)]).boxed())
                 }
-                Correction::Replace => {
+                // A history has to be compared as well: what somebody else did to the table is not in it.
+                Correction::Changes(_) | Correction::Replace => {
                     let rows = self.engine.rows(&view.name);
                     let rows = rows.map_err(RuntimeError::engine(format!("reading view {}", view.name)))?;
                     ViewContent::Replace(rows_stream(rows, header.clone()))
@@ -131,7 +135,7 @@ impl Pipeline {
     /// The difference between the view and what the sink holds of it. Rows are compared by a
     /// 128-bit hash first, so that memory follows the number of rows, not their size, and only rows
     /// that differ are kept.
-    async fn compare(&self, driver: &mut Driver, info: &ViewInfo) -> Result<Correction, RuntimeError> {
+    async fn compare(&mut self, driver: &mut Driver, info: &ViewInfo) -> Result<Correction, RuntimeError> {
         if driver.held(&info.name).is_none() {
             return Ok(Correction::Replace);
         }

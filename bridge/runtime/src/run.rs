@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tidegate_core::{ErrorKind, Frontier, Position, SourceId};
 use tidegate_engine::RebuildScope;
 
-use crate::delivery::Driver;
+use crate::delivery::{Aside, Driver};
 use crate::error::SinkBehind;
 use crate::log::header::RecordKind;
 use crate::pipeline::{Change, Pipeline};
@@ -59,9 +59,11 @@ impl Pipeline {
         if let RunUntil::Frontier(frontier) = until {
             self.load_no_further(frontier, stop).await?;
         }
+        self.forget_ends();
         self.apply_change(stop).await?;
         self.deliver_replacements().await?;
         let goal = self.goal(until).await?;
+        self.find_past().await?;
         let mut last_epoch_at: Option<Instant> = None;
         while !stop.is_stopped() && !self.is_reached(until, &goal) {
             if !goal.at_once
@@ -74,7 +76,9 @@ impl Pipeline {
                 continue;
             }
             let before = self.epoch();
-            self.round(&goal, stop).await?;
+            if !self.replay_next().await? {
+                self.round(&goal, stop).await?;
+            }
             if self.epoch() > before {
                 last_epoch_at = Some(Instant::now());
             }
@@ -86,6 +90,9 @@ impl Pipeline {
         self.cancel_polls().await;
         if goal.at_once && !stop.is_stopped() {
             self.tick_once().await?;
+        }
+        if !matches!(until, RunUntil::Stopped) {
+            self.compare_before_the_end(stop).await?;
         }
         self.finish(until, stop).await
     }
@@ -194,6 +201,11 @@ impl Pipeline {
         if matches!((&self.change, until), (Change::Later, RunUntil::Once)) {
             return false;
         }
+        if let RunUntil::Frontier(bounds) = until
+            && self.past_is_beyond(bounds)
+        {
+            return true;
+        }
         match until {
             RunUntil::Stopped => false,
             RunUntil::Epoch(epoch) => self.epoch() >= *epoch,
@@ -218,6 +230,11 @@ impl Pipeline {
     /// What is due beside the rounds.
     async fn keep_house(&mut self, goal: &Goal) -> Result<(), RuntimeError> {
         self.take_reports()?;
+        self.note_in_line()?;
+        if self.comparison_is_due() {
+            self.cancel_polls().await;
+            self.compare_sinks().await?;
+        }
         if !goal.at_once {
             self.begin_deliveries(Driver::is_due)?;
             for driver in self.drivers.iter_mut().filter(|driver| !driver.is_busy() && driver.maintenance_is_due()) {
@@ -277,10 +294,17 @@ impl Pipeline {
         for feed in &mut self.feeds {
             feed.settle().await;
         }
+        self.note_in_line()?;
+        if matches!(until, RunUntil::Stopped) { Ok(()) } else { self.sinks_are_current() }
+    }
+
+    /// The error for sinks that could not be brought to the last epoch.
+    pub(crate) fn sinks_are_current(&mut self) -> Result<(), RuntimeError> {
+        let last = self.epoch();
         let behind: Vec<SinkBehind> = self
             .drivers
             .iter_mut()
-            .filter(|driver| !driver.is_current(last))
+            .filter(|driver| !driver.is_current(last) || driver.aside == Some(Aside::Compare))
             .filter_map(|driver| {
                 let epoch = driver.epoch();
                 let error = driver.trouble.take()?.error;
@@ -288,11 +312,10 @@ impl Pipeline {
             })
             .collect();
         let detached: Vec<_> = self.detached().collect();
-        match matches!(until, RunUntil::Stopped) {
-            false if !detached.is_empty() => Err(RuntimeError::SinksDetached(detached)),
-            false if !behind.is_empty() => Err(RuntimeError::SinksBehind(behind)),
-            _ => Ok(()),
+        if !detached.is_empty() {
+            return Err(RuntimeError::SinksDetached(detached));
         }
+        if behind.is_empty() { Ok(()) } else { Err(RuntimeError::SinksBehind(behind)) }
     }
 
     /// The wanted views, as a checkpoint of this moment records them.

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use tidegate_core::{ViewName, failpoint};
+use tidegate_core::{EpochHeader, ViewName, failpoint};
+use tidegate_engine::EngineCheckpoint;
+use uuid::Uuid;
 
-use crate::checkpoint::{CheckpointFile, KEPT};
+use crate::checkpoint::CheckpointFile;
 use crate::delivery::Aside;
-use crate::log::header::Link;
-use crate::pipeline::Pipeline;
+use crate::ladder::{self, Rung};
+use crate::log::header::{Link, Origin};
+use crate::pipeline::{Pipeline, SavedCheckpoint};
 use crate::state::ProgressFile;
 use crate::{RuntimeError, SinkDetached, blocking};
 
@@ -28,36 +31,60 @@ impl Pipeline {
         let checkpoint = blocking(|| engine.checkpoint()).map_err(RuntimeError::engine("saving a checkpoint"))?;
         failpoint::hit("checkpoint.engine_saved");
         blocking(|| pending.spill())?;
-        let file = CheckpointFile {
-            format: CheckpointFile::FORMAT,
-            log_id: self.log.id(),
-            header: last.header.clone(),
-            previous: last.previous,
-            origin: last.origin,
-            views: self.recorded_views()?,
-            sinks: self.sinks_seen(),
-            view_rows: self.engine.stats().into_iter().map(|stats| (stats.view, stats.rows)).collect(),
-            engine: serde_json::to_value(&checkpoint)
-                .map_err(|error| RuntimeError::Bug(format!("a checkpoint cannot be written as JSON: {error}")))?,
-        };
-        let (checkpoints, engine) = (&self.checkpoints, &mut self.engine);
+        let file = self.checkpoint_file(&last.header, last.previous, last.origin, checkpoint.clone(), self.log.id())?;
+        let checkpoints = &self.checkpoints;
         blocking(|| checkpoints.publish(&file))?;
         let epoch = last.header.epoch;
-        self.saved.engine.retain(|(saved, _)| *saved != epoch);
-        self.saved.engine.insert(0, (epoch, checkpoint));
-        self.saved.engine.truncate(KEPT);
-        self.saved.epoch = Some(epoch);
+        let saved = &mut self.saved;
+        saved.kept.retain(|saved| saved.rung.epoch != epoch);
+        saved.kept.insert(0, SavedCheckpoint { rung: file.rung(), engine: checkpoint });
+        (saved.epoch, saved.at) = (Some(epoch), Some(Instant::now()));
+        (saved.log_bytes, saved.epochs) = (0, 0);
         self.saved_progress.sinks = file.sinks;
-        self.saved.log_bytes = 0;
-        self.saved.at = Some(Instant::now());
-        let kept: Vec<_> = self.saved.engine.iter().map(|(_, checkpoint)| checkpoint.clone()).collect();
-        blocking(|| {
-            checkpoints.retain_newest()?;
-            engine.retain(&kept).map_err(RuntimeError::engine("removing old checkpoints"))
-        })?;
+        self.retain_checkpoints().await?;
+        self.save_time_map().await?;
         self.store_checkpoint().await?;
         tracing::debug!(%epoch, "saved a checkpoint");
         Ok(())
+    }
+
+    /// The document of a checkpoint.
+    pub(crate) fn checkpoint_file(
+        &self,
+        header: &EpochHeader,
+        previous: Link,
+        origin: Origin,
+        engine: EngineCheckpoint,
+        log_id: Uuid,
+    ) -> Result<CheckpointFile, RuntimeError> {
+        Ok(CheckpointFile {
+            format: CheckpointFile::FORMAT,
+            log_id,
+            header: header.clone(),
+            previous,
+            origin,
+            views: self.recorded_views()?,
+            sinks: self.sinks_seen(),
+            view_rows: self.engine.stats().into_iter().map(|stats| (stats.view, stats.rows)).collect(),
+            work: self.saved.work(),
+            engine: serde_json::to_value(&engine)
+                .map_err(|error| RuntimeError::Bug(format!("a checkpoint cannot be written as JSON: {error}")))?,
+        })
+    }
+
+    /// Removes the checkpoints that nobody needs any more.
+    async fn retain_checkpoints(&mut self) -> Result<(), RuntimeError> {
+        let rungs: Vec<Rung> = self.saved.kept.iter().rev().map(|saved| saved.rung).collect();
+        let log_after = self.log.begins_after().await?.unwrap_or(self.epoch());
+        let kept = ladder::kept(&rungs, log_after);
+        self.saved.kept.retain(|saved| kept.contains(&saved.rung.epoch));
+        let states: Vec<_> = self.saved.kept.iter().map(|saved| saved.engine.clone()).collect();
+        let (checkpoints, engine) = (&self.checkpoints, &mut self.engine);
+        blocking(|| {
+            checkpoints.retain(&kept)?;
+            failpoint::hit("checkpoint.forgotten");
+            engine.retain(&states).map_err(RuntimeError::engine("removing old checkpoints"))
+        })
     }
 
     /// Puts the newest checkpoint beside the log, unless it is there.
@@ -73,18 +100,25 @@ impl Pipeline {
     pub(crate) fn checkpoint_is_due(&self) -> bool {
         let is_new = self.saved.epoch < self.last.as_ref().map(|last| last.header.epoch);
         let is_old = self.saved.at.is_none_or(|at| at.elapsed() >= self.config.checkpoint_interval);
-        is_new && (is_old || self.saved.log_bytes >= self.config.checkpoint_log_bytes)
+        let is_much = self.saved.log_bytes >= self.config.checkpoint_log_bytes
+            || self.saved.epochs >= self.config.checkpoint_epochs;
+        is_new && (is_old || is_much)
     }
 
     /// Drops log records that neither recovery nor retention keeps.
     pub(crate) async fn trim_log(&mut self) -> Result<(), RuntimeError> {
-        let Some((oldest, _)) = self.saved.engine.last() else { return Ok(()) };
-        let mut oldest = *oldest;
+        let Some(saved) = self.saved.second_newest() else { return Ok(()) };
+        let mut oldest = saved.rung.epoch;
+        if let Some(replay) = self.replay_under_way() {
+            oldest = oldest.min(replay.done);
+        }
         if let Some(depot) = &mut self.depot {
             // A state folder that is made again from there needs the records after it.
             let Some(stored) = depot.epochs().await?.first().copied() else { return Ok(()) };
             oldest = oldest.min(stored);
         }
+        self.save_time_map().await?;
+        self.trim_time_map()?;
         let older_than = self.config.clock.now().before(self.config.log_retention);
         if self.log.trim(oldest, older_than).await? {
             failpoint::hit("log.trimmed");

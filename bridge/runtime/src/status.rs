@@ -23,6 +23,9 @@ pub struct Status {
     pub frontier: Frontier,
     /// The last epoch's time.
     pub committed_at: Option<String>,
+    /// The past that is gone through again after a rewind, as long as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayStatus>,
     /// Whether a process works on it.
     pub running: bool,
     /// By source.
@@ -31,6 +34,15 @@ pub struct Status {
     pub views: BTreeMap<ViewName, ViewStatus>,
     /// By sink.
     pub sinks: BTreeMap<String, SinkStatus>,
+}
+
+/// How far a past has been gone through again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayStatus {
+    /// The epoch of the past that the last one stands for.
+    pub done: Epoch,
+    /// The last epoch of that past.
+    pub until: Epoch,
 }
 
 /// Where a source stands.
@@ -158,6 +170,7 @@ impl Pipeline {
             epoch,
             frontier: self.positions.clone(),
             committed_at: self.header().map(|header| header.time.to_string()),
+            replay: self.replay_under_way().map(|replay| ReplayStatus { done: replay.done, until: replay.until }),
             running: true,
             sources: self.feeds.iter().map(source).collect(),
             views: self.engine.stats().into_iter().map(view).collect(),

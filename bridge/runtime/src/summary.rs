@@ -1,6 +1,7 @@
 //! What a run did, as `run --json` prints it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
@@ -19,6 +20,13 @@ pub struct RunSummary {
     pub source_rows: u64,
     /// Changed rows of each view, counting copies; all of them where a view is new.
     pub view_rows: BTreeMap<ViewName, u64>,
+    /// The sinks that were compared with the views because they did not continue our history, and how many rows of each
+    /// view were written.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub resynced: BTreeMap<String, BTreeMap<ViewName, u64>>,
+    /// The sources whose tables were copied again because their past is gone.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub recopied: BTreeSet<String>,
     /// Wall time of the run.
     #[serde(serialize_with = "milliseconds")]
     pub elapsed_ms: Duration,
@@ -60,8 +68,64 @@ pub struct ResyncSummary {
     pub elapsed_ms: Duration,
 }
 
+/// What a backup did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BackupSummary {
+    /// Its name.
+    pub backup: String,
+    /// The pipeline.
+    pub pipeline: String,
+    /// The last epoch in it.
+    pub epoch: Epoch,
+    /// Where that stands.
+    pub frontier: Frontier,
+    /// Files that it consists of, and their bytes.
+    pub files: u64,
+    /// See there.
+    pub bytes: u64,
+    /// Files that were not there from an earlier backup, and their bytes.
+    pub new_files: u64,
+    /// See there.
+    pub new_bytes: u64,
+    /// The backups that there are now, oldest first.
+    pub kept: Vec<String>,
+    /// Wall time.
+    #[serde(serialize_with = "milliseconds")]
+    pub elapsed_ms: Duration,
+}
+
+/// What a restore did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RestoreSummary {
+    /// The backup.
+    pub backup: String,
+    /// The pipeline.
+    pub pipeline: String,
+    /// The last epoch in it.
+    pub epoch: Epoch,
+    /// Where that stands.
+    pub frontier: Frontier,
+    /// The pipeline file.
+    pub pipeline_file: PathBuf,
+    /// The SQL files.
+    pub definitions: Vec<PathBuf>,
+    /// The state folder.
+    pub state_dir: PathBuf,
+    /// Where the input log lies.
+    pub log: String,
+    /// Whether it was put there; otherwise it was there already, perhaps with later epochs.
+    pub log_put: bool,
+    /// Files of the backup, and their bytes.
+    pub files: u64,
+    /// See there.
+    pub bytes: u64,
+    /// Wall time.
+    #[serde(serialize_with = "milliseconds")]
+    pub elapsed_ms: Duration,
+}
+
 /// Milliseconds, to the microsecond.
-fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_micros() as f64 / 1000.0)
 }
 

@@ -1,5 +1,6 @@
 //! The loop against a source and sinks in memory, with the real engine.
 
+mod backup;
 mod changes;
 mod concurrent;
 mod deliveries;
@@ -10,6 +11,9 @@ mod live;
 mod present;
 mod recovery;
 mod resync;
+mod rewind;
 mod running;
 mod sinks;
+mod state_format;
 mod ticks;
+mod time_map;

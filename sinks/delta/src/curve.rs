@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn near_in_both_columns_is_near_on_the_curve() {
         let schema = columns([("x", "INTEGER", true), ("y", "INTEGER", true)]).unwrap();
-        let view = ViewInfo { name: "v".into(), schema: schema.clone(), identity: RowIdentity::WholeRow };
+        let view = ViewInfo::new("v".into(), schema.clone(), RowIdentity::WholeRow);
         let shape = Shape::new(&view, &[], Mapping::None).unwrap();
         let points: Vec<(i32, i32)> = (0..4).flat_map(|x| (0..4).map(move |y| (x, y))).collect();
         let values: Vec<_> = points.iter().map(|(x, y)| format!("({x}, {y})")).collect();

@@ -157,6 +157,11 @@ pub(crate) fn check_view(view: &ViewInfo, config: &DeltaConfig) -> Result<(), De
         let fact = format!("its column {} is one that the change data feed adds: rename the column", field.name());
         return Err(DeltaSinkError::unsupported(&view.name, fact));
     }
+    if view.history.is_some() {
+        let fact = "it is temporal, and this sink keeps no history: name the other views in the sink's `views`, or leave out \
+                    `temporal = true`";
+        return Err(DeltaSinkError::unsupported(&view.name, fact));
+    }
     if view.schema.fields().is_empty() {
         return Err(DeltaSinkError::unsupported(&view.name, "it has no columns"));
     }

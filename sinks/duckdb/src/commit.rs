@@ -1,5 +1,6 @@
 //! One transaction: the staged changes and the streamed contents into the tables, with the epochs.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use tidegate_core::{CommitOutcome, Committed, Epoch, EpochHeader, Micros, RowIdentity, ViewInfo, ViewName, failpoint};
@@ -8,6 +9,7 @@ use tidegate_duck::Access;
 use crate::error::DuckdbSinkError;
 use crate::feed::Feed;
 use crate::files::Files;
+use crate::history::{self, Past};
 use crate::known::Left;
 use crate::mart::{EPOCHS, Mart};
 use crate::stage::{Stage, Staged};
@@ -40,7 +42,7 @@ pub(crate) enum Content {
 }
 
 impl Part {
-    fn mode(&self) -> Mode {
+    pub(crate) fn mode(&self) -> Mode {
         match self.content {
             Content::Staged(_) => Mode::Changes,
             Content::Fed(_) => Mode::Replace,
@@ -116,13 +118,16 @@ fn transact(
     range: &Range,
 ) -> Result<CommitOutcome, DuckdbSinkError> {
     let left = stage.left.take();
-    let mart = Mart::attach(&stage.duck, database, file, Access::ReadWrite, left)?;
+    let mut mart = Mart::attach(&stage.duck, database, file, Access::ReadWrite, left)?;
     if let Some((view, found)) = conflict(&mart, parts.iter().map(|p| (&p.view.name, p.mode())), range.after)? {
         return Ok(CommitOutcome::Conflict { view, found });
     }
     mart.execute("BEGIN")?;
     mart.create_epochs()?;
+    let mut moments = BTreeMap::new();
+    let is_pruning = stage.commits().is_multiple_of(PRUNE_COMMITS);
     for (index, part) in parts.iter().enumerate() {
+        let course = history::course(&mut mart, part, range)?;
         let target = Target { mart: &mart, file, view: &part.view, header: &range.header, index };
         match &part.content {
             Content::Fed(feed) => target.replace(feed)?,
@@ -140,17 +145,24 @@ fn transact(
                 }
             }
         }
+        if let Some(course) = course {
+            moments.extend(Past::new(&target).write(course, &part.content)?);
+            if is_pruning {
+                Past::new(&target).prune()?;
+            }
+        }
         mart.note_epoch(&part.view.name, &range.header, range.at)?;
-        if stage.commits().is_multiple_of(PRUNE_COMMITS) {
+        if is_pruning {
             mart.prune_epochs(&part.view.name)?;
         }
     }
+    mart.note_times(&moments)?;
     failpoint::hit("sink.duckdb.before_commit");
     mart.commit()?;
-    let mut known = mart.known().clone();
+    let mut known = mart.take_known();
     known.tables.insert(EPOCHS.to_owned());
     let committed = Committed { epoch: range.header.epoch, hash: range.header.hash };
-    parts.iter().for_each(|part| known.note(&part.view.name, &part.view.schema, committed));
+    parts.iter().for_each(|part| known.note(&part.view, committed));
     let left = if database == file { Left::by(database, known) } else { None };
     mart.detach()?;
     stage.left = left;

@@ -63,7 +63,7 @@ pub enum DuckdbSinkError {
     },
     /// A table or view of that name exists and is not ours.
     #[error(
-        "{file} already has a table or view named {view} that Tidegate did not write: rename it, rename the view, \
+        "{file} already has a table, view or macro named {view} that Tidegate did not write: rename it, rename the view, \
          or give the sink another path"
     )]
     Foreign {
@@ -101,6 +101,48 @@ pub enum DuckdbSinkError {
         found: u64,
         /// Rows to be removed.
         expected: u64,
+    },
+    /// The history and the view's table do not fit each other.
+    #[error(
+        "the history of view {view} in {file} was altered by somebody else, or the table {view} was ({fact}): drop the \
+         table {view}, and the next run writes it anew and brings its history in line"
+    )]
+    HistoryAltered {
+        /// The file.
+        file: String,
+        /// The view.
+        view: ViewName,
+        /// What was found.
+        fact: String,
+    },
+    /// The history holds epochs that are still to come.
+    #[error(
+        "the history of view {view} in {file} holds epoch {held}, and epoch {epoch} is to be written: another state of \
+         the pipeline wrote it. Give the sink another path, or drop the tables {tables}, and the next run begins a new \
+         history"
+    )]
+    HistoryAhead {
+        /// The file.
+        file: String,
+        /// The view.
+        view: ViewName,
+        /// The last epoch of the history.
+        held: u64,
+        /// The epoch of the commit.
+        epoch: u64,
+        /// What is to be dropped.
+        tables: String,
+    },
+    /// The table of times is of other epochs.
+    #[error(
+        "the table _tidegate_time of {file} has other times than those of epoch {epoch} and before: another pipeline, \
+         or another state of this one, keeps its history in the file. Give the sink another path"
+    )]
+    OtherTimes {
+        /// The file.
+        file: String,
+        /// The last epoch of the commit.
+        epoch: u64,
     },
     /// A view whose name or columns the target cannot have.
     #[error("view {view} cannot be written to {file}: {fact}")]
@@ -144,9 +186,12 @@ impl DuckdbSinkError {
             | DuckdbSinkError::Newer { .. }
             | DuckdbSinkError::Foreign { .. }
             | DuckdbSinkError::Unsupported { .. } => ErrorKind::Reconfigure,
-            DuckdbSinkError::Damaged { .. } | DuckdbSinkError::Altered { .. } | DuckdbSinkError::RowsMissing { .. } => {
-                ErrorKind::Stop
-            }
+            DuckdbSinkError::Damaged { .. }
+            | DuckdbSinkError::Altered { .. }
+            | DuckdbSinkError::RowsMissing { .. }
+            | DuckdbSinkError::HistoryAltered { .. }
+            | DuckdbSinkError::HistoryAhead { .. }
+            | DuckdbSinkError::OtherTimes { .. } => ErrorKind::Stop,
             DuckdbSinkError::File { kind, .. } | DuckdbSinkError::Duck { kind, .. } => *kind,
             DuckdbSinkError::Contract { .. } => ErrorKind::Bug,
             DuckdbSinkError::Input(error) => error.kind(),

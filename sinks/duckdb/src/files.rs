@@ -187,7 +187,7 @@ fn with_name(file: &Path, before: &str, after: &str) -> PathBuf {
 }
 
 /// DuckDB's log of a database file.
-fn wal(file: &Path) -> PathBuf {
+pub(crate) fn wal(file: &Path) -> PathBuf {
     with_name(file, "", ".wal")
 }
 

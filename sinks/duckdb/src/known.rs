@@ -10,17 +10,22 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::datatypes::SchemaRef;
 use filetime::FileTime;
-use tidegate_core::{Committed, ViewName};
+use tidegate_core::{Committed, Epoch, ViewInfo, ViewName};
+
+use crate::files::wal;
+use crate::history::names::{Names, STANDINGS};
 
 /// What was seen in a file, names in small letters.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Known {
     /// Its tables.
     pub(crate) tables: BTreeSet<String>,
-    /// What it says that it holds of views.
-    committed: BTreeMap<String, Option<Committed>>,
-    /// Columns that the tables of views have.
-    columns: BTreeMap<String, SchemaRef>,
+    /// What it says that it holds of views, and the columns that their tables have.
+    views: BTreeMap<String, (Committed, SchemaRef)>,
+    /// Up to where it holds the histories of views; `None` where that was not read.
+    pub(crate) histories: Option<BTreeMap<String, Committed>>,
+    /// The last epoch whose latest commit is noted.
+    pub(crate) last_time: Option<Epoch>,
 }
 
 impl Known {
@@ -30,21 +35,27 @@ impl Known {
     }
 
     /// What the file holds of a view, where that is known.
-    pub(crate) fn committed(&self, view: &ViewName) -> Option<Option<Committed>> {
-        self.committed.get(&view.as_str().to_lowercase()).copied()
+    pub(crate) fn committed(&self, view: &ViewName) -> Option<Committed> {
+        self.views.get(&view.as_str().to_lowercase()).map(|(committed, _)| *committed)
     }
 
-    /// Whether the table of a view is known to have these columns.
-    pub(crate) fn has_columns(&self, view: &ViewName, columns: &SchemaRef) -> bool {
-        self.columns.get(&view.as_str().to_lowercase()).is_some_and(|known| known == columns)
+    /// Whether the table of a view is known to have the view's columns.
+    pub(crate) fn has_columns_of(&self, view: &ViewInfo) -> bool {
+        self.views.get(&view.name.as_str().to_lowercase()).is_some_and(|(_, columns)| *columns == view.schema)
     }
 
-    /// A view was committed, and its table has these columns.
-    pub(crate) fn note(&mut self, view: &ViewName, columns: &SchemaRef, committed: Committed) {
-        let name = view.as_str().to_lowercase();
+    /// A view was committed, and its table has the view's columns.
+    pub(crate) fn note(&mut self, view: &ViewInfo, committed: Committed) {
+        let name = view.name.as_str().to_lowercase();
         self.tables.insert(name.clone());
-        self.committed.insert(name.clone(), Some(committed));
-        self.columns.insert(name, columns.clone());
+        if view.history.is_some() {
+            self.tables.extend(Names::of(&view.name).tables().map(str::to_lowercase));
+            self.tables.insert(STANDINGS.to_owned());
+            if let Some(histories) = &mut self.histories {
+                histories.insert(name.clone(), committed);
+            }
+        }
+        self.views.insert(name, (committed, view.schema.clone()));
     }
 }
 
@@ -52,8 +63,8 @@ impl Known {
 ///
 /// The kernel's clock goes in steps of milliseconds, within which somebody could write unseen. So the file is left with a time of its
 /// own: the present microsecond, and some nanoseconds more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Trace {
+#[derive(Debug, PartialEq, Eq)]
+struct Trace {
     device: u64,
     inode: u64,
     bytes: u64,
@@ -63,7 +74,7 @@ pub(crate) struct Trace {
 
 impl Trace {
     /// Leaves one. `None` where the file system does not keep such a time.
-    pub(crate) fn leave(file: &Path) -> io::Result<Option<Trace>> {
+    fn leave(file: &Path) -> io::Result<Option<Trace>> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = i64::try_from(now.as_secs()).unwrap_or_default();
         let nanos = now.subsec_micros() * 1_000 + 1 + now.subsec_micros() % 997;
@@ -74,7 +85,7 @@ impl Trace {
     }
 
     /// Of a file as it is.
-    pub(crate) fn of(file: &Path) -> io::Result<Trace> {
+    fn of(file: &Path) -> io::Result<Trace> {
         let found = fs::metadata(file)?;
         Ok(Trace {
             device: found.dev(),
@@ -101,10 +112,10 @@ impl Left {
         Some(Left { known, trace })
     }
 
-    /// What is known of a file that one has to oneself; `None` where somebody wrote to it.
+    /// What is known of a file that one has to oneself; `None` where somebody wrote to it, or to a log beside it.
     pub(crate) fn still(self, file: &Path) -> Option<Known> {
         let unchanged = Trace::of(file).is_ok_and(|trace| trace == self.trace);
-        unchanged.then_some(self.known)
+        (unchanged && !wal(file).exists()).then_some(self.known)
     }
 }
 
@@ -124,7 +135,7 @@ mod tests {
         let untouched = left();
         fs::read(&file).unwrap();
         assert!(untouched.still(&file).is_some(), "reading is no writing");
-        let writers: [fn(&Path); 4] = [
+        let writers: [fn(&Path); 5] = [
             |file| fs::write(file, b"before").unwrap(),
             |file| {
                 let mut open = OpenOptions::new().write(true).open(file).unwrap();
@@ -136,6 +147,7 @@ mod tests {
                 fs::copy(file, &other).unwrap();
                 fs::rename(&other, file).unwrap();
             },
+            |file| fs::write(wal(file), b"more").unwrap(),
             |file| fs::remove_file(file).unwrap(),
         ];
         for (at, write) in writers.iter().enumerate() {
@@ -143,6 +155,7 @@ mod tests {
             let trace = left();
             write(&file);
             assert!(trace.still(&file).is_none(), "{at}");
+            let _ = fs::remove_file(wal(&file));
         }
     }
 }

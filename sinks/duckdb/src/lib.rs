@@ -27,6 +27,7 @@ pub mod error;
 mod feed;
 mod files;
 mod gate;
+mod history;
 mod known;
 mod mart;
 mod read;
@@ -97,6 +98,7 @@ impl DuckdbSink {
         blocking(move || {
             let _guard = guard;
             views.iter().try_for_each(|view| mart::check_view(&file, view))?;
+            history::names::check(&file, &views.iter().collect::<Vec<_>>())?;
             let names = views.iter().map(|view| &view.name);
             if !file.exists() {
                 return Ok(names.map(|view| (view.clone(), None)).collect());
@@ -157,7 +159,6 @@ impl DuckdbSink {
         let (last, range) = (header.epoch, Range { after, header, at: (self.clock)() });
         let applied = blocking(move || {
             let _guard = guard;
-            let mut stage = stage;
             let outcome = commit::apply(&mut stage, &files, &parts, &range)?;
             let rows = if let CommitOutcome::Committed { rows } = outcome { rows } else { 0 };
             Ok((outcome, stage.kept(rows)))
@@ -204,6 +205,7 @@ fn prepare(
 ) -> Result<(Stage, Option<Elsewhere>), DuckdbSinkError> {
     let file = files.working();
     views.iter().try_for_each(|(view, _)| mart::check_view(&file, view))?;
+    history::names::check(&file, &views.iter().map(|(view, _)| view).collect::<Vec<_>>())?;
     files.prepare_folder()?;
     let stage = kept.map_or_else(|| Stage::open(files), Ok)?;
     files.settle(&stage.duck)?;

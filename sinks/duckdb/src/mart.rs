@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use tidegate_core::{Committed, Epoch, EpochHash, EpochHeader, Micros, ViewInfo, ViewName};
+use tidegate_core::{Committed, EpochHeader, Micros, ViewInfo, ViewName};
 use tidegate_duck::{Access, Duck, quote_literal, quote_name};
 
 use crate::error::DuckdbSinkError;
@@ -22,9 +22,9 @@ const EPOCH_ROWS_KEPT: u64 = 1_000;
 /// The file, attached to a DuckDB in memory. Detached when dropped.
 pub(crate) struct Mart<'a> {
     duck: &'a Duck,
-    file: &'a Path,
+    pub(crate) file: &'a Path,
     /// The file as it was when it was attached. It is ours alone meanwhile.
-    known: Known,
+    pub(crate) known: Known,
     is_attached: bool,
 }
 
@@ -74,9 +74,9 @@ impl<'a> Mart<'a> {
         Ok(())
     }
 
-    /// What is known of the file.
-    pub(crate) fn known(&self) -> &Known {
-        &self.known
+    /// What is known of the file, for who asks nothing more of it.
+    pub(crate) fn take_known(&mut self) -> Known {
+        std::mem::take(&mut self.known)
     }
 
     /// Ends the transaction and makes it durable, all of it or nothing.
@@ -102,11 +102,20 @@ impl<'a> Mart<'a> {
         })
     }
 
-    fn with<T>(
+    /// Runs a statement with bound values.
+    pub(crate) fn with<T>(
         &self,
         run: impl FnOnce(&tidegate_duck::duckdb::Connection) -> tidegate_duck::duckdb::Result<T>,
     ) -> Result<T, DuckdbSinkError> {
         run(self.duck.connection()).map_err(|error| DuckdbSinkError::duck(self.file, self.duck.error(&error)))
+    }
+
+    /// Runs statements while names without a catalog are those of the file.
+    pub(crate) fn inside<T>(&self, run: impl FnOnce() -> Result<T, DuckdbSinkError>) -> Result<T, DuckdbSinkError> {
+        self.execute(&format!("USE {CATALOG}"))?;
+        let done = run();
+        self.execute("USE memory")?;
+        done
     }
 
     /// A table of the file, quoted.
@@ -144,7 +153,7 @@ impl<'a> Mart<'a> {
         views: impl IntoIterator<Item = &'v ViewName>,
     ) -> Result<BTreeMap<ViewName, Option<Committed>>, DuckdbSinkError> {
         let views: Vec<&ViewName> = views.into_iter().collect();
-        let known = views.iter().map(|view| Some(((*view).clone(), self.known.committed(view)?)));
+        let known = views.iter().map(|view| Some(((*view).clone(), Some(self.known.committed(view)?))));
         if let Some(known) = known.collect() {
             return Ok(known);
         }
@@ -168,20 +177,10 @@ impl<'a> Mart<'a> {
         let mut found = BTreeMap::new();
         for view in views {
             let held = last.get(&view.as_str().to_lowercase()).filter(|_| self.has(view.as_str()));
-            let committed = held.map(|(epoch, hash)| self.parse(view, *epoch, hash)).transpose()?;
+            let committed = held.map(|(epoch, hash)| self.parse(view, *epoch, hash, EPOCHS)).transpose()?;
             found.insert(view.clone(), committed);
         }
         Ok(found)
-    }
-
-    fn parse(&self, view: &ViewName, epoch: i64, hash: &str) -> Result<Committed, DuckdbSinkError> {
-        let committed = u64::try_from(epoch).ok().zip(hash.parse::<EpochHash>().ok());
-        let (epoch, hash) = committed.ok_or_else(|| DuckdbSinkError::Altered {
-            file: self.file.display().to_string(),
-            view: view.clone(),
-            difference: format!("its row in {EPOCHS} is not one of ours"),
-        })?;
-        Ok(Committed { epoch: Epoch(epoch), hash })
     }
 
     /// Whether the file says anything about a view, be its table there or not.
@@ -242,7 +241,7 @@ impl<'a> Mart<'a> {
 
     /// Whether the table still has the columns that were written, as the stage's table has them.
     pub(crate) fn check_columns(&self, view: &ViewInfo, index: usize) -> Result<(), DuckdbSinkError> {
-        if self.known.has_columns(&view.name, &view.schema) {
+        if self.known.has_columns_of(view) {
             return Ok(());
         }
         let altered = |difference: String| DuckdbSinkError::Altered {
@@ -277,6 +276,7 @@ impl Drop for Mart<'_> {
         }
         // Fails when the attach did, or inside an open transaction of a commit that failed.
         let _ = self.duck.execute("ROLLBACK");
+        let _ = self.duck.execute("USE memory");
         let _ = self.duck.execute(&format!("DETACH DATABASE IF EXISTS {CATALOG}"));
     }
 }

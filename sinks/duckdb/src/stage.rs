@@ -2,6 +2,7 @@
 //! the file is opened, so that it is held only for as long as the transaction takes. Large
 //! ones spill to a folder beside the file.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::blocking::blocking;
 use crate::error::DuckdbSinkError;
 use crate::feed::{FUNCTION, FeedFunction, Message};
 use crate::files::Files;
+use crate::history::Moments;
 use crate::known::Left;
 
 /// Rows gathered from the stream before they go into a table.
@@ -147,6 +149,8 @@ pub(crate) struct Staged {
     pub(crate) nulls: Vec<u64>,
     /// Whether the entries are of one epoch, or of several.
     pub(crate) epochs: Epochs,
+    /// The epochs with changes and their moments, where the view's past is kept.
+    pub(crate) moments: BTreeMap<Epoch, Moments>,
 }
 
 /// How many epochs some changes are of.
@@ -195,6 +199,9 @@ impl Inflow {
                 self.staged.epochs = Epochs::Several;
             }
             self.reached = header.epoch;
+            if self.view.history.is_some() && !batch.is_empty() {
+                self.staged.moments.insert(header.epoch, (header.time, header.latest_commit));
+            }
             self.staged.rows += batch.changed_rows();
             self.staged.removals += batch.weights.values().iter().filter(|weight| **weight < 0).count() as u64;
             for (nulls, column) in self.staged.nulls.iter_mut().zip(batch.rows.columns()) {

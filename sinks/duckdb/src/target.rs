@@ -25,16 +25,16 @@ pub(crate) struct Target<'a> {
 }
 
 impl Target<'_> {
-    fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         self.mart.table(self.view.name.as_str())
     }
 
-    fn stage(&self) -> String {
+    pub(crate) fn stage(&self) -> String {
         qualified(self.index)
     }
 
     /// The stage's columns, each after `prefix`.
-    fn columns(&self, prefix: &str) -> String {
+    pub(crate) fn columns(&self, prefix: &str) -> String {
         let columns = (0..self.view.schema.fields().len()).map(|index| format!("{prefix}{}", column(index)));
         columns.collect::<Vec<_>>().join(", ")
     }
@@ -45,7 +45,7 @@ impl Target<'_> {
     /// DuckDB skips what cannot hold the removed rows, by the least and the greatest value of each
     /// block of the table, but it does so for `=` only, which is never true of a NULL: that is what
     /// the conditions say wherever none of the removed rows has one.
-    fn agree(&self, columns: impl IntoIterator<Item = (usize, u64)>) -> String {
+    pub(crate) fn agree(&self, columns: impl IntoIterator<Item = (usize, u64)>) -> String {
         let fields = self.view.schema.fields();
         let conditions = columns.into_iter().map(|(index, nulls)| {
             let nested = fields[index].data_type().is_nested();
@@ -84,7 +84,7 @@ impl Target<'_> {
     }
 
     /// The clause that puts rows in the order of their keys.
-    fn order(&self, key: &[usize]) -> String {
+    pub(crate) fn order(&self, key: &[usize]) -> String {
         let columns: Vec<_> = key.iter().map(|index| column(*index)).collect();
         if columns.is_empty() { String::new() } else { format!(" ORDER BY {}", columns.join(", ")) }
     }
@@ -194,7 +194,7 @@ impl Target<'_> {
 
     /// Expression that tells apart values which are equal but not the same: an empty text for
     /// columns without such values.
-    fn bits(&self, prefix: &str, name: impl Fn(usize) -> String) -> String {
+    pub(crate) fn bits(&self, prefix: &str, name: impl Fn(usize) -> String) -> String {
         let parts: Vec<String> = self
             .view
             .schema

@@ -4,6 +4,7 @@ mod faults;
 #[path = "../../parquet/tests/history.rs"]
 mod history;
 mod loads;
+mod past;
 mod publish;
 mod random;
 mod rows;

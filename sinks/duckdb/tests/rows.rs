@@ -15,6 +15,7 @@ use tidegate_testkit::conformance::model::{ViewModel, header};
 use tidegate_testkit::rows;
 
 use crate::random::reader;
+use crate::stops::{another, part_of_another};
 use crate::suite::sink;
 
 /// A delta with the weights as they are given.
@@ -149,6 +150,29 @@ async fn a_file_that_was_put_back_is_noticed_between_two_commits() {
     assert_eq!(found.epoch, Epoch(2));
 }
 
+/// A program that died leaves what it wrote in a log, and the file as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_program_logged_is_noticed_between_two_commits() {
+    if let Some(folder) = part_of_another() {
+        let duck = Duck::open(&folder.join("mart.duckdb"), &Options::default()).unwrap();
+        duck.execute("SET checkpoint_threshold = '1GB'; ALTER TABLE v ADD COLUMN note VARCHAR").unwrap();
+        std::process::abort();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut sink = sink(folder.path());
+    let mut view = ViewModel::new("v", &[("k", "INTEGER")], RowIdentity::WholeRow);
+    for epoch in 1..=3 {
+        let delta = view.change_to(&format!("({epoch})"));
+        commit(&mut sink, epoch, view.changes([(header(epoch), delta)])).await.unwrap();
+    }
+    let test = "rows::what_another_program_logged_is_noticed_between_two_commits";
+    assert!(another(test, folder.path()).run().aborted());
+    assert!(folder.path().join("mart.duckdb.wal").exists(), "it left a log");
+    let delta = view.change_to("(4)");
+    let error = commit(&mut sink, 4, view.changes([(header(4), delta)])).await.unwrap_err();
+    assert!(error.to_string().contains("column note is not one of the view's"), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_table_is_not_held_and_comes_back() {
     let folder = tempfile::tempdir().unwrap();
@@ -176,7 +200,7 @@ async fn tables_of_others_are_left_alone() {
         for part in [view.changes([(header(1), delta)]), view.replacement(header(1))] {
             let error = commit(&mut sink, 1, part).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Reconfigure);
-            assert!(error.to_string().contains("already has a table or view named v"), "{error}");
+            assert!(error.to_string().contains("already has a table, view or macro named v"), "{error}");
         }
         reader(folder.path()).query("SELECT mine FROM v").unwrap();
     }

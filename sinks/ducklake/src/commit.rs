@@ -1,6 +1,8 @@
 //! One transaction, and so one snapshot of the lake: the staged deltas of all views into their
 //! tables, with the epochs and what the snapshot is about.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 use tidegate_core::{CommitOutcome, Committed, Epoch, EpochHeader, Micros, ViewInfo, ViewName, failpoint};
 use tidegate_duck::{Access, quote_literal};
@@ -10,6 +12,9 @@ use crate::config::Place;
 use crate::epochs::{self, EPOCH_ROWS_INLINED, EPOCHS, Epochs};
 use crate::error::DucklakeSinkError;
 use crate::feed::Feed;
+use crate::history::names::{HISTORIES, Names, TIMES};
+use crate::history::standing::{Standings, note_times};
+use crate::history::{self, Moments, Past};
 use crate::lake::{Inserts, Lake, Survey};
 use crate::stage::{Changed, Stage};
 use crate::target::Target;
@@ -29,6 +34,8 @@ pub(crate) struct Part {
     pub(crate) columns: Vec<Column>,
     pub(crate) mode: Mode,
     pub(crate) rows: Rows,
+    /// The epochs with changes, where the view's past is kept.
+    pub(crate) moments: BTreeMap<Epoch, Moments>,
 }
 
 /// Where a view's rows are.
@@ -62,6 +69,16 @@ pub(crate) struct Range {
     pub(crate) after: Epoch,
     pub(crate) header: EpochHeader,
     pub(crate) at: Micros,
+    pub(crate) care: Care,
+}
+
+/// How closely a commit looks at the histories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Care {
+    /// The commit before was ours, a moment ago.
+    Usual,
+    /// Others may have changed something, or it is time to remove what is old.
+    Thorough,
 }
 
 /// Whether this may have been tried before.
@@ -142,11 +159,15 @@ pub(crate) fn apply(
     }
     epochs::create(&lake)?;
     // What may have to be repeated comes before what cannot be: rows that are on their way.
-    let mut emptied = Vec::new();
+    let (mut emptied, mut kept) = (Vec::new(), Vec::new());
+    let standings = Standings::read(&lake, &survey)?;
     for (index, part) in views.iter().enumerate() {
         let Part { view, columns, .. } = part;
         let header = &range.header;
         let target = Target { lake: &lake, survey: &survey, epochs: &epochs, view, columns, header, index };
+        if let Some(course) = history::course(&lake, &survey, &epochs, &standings, part, range)? {
+            kept.push((course, target, part));
+        }
         match part.mode {
             Mode::Replace => emptied.push((target.empty()?, target, part)),
             Mode::Changes => {
@@ -168,6 +189,15 @@ pub(crate) fn apply(
             Rows::Fed(feed) => target.fill_from(feed, emptied)?,
         }
     }
+    let mut moments = BTreeMap::new();
+    for (course, target, part) in kept {
+        let past = Past::new(&target, &standings);
+        moments.extend(past.write(course, part)?);
+        if range.care == Care::Thorough {
+            past.prune()?;
+        }
+    }
+    note_times(&lake, &moments, range.care)?;
     epochs::note(&lake, views.iter().map(|part| &part.view.name), &range.header, range.at)?;
     let info = quote_literal(&provenance(pipeline, views, range).to_string());
     let message = quote_literal(&format!("epoch {}", range.header.epoch));
@@ -212,19 +242,27 @@ fn arrived(
 /// when the table is there, so that one which is about to be made needs an attachment that
 /// inlines nothing, and a lake that does not say otherwise.
 fn settle_inlining(lake: &Lake<'_>, survey: &Survey, views: &[Part]) -> Result<Inserts, DucklakeSinkError> {
-    if survey.relation(EPOCHS).is_some_and(|epochs| epochs.inlining.is_none()) {
-        lake.set_inlining(EPOCHS, EPOCH_ROWS_INLINED)?;
+    for table in [EPOCHS, HISTORIES, TIMES] {
+        if survey.relation(table).is_some_and(|found| found.inlining.is_none()) {
+            lake.set_inlining(table, EPOCH_ROWS_INLINED)?;
+        }
     }
     let mut inserts = Inserts::AsUsual;
     for part in views {
         if inlining(&lake.place.catalog, &part.view) == Inlining::Allowed {
             continue;
         }
-        let relation = survey.relation(part.view.name.as_str());
-        if let Some(relation) = relation.filter(|relation| relation.table.is_some() && relation.inlining != Some(0)) {
-            lake.set_inlining(&relation.name, 0)?;
+        let names = Names::of(&part.view.name);
+        let past = names.tables().into_iter().filter(|_| part.view.history.is_some());
+        let mut comes = part.mode == Mode::Replace;
+        for name in [part.view.name.as_str()].into_iter().chain(past) {
+            let relation = survey.relation(name);
+            comes |= relation.is_none();
+            if let Some(found) = relation.filter(|found| found.table.is_some() && found.inlining != Some(0)) {
+                lake.set_inlining(&found.name, 0)?;
+            }
         }
-        if relation.is_none() || part.mode == Mode::Replace {
+        if comes {
             if survey.inlining.is_some_and(|rows| rows > 0) {
                 return Err(DucklakeSinkError::Unsupported {
                     lake: lake.place.shown.clone(),

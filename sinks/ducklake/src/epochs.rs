@@ -38,6 +38,12 @@ impl Epochs {
         self.rows.contains_key(&view.as_str().to_lowercase())
     }
 
+    /// The epoch and the hash that the table has of a view, be its table there or not.
+    pub(crate) fn noted(&self, view: &ViewName) -> Option<(u64, String)> {
+        let (epoch, hash) = self.rows.get(&view.as_str().to_lowercase())?;
+        Some((u64::try_from(*epoch).ok()?, hash.clone()))
+    }
+
     /// What the lake holds of a view. One whose table is gone is not held.
     pub(crate) fn committed(
         &self,

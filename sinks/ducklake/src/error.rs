@@ -75,7 +75,7 @@ pub enum DucklakeSinkError {
     },
     /// A table or view of that name exists and is not ours.
     #[error(
-        "{lake} already has a table or view named {view} that Tidegate did not write: rename it, rename the view, \
+        "{lake} already has a table, view or macro named {view} that Tidegate did not write: rename it, rename the view, \
          or give the sink another schema"
     )]
     Foreign {
@@ -113,6 +113,48 @@ pub enum DucklakeSinkError {
         found: u64,
         /// Rows to be removed.
         expected: u64,
+    },
+    /// The history and the view's table do not fit each other.
+    #[error(
+        "the history of view {view} in {lake} was altered by somebody else, or the table {view} was ({fact}): drop the \
+         table {view}, and the next run writes it anew and brings its history in line"
+    )]
+    HistoryAltered {
+        /// The lake.
+        lake: String,
+        /// The view.
+        view: ViewName,
+        /// What was found.
+        fact: String,
+    },
+    /// The history holds epochs that are still to come.
+    #[error(
+        "the history of view {view} in {lake} holds epoch {held}, and epoch {epoch} is to be written: another state of \
+         the pipeline wrote it. Give the sink another schema, or drop the tables {tables}, and the next run begins a new \
+         history"
+    )]
+    HistoryAhead {
+        /// The lake.
+        lake: String,
+        /// The view.
+        view: ViewName,
+        /// The last epoch of the history.
+        held: u64,
+        /// The epoch of the commit.
+        epoch: u64,
+        /// What is to be dropped.
+        tables: String,
+    },
+    /// The table of times is of other epochs.
+    #[error(
+        "the table _tidegate_time of {lake} has other times than those of epoch {epoch} and before: another pipeline, \
+         or another state of this one, keeps its history there. Give the sink another schema"
+    )]
+    OtherTimes {
+        /// The lake.
+        lake: String,
+        /// The last epoch of the commit.
+        epoch: u64,
     },
     /// A view whose name or columns the lake cannot have.
     #[error("view {view} cannot be written to {lake}: {fact}")]
@@ -186,7 +228,11 @@ impl DucklakeSinkError {
             | DucklakeSinkError::Folder { .. }
             | DucklakeSinkError::Foreign { .. }
             | DucklakeSinkError::Unsupported { .. } => ErrorKind::Reconfigure,
-            DucklakeSinkError::Altered { .. } | DucklakeSinkError::RowsMissing { .. } => ErrorKind::Stop,
+            DucklakeSinkError::Altered { .. }
+            | DucklakeSinkError::RowsMissing { .. }
+            | DucklakeSinkError::HistoryAltered { .. }
+            | DucklakeSinkError::HistoryAhead { .. }
+            | DucklakeSinkError::OtherTimes { .. } => ErrorKind::Stop,
             DucklakeSinkError::Duck { kind, .. } => *kind,
             DucklakeSinkError::Contract { .. } => ErrorKind::Bug,
             DucklakeSinkError::Input(error) => error.kind(),

@@ -244,6 +244,14 @@ impl<'a> Lake<'a> {
         quote_name([ALIAS, &self.place.schema])
     }
 
+    /// Runs statements while names without a catalog are those of our schema.
+    pub(crate) fn inside<T>(&self, run: impl FnOnce() -> Result<T, DucklakeSinkError>) -> Result<T, DucklakeSinkError> {
+        self.execute(&format!("USE {}", self.schema()))?;
+        let done = run();
+        self.execute("USE memory")?;
+        done
+    }
+
     /// Calls a function of the lake.
     pub(crate) fn call(&self, function: &str, arguments: &str) -> Result<(), DucklakeSinkError> {
         self.execute(&format!("CALL {}.{function}({arguments})", quote_ident(ALIAS)))
@@ -297,6 +305,7 @@ impl Drop for Lake<'_> {
     fn drop(&mut self) {
         // There is one when something failed within a transaction.
         let _ = self.duck.execute("ROLLBACK");
+        let _ = self.duck.execute("USE memory");
         self.detach();
     }
 }

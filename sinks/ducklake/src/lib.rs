@@ -31,6 +31,7 @@ pub mod config;
 mod epochs;
 pub mod error;
 mod feed;
+mod history;
 mod lake;
 mod maintain;
 mod order;
@@ -52,7 +53,7 @@ use tidegate_duck::Access;
 use tidegate_duck::lake::Storage;
 
 use crate::blocking::blocking;
-use crate::commit::{Attempt, Mode, Part, Range, Rows};
+use crate::commit::{Attempt, Care, Mode, Part, Range, Rows};
 use crate::config::Place;
 pub use crate::config::{DucklakeConfig, MaintenanceConfig, TableConfig};
 use crate::epochs::{EPOCHS, Epochs};
@@ -68,6 +69,9 @@ pub type Clock = Arc<dyn Fn() -> Micros + Send + Sync>;
 
 /// How often a lake is committed when the pipeline file does not say: each commit is a snapshot.
 pub const COMMIT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Commits after which the histories are looked at closely, and what is old goes.
+const CARE_COMMITS: u64 = 64;
 
 /// How often a commit is tried when others change the lake at the same time.
 const ATTEMPTS_MAX: u32 = 8;
@@ -92,6 +96,7 @@ pub struct DucklakeSink {
     /// Whether the lake was there, and stood where we think, when we last looked.
     is_known: bool,
     loads: Loads,
+    commits: u64,
 }
 
 /// How whole contents go into the lake.
@@ -125,6 +130,7 @@ impl DucklakeSink {
             views: Vec::new(),
             is_known: false,
             loads: Loads::Streamed,
+            commits: 0,
         })
     }
 
@@ -148,6 +154,7 @@ impl DucklakeSink {
         let (place, spill) = (self.place.clone(), self.spill.next());
         blocking(move || {
             views.iter().try_for_each(|view| columns::check(&place.shown, view, EPOCHS))?;
+            history::names::check(&place.shown, &views.iter().collect::<Vec<_>>())?;
             let stage = Stage::open(&place, &spill)?;
             let found = standing(&stage, &place, &views)?;
             stage.close();
@@ -168,9 +175,13 @@ impl DucklakeSink {
         // Before much is read from the streams: can the lake be written, and does it stand where the
         // range begins? Where that was so a moment ago, the transaction finds out.
         let looks = !self.is_known || wanted.iter().any(|(_, mode)| *mode == Mode::Replace);
+        let care =
+            if self.is_known && !self.commits.is_multiple_of(CARE_COMMITS) { Care::Usual } else { Care::Thorough };
+        self.commits += 1;
         self.is_known = false;
         let prepared = blocking(move || {
             wanted.iter().try_for_each(|(view, _)| columns::check(&place.shown, view, EPOCHS))?;
+            history::names::check(&place.shown, &wanted.iter().map(|(view, _)| view).collect::<Vec<_>>())?;
             let stage = Stage::open(&place, &spill)?;
             let mut conflict = None;
             if looks {
@@ -197,16 +208,16 @@ impl DucklakeSink {
             if mode == Mode::Replace && loads == Loads::Streamed {
                 let (sender, feed) = Feed::new(&view)?;
                 contents.push((sender, view.clone(), stream));
-                parts.push(Part { view, columns, mode, rows: Rows::Fed(feed) });
+                parts.push(Part { view, columns, mode, rows: Rows::Fed(feed), moments: BTreeMap::new() });
                 continue;
             }
             // The whole content stands for the last epoch alone.
             let after = if mode == Mode::Replace { Epoch(header.epoch.0.saturating_sub(1)) } else { after };
-            let changed;
-            (stage, changed) = stage::fill(stage, index, &view, stream, after, &header).await?;
-            parts.push(Part { view, columns, mode, rows: Rows::Staged(changed) });
+            let (changed, moments);
+            (stage, changed, moments) = stage::fill(stage, index, &view, stream, after, &header).await?;
+            parts.push(Part { view, columns, mode, rows: Rows::Staged(changed), moments });
         }
-        let (last, range) = (header.epoch, Range { after, header, at: (self.clock)() });
+        let (last, range) = (header.epoch, Range { after, header, at: (self.clock)(), care });
         let sent = async {
             for (sender, view, stream) in contents {
                 feed::send(sender, &view, stream, last).await;
@@ -270,7 +281,9 @@ fn is_doubtful(place: &Place, outcome: &Result<CommitOutcome, DucklakeSinkError>
         && matches!(
             outcome,
             Ok(CommitOutcome::Conflict { .. })
-                | Err(DucklakeSinkError::RowsMissing { .. } | DucklakeSinkError::Foreign { .. })
+                | Err(DucklakeSinkError::RowsMissing { .. }
+                    | DucklakeSinkError::HistoryAltered { .. }
+                    | DucklakeSinkError::Foreign { .. })
         )
 }
 

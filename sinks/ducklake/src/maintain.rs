@@ -12,6 +12,7 @@ use tidegate_duck::{Access, quote_literal};
 use crate::config::{MaintenanceConfig, Place};
 use crate::epochs::{EPOCHS, Epochs};
 use crate::error::DucklakeSinkError;
+use crate::history::names::{HISTORIES, Names, TIMES};
 use crate::lake::{Inserts, Lake, Relation};
 use crate::stage::Stage;
 
@@ -48,9 +49,11 @@ impl Upkeep {
         };
         let survey = lake.survey()?;
         let epochs = Epochs::read(&lake, &survey)?;
-        let ours = views.iter().filter(|view| epochs.knows(view)).map(ViewName::as_str);
-        for name in ours.chain([EPOCHS]) {
-            if let Some(Relation { name, table: Some(table), .. }) = survey.relation(name) {
+        let ours: Vec<&ViewName> = views.iter().filter(|view| epochs.knows(view)).collect();
+        let kept = ours.iter().map(|view| Names::of(view)).flat_map(|names| names.tables().map(str::to_owned));
+        let shown = ours.iter().map(|view| view.as_str().to_owned());
+        for name in shown.chain(kept).chain([EPOCHS, HISTORIES, TIMES].map(str::to_owned)) {
+            if let Some(Relation { name, table: Some(table), .. }) = survey.relation(&name) {
                 if self.config.flush_rows > 0 && inlined_rows(&lake, *table)? >= self.config.flush_rows {
                     flush(&lake, name)?;
                 }

@@ -3,6 +3,7 @@
 //! folder of the pipeline's state. Whole contents are staged only after another writer was in the way of one
 //! that came through a feed.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,6 +18,7 @@ use crate::columns::Column;
 use crate::config::Place;
 use crate::error::DucklakeSinkError;
 use crate::feed::{FUNCTION, FeedFunction};
+use crate::history::Moments;
 use crate::lake;
 
 /// Rows gathered from the stream before they go into a table.
@@ -135,7 +137,8 @@ impl Stage {
     }
 }
 
-/// Reads a stream to its end into the table of the view with this index.
+/// Reads a stream to its end into the table of the view with this index. Answers what changed, and the moments of the epochs
+/// with changes where the view's past is kept.
 pub(crate) async fn fill(
     mut stage: Stage,
     index: usize,
@@ -143,13 +146,17 @@ pub(crate) async fn fill(
     mut stream: BatchStream,
     after: Epoch,
     last: &EpochHeader,
-) -> Result<(Stage, Changed), DucklakeSinkError> {
+) -> Result<(Stage, Changed, BTreeMap<Epoch, Moments>), DucklakeSinkError> {
+    let mut moments = BTreeMap::new();
     let (mut pending, mut pending_rows, mut pending_bytes) = (Vec::new(), 0, 0);
     let (mut changed, mut reached) = (Changed::default(), after);
     while let Some(item) = stream.next().await {
         let EpochBatch { header, batch } = item.map_err(DucklakeSinkError::Input)?;
         check_epoch(view, header.epoch, reached, after, last.epoch)?;
         reached = header.epoch;
+        if view.history.is_some() && !batch.is_empty() {
+            moments.insert(header.epoch, (header.time, header.latest_commit));
+        }
         for weight in batch.weights.values() {
             let side = if *weight > 0 { &mut changed.inserted } else { &mut changed.deleted };
             *side += weight.unsigned_abs();
@@ -167,7 +174,7 @@ pub(crate) async fn fill(
     if !pending.is_empty() {
         stage = blocking(move || stage.append(index, pending).map(|()| stage)).await?;
     }
-    Ok((stage, changed))
+    Ok((stage, changed, moments))
 }
 
 /// Refuses an epoch that may not come after `reached` in the range from `after` to `last`.

@@ -28,6 +28,7 @@ pub(crate) enum Emptied {
 }
 
 /// One table of the lake and the stage's table with its changes.
+#[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
     pub(crate) lake: &'a Lake<'a>,
     pub(crate) survey: &'a Survey,
@@ -39,22 +40,22 @@ pub(crate) struct Target<'a> {
 }
 
 impl Target<'_> {
-    fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         self.lake.table(self.view.name.as_str())
     }
 
-    fn stage(&self) -> String {
+    pub(crate) fn stage(&self) -> String {
         format!("memory.main.{}", stage_table(self.index))
     }
 
     /// The stage's columns, each after `prefix`.
-    fn staged(&self, prefix: &str) -> String {
+    pub(crate) fn staged(&self, prefix: &str) -> String {
         let columns = (0..self.columns.len()).map(|index| format!("{prefix}{}", column(index)));
         columns.collect::<Vec<_>>().join(", ")
     }
 
     /// What the table gets of a row `s` of the stage.
-    fn written(&self) -> String {
+    pub(crate) fn written(&self) -> String {
         let columns = self.columns.iter().enumerate().map(|(index, c)| c.written(index, "s"));
         columns.collect::<Vec<_>>().join(", ")
     }
@@ -222,7 +223,7 @@ impl Target<'_> {
     /// DuckDB skips files, and parts of files, that cannot hold the removed rows, by the least and the
     /// greatest value of each, but it does so for `=` only, which is never true of a NULL: that is what the
     /// conditions say wherever none of the removed rows has one.
-    fn agree(&self, columns: &[usize]) -> Result<String, DucklakeSinkError> {
+    pub(crate) fn agree(&self, columns: &[usize]) -> Result<String, DucklakeSinkError> {
         let mut conditions = Vec::with_capacity(columns.len());
         for index in columns {
             let nulls = self.lake.count(&format!("SELECT count(*) - count({}) FROM gone", column(*index)))?;
@@ -336,7 +337,7 @@ impl Target<'_> {
 
     /// Expression that tells apart values which are equal but not the same: an empty text for
     /// columns without such values.
-    fn bits(&self, name: impl Fn(usize) -> String) -> String {
+    pub(crate) fn bits(&self, name: impl Fn(usize) -> String) -> String {
         // NaNs are one value, whatever their sign.
         let part = |index| format!("replace(coalesce(CAST({} AS VARCHAR), ''), '-nan', 'nan')", name(index));
         let telling = (0..self.columns.len()).filter(|index| self.columns[*index].has_equal_values());

@@ -8,6 +8,7 @@ mod faults;
 mod history;
 mod lakes;
 mod loads;
+mod past;
 mod random;
 mod remote;
 mod rows;

@@ -163,7 +163,7 @@ async fn tables_of_others_are_left_alone() {
         for part in [view.changes([(header(1), delta)]), view.replacement(header(1))] {
             let error = commit(&mut sink, 1, part).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Reconfigure, "{error}");
-            assert!(error.to_string().contains("already has a table or view named v"), "{error}");
+            assert!(error.to_string().contains("already has a table, view or macro named v"), "{error}");
         }
         texts(&reader(&lake), "SELECT mine FROM lake.v");
     }

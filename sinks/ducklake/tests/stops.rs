@@ -21,7 +21,7 @@ const DATABASE: &str = "TIDEGATE_TEST_DATABASE";
 const KIND: &str = "TIDEGATE_TEST_KIND";
 
 /// The folder and the lake, in the other process.
-fn part_of_another() -> Option<(PathBuf, Catalog)> {
+pub fn part_of_another() -> Option<(PathBuf, Catalog)> {
     let folder = std::env::var_os(FOLDER).map(PathBuf::from)?;
     let catalog = match std::env::var(KIND).unwrap().as_str() {
         "DuckDb" => Catalog::duckdb(&folder),
@@ -32,7 +32,7 @@ fn part_of_another() -> Option<(PathBuf, Catalog)> {
 }
 
 /// The variables of the other process.
-fn variables(kind: Kind, folder: &Path) -> Vec<(&'static str, String)> {
+pub fn variables(kind: Kind, folder: &Path) -> Vec<(&'static str, String)> {
     let mut variables = vec![(FOLDER, folder.to_string_lossy().into_owned()), (KIND, format!("{kind:?}"))];
     if let Catalog::Postgres(connection) = catalog(kind, folder) {
         variables.push((DATABASE, connection));

@@ -185,6 +185,7 @@ mod tests {
             hash: EpochHash([7; 32]),
             frontier: Frontier::new(),
             time: Micros(0),
+            latest_commit: None,
         };
         let mut line = String::new();
         crate::line::commit(&header, Micros(0), &[ViewName::new(view)], &Held::new(), &mut line);

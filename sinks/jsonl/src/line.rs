@@ -73,7 +73,7 @@ pub(crate) fn change(of_view: &str, change: ChangeType, header: &EpochHeader) ->
 
 /// The commit line.
 pub(crate) fn commit(header: &EpochHeader, at: Micros, views: &[ViewName], others: &Held, out: &mut String) {
-    let EpochHeader { epoch, hash, frontier, time } = header;
+    let EpochHeader { epoch, hash, frontier, time, .. } = header;
     show(
         format_args!(
             "{COMMIT}{epoch},\"hash\":\"{hash}\",\"frontier\":{frontier},\"time\":\"{time}\",\"committed_at\":\"{at}\",\

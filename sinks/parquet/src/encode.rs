@@ -22,6 +22,7 @@ pub(crate) const KEY_HASH: &str = "tidegate.hash";
 pub(crate) const KEY_FRONTIER: &str = "tidegate.frontier";
 pub(crate) const KEY_EPOCH: &str = "tidegate.epoch";
 pub(crate) const KEY_TIME: &str = "tidegate.time";
+pub(crate) const KEY_LATEST: &str = "tidegate.latest_commit";
 pub(crate) const KEY_PIPELINE: &str = "tidegate.pipeline";
 /// Set in the oldest file of a view: it holds the whole content, nothing before it counts.
 pub(crate) const KEY_RESET: &str = "tidegate.reset";
@@ -92,18 +93,20 @@ impl Label {
         let frontier: Frontier = serde_json::from_str(text(KEY_FRONTIER)?).ok()?;
         let time = Micros(text(KEY_TIME)?.parse().ok()?);
         let kind = if text(KEY_RESET).is_some() { Kind::Content } else { Kind::Changes };
-        let header = EpochHeader { epoch, hash, frontier, time };
+        let latest_commit = text(KEY_LATEST).and_then(|latest| latest.parse().ok()).map(Micros);
+        let header = EpochHeader { epoch, hash, frontier, time, latest_commit };
         Some(Label { header, kind, pipeline: text(KEY_PIPELINE).map(str::to_owned) })
     }
 
     fn pairs(&self) -> Vec<KeyValue> {
-        let EpochHeader { epoch, hash, frontier, time } = &self.header;
+        let EpochHeader { epoch, hash, frontier, time, latest_commit } = &self.header;
         let mut pairs = vec![
             KeyValue::new(KEY_EPOCH.to_owned(), epoch.to_string()),
             KeyValue::new(KEY_HASH.to_owned(), hash.to_string()),
             KeyValue::new(KEY_FRONTIER.to_owned(), frontier.to_string()),
             KeyValue::new(KEY_TIME.to_owned(), time.0.to_string()),
         ];
+        pairs.extend(latest_commit.map(|latest| KeyValue::new(KEY_LATEST.to_owned(), latest.0.to_string())));
         pairs.extend(self.pipeline.clone().map(|pipeline| KeyValue::new(KEY_PIPELINE.to_owned(), pipeline)));
         if self.kind == Kind::Content {
             pairs.push(KeyValue::new(KEY_RESET.to_owned(), "true".to_owned()));

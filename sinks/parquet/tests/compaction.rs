@@ -156,6 +156,7 @@ async fn a_merged_file_has_the_same_rows_in_order_of_the_key() {
         "tidegate.epoch=3".to_owned(),
         format!("tidegate.frontier={}", header(3).frontier),
         format!("tidegate.hash={}", header(3).hash),
+        format!("tidegate.latest_commit={}", header(3).latest_commit.unwrap().0),
         "tidegate.pipeline=shop".to_owned(),
         "tidegate.runs=0".to_owned(),
         format!("tidegate.time={}", header(3).time.0),

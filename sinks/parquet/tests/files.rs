@@ -95,6 +95,7 @@ async fn files_are_laid_out_as_documented() {
         "tidegate.epoch=2".to_owned(),
         format!("tidegate.frontier={}", header(2).frontier),
         format!("tidegate.hash={}", header(2).hash),
+        format!("tidegate.latest_commit={}", header(2).latest_commit.unwrap().0),
         "tidegate.pipeline=shop".to_owned(),
         "tidegate.runs=0".to_owned(),
         format!("tidegate.time={}", header(2).time.0),

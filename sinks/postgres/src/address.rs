@@ -20,7 +20,7 @@ use crate::column::{Column, Kind};
 pub(crate) type Mask = Vec<bool>;
 
 /// PostgreSQL's limit on the columns of an index.
-const INDEX_COLUMNS_MAX: usize = 32;
+pub(crate) const INDEX_COLUMNS_MAX: usize = 32;
 
 /// How a view's rows are found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,6 +136,7 @@ pub(crate) fn by_name(column: &Column, prefix: &str) -> String {
     if column.kind == Kind::Json { format!("({name})::text") } else { name }
 }
 
-fn hash(columns: impl Iterator<Item = String>) -> String {
+/// The hash of some columns, as indexes have it.
+pub(crate) fn hash(columns: impl Iterator<Item = String>) -> String {
     format!("hash_record_extended(ROW({}), 0)", columns.collect::<Vec<_>>().join(", "))
 }

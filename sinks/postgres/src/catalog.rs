@@ -63,10 +63,15 @@ const INDEXES: &str = "SELECT c.relname::text, i.relname::text, k.conname::text,
     WHERE n.nspname = $1::name AND c.relname = ANY ($2::name[]) AND d.description LIKE $3";
 
 impl Catalog {
-    /// Asks about the relations of these names, and about the table of epochs.
-    pub(crate) async fn read(session: &Session, schema: &str, views: &[&str]) -> Result<Catalog, PostgresSinkError> {
+    /// Asks about the relations of these names, about others, and about the table of epochs.
+    pub(crate) async fn read(
+        session: &Session,
+        schema: &str,
+        views: &[&str],
+        others: &[&str],
+    ) -> Result<Catalog, PostgresSinkError> {
         let doing = "reading the catalog";
-        let names: Vec<&str> = views.iter().copied().chain([EPOCHS]).collect();
+        let names: Vec<&str> = views.iter().chain(others).copied().chain([EPOCHS]).collect();
         let mark = format!("{MARK}%");
         let about: [Value<'_>; 3] = [(&schema, Type::TEXT), (&names, Type::TEXT_ARRAY), (&mark, Type::TEXT)];
         let (columns, indexes) =
@@ -85,8 +90,8 @@ impl Catalog {
             }
         }
         if let Some(epochs) = catalog.relations.remove(EPOCHS) {
-            let has = |name: &str| epochs.columns.iter().any(|column| column.name == name);
-            if epochs.kind != "r" || !["view", "epoch", "hash", "frontier", "committed_at"].into_iter().all(has) {
+            let ours = ["view", "epoch", "hash", "frontier", "committed_at"];
+            if epochs.kind != "r" || !ours.into_iter().all(|name| epochs.has(name)) {
                 return Err(PostgresSinkError::Foreign { schema: schema.to_owned(), name: EPOCHS.to_owned() });
             }
             catalog.has_epochs = true;
@@ -133,6 +138,11 @@ async fn read_epochs(
 }
 
 impl Relation {
+    /// Whether it has a column of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.columns.iter().any(|column| column.name == name)
+    }
+
     /// Where the table differs from what was written; the order of its columns does not count.
     pub(crate) fn difference(&self, columns: &[Column]) -> Option<String> {
         if self.kind != "r" {

@@ -41,8 +41,8 @@ impl Changes<'_> {
     /// Applies the stage.
     pub(crate) async fn apply(&self, staged: &Staged) -> Result<(), PostgresSinkError> {
         let statements = match self.address {
-            Address::Rows => self.by_rows(staged.several_epochs),
-            _ => self.by_key(staged.several_epochs, &staged.masks),
+            Address::Rows => self.by_rows(staged.several_epochs()),
+            _ => self.by_key(staged.several_epochs(), &staged.masks),
         };
         let (roles, sql): (Vec<Role>, Vec<String>) = statements.into_iter().unzip();
         let outcomes = self.session.batch("changing a table", &sql).await.map_err(|error| self.failed(error))?;
@@ -74,7 +74,7 @@ impl Changes<'_> {
 
     /// Rows addressed by a key: what is under it goes, comes, or is replaced in its place.
     fn by_key(&self, several_epochs: bool, masks: &BTreeSet<Mask>) -> Vec<(Role, String)> {
-        let (table, staged) = (self.table, self.stage_columns("s."));
+        let (table, staged) = (self.table, stage_columns(self.columns, "s."));
         let mut statements = Vec::new();
         let from = if several_epochs {
             statements.push((Role::Prepare, self.net_by_key()));
@@ -108,7 +108,7 @@ impl Changes<'_> {
     fn net_by_key(&self) -> String {
         let key: Vec<_> = self.address.columns(self.columns).iter().map(|index| format!("c{index}")).collect();
         let by_key = if key.is_empty() { String::new() } else { format!("PARTITION BY {}", key.join(", ")) };
-        let columns = self.plain_columns("");
+        let columns = self.plain_columns();
         format!(
             "INSERT INTO {} SELECT {columns}, ord, \
              CASE WHEN n = {DELETE} THEN {DELETE} WHEN first = {INSERT} THEN {INSERT} ELSE {UPDATE} END FROM \
@@ -123,11 +123,12 @@ impl Changes<'_> {
     /// Rows addressed by all their columns, with their copies. What comes is inserted first, so that an epoch may
     /// remove, under an equal value, what an earlier one of the range brought.
     fn by_rows(&self, several_epochs: bool) -> Vec<(Role, String)> {
-        let (table, names, staged) = (self.table, self.names(), self.stage_columns("s."));
-        let columns = self.plain_columns("");
+        let (table, names, staged) = (self.table, self.names(), stage_columns(self.columns, "s."));
+        let columns = self.plain_columns();
         let mut statements = Vec::new();
         let from = if several_epochs {
-            let more = self.bits(|index| format!("c{index}")).map_or_else(String::new, |bits| format!(", {bits}"));
+            let more =
+                bits(self.columns, |index| format!("c{index}")).map_or_else(String::new, |bits| format!(", {bits}"));
             let sql = format!(
                 "INSERT INTO {} SELECT {columns}, 0, sum(n)::bigint FROM {} GROUP BY {columns}{more} \
                  HAVING sum(n) <> 0",
@@ -145,41 +146,10 @@ impl Changes<'_> {
             "INSERT INTO {table} ({names}) SELECT {staged} FROM {from} s, generate_series(1, s.n) WHERE s.n > 1"
         );
         statements.extend([(Role::Prepare, one), (Role::Prepare, many)]);
+        let Changes { columns, address, .. } = *self;
+        let doomed = Doomed { table, columns, address, from: &from, chosen: "TRUE", among: "TRUE", first: None };
+        statements.push((Role::Remove, format!("DELETE FROM {table} WHERE ctid = ANY (ARRAY({}))", doomed.sql())));
         statements
-            .push((Role::Remove, format!("DELETE FROM {table} WHERE ctid = ANY (ARRAY({}))", self.doomed(&from))));
-        statements
-    }
-
-    /// The places of the rows that go: of each row of the stage as many as it says.
-    fn doomed(&self, from: &str) -> String {
-        let (table, columns) = (self.table, self.plain_columns(""));
-        let equal = self.address.hashed(self.columns, "g");
-        let Some(bits) = self.bits(|index| format!("c{index}")) else {
-            return format!(
-                "SELECT row FROM (SELECT t.ctid AS row, g.total, row_number() OVER (PARTITION BY g.id) AS nth FROM \
-                 (SELECT row_number() OVER () AS id, {columns}, -n AS total FROM {from} WHERE n < 0) g \
-                 JOIN {table} t ON {equal}) ranked WHERE nth <= total"
-            );
-        };
-        let found_bits = self.bits(|index| format!("t.{}", quote_ident(&self.columns[index].name))).unwrap_or_default();
-        format!(
-            "SELECT row FROM (SELECT row, total, row_number() OVER (PARTITION BY id ORDER BY same DESC) AS nth FROM \
-             (SELECT row, id, total, \
-               row_number() OVER (PARTITION BY id, bits) <= coalesce((wanted ->> bits)::bigint, 0) AS same FROM \
-             (SELECT t.ctid AS row, g.id, g.total, g.wanted, {found_bits} AS bits FROM \
-             (SELECT row_number() OVER () AS id, {columns}, sum(-n)::bigint AS total, \
-               jsonb_object_agg({bits}, -n) AS wanted FROM {from} WHERE n < 0 GROUP BY {columns}) g \
-             JOIN {table} t ON {equal}) equal) told_apart) ranked WHERE nth <= total"
-        )
-    }
-
-    /// An expression that tells apart values which are equal but not the same; none without such columns.
-    fn bits(&self, name: impl Fn(usize) -> String) -> Option<String> {
-        let parts: Vec<String> = (0..self.columns.len())
-            .filter(|index| self.columns[*index].kind.has_equal_values())
-            .map(|index| format!("coalesce({}::text, '')", name(index)))
-            .collect();
-        (!parts.is_empty()).then(|| format!("concat_ws(chr(31), {})", parts.join(", ")))
     }
 
     /// The table's columns, quoted.
@@ -187,19 +157,85 @@ impl Changes<'_> {
         names(self.columns)
     }
 
-    /// The stage's columns as the table takes them.
-    fn stage_columns(&self, prefix: &str) -> String {
-        let column = |(index, column): (usize, &Column)| match column.kind {
-            Kind::Json => format!("{prefix}c{index}::json"),
-            _ => format!("{prefix}c{index}"),
-        };
-        self.columns.iter().enumerate().map(column).collect::<Vec<_>>().join(", ")
-    }
-
     /// The stage's columns as they are.
-    fn plain_columns(&self, prefix: &str) -> String {
-        (0..self.columns.len()).map(|index| format!("{prefix}c{index}")).collect::<Vec<_>>().join(", ")
+    fn plain_columns(&self) -> String {
+        plain_columns(self.columns)
     }
+}
+
+/// Rows without a key that go.
+pub(crate) struct Doomed<'a> {
+    /// The table's quoted name.
+    pub(crate) table: &'a str,
+    pub(crate) columns: &'a [Column],
+    pub(crate) address: &'a Address,
+    pub(crate) from: &'a str,
+    /// Which rows of the stage count.
+    pub(crate) chosen: &'a str,
+    /// Which rows `t` of the table do.
+    pub(crate) among: &'a str,
+    /// Which of equal rows `t` go first, where it matters.
+    pub(crate) first: Option<&'a str>,
+}
+
+impl Doomed<'_> {
+    /// The places of the rows: of each row of the stage as many as it says.
+    pub(crate) fn sql(&self) -> String {
+        let Doomed { table, columns, from, chosen, among, .. } = *self;
+        let plain = plain_columns(columns);
+        let equal = self.address.hashed(columns, "g");
+        let rank =
+            self.first.map_or_else(String::new, |first| format!(", row_number() OVER (ORDER BY {first}) AS rank"));
+        // The server takes open versions for few as long as it has not counted them, and would go through all of them.
+        let found = match self.first {
+            None => format!("JOIN {table} t ON {equal} AND {among}"),
+            Some(_) => {
+                format!("CROSS JOIN LATERAL (SELECT t.ctid, t.* FROM {table} t WHERE {equal} AND {among} OFFSET 0) t")
+            }
+        };
+        let (by_rank, then_rank) = if self.first.is_some() { (" ORDER BY rank", ", rank") } else { ("", "") };
+        let Some(bits_of_stage) = bits(columns, |index| format!("c{index}")) else {
+            return format!(
+                "SELECT row FROM (SELECT row, total, row_number() OVER (PARTITION BY id{by_rank}) AS nth FROM \
+                 (SELECT t.ctid AS row, g.id, g.total{rank} FROM \
+                 (SELECT row_number() OVER () AS id, {plain}, -n AS total FROM {from} WHERE n < 0 AND {chosen}) g \
+                 {found}) equal) ranked WHERE nth <= total"
+            );
+        };
+        let found_bits = bits(columns, |index| format!("t.{}", quote_ident(&columns[index].name))).unwrap_or_default();
+        format!(
+            "SELECT row FROM (SELECT row, total, \
+               row_number() OVER (PARTITION BY id ORDER BY same DESC{then_rank}) AS nth FROM \
+             (SELECT *, \
+               row_number() OVER (PARTITION BY id, bits{by_rank}) <= coalesce((wanted ->> bits)::bigint, 0) AS same \
+             FROM (SELECT t.ctid AS row, g.id, g.total, g.wanted, {found_bits} AS bits{rank} FROM \
+             (SELECT row_number() OVER () AS id, {plain}, sum(-n)::bigint AS total, \
+               jsonb_object_agg({bits_of_stage}, -n) AS wanted FROM {from} WHERE n < 0 AND {chosen} GROUP BY {plain}) g \
+             {found}) equal) told_apart) ranked WHERE nth <= total"
+        )
+    }
+}
+
+/// An expression that tells apart values which are equal but not the same; none without such columns.
+pub(crate) fn bits(columns: &[Column], name: impl Fn(usize) -> String) -> Option<String> {
+    let parts: Vec<String> = (0..columns.len())
+        .filter(|index| columns[*index].kind.has_equal_values())
+        .map(|index| format!("coalesce({}::text, '')", name(index)))
+        .collect();
+    (!parts.is_empty()).then(|| format!("concat_ws(chr(31), {})", parts.join(", ")))
+}
+
+/// The stage's columns as the table takes them.
+pub(crate) fn stage_columns(columns: &[Column], prefix: &str) -> String {
+    let column = |(index, column): (usize, &Column)| match column.kind {
+        Kind::Json => format!("{prefix}c{index}::json"),
+        _ => format!("{prefix}c{index}"),
+    };
+    columns.iter().enumerate().map(column).collect::<Vec<_>>().join(", ")
+}
+
+fn plain_columns(columns: &[Column]) -> String {
+    (0..columns.len()).map(|index| format!("c{index}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Columns of a table, quoted, as a list.

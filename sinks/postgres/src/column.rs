@@ -233,7 +233,7 @@ mod tests {
 
     fn view(name: &str, column: &str) -> ViewInfo {
         let schema = schema::columns([(column, "INTEGER", true)]).unwrap();
-        ViewInfo { name: name.into(), schema, identity: RowIdentity::WholeRow }
+        ViewInfo::new(name.into(), schema, RowIdentity::WholeRow)
     }
 
     #[test]
@@ -271,7 +271,7 @@ mod tests {
         ];
         for (duckdb_type, expected) in cases {
             let schema: Arc<Schema> = schema::columns([("c", duckdb_type, false)]).unwrap();
-            let view = ViewInfo { name: "v".into(), schema, identity: RowIdentity::WholeRow };
+            let view = ViewInfo::new("v".into(), schema, RowIdentity::WholeRow);
             let column = columns(&view).unwrap().remove(0);
             assert_eq!((column.pg_type.as_str(), column.not_null), (expected, true), "{duckdb_type}");
         }

@@ -4,6 +4,8 @@
 //! writers of it out until the end of the transaction, and only under these locks the database is asked where the
 //! views stand: of two writers the second one sees what the first has committed, and reports a conflict.
 
+use std::time::Duration;
+
 use tidegate_core::{
     Commit, CommitOutcome, Committed, Epoch, EpochHeader, Micros, ViewContent, ViewInfo, ViewName, failpoint,
 };
@@ -15,6 +17,9 @@ use crate::catalog::{Catalog, EPOCHS};
 use crate::changes::Changes;
 use crate::column::{Column, columns};
 use crate::error::PostgresSinkError;
+use crate::history::functions::{self, OfView};
+use crate::history::held::{HISTORY, Histories, Moment, TIME};
+use crate::history::{self, Past};
 use crate::link::Link;
 use crate::stage::{Sending, Staged};
 use crate::table::Table;
@@ -23,6 +28,8 @@ use crate::table::Table;
 const EPOCH_ROWS_KEPT: i64 = 1_000;
 /// Commits of a session between two looks at how many there are.
 const PRUNE_EVERY: u64 = 500;
+/// The time between two looks for versions of histories that are old enough to go.
+const TRIM_EVERY: Duration = Duration::from_secs(600);
 
 /// A view of the commit.
 struct Part {
@@ -30,6 +37,16 @@ struct Part {
     columns: Vec<Column>,
     address: Address,
     content: Content,
+    /// Its history was made by this commit.
+    begins: bool,
+}
+
+impl Part {
+    /// The view, if it has a history.
+    fn kept(&self) -> Option<OfView<'_>> {
+        let Part { view, columns, begins, .. } = self;
+        view.history.map(|_| OfView { view, columns, is_new: *begins })
+    }
 }
 
 enum Content {
@@ -56,7 +73,7 @@ pub(crate) async fn commit(
         let columns = columns(&part.view)?;
         let address = Address::of(&part.view, &columns);
         if matches!(part.content, ViewContent::Changes(_)) {
-            link.stages.prepare(&link.session, index, &columns).await?;
+            link.stages.prepare(&link.session, index, &columns, part.view.history).await?;
         }
         parts.push((part.view, columns, address, part.content));
     }
@@ -79,11 +96,13 @@ pub(crate) async fn commit(
                 Content::Staged(sending.stage(index, stream).await?)
             }
         };
-        staged.push(Part { view, columns, address, content });
+        staged.push(Part { view, columns, address, content, begins: false });
     }
     let names: Vec<&str> = staged.iter().map(|part| part.view.name.as_str()).collect();
     lock(session, schema, &names).await?;
-    let catalog = Catalog::read(session, schema, &names).await?;
+    let others = histories_of(staged.iter().map(|part| &part.view));
+    let others: Vec<&str> = others.iter().map(String::as_str).collect();
+    let catalog = Catalog::read(session, schema, &names, &others).await?;
     let changed = staged.iter().filter(|part| matches!(part.content, Content::Staged(_)));
     if let Some((view, found)) = conflict(&catalog, changed.map(|part| &part.view.name), after) {
         session.execute("ending a transaction", "ROLLBACK").await?;
@@ -97,77 +116,182 @@ pub(crate) async fn commit(
     if !catalog.has_epochs {
         create_epochs(session, schema).await?;
     }
+    let histories = if others.is_empty() {
+        Histories::default()
+    } else {
+        histories_prepared(session, schema, &catalog, &names).await?
+    };
     let mut rows = 0;
+    let work = Work { session, schema, catalog: &catalog, histories: &histories, after, header: &header };
     for (index, part) in staged.iter_mut().enumerate() {
-        rows += write(session, schema, part, index, &catalog, after, &header).await?;
+        rows += work.write(part, index).await?;
     }
     let views: Vec<&str> = staged.iter().map(|part| part.view.name.as_str()).collect();
     note_epochs(session, schema, &views, &begins, last, &header, at).await?;
     if link.commits.is_multiple_of(PRUNE_EVERY) {
         prune_epochs(session, schema, &views).await?;
     }
+    let kept: Vec<OfView<'_>> = staged.iter().filter_map(Part::kept).collect();
+    let known = if kept.is_empty() { Vec::new() } else { keep_histories(link, schema, &kept, &header, at).await? };
+    let session = &link.session;
     failpoint::hit("sink.postgres.before_commit");
     session.execute("committing", "COMMIT").await?;
     failpoint::hit("sink.postgres.committed");
     link.commits += 1;
+    link.functions.extend(known);
     Ok(CommitOutcome::Committed { rows })
 }
 
-/// Brings one view's table to the end of the range; answers the number of changed rows.
-async fn write(
+/// The relations that histories are made of, if any view has one.
+pub(crate) fn histories_of<'v>(views: impl Iterator<Item = &'v ViewInfo>) -> Vec<String> {
+    let mut names: Vec<String> =
+        views.filter(|view| view.history.is_some()).map(|view| history::table_of(view.name.as_str())).collect();
+    if !names.is_empty() {
+        names.extend([HISTORY.to_owned(), TIME.to_owned()]);
+    }
+    names
+}
+
+/// Where the histories stand; their tables are there then.
+async fn histories_prepared(
     session: &Session,
     schema: &str,
-    part: &mut Part,
-    index: usize,
     catalog: &Catalog,
-    after: Epoch,
+    views: &[&str],
+) -> Result<Histories, PostgresSinkError> {
+    let histories = Histories::read(session, schema, catalog, views).await?;
+    if histories.tables {
+        return Ok(histories);
+    }
+    lock(session, schema, &[HISTORY]).await?;
+    let catalog = Catalog::read(session, schema, &[], &[HISTORY, TIME]).await?;
+    let histories = Histories::read(session, schema, &catalog, views).await?;
+    if !histories.tables {
+        history::held::create(session, schema).await?;
+    }
+    Ok(histories)
+}
+
+/// What histories need besides their versions: functions, and room. Answers the views whose functions are there.
+async fn keep_histories(
+    link: &mut Link,
+    schema: &str,
+    kept: &[OfView<'_>],
     header: &EpochHeader,
-) -> Result<u64, PostgresSinkError> {
-    let Part { view, columns, address, content } = part;
-    let table = Table { session, schema, view: &view.name, columns, address, epoch: header.epoch.0 };
-    let found = catalog.relations.get(view.name.as_str());
-    let foreign = || PostgresSinkError::Foreign { schema: schema.to_owned(), name: view.name.to_string() };
-    match content {
-        Content::Replace(stream) => {
-            if catalog.is_foreign(&view.name) {
-                return Err(foreign());
-            }
-            let Some(stream) = stream.take() else { return Ok(0) };
-            // The whole content stands for the last epoch alone.
-            let after = Epoch(header.epoch.0.saturating_sub(1));
-            let sending = Sending { session, schema, view, columns, address, after, last: header };
-            table.replace(found, &sending, stream).await
+    at: Micros,
+) -> Result<Vec<ViewName>, PostgresSinkError> {
+    let is_unknown = |view: &&OfView<'_>| view.is_new || !link.functions.contains(&view.view.name);
+    let unknown: Vec<OfView<'_>> = kept.iter().filter(is_unknown).copied().collect();
+    if !unknown.is_empty() {
+        lock(&link.session, schema, &[HISTORY]).await?;
+        functions::install(&link.session, schema, &unknown).await?;
+    }
+    let is_due =
+        link.trimmed_at.is_none_or(|last| at < last || at.since(last).is_some_and(|since| since >= TRIM_EVERY));
+    if is_due {
+        for OfView { view, .. } in kept {
+            let Some(retention) = view.history.and_then(|history| history.retention) else { continue };
+            let view = view.name.as_str();
+            let table = quote_name([schema, &history::table_of(view)]);
+            history::held::trim(&link.session, schema, view, &table, header.time.before(retention)).await?;
         }
-        Content::Staged(staged) => {
-            match found {
-                // A first commit of changes: the view was empty before.
-                None => {
-                    table.create().await?;
-                    table.index(None).await?;
+        link.trimmed_at = Some(at);
+    }
+    Ok(unknown.iter().map(|view| view.view.name.clone()).collect())
+}
+
+/// What writing the views of a commit needs to know.
+struct Work<'a> {
+    session: &'a Session,
+    schema: &'a str,
+    catalog: &'a Catalog,
+    histories: &'a Histories,
+    after: Epoch,
+    header: &'a EpochHeader,
+}
+
+impl Work<'_> {
+    /// Brings one view's table to the end of the range; answers the number of changed rows.
+    async fn write(&self, part: &mut Part, index: usize) -> Result<u64, PostgresSinkError> {
+        let Work { session, schema, catalog, histories, after, header } = *self;
+        let Part { view, columns, address, content, begins } = part;
+        let past = view.history.map(|_| Past {
+            session,
+            schema,
+            view,
+            columns,
+            address,
+            found: catalog.relations.get(&history::table_of(view.name.as_str())),
+            held: histories.held.get(view.name.as_str()),
+            committed: catalog.committed(&view.name),
+            epoch: header.epoch.0,
+        });
+        let table = Table { session, schema, view: &view.name, columns, address, epoch: header.epoch.0 };
+        let found = catalog.relations.get(view.name.as_str());
+        let foreign = || PostgresSinkError::Foreign { schema: schema.to_owned(), name: view.name.to_string() };
+        match content {
+            Content::Replace(stream) => {
+                if catalog.is_foreign(&view.name) {
+                    return Err(foreign());
                 }
-                Some(_) if after == Epoch::ZERO => return Err(foreign()),
-                Some(found) => {
-                    if let Some(difference) = found.difference(columns) {
-                        let (schema, view) = (schema.to_owned(), view.name.clone());
-                        return Err(PostgresSinkError::Altered { schema, view, difference });
+                let Some(stream) = stream.take() else { return Ok(0) };
+                // The whole content stands for the last epoch alone.
+                let after = Epoch(header.epoch.0.saturating_sub(1));
+                let sending = Sending { session, schema, view, columns, address, after, last: header };
+                let rows = table.replace(found, &sending, stream).await?;
+                if let Some(past) = past {
+                    let since = past.replace(header).await?;
+                    *begins = since.is_some();
+                    past.note(&[header.into()], since, header).await?;
+                }
+                Ok(rows)
+            }
+            Content::Staged(staged) => {
+                match found {
+                    // A first commit of changes: the view was empty before.
+                    None => {
+                        table.create().await?;
+                        table.index(None).await?;
                     }
-                    table.index(Some(found)).await?;
+                    Some(_) if after == Epoch::ZERO => return Err(foreign()),
+                    Some(found) => {
+                        if let Some(difference) = found.difference(columns) {
+                            let (schema, view) = (schema.to_owned(), view.name.clone());
+                            return Err(PostgresSinkError::Altered { schema, view, difference });
+                        }
+                        table.index(Some(found)).await?;
+                    }
                 }
-            }
-            if staged.rows > 0 {
-                let changes = Changes {
-                    session,
-                    schema,
-                    view: &view.name,
-                    table: &table.name(),
-                    columns,
-                    address,
-                    index,
-                    epoch: header.epoch.0,
+                let since = match &past {
+                    Some(past) => {
+                        let first = staged.epochs.first().copied().unwrap_or_else(|| header.into());
+                        past.before_changes(after, first).await?
+                    }
+                    None => None,
                 };
-                changes.apply(staged).await?;
+                if staged.rows > 0 {
+                    let changes = Changes {
+                        session,
+                        schema,
+                        view: &view.name,
+                        table: &table.name(),
+                        columns,
+                        address,
+                        index,
+                        epoch: header.epoch.0,
+                    };
+                    changes.apply(staged).await?;
+                }
+                if let Some(past) = past {
+                    past.apply(index, staged).await?;
+                    *begins = since.is_some();
+                    // A history that begins says so, even where nothing changes.
+                    let first = [Moment::from(header)];
+                    let moments = if staged.epochs.is_empty() && since.is_some() { &first[..] } else { &staged.epochs };
+                    past.note(moments, since, header).await?;
+                }
+                Ok(staged.rows)
             }
-            Ok(staged.rows)
         }
     }
 }
@@ -200,7 +324,7 @@ fn lock_name(schema: &str, table: &str) -> String {
 /// Makes the table of epochs, unless another pipeline was faster.
 async fn create_epochs(session: &Session, schema: &str) -> Result<(), PostgresSinkError> {
     lock(session, schema, &[EPOCHS]).await?;
-    if Catalog::read(session, schema, &[]).await?.has_epochs {
+    if Catalog::read(session, schema, &[], &[]).await?.has_epochs {
         return Ok(());
     }
     let sql = format!(

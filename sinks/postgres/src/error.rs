@@ -32,6 +32,17 @@ pub enum PostgresSinkError {
         /// The relation.
         name: String,
     },
+    /// A function of that name and those arguments exists and is not ours.
+    #[error(
+        "schema {schema} already has a function {name} that Tidegate did not make: rename it, rename the view, give the sink \
+         another `schema`, or leave out `temporal = true`"
+    )]
+    ForeignFunction {
+        /// The schema.
+        schema: String,
+        /// The function and the types of its arguments.
+        name: String,
+    },
     /// The target table is not as it was written.
     #[error(
         "table {schema}.{view} was altered by somebody else ({difference}): drop the table, and the next run writes it \
@@ -57,7 +68,7 @@ pub enum PostgresSinkError {
         view: ViewName,
         /// The last epoch of the range.
         epoch: u64,
-        /// `removes` or `updates`.
+        /// `removes`, `updates` or `closes`.
         change: &'static str,
         /// Rows to be changed that are there.
         found: u64,
@@ -128,6 +139,7 @@ impl PostgresSinkError {
             PostgresSinkError::Config { .. }
             | PostgresSinkError::Setup { .. }
             | PostgresSinkError::Foreign { .. }
+            | PostgresSinkError::ForeignFunction { .. }
             | PostgresSinkError::Bound { .. }
             | PostgresSinkError::Unsupported { .. }
             | PostgresSinkError::Value { .. } => ErrorKind::Reconfigure,

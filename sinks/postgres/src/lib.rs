@@ -20,6 +20,7 @@ pub mod config;
 mod decode;
 mod encode;
 pub mod error;
+mod history;
 mod link;
 mod numeric;
 mod read;
@@ -40,6 +41,8 @@ use crate::catalog::{Catalog, EPOCHS};
 pub use crate::config::PostgresConfig;
 pub use crate::error::PostgresSinkError;
 use crate::error::connector_error;
+use crate::history::functions::{self, OfView};
+use crate::history::held::{HISTORY, Histories, TIME};
 use crate::link::Link;
 
 /// Where `committed_at` comes from.
@@ -96,14 +99,21 @@ impl PostgresSink {
         views: &[ViewInfo],
     ) -> Result<BTreeMap<ViewName, Option<Committed>>, PostgresSinkError> {
         views.iter().try_for_each(check_view)?;
+        check_names(views)?;
         let link = self.link().await?;
         let names: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
-        let catalog = Catalog::read(&link.session, &self.schema, &names).await?;
+        let others = commit::histories_of(views.iter());
+        let others: Vec<&str> = others.iter().map(String::as_str).collect();
+        let catalog = Catalog::read(&link.session, &self.schema, &names, &others).await?;
+        self.check_histories(&link, views, &catalog, &names).await?;
         if let Some(view) = views.iter().find(|view| catalog.is_foreign(&view.name)) {
             return Err(PostgresSinkError::Foreign { schema: self.schema.clone(), name: view.name.to_string() });
         }
         let held: BTreeMap<_, _> = views.iter().map(|v| (v.name.clone(), catalog.committed(&v.name))).collect();
-        if held.values().any(Option::is_none) && !link.can_create {
+        let lacks_history = |view: &ViewInfo| {
+            view.history.is_some() && !catalog.relations.contains_key(&history::table_of(view.name.as_str()))
+        };
+        if (held.values().any(Option::is_none) || views.iter().any(lacks_history)) && !link.can_create {
             let (schema, user) = (&self.schema, self.connection.user());
             let (schema, user) = (tidegate_postgres::quote_ident(schema), tidegate_postgres::quote_ident(user));
             return Err(PostgresSinkError::Setup {
@@ -114,6 +124,42 @@ impl PostgresSink {
         }
         self.link = Some(link);
         Ok(held)
+    }
+
+    /// Refuses what stands where histories and their functions would be.
+    async fn check_histories(
+        &self,
+        link: &Link,
+        views: &[ViewInfo],
+        catalog: &Catalog,
+        names: &[&str],
+    ) -> Result<(), PostgresSinkError> {
+        let kept: Vec<&ViewInfo> = views.iter().filter(|view| view.history.is_some()).collect();
+        if kept.is_empty() {
+            return Ok(());
+        }
+        let histories = Histories::read(&link.session, &self.schema, catalog, names).await?;
+        let mut of_views = Vec::new();
+        for view in kept {
+            let name = history::table_of(view.name.as_str());
+            if catalog.relations.contains_key(&name) && !histories.held.contains_key(view.name.as_str()) {
+                return Err(PostgresSinkError::Foreign { schema: self.schema.clone(), name });
+            }
+            of_views.push((view, column::columns(view)?));
+        }
+        let of_views: Vec<OfView<'_>> =
+            of_views.iter().map(|(view, columns)| OfView { view, columns, is_new: false }).collect();
+        functions::check(&link.session, &self.schema, &of_views).await
+    }
+
+    /// The versions that the target holds of a view with a history: the view's columns, then `valid_from`, `valid_to`,
+    /// `_valid_from_epoch` and `_valid_to_epoch`. Empty when there is no such table.
+    pub async fn read_history(
+        &mut self,
+        view: &ViewInfo,
+    ) -> Result<BoxStream<'static, Result<ZSet, ConnectorError>>, ConnectorError> {
+        let versions = history::versions_of(view);
+        self.read(&versions).await
     }
 
     async fn commit_range(&mut self, commit: Commit) -> Result<CommitOutcome, PostgresSinkError> {
@@ -160,9 +206,21 @@ impl Sink for PostgresSink {
 
 /// Refuses views that a PostgreSQL database cannot hold as they are.
 fn check_view(view: &ViewInfo) -> Result<(), PostgresSinkError> {
-    if view.name.as_str() == EPOCHS {
-        let fact = "the name is taken by the table of epochs: rename the view".to_owned();
+    if [EPOCHS, HISTORY, TIME].contains(&view.name.as_str()) {
+        let fact = "the name is taken by a table of Tidegate's own: rename the view".to_owned();
         return Err(PostgresSinkError::Unsupported { view: view.name.clone(), fact });
     }
-    column::columns(view).map(|_| ())
+    history::check(view, &column::columns(view)?)
+}
+
+/// Refuses a view that has the name of another's history.
+fn check_names(views: &[ViewInfo]) -> Result<(), PostgresSinkError> {
+    for view in views.iter().filter(|view| view.history.is_some()) {
+        let name = history::table_of(view.name.as_str());
+        if let Some(other) = views.iter().find(|other| other.name.as_str() == name) {
+            let fact = format!("the name is taken by the history of view {}: rename one of them", view.name);
+            return Err(PostgresSinkError::Unsupported { view: other.name.clone(), fact });
+        }
+    }
+    Ok(())
 }

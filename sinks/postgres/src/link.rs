@@ -1,5 +1,8 @@
 //! The session in which commits run, and whether the server behind it can be a target at all.
 
+use std::collections::BTreeSet;
+
+use tidegate_core::{Micros, ViewName};
 use tidegate_postgres::tokio_postgres::types::Type;
 use tidegate_postgres::{Connection, PostgresError, Session, quote_ident};
 
@@ -27,6 +30,10 @@ pub(crate) struct Link {
     pub(crate) commits: u64,
     /// Whether tables can be made in the schema.
     pub(crate) can_create: bool,
+    /// Views whose histories are known to have their functions.
+    pub(crate) functions: BTreeSet<ViewName>,
+    /// When old versions were last looked for.
+    pub(crate) trimmed_at: Option<Micros>,
 }
 
 impl Link {
@@ -71,7 +78,9 @@ impl Link {
                 quote_ident(user)
             )),
             Some(true) => {
-                Ok(Link { session, stages: Stages::default(), commits: 0, can_create: create.unwrap_or_default() })
+                let can_create = create.unwrap_or_default();
+                let (stages, functions) = (Stages::default(), BTreeSet::new());
+                Ok(Link { session, stages, commits: 0, can_create, functions, trimmed_at: None })
             }
         }
     }

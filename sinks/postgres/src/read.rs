@@ -28,7 +28,7 @@ pub(crate) async fn rows(
     view: &ViewInfo,
 ) -> Result<BoxStream<'static, Result<ZSet, ConnectorError>>, PostgresSinkError> {
     let columns = columns(view)?;
-    let catalog = Catalog::read(&link.session, schema, &[view.name.as_str()]).await?;
+    let catalog = Catalog::read(&link.session, schema, &[view.name.as_str()], &[]).await?;
     let Some(found) = catalog.relations.get(view.name.as_str()) else { return Ok(stream::empty().boxed()) };
     if let Some(difference) = found.difference(&columns) {
         let (schema, view) = (schema.to_owned(), view.name.clone());

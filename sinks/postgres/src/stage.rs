@@ -1,21 +1,23 @@
 //! Deltas on their way into the tables: temporary tables, filled by COPY as the streams come. They are made once a
 //! session and emptied by the end of each transaction, so that the catalog does not grow with the commits.
 //!
-//! A stage has the view's columns as `c0, c1, …`, then `ord`, by which the changes of one key are ordered, and `n`:
-//! the number of copies that come or go of a row without a key, and otherwise what happens under the key.
+//! A stage has the view's columns as `c0, c1, …`, then `ord`, by which the changes of one key are ordered (twice the epoch, and
+//! one more for what comes), and `n`: the number of copies that come or go of a row without a key, and otherwise what happens
+//! under the key.
 
 use std::collections::BTreeSet;
 
 use arrow::array::{Array, RecordBatch};
 use bytes::BytesMut;
 use futures::StreamExt;
-use tidegate_core::{BatchStream, ChangeType, Epoch, EpochBatch, EpochHeader, ViewInfo};
+use tidegate_core::{BatchStream, ChangeType, Epoch, EpochBatch, EpochHeader, History, ViewInfo};
 use tidegate_postgres::{CopyIn, Session};
 
 use crate::address::{Address, Mask};
 use crate::column::{Column, Kind};
 use crate::encode::{HEADER, Rows, TRAILER};
 use crate::error::PostgresSinkError;
+use crate::history::held::Moment;
 
 /// Bytes gathered before they are sent.
 const SEND_BYTES: usize = 256 << 10;
@@ -32,10 +34,16 @@ pub(crate) const UPDATE: i64 = 2;
 pub(crate) struct Staged {
     /// Changed rows, counting copies.
     pub(crate) rows: u64,
-    /// Whether a row may have changed more than once.
-    pub(crate) several_epochs: bool,
+    /// The epochs with changes. Where there are several, a row may have changed more than once.
+    pub(crate) epochs: Vec<Moment>,
     /// The patterns of NULLs in the keys of rows that must be there.
     pub(crate) masks: BTreeSet<Mask>,
+}
+
+impl Staged {
+    pub(crate) fn several_epochs(&self) -> bool {
+        self.epochs.len() > 1
+    }
 }
 
 /// The stages of a session, by the view's place in the commit.
@@ -62,13 +70,17 @@ impl Stages {
         session: &Session,
         index: usize,
         columns: &[Column],
+        history: Option<History>,
     ) -> Result<(), PostgresSinkError> {
         let typed = columns.iter().enumerate().map(|(at, column)| match column.kind {
             // Compared as the text that it is.
             Kind::Json => format!("c{at} text"),
             _ => format!("c{at} {}", column.pg_type),
         });
-        let definition = typed.collect::<Vec<_>>().join(", ");
+        let columns = typed.chain(["ord bigint".to_owned(), "n bigint".to_owned()]).collect::<Vec<_>>().join(", ");
+        // A history takes the changes epoch by epoch.
+        let by_epoch = history.map(|_| format!("CREATE INDEX ON {} (ord)", stage(index)));
+        let definition = format!("{columns}; {}", by_epoch.as_deref().unwrap_or_default());
         if self.definitions.get(index) == Some(&definition) {
             return Ok(());
         }
@@ -78,9 +90,10 @@ impl Stages {
                 let name = table.trim_start_matches("pg_temp.").to_owned();
                 [
                     format!("DROP TABLE IF EXISTS {table}"),
-                    format!("CREATE TEMP TABLE {name} ({definition}, ord bigint, n bigint) ON COMMIT DELETE ROWS"),
+                    format!("CREATE TEMP TABLE {name} ({columns}) ON COMMIT DELETE ROWS"),
                 ]
             })
+            .chain(by_epoch)
             .collect();
         session.batch("making the stage", &statements).await?;
         self.definitions.resize(self.definitions.len().max(index + 1), String::new());
@@ -107,13 +120,15 @@ impl Sending<'_> {
         let is_keyed = *self.address != Address::Rows;
         let masked = self.address.masked(self.columns);
         let mut staged = Staged::default();
-        let mut epochs: Option<Epoch> = None;
         let copy = format!("COPY {} FROM STDIN (FORMAT binary)", stage(index));
         self.send(&copy, stream, |rows, EpochBatch { header, batch }, row, out| {
-            staged.several_epochs |= epochs.replace(header.epoch).is_some_and(|before| before != header.epoch);
+            if staged.epochs.last().is_none_or(|last| last.epoch != header.epoch) {
+                staged.epochs.push(header.into());
+            }
             staged.rows += batch.weights.value(row).unsigned_abs();
             if !is_keyed {
-                rows.write(row, &[0, batch.weights.value(row)], out)?;
+                let weight = batch.weights.value(row);
+                rows.write(row, &[header.epoch.0 as i64 * 2 + i64::from(weight > 0), weight], out)?;
                 return Ok(1);
             }
             let n = match batch.change[row] {

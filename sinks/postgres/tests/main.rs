@@ -5,6 +5,7 @@ mod faults;
 #[path = "../../parquet/tests/history.rs"]
 mod history;
 mod interruptions;
+mod past;
 mod random;
 mod rows;
 mod shape;

@@ -21,10 +21,9 @@ async fn tables_look_as_if_written_by_hand() {
         let server = shared(version);
         let name = database(&server);
         let mut sink = sink_to(&server.url(&name));
-        let info = |name: &str, nullable: bool, identity: RowIdentity| ViewInfo {
-            name: name.into(),
-            schema: schema::columns([("id", "BIGINT", nullable), ("j", "JSON", true)]).unwrap(),
-            identity,
+        let info = |name: &str, nullable: bool, identity: RowIdentity| {
+            let columns = schema::columns([("id", "BIGINT", nullable), ("j", "JSON", true)]).unwrap();
+            ViewInfo::new(name.into(), columns, identity)
         };
         let views = [
             info("keyed", false, RowIdentity::Key(vec![0])),

@@ -92,7 +92,8 @@ pub enum LakeError {
     /// The lake is behind what was read from it.
     #[error(
         "source {lake}: the lake stands at snapshot {head}, behind snapshot {read} that was read from it: it was \
-         restored or replaced; rewind to an epoch before snapshot {head}, or begin with a new state folder"
+         restored or replaced; restore the pipeline from a backup of the same time ('tidegate restore'), rewind to an \
+         epoch before snapshot {head}, or begin with a new state folder"
     )]
     Behind {
         /// The source.

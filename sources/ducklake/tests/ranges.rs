@@ -29,12 +29,6 @@ const RANGES_MIN: u64 = 170;
 pub(crate) fn mix(rng: &mut StdRng) -> Mix {
     // Every range across a gap ends there, so most histories have none.
     let (expire, forget) = if rng.random_ratio(1, 3) { (1, 4) } else { (0, 0) };
-    // Where inlining is switched on after columns were added, DuckDB loses what is in them: `cases::rows_inlined_with_columns_…`.
-    let (alter, inlining): (u32, &'static [u32]) = match rng.random_range(0..4) {
-        0 => (0, &[0, 10, 1000]),
-        1 => (10, &[0]),
-        _ => (10, &[10, 1000]),
-    };
     Mix {
         maintenance: 18,
         expire,
@@ -42,7 +36,7 @@ pub(crate) fn mix(rng: &mut StdRng) -> Mix {
         rollback: 2,
         damage: rng.random(),
         entangled: 14,
-        alter,
+        alter: 10,
         tables: 4,
         files: 8,
         layout: 5,
@@ -50,21 +44,14 @@ pub(crate) fn mix(rng: &mut StdRng) -> Mix {
         forget,
         concurrent: 8,
         vectors: 0,
-        inlining,
-        plain_partitions: false,
+        inlining: &[0, 10, 1000],
     }
 }
 
 /// The same with deletion vectors, now and then switched off. Most deletes have fewer rows than are inlined, so inlining is
 /// mostly off; and what ends a range early is rare.
 fn mix_with_vectors(rng: &mut StdRng) -> Mix {
-    let all = mix(rng);
-    let (alter, inlining): (u32, &'static [u32]) = match rng.random_range(0..4) {
-        0 => (0, &[0, 0, 1, 10, 1000]),
-        1 => (2, &[1, 10, 1000]),
-        _ => (2, &[0]),
-    };
-    Mix { vectors: 6, alter, tables: 1, layout: 3, files: 4, inlining, ..all }
+    Mix { vectors: 6, alter: 2, tables: 1, layout: 3, files: 4, inlining: &[0, 0, 1, 10, 1000], ..mix(rng) }
 }
 
 /// The same without files of others, which are not encrypted: DuckLake takes them, and does not read them.
@@ -90,8 +77,7 @@ impl History {
         source: &dyn Fn(&Lake) -> DucklakeSource,
     ) -> Tally {
         let mut rng = StdRng::seed_from_u64(seed);
-        let plain_partitions = matches!(lake.catalog(), Catalog::Postgres(_));
-        let (lake, mut dml) = lake.with_generated(folder, seed, Mix { plain_partitions, ..mix(&mut rng) });
+        let (lake, mut dml) = lake.with_generated(folder, seed, mix(&mut rng));
         let mut chronicle = Chronicle::new(lake.name());
         let record = |chronicle: &mut Chronicle| {
             let recorded = lake.attached(|duck| {

@@ -122,13 +122,13 @@ fn id(position: Position) -> u64 {
 }
 
 /// Everything but what makes DuckLake itself tell the past in two ways, or lose values: overlapping writers, rewrites before
-/// flushes, inlining switched on after a change of columns, and flushes in one transaction with deletes.
+/// flushes, and flushes in one transaction with deletes.
 fn mix(rng: &mut StdRng) -> Mix {
-    let (alter, inlining): (u32, &'static [u32]) = if rng.random() { (6, &[10, 1000]) } else { (0, &[0, 10, 1000]) };
+    let (alter, schema) = if rng.random() { (6, 0) } else { (0, 4) };
     Mix {
         maintenance: 40,
         expire: if rng.random_ratio(1, 4) { 2 } else { 0 },
-        schema: if alter == 0 { 4 } else { 0 },
+        schema,
         rollback: 2,
         damage: false,
         entangled: 14,
@@ -140,8 +140,7 @@ fn mix(rng: &mut StdRng) -> Mix {
         forget: 0,
         concurrent: 0,
         vectors: 0,
-        inlining,
-        plain_partitions: false,
+        inlining: &[0, 10, 1000],
     }
 }
 
@@ -149,8 +148,7 @@ const STEPS: u32 = 20;
 
 fn history(seed: u64, catalog: Catalog, folder: &Path) -> (u64, u64, u64) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let plain_partitions = matches!(catalog, Catalog::Postgres(_));
-    let (lake, mut dml) = Lake::generated(folder, catalog, seed, Mix { plain_partitions, ..mix(&mut rng) });
+    let (lake, mut dml) = Lake::generated(folder, catalog, seed, mix(&mut rng));
     let mut reader = Reader::load(&lake, "native");
     reader.agree(&lake);
     for _ in 0..STEPS {

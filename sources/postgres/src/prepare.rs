@@ -31,8 +31,9 @@ impl PostgresSource {
         }
         let lifetime = if found.is_none() || is_lost { Lifetime::Permanent } else { Lifetime::Temporary };
         let exported = slot::create(self.session().await?, &settings, lifetime).await?;
+        let taken_at = snapshot::clock(&locks).await?;
         self.remember(exported.timeline, publication.as_ref(), &tables)?;
-        Ok(Copy { policy: self.policy(), settings, tables, exported, _locks: locks })
+        Ok(Copy { policy: self.policy(), settings, tables, exported, taken_at, _locks: locks })
     }
 
     /// Writes down which server the tables were copied from, before anything is read from it.

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{StreamExt, pin_mut};
-use tidegate_core::{ConnectorError, ErrorKind, EventStream, KeyedOp, Lsn, TableEvent, TableName, ZSet};
+use tidegate_core::{ConnectorError, ErrorKind, EventStream, KeyedOp, Lsn, Micros, TableEvent, TableName, ZSet};
 use tokio::sync::mpsc;
 
 use crate::batch::TableBatch;
@@ -49,12 +49,23 @@ fn locking(tables: &[Table], most: &str) -> String {
     format!("SET LOCAL lock_timeout = '{most}'; LOCK TABLE {} IN ACCESS SHARE MODE", list.join(", "))
 }
 
+/// The server's clock. Asked when a snapshot has been taken, it is no earlier than the commit of any transaction in it: a
+/// transaction reads the clock before it writes its commit, and is in no snapshot before that. A server whose clock steps
+/// back says less; without `track_commit_timestamp` nobody knows more.
+pub(crate) async fn clock(session: &Session) -> Result<Micros, PostgresError> {
+    let sql = "SELECT ceil(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+    let row = session.query_one("asking for the time", sql, &[]).await?;
+    Ok(Micros(row.get(0)))
+}
+
 /// What a copy needs.
 pub(crate) struct Copy {
     pub settings: Settings,
     pub tables: Vec<Table>,
     pub policy: Policy,
     pub exported: Exported,
+    /// The server's clock when the snapshot had been taken.
+    pub taken_at: Micros,
     /// The session that holds the locks.
     pub _locks: Session,
 }

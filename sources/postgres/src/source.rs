@@ -192,7 +192,7 @@ impl Source for PostgresSource {
         let copy = self.prepare(tables).await?;
         Ok(Snapshot {
             position: Position::Lsn(copy.position()),
-            commit_time: None,
+            commit_time: Some(copy.taken_at),
             rows_estimate: copy.rows_estimate(),
             events: copy.start(),
         })

@@ -2,6 +2,7 @@
 
 mod content;
 mod edges;
+mod history;
 pub mod model;
 mod sink;
 mod sink_cases;
@@ -11,6 +12,7 @@ mod sink_large_case;
 mod source;
 
 pub use edges::values_at_the_edges;
+pub use history::{HistoryReader, Version, history};
 pub use sink::sink;
 pub use source::{LakeFixture, SourceFixture, source};
 

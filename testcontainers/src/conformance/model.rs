@@ -7,8 +7,8 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use futures::{StreamExt, stream};
 use tidegate_core::{
-    BatchStream, ChangeType, ConnectorError, DeltaBatch, Epoch, EpochBatch, EpochHash, EpochHeader, Frontier, Micros,
-    Position, RowIdentity, SnapshotId, SourceId, ViewCommit, ViewContent, ViewInfo, ViewName,
+    BatchStream, ChangeType, ConnectorError, DeltaBatch, Epoch, EpochBatch, EpochHash, EpochHeader, Frontier, History,
+    Micros, Position, RowIdentity, SnapshotId, SourceId, ViewCommit, ViewContent, ViewInfo, ViewName,
 };
 
 use crate::contents::RowStore;
@@ -24,6 +24,7 @@ pub fn header_of(history: u8, epoch: u64) -> EpochHeader {
         hash: EpochHash(hash),
         frontier: Frontier::new().with(SourceId::new("ducklake", "lake"), Position::SnapshotId(SnapshotId(epoch * 10))),
         time: Micros(1_700_000_000_000_000 + epoch as i64),
+        latest_commit: Some(Micros(1_700_000_000_000_000 + epoch as i64)),
     }
 }
 
@@ -47,7 +48,19 @@ impl ViewModel {
     pub fn new(name: &str, columns: &[(&str, &str)], identity: RowIdentity) -> Self {
         let schema = tidegate_core::schema::columns(columns.iter().map(|(name, ty)| (*name, *ty, true)));
         let schema = schema.unwrap_or_else(|error| panic!("view {name}: {error}"));
-        ViewModel { info: ViewInfo { name: ViewName::new(name), schema, identity }, rows: RowStore::default() }
+        ViewModel { info: ViewInfo::new(ViewName::new(name), schema, identity), rows: RowStore::default() }
+    }
+
+    /// The same view with its past.
+    #[must_use]
+    pub fn with_history(mut self, history: Option<History>) -> Self {
+        self.set_history(history);
+        self
+    }
+
+    /// Says whether its past is kept.
+    pub fn set_history(&mut self, history: Option<History>) {
+        self.info.history = history;
     }
 
     /// The view.

@@ -53,6 +53,11 @@ impl<'a> Target<'a> {
         Target { folder: tempfile::tempdir().expect("a temporary folder"), make, large_rows: LARGE_ROWS }
     }
 
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// How many rows a large view has.
     pub fn large_rows(&self) -> usize {
         self.large_rows

@@ -24,7 +24,7 @@ async fn large(target: Target<'_>) {
     let rows = target.large_rows();
     let columns = [("id", "BIGINT", true), ("amount", "BIGINT", true), ("text", "VARCHAR", true)];
     let schema = schema::columns(columns).expect("the types are supported");
-    let view = ViewInfo { name: ViewName::new("large"), schema, identity: RowIdentity::Key(vec![0]) };
+    let view = ViewInfo::new(ViewName::new("large"), schema, RowIdentity::Key(vec![0]));
 
     let mut sink = target.open_infos(std::slice::from_ref(&view), &[None]).await;
     let started = Instant::now();

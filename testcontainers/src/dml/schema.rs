@@ -14,6 +14,7 @@ const COLUMNS_MAX: usize = 9;
 impl Dml {
     /// The plain change of columns: one comes with a default, or goes.
     pub(super) fn schema_change(&mut self) -> String {
+        self.columns_unlisted |= self.inlined_rows == 0;
         let index = self.rng.random_range(0..self.tables.len());
         let table = &mut self.tables[index];
         let name = format!("{}.{}", self.lake, table.name);
@@ -34,6 +35,7 @@ impl Dml {
 
     /// A change of columns of any kind, sometimes in one transaction with changes of rows.
     pub(super) fn alter(&mut self) -> String {
+        self.columns_unlisted |= self.inlined_rows == 0;
         let index = self.any_index();
         let before = self.tables[index].clone();
         let mut statements = self.alter_table(index);
@@ -196,11 +198,11 @@ impl Dml {
     /// Partitions, order inside files, and how much is inlined. None of it changes a row.
     pub(super) fn layout(&mut self) -> String {
         let index = self.any_index();
-        let Dml { rng, tables, lake, .. } = self;
+        let Dml { rng, tables, lake, plain_partitions, columns_unlisted, inlined_rows, .. } = self;
         let table = &tables[index];
         let name = format!("{lake}.{}", table.name);
         let mut plain: Vec<_> = table.columns.iter().filter(|column| column.fields.is_empty()).collect();
-        if self.mix.plain_partitions {
+        if *plain_partitions {
             plain.retain(|column| column.values.iter().all(|value| value.is_ascii() && !value.contains("''")));
         }
         let column = plain.choose(rng).map_or_else(|| "rowid".to_owned(), |column| column.quoted());
@@ -212,7 +214,8 @@ impl Dml {
             4 => format!("ALTER TABLE {name} RESET SORTED BY"),
             _ => {
                 let rows = self.mix.inlining.choose(rng).copied().unwrap_or_default();
-                format!("CALL {lake}.set_option('data_inlining_row_limit', {rows})")
+                *inlined_rows = if *columns_unlisted { 0 } else { rows };
+                format!("CALL {lake}.set_option('data_inlining_row_limit', {inlined_rows})")
             }
         }
     }

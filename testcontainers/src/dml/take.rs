@@ -51,6 +51,7 @@ impl Lake {
     pub fn with_generated(self, dir: &Path, seed: u64, mix: Mix) -> (Lake, Dml) {
         let lake = self;
         let mut dml = Dml::new(lake.name(), seed, mix);
+        dml.plain_partitions = matches!(lake.catalog(), Catalog::Postgres(_));
         if mix.files > 0 {
             let folder = dir.join("written_elsewhere");
             std::fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));

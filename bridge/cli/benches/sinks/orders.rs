@@ -27,7 +27,7 @@ pub fn view() -> ViewInfo {
     ];
     let schema = tidegate_core::schema::columns(columns.map(|(name, duckdb_type)| (name, duckdb_type, true)));
     let schema = schema.expect("DuckDB has these types");
-    ViewInfo { name: ViewName::from("orders"), schema, identity: RowIdentity::Key(vec![0]) }
+    ViewInfo::new(ViewName::from("orders"), schema, RowIdentity::Key(vec![0]))
 }
 
 /// Rows of the view: orders by number, each as it is after so many changes.

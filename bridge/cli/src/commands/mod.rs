@@ -1,10 +1,17 @@
 //! One file a command.
 
+pub mod asof;
+pub mod backup;
 pub mod check;
+pub mod diff;
 pub mod doctor;
 pub mod explain;
 pub mod init;
 pub mod resnapshot;
+pub mod restore;
 pub mod resync;
+pub mod rewind;
 pub mod run;
+pub mod sql;
 pub mod status;
+pub mod track;

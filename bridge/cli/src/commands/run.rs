@@ -58,6 +58,13 @@ fn show(summary: &Value) {
         _ => format!("epoch {}: {} source rows in {epochs} epochs", summary.number("epoch"), output::grouped(rows)),
     });
     output::view_rows(summary, "changed rows");
+    for source in summary["recopied"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        output::line(format!("source {source}: its past was gone, its tables were copied again"));
+    }
+    for (sink, views) in summary.entries("resynced") {
+        let rows: u64 = views.as_object().into_iter().flatten().filter_map(|(_, rows)| rows.as_u64()).sum();
+        output::line(format!("sink {sink}: compared with the views, {} rows differed", output::grouped(rows)));
+    }
     output::line(format!("frontier {}", summary["frontier"]));
     let phases: Vec<String> = ["read", "log", "step", "commit", "checkpoint"]
         .iter()

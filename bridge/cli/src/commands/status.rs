@@ -3,24 +3,26 @@
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidegate_core::units::{duration_text, size_text};
 use tidegate_core::{ErrorKind, Position};
 use tidegate_runtime::read_status;
 
-use crate::assembly::assemble;
+use crate::assembly::{Assembly, assemble};
 use crate::failure::Failure;
 use crate::output::{self, Json};
 
 /// Shows the status; touches neither sources nor sinks.
 pub fn status(path: &Path, json: bool) -> Result<(), Failure> {
-    let config = assemble(path)?.config;
+    let assembly = assemble(path)?;
+    let config = &assembly.config;
     let Some(status) = read_status(&config.state_dir)? else {
         let dir = config.state_dir.display();
         let message = format!("there is no state in {dir} yet: `tidegate run {}` makes it", path.display());
         return Err(Failure::new(ErrorKind::Retry, message));
     };
-    let status = output::value(&status)?;
+    let mut status = output::value(&status)?;
+    status["tracked"] = tracked(&assembly);
     if json {
         output::json(&status);
     } else {
@@ -34,6 +36,10 @@ fn show(status: &Value) {
     output::line(format!("{}: epoch {}, {running}", status.text("pipeline"), status.number("epoch")));
     output::line(format!("committed at {}", status.text("committed_at")));
     output::line(format!("frontier {}", status["frontier"]));
+    if let Some(replay) = status["replay"].as_object() {
+        let line = format!("rewound: epoch {} of the past, which goes up to {}", replay["done"], replay["until"]);
+        output::line(line);
+    }
     let heading = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
     let mut lines = vec![heading(&["source", "position", "committed at", "lag", "kept from"])];
     for (name, source) in status.entries("sources") {
@@ -50,6 +56,16 @@ fn show(status: &Value) {
         lines.push([vec![name.clone(), view.text("mode"), number("rows")], steps.to_vec(), vec![state]].concat());
     }
     section(&lines);
+    if status.entries("tracked").next().is_some() {
+        let mut lines = vec![heading(&["tracked table", "view", "key", "kept"])];
+        for (name, tracked) in status.entries("tracked") {
+            let key = tracked["key"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let kept = tracked["retention_ms"].as_u64().map(Duration::from_millis);
+            let kept = kept.map_or("for ever".to_owned(), duration_text);
+            lines.push(vec![name.clone(), tracked.text("view"), key.collect::<Vec<_>>().join(", "), kept]);
+        }
+        section(&lines);
+    }
     let mut lines = vec![heading(&["sink", "epoch", "behind", "kept for it", "state"])];
     for (name, sink) in status.entries("sinks") {
         let (epoch, behind) = (sink["epoch"].to_string(), sink["behind"].to_string());
@@ -58,6 +74,16 @@ fn show(status: &Value) {
         lines.push(vec![name.clone(), epoch, behind, kept, format!("{}{error}", sink.text("state"))]);
     }
     section(&lines);
+}
+
+/// The tables of `[track]`, by their names.
+fn tracked(assembly: &Assembly) -> Value {
+    let tracked = assembly.views.iter().filter_map(|view| {
+        let (table, kept) = (view.tracked.as_ref()?, view.history.as_ref()?);
+        let retention = kept.history.retention.and_then(|kept| u64::try_from(kept.as_millis()).ok());
+        Some((table.table.clone(), json!({ "view": view.def.name, "key": view.def.key, "retention_ms": retention })))
+    });
+    Value::Object(tracked.collect())
 }
 
 /// From where on a source could still be read, and how long that was before what was read.

@@ -4,10 +4,12 @@
 mod document;
 mod environment;
 mod fields;
+mod past;
 mod section;
 mod settings;
-mod sql;
+pub mod sql;
 mod storage;
+pub mod track;
 mod views;
 
 #[cfg(test)]
@@ -19,13 +21,15 @@ use std::time::Duration;
 
 use tidegate_core::near::did_you_mean;
 use tidegate_core::{ViewName, chain};
+use tidegate_duck::lake::Storage;
 use tidegate_runtime::{OnSinkFailure, ReadBack, SinkSlot, SourceSlot};
 
 use crate::place::{self, Place};
-use crate::registry::{self, Home, Made, Make, Registry, StandardOutput, Surroundings};
+use crate::registry::{self, Home, Keeps, Made, Make, Registry, StandardOutput, Surroundings};
 pub use document::{Document, Fault};
 pub use section::{Located, Reader, Section};
-pub use views::View;
+pub use track::Tracked;
+pub use views::{NAME_RULE, View, is_name};
 
 /// A pipeline as its file describes it.
 pub struct PipelineFile {
@@ -34,6 +38,12 @@ pub struct PipelineFile {
     /// A folder or an object store URL; `None`: within the state folder.
     pub log: Option<Place>,
     pub log_retention: Option<Duration>,
+    /// Whether the sources are those of another pipeline, of which only the log is read.
+    pub is_branch: bool,
+    pub checkpoint_interval: Option<Duration>,
+    pub checkpoint_epochs: Option<u64>,
+    /// Bytes of input log.
+    pub checkpoint_bytes: Option<u64>,
     pub epoch_interval: Option<Duration>,
     pub workers: Option<usize>,
     pub memory_limit: Option<u64>,
@@ -45,10 +55,24 @@ pub struct PipelineFile {
     pub sources: Vec<SourceSlot>,
     pub views: Vec<View>,
     pub sinks: Vec<SinkSlot>,
+    /// The DuckDB files among the sinks, which answer questions about the past.
+    pub marts: Vec<Mart>,
     /// What sinks write and sources read.
     pub read_backs: Vec<ReadBack>,
     /// The sink that writes to the standard output while a pipeline runs.
     pub stdout_sink: Option<String>,
+    /// How objects are reached.
+    pub storage: Storage,
+}
+
+/// A sink that is a DuckDB file.
+#[derive(Debug, Clone)]
+pub struct Mart {
+    pub sink: String,
+    /// The file that people open.
+    pub path: PathBuf,
+    /// The views it takes; `None`: all.
+    pub views: Option<Vec<ViewName>>,
 }
 
 /// Reads the pipeline file and the SQL files it names.
@@ -62,6 +86,45 @@ pub fn read(path: &Path) -> Result<PipelineFile, Vec<Fault>> {
         vec![Fault::of_file(path, format!("the pipeline file cannot be read: {error}{hint}"))]
     })?;
     parse(path, text, &|name| std::env::var(name).ok())
+}
+
+/// The same with another text in its place.
+pub fn read_text(path: &Path, text: String) -> Result<PipelineFile, Vec<Fault>> {
+    parse(path, text, &|name| std::env::var(name).ok())
+}
+
+/// Where a pipeline keeps its state.
+pub struct Places {
+    pub state_dir: PathBuf,
+    /// As in [`PipelineFile`].
+    pub log: Option<Place>,
+}
+
+/// Reads of the pipeline file only where it keeps its state; nothing else has to be right.
+pub fn places(path: &Path) -> Result<Places, Vec<Fault>> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| vec![Fault::of_file(path, format!("the pipeline file cannot be read: {error}"))])?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let document = Document::new(path, text);
+    let places = Section::parse(Reader { document: &document, variable: &variable }).and_then(|mut root| {
+        let head = root.section("pipeline");
+        let storage = root.sections("storage");
+        let mut head = head?;
+        let state_dir = head.required_text("state_dir", "name a local folder for logs, checkpoints and engine state");
+        let log = head.text("log").map(|log| {
+            let storage = storage::read(&document, storage, &variable);
+            place::resolve(folder, &storage, &log.value).map_err(|error| (log.offset, chain(&error)))
+        });
+        let log = log.transpose().map_err(|(offset, error)| document.fault(offset, format!("`log`: {error}"))).ok()?;
+        Some(Places { state_dir: folder.join(state_dir?.value), log })
+    });
+    let faults = document.into_faults();
+    match places {
+        Some(places) if faults.is_empty() => Ok(places),
+        _ if faults.is_empty() => Err(vec![Fault::of_file(path, "there is no [pipeline] table")]),
+        _ => Err(faults),
+    }
 }
 
 fn parse(path: &Path, text: String, variable: &dyn Fn(&str) -> Option<String>) -> Result<PipelineFile, Vec<Fault>> {
@@ -89,12 +152,16 @@ fn pipeline(
     let head = root.section("pipeline");
     let sources = root.sections("sources");
     let view_sections = root.sections("views");
+    let tracked = root.sections("track");
     let sinks = root.sections("sinks");
     let storage = storage::read(document, root.sections("storage"), variable);
-    let has_views = !view_sections.is_empty() || head.as_ref().is_some_and(|head| head.place_of("views_dir").is_some());
+    let has_views = !view_sections.is_empty()
+        || !tracked.is_empty()
+        || head.as_ref().is_some_and(|head| head.place_of("views_dir").is_some());
+    let is_branch = head.as_ref().is_some_and(|head| head.place_of("branch_of").is_some());
     let needed = [
         (head.is_some(), "there is no [pipeline] table: add it, with `name` and `state_dir`"),
-        (!sources.is_empty(), "there is no source: add [sources.NAME] with a `type`"),
+        (!sources.is_empty() || is_branch, "there is no source: add [sources.NAME] with a `type`"),
         (has_views, "there is no view: add [views.NAME] with `sql`"),
         (!sinks.is_empty(), "there is no sink: add [sinks.NAME] with a `type`"),
     ];
@@ -131,15 +198,35 @@ fn pipeline(
         }
     });
     let views_dir = head.text("views_dir");
+    let branch_of = head.text("branch_of");
+    let checkpoint_interval = head.duration("checkpoint_interval");
+    let checkpoint_epochs = head.integer("checkpoint_epochs").and_then(|epochs| {
+        if epochs.value == 0 {
+            document.fault(epochs.offset, "`checkpoint_epochs` is a number from 1 on");
+        }
+        (epochs.value > 0).then_some(epochs.value)
+    });
+    let checkpoint_bytes = head.size("checkpoint_bytes");
     head.end();
 
-    let views = views::read(document, folder, view_sections, views_dir, foreign);
+    let mut views = views::read(document, folder, view_sections, views_dir, foreign);
+    track::read(document, tracked, &mut views);
     let pipeline = name.as_ref().map(|name| name.value.clone()).unwrap_or_default();
     let pipeline = pipeline.as_str();
     let state = state_dir.as_ref().map(|state_dir| folder.join(&state_dir.value)).unwrap_or_default();
     let state = state.as_path();
     let mut source_slots = Vec::new();
     let mut homes = Vec::new();
+    if let Some(original) = &branch_of {
+        if let Some((_, section)) = sources.first() {
+            let fact = "a branch has the sources of `branch_of`: remove this one";
+            document.fault(section.offset(), fact);
+        }
+        match read(&folder.join(&original.value)) {
+            Ok(file) => source_slots = file.sources,
+            Err(mut faults) => foreign.append(&mut faults),
+        }
+    }
     for (name, section) in sources {
         let around = Surroundings { pipeline, folder, name: &name, state, storage: &storage };
         let Some(made) = source(document, &around, section) else { continue };
@@ -151,9 +238,18 @@ fn pipeline(
     let mut sink_slots = Vec::new();
     let mut read_backs = Vec::new();
     let mut stdout_sink = None;
+    let (mut marts, mut keepers, mut sinks_faulty) = (Vec::new(), Vec::new(), false);
     for (name, section) in sinks {
         let around = Surroundings { pipeline, folder, name: &name, state, storage: &storage };
-        let Some(made) = sink(document, &around, section, &names) else { continue };
+        let Some(made) = sink(document, &around, section, &names) else {
+            sinks_faulty = true;
+            continue;
+        };
+        let taken = &made.connector.views;
+        marts.extend(made.mart.map(|path| Mart { sink: name.clone(), path, views: taken.clone() }));
+        if made.keeps == Keeps::History {
+            keepers.push(taken.clone());
+        }
         if made.standard_output == StandardOutput::Connector {
             stdout_sink = Some(name.clone());
         }
@@ -169,10 +265,17 @@ fn pipeline(
         }
         sink_slots.push(made.connector);
     }
+    if !sinks_faulty {
+        foreign.extend(views.iter().filter_map(|view| unkept(view, &keepers)));
+    }
     name.as_ref()?;
     Some(PipelineFile {
         name: pipeline.to_owned(),
         state_dir: folder.join(state_dir?.value),
+        is_branch,
+        checkpoint_interval,
+        checkpoint_epochs,
+        checkpoint_bytes,
         log,
         log_retention,
         epoch_interval,
@@ -184,9 +287,26 @@ fn pipeline(
         sources: source_slots,
         views,
         sinks: sink_slots,
+        marts,
         read_backs,
         stdout_sink,
+        storage,
     })
+}
+
+/// What is wrong where no sink keeps the past of a view that shall have one; `keepers` are the views of the sinks that do.
+fn unkept(view: &View, keepers: &[Option<Vec<ViewName>>]) -> Option<Fault> {
+    let kept = view.history.as_ref()?;
+    let takes = |views: &Option<Vec<ViewName>>| views.as_ref().is_none_or(|views| views.contains(&view.def.name));
+    if keepers.iter().any(takes) {
+        return None;
+    }
+    let (name, built) = (&view.def.name, registry::SINKS_WITH_HISTORY.join(", "));
+    let way_out = match keepers.is_empty() {
+        true => format!("add a sink of one of the types {built}"),
+        false => format!("add `{name}` to the `views` of a sink of one of the types {built}"),
+    };
+    Some(kept.origin.fault(None, &format!("no sink keeps the history of `{name}`: {way_out}")))
 }
 
 fn check_name(document: &Document, offset: usize, what: &str, name: &str) {
@@ -195,8 +315,11 @@ fn check_name(document: &Document, offset: usize, what: &str, name: &str) {
     }
 }
 
+/// The type of a connector, and what makes it.
+type Known<C> = (&'static str, Make<C>);
+
 /// The connector that `type` names.
-fn connector<C: 'static>(document: &Document, section: &mut Section<'_>, registry: &Registry<C>) -> Option<Make<C>> {
+fn connector<C: 'static>(document: &Document, section: &mut Section<'_>, registry: &Registry<C>) -> Option<Known<C>> {
     let names = || registry.built.iter().map(|(name, _)| *name);
     let built = names().collect::<Vec<_>>().join(", ");
     let kind = section.required_text("type", &format!("write one of: {built}"))?;
@@ -205,12 +328,12 @@ fn connector<C: 'static>(document: &Document, section: &mut Section<'_>, registr
         let near = did_you_mean(&kind.value, names());
         document.fault(kind.offset, format!("the type `{}` is not known; known here: {built}{near}", kind.value));
     }
-    found.map(|(_, make)| *make)
+    found.copied()
 }
 
 fn source(document: &Document, around: &Surroundings<'_>, mut section: Section<'_>) -> Option<Made<SourceSlot>> {
     check_name(document, section.offset(), "source", around.name);
-    let make = connector(document, &mut section, &registry::SOURCES)?;
+    let (_, make) = connector(document, &mut section, &registry::SOURCES)?;
     make(around, section)
 }
 
@@ -233,7 +356,8 @@ fn sink(
         };
         chosen.into_iter().filter_map(view).collect()
     });
-    let make = connector(document, &mut section, &registry::SINKS)?;
-    let Made { connector: sink, home, standard_output } = make(around, section)?;
-    Some(Made { connector: SinkSlot { sink, views: chosen, commit_interval }, home, standard_output })
+    let (kind, make) = connector(document, &mut section, &registry::SINKS)?;
+    let keeps = if registry::SINKS_WITH_HISTORY.contains(&kind) { Keeps::History } else { Keeps::Present };
+    let made = Made { keeps, ..make(around, section)? };
+    Some(made.map(|sink| SinkSlot { sink, views: chosen, commit_interval }))
 }

@@ -127,6 +127,15 @@ impl<'d> Section<'d> {
         items.into_iter().map(|item| self.string(key, item)).collect()
     }
 
+    /// `true` or `false`.
+    pub fn boolean(&mut self, key: &'static str) -> Option<Located<bool>> {
+        let value = self.take(key)?;
+        match value.get_ref().as_bool() {
+            Some(found) => Some(Located { value: found, offset: value.span().start }),
+            None => self.wrong_type(key, &value, "true or false"),
+        }
+    }
+
     /// A whole number that is not negative.
     pub fn integer(&mut self, key: &'static str) -> Option<Located<u64>> {
         let value = self.take(key)?;

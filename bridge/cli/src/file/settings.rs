@@ -1,11 +1,22 @@
 //! What `WITH (…)` of a `CREATE MATERIALIZED VIEW` says: the settings that `[views.NAME]` has in the pipeline file.
 
 use tidegate_core::near::did_you_mean;
+use tidegate_core::units;
 
+use super::past::PastKeys;
+use super::section::Located;
 use super::sql::{SqlFault, Statement, columns};
 
 /// The settings there are.
-const SETTINGS: [&str; 2] = ["key", "mode"];
+const SETTINGS: [&str; 4] = ["key", "mode", "temporal", "history_retention"];
+
+/// What a statement says about its view.
+#[derive(Debug, Default)]
+pub struct Settings {
+    pub key: Option<Vec<String>>,
+    /// Offsets are those of the statement's text.
+    pub past: PastKeys,
+}
 
 /// What is wrong with a view's mode, if anything.
 pub fn fault_of_mode(mode: &str) -> Option<String> {
@@ -17,9 +28,9 @@ pub fn fault_of_mode(mode: &str) -> Option<String> {
     Some(format!("mode `{mode}` {fact}: write \"incremental\" or leave it out"))
 }
 
-/// The key that a statement gives its view; every fault in its settings.
-pub fn key_of(statement: &Statement, faults: &mut Vec<SqlFault>) -> Option<Vec<String>> {
-    let mut key = None;
+/// The settings that a statement gives its view; every fault in them.
+pub fn settings_of(statement: &Statement, faults: &mut Vec<SqlFault>) -> Settings {
+    let mut found = Settings::default();
     for (position, setting) in statement.settings.iter().enumerate() {
         let mut fault = |message: String| faults.push(SqlFault { offset: setting.offset, message });
         let name = setting.name.as_str();
@@ -29,17 +40,27 @@ pub fn key_of(statement: &Statement, faults: &mut Vec<SqlFault>) -> Option<Vec<S
         }
         match name {
             "key" => {
-                key = columns(&setting.value);
-                if key.is_none() {
+                found.key = columns(&setting.value);
+                if found.key.is_none() {
                     fault("`key` is a list of columns: write key = 'one, another'".to_owned());
                 }
             }
             "mode" => fault_of_mode(&setting.value.to_lowercase()).into_iter().for_each(fault),
-            "temporal" | "keep_state" => fault(format!("`{name}` is not built yet: remove it from WITH (…)")),
+            "temporal" => match setting.value.to_lowercase().as_str() {
+                value @ ("true" | "false") => {
+                    found.past.temporal = Some(Located { value: value == "true", offset: setting.offset });
+                }
+                _ => fault("`temporal` is true or false".to_owned()),
+            },
+            "history_retention" => match units::duration(&setting.value) {
+                Some(value) => found.past.retention = Some(Located { value, offset: setting.offset }),
+                None => fault(format!("`{}` is not a duration: write for example '90d'", setting.value)),
+            },
+            "keep_state" => fault(format!("`{name}` is not built yet: remove it from WITH (…)")),
             _ => fault(format!("unknown setting `{name}` of a view{}", did_you_mean(name, SETTINGS))),
         }
     }
-    key
+    found
 }
 
 #[cfg(test)]
@@ -51,7 +72,7 @@ mod tests {
         let text = format!("CREATE MATERIALIZED VIEW v WITH ({settings}) AS SELECT 1");
         let statement = statements(&text).unwrap().remove(0).unwrap();
         let mut faults = Vec::new();
-        let key = key_of(&statement, &mut faults);
+        let key = settings_of(&statement, &mut faults).key;
         (key, faults.into_iter().map(|fault| fault.message).collect())
     }
 
@@ -62,13 +83,28 @@ mod tests {
     }
 
     #[test]
+    fn histories_are_kept_for_a_time_or_for_ever() {
+        let read = |settings: &str| {
+            let text = format!("CREATE MATERIALIZED VIEW v WITH ({settings}) AS SELECT 1");
+            let statement = statements(&text).unwrap().remove(0).unwrap();
+            let past = settings_of(&statement, &mut Vec::new()).past;
+            past.history().map(|history| history.map(|history| history.value.retention)).map_err(|fault| fault.value)
+        };
+        assert_eq!(read("temporal = true"), Ok(Some(None)));
+        assert_eq!(read("Temporal = TRUE, history_retention = '2d'"), Ok(Some(units::duration("2d"))));
+        assert_eq!(read("temporal = false"), Ok(None));
+        assert!(read("history_retention = '2d'").unwrap_err().contains("add `temporal = true`"));
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
         for (settings, words) in [
             ("key = 'a,'", "list of columns"),
             ("key = a, key = b", "`key` is set twice"),
             ("mode = full", "mode `full` is not built yet"),
             ("mode = quick", "mode `quick` is no mode of a view"),
-            ("temporal = true", "`temporal` is not built yet"),
+            ("temporal = 1", "`temporal` is true or false"),
+            ("temporal = true, history_retention = 'long'", "`long` is not a duration"),
             ("keep_state = false", "`keep_state` is not built yet"),
             ("kee = a", "unknown setting `kee` of a view; did you mean `key`?"),
         ] {

@@ -55,6 +55,13 @@ pub fn columns(text: &str) -> Option<Vec<String>> {
     tokens.split(|token| token.text == ",").map(|column| <&[_; 1]>::try_from(column).ok()?[0].identifier()).collect()
 }
 
+/// The parts of a name such as `app."Order Items"`.
+pub fn name_parts(text: &str) -> Option<Vec<String>> {
+    let tokens = tokens(text).ok()?;
+    let parts = tokens.split(|token| token.text == ".").map(|part| <&[_; 1]>::try_from(part).ok()?[0].identifier());
+    parts.collect()
+}
+
 /// Reads a statement token by token.
 struct Cursor<'s, 't> {
     text: &'t str,
@@ -161,18 +168,21 @@ impl Cursor<'_, '_> {
     }
 }
 
-struct Token<'t> {
-    text: &'t str,
-    offset: usize,
+/// A word, a quoted text or a symbol.
+pub struct Token<'t> {
+    pub text: &'t str,
+    /// Its first byte in the text.
+    pub offset: usize,
 }
 
 impl Token<'_> {
-    fn is(&self, keyword: &str) -> bool {
+    /// Whether it is a keyword.
+    pub fn is(&self, keyword: &str) -> bool {
         self.text.eq_ignore_ascii_case(keyword)
     }
 
     /// A plain or a quoted name.
-    fn identifier(&self) -> Option<String> {
+    pub fn identifier(&self) -> Option<String> {
         match self.text.strip_prefix('"') {
             Some(quoted) => Some(quoted.strip_suffix('"')?.replace("\"\"", "\"")),
             None => self.text.starts_with(|c: char| c.is_alphabetic() || c == '_').then(|| self.text.to_owned()),
@@ -180,7 +190,7 @@ impl Token<'_> {
     }
 
     /// What is between single quotes, or a word.
-    fn value(&self) -> Option<String> {
+    pub fn value(&self) -> Option<String> {
         match self.text.strip_prefix('\'') {
             Some(quoted) => Some(quoted.strip_suffix('\'')?.replace("''", "'")),
             None => self.text.starts_with(|c: char| c.is_alphanumeric() || c == '_').then(|| self.text.to_owned()),
@@ -189,7 +199,7 @@ impl Token<'_> {
 }
 
 /// Words, quoted texts and single symbols; comments and blanks are left out.
-fn tokens(text: &str) -> Result<Vec<Token<'_>>, SqlFault> {
+pub fn tokens(text: &str) -> Result<Vec<Token<'_>>, SqlFault> {
     let mut tokens = Vec::new();
     let mut at = 0;
     while let Some(first) = text[at..].chars().next() {

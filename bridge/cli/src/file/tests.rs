@@ -98,7 +98,9 @@ fn what_is_not_built_yet_says_so() {
     for (from, to, expected) in [
         ("type = \"ducklake\"", "type = \"mysql\"", "the type `mysql` is not known; known here: ducklake, postgres"),
         ("key = [\"id\"]", "mode = \"full\"", "mode `full` is not built yet"),
-        ("key = [\"id\"]", "temporal = true", "`temporal` is not built yet: remove it from [views.big]"),
+        ("key = [\"id\"]", "temporal = 1", "`temporal` is true or false, found: integer"),
+        ("key = [\"id\"]", "history_retention = \"9d\"", "add `temporal = true`"),
+        ("key = [\"id\"]", "temporal = true\nhistory_retention = \"9\"", "`9` is not a duration"),
         ("key = [\"id\"]", "keep_state = false", "`keep_state` is not built yet"),
     ] {
         let faults = faults_after(from, to);
@@ -247,4 +249,68 @@ fn views_are_given_once() {
     assert!(twice.contains("differ by case alone"), "{twice}");
     let other = faults_after("SELECT id", "CREATE MATERIALIZED VIEW huge AS SELECT id");
     assert!(other.contains("the SQL creates `huge`, the view is called `big`"), "{other}");
+}
+
+#[test]
+fn histories_and_tracked_tables() {
+    let text = GOOD.replace("key = [\"id\"]", "key = [\"id\"]\ntemporal = true\nhistory_retention = \"90d\"")
+        + "\n[track.\"lake.main.Order Items\"]\nkey = [\"id\", \"n\"]\nretention = \"1d\"\n\n[track.\"lake.orders\"]\nkey = [\"id\"]\n";
+    let fault = read(&text).err().unwrap();
+    assert!(fault.contains("is no table of a source"), "{fault}");
+    let text = text.replace("lake.main.Order Items", "lake.main.\\\"Order Items\\\"");
+    let fault = read(&text).err().unwrap();
+    assert!(
+        fault.contains(":37:8: no sink keeps the history of `lake_orders`: add `lake_orders` to the `views` of"),
+        "{fault}"
+    );
+    assert_eq!(fault.lines().count(), 2, "{fault}");
+    let file = read(&text.replace("views = [\"BIG\"]\n", "")).unwrap();
+    let views: Vec<_> = file
+        .views
+        .iter()
+        .map(|view| {
+            (view.def.name.as_str(), view.def.sql.as_str(), view.history.as_ref().map(|kept| kept.history.retention))
+        })
+        .collect();
+    let days = |days: u64| Some(Some(Duration::from_secs(days * 86_400)));
+    let expected = [
+        ("big", "SELECT id\nFROM lake.orders", days(90)),
+        ("lake_main_Order_Items", "SELECT * FROM lake.main.\"Order Items\"", days(1)),
+        ("lake_orders", "SELECT * FROM lake.orders", Some(None)),
+    ];
+    assert_eq!(views, expected);
+    assert_eq!(file.views[1].def.key.as_deref(), Some(&["id".to_owned(), "n".to_owned()][..]));
+    assert_eq!((file.marts.len(), file.marts[0].sink.as_str()), (1, "mart"));
+}
+
+#[test]
+fn faults_of_histories_and_tracked_tables() {
+    let duckdb = "type = \"duckdb\"\npath = \"${DIR:-out}/mart.duckdb\"\nviews = [\"BIG\"]\n";
+    let lines = "type = \"jsonl\"\npath = \"x.jsonl\"\n";
+    let temporal = GOOD.replace("key = [\"id\"]", "temporal = true").replace(duckdb, lines);
+    let fault = read(&temporal).err().unwrap();
+    assert!(
+        fault.contains(":19:12: no sink keeps the history of `big`: add a sink of one of the types duckdb"),
+        "{fault}"
+    );
+    for (track, words) in [
+        ("[track.orders]\nkey = [\"id\"]", ":30:8: `orders` is no table of a source: write \"source.table\""),
+        (
+            "[track.lake.orders]\nkey = [\"id\"]",
+            "`lake` is no table of a source: write \"source.table\" or \"source.schema.table\", in quotes, as in",
+        ),
+        ("[track.\"a.b.c.d\"]\nkey = [\"id\"]", "`a.b.c.d` is no table of a source"),
+        ("[track.\"lake.orders\"]", ":30:8: a tracked table is asked for by its key: add key = [\"id\"]"),
+        ("[track.\"lake.orders\"]\nkey = []", "a tracked table is asked for by its key"),
+        ("[track.\"lake.orders\"]\nkey = \"id\"", "`key` is a list of strings, found: string"),
+        ("[track.\"lake.orders\"]\nkey = [\"id\"]\nretain = \"1d\"", "unknown key `retain` in [track.lake.orders]"),
+        (
+            "[track.\"lake.orders\"]\nkey = [\"id\"]\n[views.Lake_Orders]\nsql = \"SELECT 1\"",
+            ":30:8: the tracked table `lake.orders` is kept as `lake_orders`, and there is a view of that name already, at",
+        ),
+    ] {
+        let text = format!("{}\n{track}\n", GOOD.replace("views = [\"BIG\"]\n", ""));
+        let fault = read(&text).err().unwrap_or_else(|| panic!("{track} was accepted"));
+        assert!(fault.contains(words) && fault.lines().count() == 1, "{track}: {fault}");
+    }
 }

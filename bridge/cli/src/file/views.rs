@@ -7,9 +7,11 @@ use tidegate_core::ViewName;
 use tidegate_engine::ViewDef;
 
 use super::document::{Document, Fault};
+use super::past::{Kept, PastKeys};
 use super::section::{Located, Section};
-use super::settings::{fault_of_mode, key_of};
+use super::settings::{Settings, fault_of_mode, settings_of};
 use super::sql::{SqlFault, Statement, statements};
+use super::track::Tracked;
 
 /// A view and where its SELECT stands, so that what the planner says about a place in the SQL
 /// becomes a place in a file.
@@ -17,6 +19,10 @@ use super::sql::{SqlFault, Statement, statements};
 pub struct View {
     pub def: ViewDef,
     pub origin: Origin,
+    /// Its past is kept.
+    pub history: Option<Kept>,
+    /// It is a tracked table.
+    pub tracked: Option<Tracked>,
 }
 
 /// Where a SELECT begins.
@@ -31,6 +37,22 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// A place that is not that of a SELECT.
+    pub fn at(document: &Document, offset: usize) -> Origin {
+        let (line, column) = document.place(offset);
+        Origin { path: document.path().to_owned(), line, column, verbatim: false }
+    }
+
+    /// `shop.toml:12:1`
+    pub fn place(&self) -> String {
+        format!("{}:{}:{}", self.path.display(), self.line, self.column)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The fault at a line and column of the SELECT, both counted from one.
     pub fn fault(&self, within: Option<(usize, usize)>, message: &str) -> Fault {
         match within {
@@ -115,7 +137,7 @@ fn view(
     if let Some(mode) = section.text("mode") {
         fault_of_mode(&mode.value).into_iter().for_each(|fault| document.fault(mode.offset, fault));
     }
-    section.not_built("temporal");
+    let past = PastKeys::of_section(&mut section);
     section.not_built("keep_state");
     section.end();
     let key: Option<Vec<String>> = key.map(|columns| columns.into_iter().map(|column| column.value).collect());
@@ -130,11 +152,23 @@ fn view(
             return None;
         }
     };
-    if key.is_some() && defined.key.is_some() {
+    if key.is_some() && defined.settings.key.is_some() {
         document.fault(offset, format!("the key of `{name}` is given here and in its SQL: write it in one place"));
     }
-    let key = key.or(defined.key);
-    Some(View { def: ViewDef { name: ViewName::new(name), sql: defined.select, key }, origin })
+    if past.any() && defined.settings.past.any() {
+        document.fault(offset, format!("the history of `{name}` is said here and in its SQL: say it in one place"));
+    }
+    let history = match past.history() {
+        Ok(Some(history)) => Some(Kept { history: history.value, origin: Origin::at(document, history.offset) }),
+        Ok(None) => defined.history,
+        Err(fault) => {
+            document.fault(fault.offset, fault.value);
+            None
+        }
+    };
+    let key = key.or(defined.settings.key);
+    let def = ViewDef { name: ViewName::new(name), sql: defined.select, key };
+    Some(View { def, origin, history, tracked: None })
 }
 
 /// What the SQL of one view says.
@@ -142,7 +176,9 @@ struct Defined {
     select: String,
     /// Where the SELECT begins in the text.
     offset: usize,
-    key: Option<Vec<String>>,
+    settings: Settings,
+    /// The history that the settings say, at its place.
+    history: Option<Kept>,
 }
 
 /// `sql = "SELECT …"`
@@ -158,9 +194,11 @@ fn from_text(document: &Document, sql: &Located<String>, name: &str) -> Option<(
     let verbatim = raw[start..].starts_with(&sql.value);
     let at = |offset: usize| sql.offset + if verbatim { start + offset } else { 0 };
     match single(&sql.value, name) {
-        Ok(defined) => {
+        Ok(mut defined) => {
             let (line, column) = document.place(at(defined.offset));
             let origin = Origin { path: document.path().to_owned(), line, column, verbatim };
+            let said = |offset| Origin::at(document, at(offset));
+            defined.history = kept(&defined.settings, said, |fault| document.fault(at(fault.offset), fault.message));
             Some((defined, origin))
         }
         Err(faults) => {
@@ -190,13 +228,27 @@ fn from_file(
     };
     let sql = Document::new(&path, text);
     match single(sql.text(), name) {
-        Ok(defined) => {
+        Ok(mut defined) => {
             let origin = origin(&sql, defined.offset);
+            let said = |offset| Origin::at(&sql, offset);
+            defined.history = kept(&defined.settings, said, |fault| sql.fault(fault.offset, fault.message));
+            foreign.extend(sql.into_faults());
             Some((defined, origin))
         }
         Err(faults) => {
             faults.into_iter().for_each(|fault| sql.fault(fault.offset, fault.message));
             foreign.extend(sql.into_faults());
+            None
+        }
+    }
+}
+
+/// The history that settings say.
+fn kept(settings: &Settings, at: impl Fn(usize) -> Origin, fault: impl FnOnce(SqlFault)) -> Option<Kept> {
+    match settings.past.history() {
+        Ok(history) => history.map(|history| Kept { history: history.value, origin: at(history.offset) }),
+        Err(wrong) => {
+            fault(SqlFault { offset: wrong.offset, message: wrong.value });
             None
         }
     }
@@ -230,9 +282,9 @@ fn single(text: &str, name: &str) -> Result<Defined, Vec<SqlFault>> {
     if let Some((other, offset)) = statement.name.as_ref().filter(|(other, _)| !other.eq_ignore_ascii_case(name)) {
         return fault(*offset, format!("the SQL creates `{other}`, the view is called `{name}`: use one name"));
     }
-    let key = key_of(&statement, &mut faults);
+    let settings = settings_of(&statement, &mut faults);
     match faults.is_empty() {
-        true => Ok(Defined { select: statement.select, offset: statement.offset, key }),
+        true => Ok(Defined { select: statement.select, offset: statement.offset, settings, history: None }),
         false => Err(faults),
     }
 }
@@ -270,14 +322,16 @@ fn views_of_file(path: &Path, places: &mut Places, foreign: &mut Vec<Fault>) -> 
             for statement in all {
                 match statement.and_then(|statement| view_of_statement(statement, alone.then_some(&stem), &mut faults))
                 {
-                    Ok((def, named_at, offset)) => {
+                    Ok((def, settings, named_at, offset)) => {
                         let name = def.name.as_str();
                         let known = (name.to_owned(), place(&sql, named_at));
                         if let Some((other, there)) = places.insert(name.to_lowercase(), known) {
                             let message = format!("there is a view `{other}` already, at {there}: rename `{name}`");
                             sql.fault(named_at, message);
                         }
-                        views.push(View { def, origin: origin(&sql, offset) });
+                        let said = |offset| Origin::at(&sql, offset);
+                        let history = kept(&settings, said, |fault| sql.fault(fault.offset, fault.message));
+                        views.push(View { def, origin: origin(&sql, offset), history, tracked: None });
                     }
                     Err(fault) => faults.push(fault),
                 }
@@ -289,13 +343,13 @@ fn views_of_file(path: &Path, places: &mut Places, foreign: &mut Vec<Fault>) -> 
     views
 }
 
-/// The view of a statement, where it gets its name, and where its SELECT begins.
+/// The view of a statement, its settings, where it gets its name, and where its SELECT begins.
 fn view_of_statement(
     statement: Statement,
     file: Option<&String>,
     faults: &mut Vec<SqlFault>,
-) -> Result<(ViewDef, usize, usize), SqlFault> {
-    let key = key_of(&statement, faults);
+) -> Result<(ViewDef, Settings, usize, usize), SqlFault> {
+    let settings = settings_of(&statement, faults);
     let offset = statement.offset;
     let Some((name, named_at)) = statement.name.or_else(|| Some((file?.clone(), offset))) else {
         let message = "of several statements each is CREATE MATERIALIZED VIEW name AS SELECT …".to_owned();
@@ -304,5 +358,6 @@ fn view_of_statement(
     if !is_name(&name) {
         faults.push(SqlFault { offset: named_at, message: format!("`{name}` cannot name a view: {NAME_RULE}") });
     }
-    Ok((ViewDef { name: ViewName::new(name), sql: statement.select, key }, named_at, offset))
+    let def = ViewDef { name: ViewName::new(name), sql: statement.select, key: settings.key.clone() };
+    Ok((def, settings, named_at, offset))
 }

@@ -5,7 +5,7 @@
 mod sinks;
 mod sources;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tidegate_core::Sink;
 use tidegate_duck::lake::Storage;
@@ -33,7 +33,29 @@ pub struct Made<Connector> {
     /// `None`: nowhere that another kind of connector reads or writes.
     pub home: Option<Home>,
     pub standard_output: StandardOutput,
+    pub keeps: Keeps,
+    /// The DuckDB file that it writes.
+    pub mart: Option<PathBuf>,
 }
+
+/// What a sink keeps of views with `temporal = true`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeps {
+    /// The rows as they are, or their changes as they come.
+    Present,
+    /// Every version too, in `<view>_history`.
+    History,
+}
+
+/// The types of the sinks that keep histories.
+pub const SINKS_WITH_HISTORY: &[&str] = &[
+    #[cfg(feature = "duckdb")]
+    "duckdb",
+    #[cfg(feature = "ducklake")]
+    "ducklake",
+    #[cfg(feature = "postgres")]
+    "postgres",
+];
 
 /// Who has the standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +75,13 @@ pub struct Home {
 
 impl<Connector> Made<Connector> {
     fn of(connector: Connector) -> Self {
-        Made { connector, home: None, standard_output: StandardOutput::Results }
+        Made { connector, home: None, standard_output: StandardOutput::Results, keeps: Keeps::Present, mart: None }
+    }
+
+    /// The same around another connector.
+    pub fn map<Other>(self, make: impl FnOnce(Connector) -> Other) -> Made<Other> {
+        let Made { connector, home, standard_output, keeps, mart } = self;
+        Made { connector: make(connector), home, standard_output, keeps, mart }
     }
 
     fn at(mut self, store: String, schema: Option<&str>) -> Self {

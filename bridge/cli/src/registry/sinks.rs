@@ -28,7 +28,8 @@ pub(super) fn duckdb(around: &Surroundings<'_>, section: Section<'_>) -> Option<
     use tidegate_sink_duckdb::{DuckdbConfig, DuckdbSink};
     section.configured(|config: DuckdbConfig| {
         let config = DuckdbConfig { path: around.folder.join(&config.path), ..config };
-        boxed(DuckdbSink::new(around.name, config, Arc::new(wall_clock)))
+        let mart = Some(config.path.clone());
+        Ok(Made { mart, ..boxed(DuckdbSink::new(around.name, config, Arc::new(wall_clock)))? })
     })
 }
 

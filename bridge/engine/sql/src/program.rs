@@ -232,7 +232,7 @@ fn plan_view(
         }
         None => (derived, None),
     };
-    let info = ViewInfo { name: definition.name.clone(), schema, identity };
+    let info = ViewInfo::new(definition.name.clone(), schema, identity);
     let plan_id = PlanId::of(&plan, &info);
     let mut inputs = BTreeSet::new();
     collect_inputs(&plan, &mut inputs);

@@ -84,6 +84,11 @@ impl TableState {
         matches!(schema.identity, RowIdentity::Key(_)) || schema.integral == Integral::Engine
     }
 
+    /// Whether its rows are told apart by a key.
+    pub fn is_keyed(&self) -> bool {
+        matches!(self.content, Content::Keyed(_))
+    }
+
     /// Opens the state of a table, from a checkpoint if one is given, else empty.
     pub fn open(
         schema: TableSchema,

@@ -180,9 +180,29 @@ impl Harness {
 
     /// Drops the engine and continues from a checkpoint.
     pub fn resume(&mut self, checkpoint: &EngineCheckpoint, workers: usize) {
+        self.resume_keeping(checkpoint, &[], workers);
+    }
+
+    /// The same; other checkpoints stay, too.
+    pub fn resume_keeping(&mut self, checkpoint: &EngineCheckpoint, kept: &[EngineCheckpoint], workers: usize) {
         self.engine = None;
-        let engine = Engine::resume(self.folder.path(), options(workers), checkpoint);
+        let engine = Engine::resume(self.folder.path(), options(workers), checkpoint, kept);
         self.engine = Some(engine.unwrap_or_else(|error| panic!("{error:?}")));
+    }
+
+    /// An engine beside the present one, at a checkpoint.
+    pub fn fork(&self, checkpoint: &EngineCheckpoint, workers: usize) -> Engine {
+        let engine = Engine::fork(self.folder.path(), self.folder.path(), options(workers), checkpoint);
+        engine.unwrap_or_else(|error| panic!("{error:?}"))
+    }
+
+    /// Puts another engine, and the tables as it knows them, in the place of the present one; what goes downstream is the
+    /// difference.
+    pub fn replace(&mut self, engine: Engine, tables: BTreeMap<TableName, TableContents>, what: &str) {
+        let deltas = self.engine().difference(&engine).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        (self.engine, self.tables) = (Some(engine), tables);
+        self.apply(&deltas, what);
+        self.check(what);
     }
 
     fn apply(&mut self, deltas: &[ViewDelta], what: &str) {

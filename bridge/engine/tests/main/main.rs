@@ -4,6 +4,7 @@
 mod asof;
 mod asof_types;
 mod declared_keys;
+mod fork;
 mod generator;
 mod groups;
 mod harness;

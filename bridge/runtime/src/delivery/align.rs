@@ -8,12 +8,15 @@ use crate::log::header::Link;
 use crate::pending::Pending;
 
 /// What a target needs of a view.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Alignment {
     /// The whole content: it holds nothing, or the columns have changed since.
     Replace,
     /// The changes after this epoch; none when it is the last one.
     After(Epoch),
+    /// To be compared with the view: its epoch is ours, but the changes after it are gone. With what to say where
+    /// that cannot be done.
+    Compare(RuntimeError),
 }
 
 /// Compares what a sink holds of a view with our history. `last` is the last epoch that will be
@@ -49,7 +52,7 @@ pub(crate) fn align(
         return Ok(Alignment::Replace);
     }
     if !pending.covers(Link { epoch: committed.epoch, hash: committed.hash }, last) {
-        return Err(mismatch(format!("the changes up to our epoch {} are gone", last.epoch)));
+        return Ok(Alignment::Compare(mismatch(format!("the changes up to our epoch {} are gone", last.epoch))));
     }
     Ok(Alignment::After(committed.epoch))
 }

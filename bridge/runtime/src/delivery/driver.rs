@@ -5,7 +5,8 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tidegate_core::{
-    Commit, Committed, ConnectorError, Epoch, EpochHeader, ErrorKind, Sink, ViewCommit, ViewContent, ViewInfo, ViewName,
+    Commit, Committed, ConnectorError, Epoch, EpochHeader, ErrorKind, History as Past, Sink, ViewCommit, ViewContent,
+    ViewInfo, ViewName,
 };
 use tidegate_engine::{Engine, Program};
 use tokio::sync::oneshot;
@@ -13,7 +14,7 @@ use tokio::sync::oneshot;
 use super::job::{Done, Job, Report, Setback};
 use super::{Alignment, align, changes_stream, rows_stream};
 use crate::call::Call;
-use crate::history::History;
+use crate::history::{History, Standing};
 use crate::log::header::Link;
 use crate::pending::Pending;
 use crate::retry::Backoff;
@@ -28,6 +29,7 @@ pub(crate) struct Driver {
     /// Who has the connector.
     hand: Hand,
     filter: Option<Vec<ViewName>>,
+    histories: BTreeMap<ViewName, Past>,
     interval: Duration,
     pub views: Vec<ViewInfo>,
     /// What it holds; `None` until it is opened, and again after an error.
@@ -38,6 +40,8 @@ pub(crate) struct Driver {
     pub trouble: Option<Trouble>,
     /// Why it gets nothing.
     pub aside: Option<Aside>,
+    /// Whether it was not yet brought in line since the state was restored from a backup: it may hold anything.
+    pub restored: bool,
     last_commit: Instant,
     /// Conflicts since it last committed.
     pub conflicts: usize,
@@ -56,6 +60,8 @@ pub(crate) struct Trouble {
 pub(crate) enum Aside {
     /// It is being resynced, or another one is and this one does not fit our history.
     Resync,
+    /// It is compared with the views when the sources have been read to their ends, and gets the difference.
+    Compare,
     /// It failed, and the others went on without it.
     Detached(String),
 }
@@ -71,17 +77,19 @@ enum Hand {
 }
 
 impl Driver {
-    pub fn new(slot: SinkSlot) -> Driver {
+    pub fn new(slot: SinkSlot, histories: &BTreeMap<ViewName, Past>) -> Driver {
         Driver {
             name: slot.sink.name().to_owned(),
             interval: slot.commit_interval.unwrap_or_else(|| slot.sink.default_commit_interval()),
             hand: Hand::Here(slot.sink),
             filter: slot.views,
+            histories: histories.clone(),
             views: Vec::new(),
             held: None,
             seen: BTreeMap::new(),
             trouble: None,
             aside: None,
+            restored: false,
             last_commit: Instant::now(),
             conflicts: 0,
             maintained: None,
@@ -179,7 +187,10 @@ impl Driver {
     /// The views it takes from here on; it has to be opened again.
     pub fn set_program(&mut self, program: &Program) {
         let taken = |view: &ViewName| self.filter.as_ref().is_none_or(|filter| filter.contains(view));
-        self.views = program.views().iter().map(|view| view.info.clone()).filter(|info| taken(&info.name)).collect();
+        let infos = program.views().iter().map(|view| &view.info).filter(|info| taken(&info.name));
+        let histories = &self.histories;
+        self.views =
+            infos.map(|info| ViewInfo { history: histories.get(&info.name).copied(), ..info.clone() }).collect();
         self.held = None;
     }
 
@@ -212,13 +223,30 @@ impl Driver {
         self.held.as_ref()?.get(view).copied().flatten()
     }
 
-    /// Whether every view it holds stands in our history.
-    pub fn check(&self, history: &History, pending: Option<(&Pending, Link)>) -> Result<(), RuntimeError> {
-        if self.held.is_none() {
-            return Ok(());
+    /// Whether every view it holds stands in our history. Otherwise an error, or why it has to be compared.
+    pub fn check(
+        &self,
+        history: &History,
+        pending: Option<(&Pending, Link)>,
+    ) -> Result<Option<RuntimeError>, RuntimeError> {
+        let mut differs = None;
+        for info in self.views.iter().filter(|_| self.held.is_some()) {
+            match align(&self.name, &info.name, self.held(&info.name), history, pending) {
+                Ok(Alignment::Compare(why)) => differs = Some(why),
+                Ok(Alignment::After(_) | Alignment::Replace) => {}
+                Err(why @ RuntimeError::SinkMismatch { .. }) if self.restored => differs = Some(why),
+                Err(error) => return Err(error),
+            }
         }
-        let mut views = self.views.iter().map(|info| &info.name);
-        views.try_for_each(|view| align(&self.name, view, self.held(view), history, pending).map(drop))
+        Ok(differs)
+    }
+
+    /// Whether what it holds may be of ours, from before what is still known.
+    pub fn holds_forgotten(&self, history: &History) -> bool {
+        let standing = |info: &ViewInfo| self.held(&info.name).map(|committed| history.standing(&committed));
+        let standings: Vec<_> = self.views.iter().filter_map(standing).collect();
+        standings.contains(&Standing::Unknown)
+            && standings.iter().all(|standing| matches!(standing, Standing::Ours | Standing::Unknown))
     }
 
     /// Opens it and compares it with our history. While a sink is resynced (`resync`), it is left
@@ -249,7 +277,17 @@ impl Driver {
             self.aside = Some(Aside::Resync);
         }
         match self.check(history, pending) {
-            Ok(()) => {
+            Ok(Some(why)) if resync.is_none() => {
+                if self.aside.is_none() {
+                    tracing::warn!(
+                        sink = %self.name, found = %why,
+                        "the sink is compared with the views when the sources have been read, and gets the difference"
+                    );
+                    self.aside = Some(Aside::Compare);
+                }
+                Ok(())
+            }
+            Ok(None) => {
                 // Only what is ours counts as seen: our history is made of it after a restart.
                 for (view, committed) in self.held.iter().flatten() {
                     if let Some(Committed { epoch, hash }) = *committed {
@@ -258,14 +296,14 @@ impl Driver {
                 }
                 Ok(())
             }
-            Err(error) if resync.is_some() => {
+            Ok(Some(error)) | Err(error) if resync.is_some() => {
                 if self.aside.is_none() {
                     tracing::warn!(sink = %self.name, error = %tidegate_core::chain(&error), "the sink is left alone");
                     self.aside = Some(Aside::Resync);
                 }
                 Ok(())
             }
-            Err(error) => Err(error),
+            Ok(Some(error)) | Err(error) => Err(error),
         }
     }
 
@@ -337,6 +375,7 @@ impl Driver {
             let held = self.held(&info.name);
             let after = held.map_or(Epoch::ZERO, |committed| committed.epoch);
             let content = match align(&self.name, &info.name, held, history, Some((pending, header.into())))? {
+                Alignment::Compare(gone) => return Err(gone),
                 Alignment::After(epoch) if epoch == header.epoch => continue,
                 Alignment::After(epoch) => ViewContent::Changes(changes_stream(pending.changes(&info.name, epoch))),
                 Alignment::Replace => {

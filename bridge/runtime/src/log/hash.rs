@@ -27,6 +27,13 @@ impl ContentHash {
         ContentHasher::default().finish()
     }
 
+    /// A rewind: its rows are determined by the epoch that it goes back to.
+    pub fn of_rewind(to: &EpochHash) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("tidegate rewind v1");
+        hasher.update(&to.0);
+        ContentHash(*hasher.finalize().as_bytes())
+    }
+
     /// A load or rebuild: its rows are determined by the frontier, the tables and the plans.
     pub fn of_load(tables: &[LoadedTable], plans: &BTreeMap<ViewName, String>) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("tidegate load v1");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tidegate_core::{Epoch, EpochHash, EpochHeader, Micros, SourceId, TableName, ViewName};
+use tidegate_core::{Epoch, EpochHash, EpochHeader, Frontier, Micros, SourceId, TableName, ViewName};
 use uuid::Uuid;
 
 use super::section::Section;
@@ -20,6 +20,8 @@ pub enum RecordKind {
     Rebuild,
     /// No events: a sink was compared with the views and corrected.
     Resync,
+    /// The views as they were at an earlier epoch. What that takes back is in the checkpoint.
+    Rewind,
 }
 
 impl RecordKind {
@@ -30,6 +32,7 @@ impl RecordKind {
             RecordKind::Load => "load",
             RecordKind::Rebuild => "rebuild",
             RecordKind::Resync => "resync",
+            RecordKind::Rewind => "rewind",
         }
     }
 }
@@ -58,6 +61,25 @@ pub struct LoadedTable {
     pub incarnation: u64,
 }
 
+/// A past that is gone through again after a rewind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replay {
+    /// The epoch of the past that the present one stands for: what comes next is after it.
+    pub done: Epoch,
+    /// The last epoch of that past.
+    pub until: Epoch,
+    /// Where sources that can only be read on from there stood at the rewind: after that past, nothing happened up to here.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub reached: Frontier,
+    /// Sources whose events are left out of it, because they are read again from where they were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<SourceId>,
+}
+
+fn is_empty(frontier: &Frontier) -> bool {
+    frontier.iter().next().is_none()
+}
+
 /// What made an epoch, besides the rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Origin {
@@ -76,17 +98,35 @@ pub struct Origin {
     /// plans are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition: Option<serde_json::Value>,
+    /// The epoch that a rewind went back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewound_to: Option<Epoch>,
+    /// The past that is being gone through again, as long as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
+    /// What `tidegate_now()` is in this epoch, where that is not its time: an epoch of the past has the time it had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Micros>,
 }
 
 impl Origin {
     /// An epoch of events, or of none.
     pub fn plain(kind: RecordKind, commit_times: BTreeMap<SourceId, Micros>) -> Self {
-        Origin { kind, commit_times, tables: Vec::new(), plans: BTreeMap::new(), definition: None }
+        Origin {
+            kind,
+            commit_times,
+            tables: Vec::new(),
+            plans: BTreeMap::new(),
+            definition: None,
+            rewound_to: None,
+            replay: None,
+            clock: None,
+        }
     }
 
     /// Whether the rows are not in the log.
     pub fn is_load(&self) -> bool {
-        matches!(self.kind, RecordKind::Load | RecordKind::Rebuild)
+        matches!(self.kind, RecordKind::Load | RecordKind::Rebuild | RecordKind::Rewind)
     }
 }
 
@@ -108,4 +148,11 @@ pub struct RecordHeader {
     /// The events, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sections: Vec<Section>,
+}
+
+impl RecordHeader {
+    /// What `tidegate_now()` was in this epoch.
+    pub fn clock(&self) -> Micros {
+        self.origin.clock.unwrap_or(self.header.time)
+    }
 }

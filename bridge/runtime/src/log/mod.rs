@@ -59,6 +59,9 @@ impl LogLocation {
 
 const SEGMENT_BYTES: u64 = 64 << 20;
 
+/// How the names of the log's files begin.
+pub(crate) const PREFIX: &str = "input";
+
 /// The input log of one pipeline.
 #[derive(Debug)]
 pub struct InputLog {
@@ -100,7 +103,7 @@ impl InputLog {
     /// Opens the log, cutting off a torn tail.
     pub fn open(location: &LogLocation, state_dir: &Path, log_id: Uuid) -> Result<InputLog, RuntimeError> {
         let local = |dir: PathBuf| -> Result<Place, RuntimeError> {
-            let segments = Segments::open(&dir, "input", SEGMENT_BYTES)?.with_torn_failpoint("log.torn_append");
+            let segments = Segments::open(&dir, PREFIX, SEGMENT_BYTES)?.with_torn_failpoint("log.torn_append");
             Ok(Place::Local { segments, dir })
         };
         let place = match location {
@@ -111,6 +114,20 @@ impl InputLog {
             }
         };
         Ok(InputLog { place, log_id, retention: None })
+    }
+
+    /// A log in a local folder that another process may be writing to; it can be read and not appended to.
+    pub(crate) fn look(dir: &Path, log_id: Uuid) -> Result<InputLog, RuntimeError> {
+        let segments = Segments::look(dir, PREFIX)?;
+        Ok(InputLog { place: Place::Local { segments, dir: dir.to_owned() }, log_id, retention: None })
+    }
+
+    /// The files of a local log, and how much of each is complete.
+    pub(crate) fn files(&self) -> Vec<(PathBuf, u64)> {
+        match &self.place {
+            Place::Local { segments, .. } => segments.files().map(|(path, len)| (path.to_owned(), len)).collect(),
+            Place::Objects(_) => Vec::new(),
+        }
     }
 
     /// Begins a segment when the last one's first record is older than this, so that records can be
@@ -139,11 +156,7 @@ impl InputLog {
     pub async fn records(&self, from: Epoch) -> Result<Vec<LogRecord>, RuntimeError> {
         let mut records: Vec<LogRecord> = Vec::new();
         let mut take = |header: Vec<u8>, at: At| -> Result<(), RuntimeError> {
-            let header: RecordHeader = serde_json::from_slice(&header).map_err(|error| RuntimeError::LogForeign {
-                log: self.name(),
-                fact: format!("holds a record that this version does not read ({error})"),
-                way_out: "run it with the version of Tidegate that wrote it",
-            })?;
+            let header = self.parse(&header)?;
             if header.log_id != self.log_id {
                 return Err(RuntimeError::LogForeign {
                     log: self.name(),
@@ -188,6 +201,26 @@ impl InputLog {
             }
         }
         Ok(records)
+    }
+
+    /// The epoch that the first record continues: from there on the log has everything. `None` where it is empty.
+    pub async fn begins_after(&self) -> Result<Option<Epoch>, RuntimeError> {
+        let first = match &self.place {
+            Place::Local { segments, .. } => segments.scan(Epoch::ZERO).next().transpose()?.map(|(header, _)| header),
+            Place::Objects(objects) => match objects.list(Epoch::ZERO).await?.first() {
+                Some((_, path)) => Some(objects.read(path).await?.0),
+                None => None,
+            },
+        };
+        first.map(|header| self.parse(&header).map(|header| header.previous.epoch)).transpose()
+    }
+
+    fn parse(&self, header: &[u8]) -> Result<RecordHeader, RuntimeError> {
+        serde_json::from_slice(header).map_err(|error| RuntimeError::LogForeign {
+            log: self.name(),
+            fact: format!("holds a record that this version does not read ({error})"),
+            way_out: "run it with the version of Tidegate that wrote it",
+        })
     }
 
     /// Whether there is any record, whoever it belongs to.

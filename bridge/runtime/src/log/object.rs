@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use tidegate_core::{Epoch, ErrorKind};
 
 use super::record::{self, Extent, Found};
@@ -82,6 +82,12 @@ impl Objects {
 
     /// The objects from `from` on, in order.
     pub async fn list(&self, from: Epoch) -> Result<Vec<(Epoch, Path)>, RuntimeError> {
+        let found = self.list_objects(from).await?;
+        Ok(found.into_iter().map(|(epoch, object)| (epoch, object.location)).collect())
+    }
+
+    /// The same with what the store says of each.
+    pub async fn list_objects(&self, from: Epoch) -> Result<Vec<(Epoch, ObjectMeta)>, RuntimeError> {
         let offset = self.path(Epoch(from.0.saturating_sub(1)));
         let found: Vec<_> = self
             .store
@@ -93,12 +99,23 @@ impl Objects {
             .into_iter()
             .filter_map(|object| {
                 let digits = object.location.filename()?.strip_prefix("input-")?.strip_suffix(".log")?;
-                Some((Epoch(digits.parse().ok()?), object.location))
+                Some((Epoch(digits.parse().ok()?), object))
             })
             .filter(|(epoch, _)| *epoch >= from)
             .collect();
-        epochs.sort();
+        epochs.sort_by_key(|(epoch, _)| *epoch);
         Ok(epochs)
+    }
+
+    /// A record as it lies there; `None` when there is none (any more).
+    pub async fn whole(&self, epoch: Epoch) -> Result<Option<Bytes>, RuntimeError> {
+        let path = self.path(epoch);
+        let read = async { self.store.get(&path).await?.bytes().await };
+        match read.await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.failed("read", &path, error)),
+        }
     }
 
     /// The header of a record, and its verified payload.

@@ -3,7 +3,8 @@
 //! A segment is called `<prefix>-<first epoch, 20 digits>.log`. An append writes the record and
 //! flushes the file; a new segment flushes the folder too. Only the last record of the last
 //! segment can be incomplete, and it is cut off when the folder is opened: its append never
-//! returned.
+//! returned. Where every record can be had from elsewhere again, appends may be left to the system and become
+//! durable together ([`Durability::OnSync`]).
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
@@ -16,6 +17,9 @@ use tidegate_core::{Epoch, failpoint};
 use super::record::{self, Extent, Found, ReadAt};
 use crate::{RuntimeError, durable};
 
+#[cfg(test)]
+mod tests;
+
 /// A folder of segments. One process at a time; the state folder's lock sees to it.
 #[derive(Debug)]
 pub struct Segments {
@@ -23,13 +27,33 @@ pub struct Segments {
     prefix: &'static str,
     roll_bytes: u64,
     torn_failpoint: Option<&'static str>,
+    durability: Durability,
     segments: Vec<Segment>,
     tail: Option<File>,
+    /// Whether the tail holds records that are not durable yet.
+    unsynced: bool,
     /// Whether the next record begins a segment, whatever the last one's length.
     ended: bool,
     /// The header of the last segment's first record, once it is known.
     first_header: Option<Vec<u8>>,
     broken: bool,
+}
+
+/// When what was appended is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// When the append returns.
+    #[default]
+    EachAppend,
+    /// When [`Segments::sync`] returns.
+    OnSync,
+}
+
+/// What happens to bytes of the last segment that were not written like this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnDamage {
+    Refuse,
+    Cut,
 }
 
 #[derive(Debug, Clone)]
@@ -83,10 +107,32 @@ impl Segments {
     /// Opens a folder, which is made if it is absent, and cuts off what was not completely
     /// written. Damage anywhere else is found when it is read.
     pub fn open(dir: &Path, prefix: &'static str, roll_bytes: u64) -> Result<Segments, RuntimeError> {
+        Self::open_as(dir, prefix, roll_bytes, OnDamage::Refuse)
+    }
+
+    /// The same for records that can be had from elsewhere again: damage in the last segment is cut off with
+    /// everything after it.
+    pub fn open_renewable(dir: &Path, prefix: &'static str, roll_bytes: u64) -> Result<Segments, RuntimeError> {
+        let segments = Self::open_as(dir, prefix, roll_bytes, OnDamage::Cut)?;
+        Ok(Segments { durability: Durability::OnSync, ..segments })
+    }
+
+    fn open_as(
+        dir: &Path,
+        prefix: &'static str,
+        roll_bytes: u64,
+        on_damage: OnDamage,
+    ) -> Result<Segments, RuntimeError> {
         durable::create_dir(dir)?;
         let mut segments = list(dir, prefix)?;
         while let Some(last) = segments.last_mut() {
-            let kept = complete_len(last)?;
+            let kept = match complete_len(last) {
+                Err(error @ RuntimeError::LogDamaged { offset, .. }) if on_damage == OnDamage::Cut => {
+                    tracing::warn!(error = %error, "what follows is written again");
+                    offset.min(last.len)
+                }
+                complete => complete?,
+            };
             if kept < last.len {
                 tracing::warn!(file = %last.path.display(), from = kept, to = last.len, "cutting off an incomplete record");
                 cut_file(&last.path, kept)?;
@@ -99,18 +145,46 @@ impl Segments {
             durable::sync_dir(dir)?;
             segments.pop();
         }
-        let dir = dir.to_owned();
-        Ok(Segments {
-            dir,
+        Ok(Segments::of(dir, prefix, roll_bytes, segments))
+    }
+
+    /// Looks at a folder that another process may be writing to: what is complete at this moment. Nothing is
+    /// changed, and nothing may be.
+    pub fn look(dir: &Path, prefix: &'static str) -> Result<Segments, RuntimeError> {
+        if !dir.is_dir() {
+            return Ok(Segments::of(dir, prefix, 0, Vec::new()));
+        }
+        let mut segments = list(dir, prefix)?;
+        while let Some(last) = segments.last_mut() {
+            last.len = complete_len(last)?;
+            if last.len > 0 {
+                break;
+            }
+            segments.pop();
+        }
+        // It is not ours to write to.
+        Ok(Segments { broken: true, ..Segments::of(dir, prefix, 0, segments) })
+    }
+
+    fn of(dir: &Path, prefix: &'static str, roll_bytes: u64, segments: Vec<Segment>) -> Segments {
+        Segments {
+            dir: dir.to_owned(),
             prefix,
             roll_bytes,
             torn_failpoint: None,
+            durability: Durability::default(),
             segments,
             tail: None,
+            unsynced: false,
             ended: false,
             first_header: None,
             broken: false,
-        })
+        }
+    }
+
+    /// The segments' files, and how much of each is complete.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, u64)> {
+        self.segments.iter().map(|segment| (segment.path.as_path(), segment.len))
     }
 
     /// Names the failpoint that leaves half a record behind.
@@ -168,11 +242,14 @@ impl Segments {
             let written = record::write(&mut out, header, payload, payload_len)?;
             out.flush()?;
             drop(out);
-            file.sync_data()?;
+            if self.durability == Durability::EachAppend {
+                file.sync_data()?;
+            }
             Ok(written)
         })();
         match written {
             Ok(written) => {
+                self.unsynced = self.durability == Durability::OnSync;
                 let extent = Extent { offset: last.len, payload: last.len + written - payload_len - 32, payload_len };
                 last.len += written;
                 Ok(Stored { path, extent })
@@ -187,7 +264,17 @@ impl Segments {
         }
     }
 
+    /// Makes durable what was appended.
+    pub fn sync(&mut self) -> Result<(), RuntimeError> {
+        if let (true, Some(tail), Some(last)) = (self.unsynced, &self.tail, self.segments.last()) {
+            tail.sync_data().map_err(RuntimeError::io("flush", &last.path))?;
+        }
+        self.unsynced = false;
+        Ok(())
+    }
+
     fn roll(&mut self, first: Epoch) -> Result<(), RuntimeError> {
+        self.sync()?;
         let path = self.dir.join(format!("{}-{}.log", self.prefix, first.digits()));
         let file =
             OpenOptions::new().append(true).create_new(true).open(&path).map_err(RuntimeError::io("create", &path))?;
@@ -204,11 +291,21 @@ impl Segments {
         Scan { segments: self.segments[start..].iter().cloned().collect(), file: None, offset: 0 }
     }
 
+    /// The epochs that the segments begin with.
+    pub fn starts(&self) -> impl ExactSizeIterator<Item = Epoch> {
+        self.segments.iter().map(|segment| segment.first)
+    }
+
+    /// Every record of one segment.
+    pub fn scan_segment(&self, index: usize) -> Scan {
+        Scan { segments: self.segments.get(index).cloned().into_iter().collect(), file: None, offset: 0 }
+    }
+
     /// Removes a record and everything after it.
     pub fn cut(&mut self, at: &Stored) -> Result<(), RuntimeError> {
         let keep = self.segments.iter().position(|segment| segment.path == at.path);
         let keep = keep.ok_or_else(|| RuntimeError::Bug("a record of another folder was to be cut off".to_owned()))?;
-        (self.tail, self.first_header) = (None, None);
+        (self.tail, self.first_header, self.unsynced) = (None, None, false);
         for segment in self.segments.drain(keep + 1..).rev() {
             durable::remove(&segment.path)?;
         }
@@ -247,7 +344,7 @@ impl Segments {
 
     /// Removes all segments.
     pub fn clear(&mut self) -> Result<(), RuntimeError> {
-        (self.tail, self.first_header) = (None, None);
+        (self.tail, self.first_header, self.unsynced) = (None, None, false);
         if self.segments.is_empty() {
             return Ok(());
         }
@@ -351,110 +448,4 @@ fn tear(file: &mut File, header: &[u8], payload: &mut dyn Read, payload_len: u64
 
 fn damaged(path: &Path, offset: u64, fact: &str) -> RuntimeError {
     RuntimeError::LogDamaged { file: path.display().to_string(), offset, fact: fact.to_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn open(dir: &Path, roll: u64) -> Segments {
-        Segments::open(dir, "input", roll).unwrap()
-    }
-
-    fn append(segments: &mut Segments, epoch: u64, payload: &[u8]) {
-        segments.append(Epoch(epoch), epoch.to_string().as_bytes(), &mut &payload[..], payload.len() as u64).unwrap();
-    }
-
-    fn epochs(segments: &Segments, from: u64) -> Vec<u64> {
-        segments.scan(Epoch(from)).map(|r| String::from_utf8(r.unwrap().0).unwrap().parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn rolls_trims_and_cuts() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut log = open(dir.path(), 1);
-        (1..=5).for_each(|epoch| append(&mut log, epoch, b"payload"));
-        assert_eq!(epochs(&log, 3), [3, 4, 5]);
-        assert!(!log.trim(Epoch(3), |_| false).unwrap());
-        assert!(log.trim(Epoch(2), |_| true).unwrap());
-        assert_eq!(epochs(&log, 1), [3, 4, 5]);
-        let at = log.scan(Epoch(4)).next().unwrap().unwrap().1;
-        log.cut(&at).unwrap();
-        append(&mut log, 4, b"again");
-        drop(log);
-        let mut log = open(dir.path(), 1);
-        assert_eq!(epochs(&log, 1), [3, 4]);
-        assert!(log.trim(Epoch(9), |_| true).unwrap());
-        assert_eq!(epochs(&log, 1), [4], "the last segment stays");
-        log.clear().unwrap();
-        assert_eq!(epochs(&open(dir.path(), 1), 1), [] as [u64; 0]);
-    }
-
-    #[test]
-    fn a_segment_ends_when_its_first_record_says_so() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut log = open(dir.path(), 1 << 20);
-        for epoch in 1..=4 {
-            log.end_if(|first| first == b"1").unwrap();
-            append(&mut log, epoch, b"payload");
-        }
-        let firsts: Vec<_> = log.segments.iter().map(|segment| segment.first.0).collect();
-        assert_eq!(firsts, [1, 2]);
-        assert_eq!(epochs(&log, 1), [1, 2, 3, 4]);
-    }
-
-    #[test]
-    fn a_torn_tail_is_cut_off_and_written_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut log = open(dir.path(), 1 << 20);
-        append(&mut log, 1, b"one");
-        let one = log.bytes();
-        append(&mut log, 2, b"two");
-        let path = log.segments[0].path.clone();
-        drop(log);
-        let whole = fs::read(&*path).unwrap();
-        for len in 0..whole.len() as u64 {
-            fs::write(&*path, &whole[..len as usize]).unwrap();
-            let mut log = open(dir.path(), 1 << 20);
-            let kept = if len < one { 0 } else { 1 };
-            assert_eq!(epochs(&log, 1).len(), kept, "cut at {len}");
-            (kept as u64 + 1..=2).for_each(|epoch| append(&mut log, epoch, b"new"));
-            assert_eq!(epochs(&log, 1), [1, 2]);
-            for record in log.scan(Epoch(1)) {
-                record.unwrap().1.verify().unwrap();
-            }
-            let _ = fs::remove_file(&*path);
-        }
-    }
-
-    #[test]
-    fn a_flipped_byte_is_an_error_that_names_the_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut log = open(dir.path(), 1 << 20);
-        append(&mut log, 1, b"one");
-        append(&mut log, 2, b"two");
-        let path = log.segments[0].path.clone();
-        drop(log);
-        let whole = fs::read(&*path).unwrap();
-        for at in 0..whole.len() {
-            let mut flipped = whole.clone();
-            flipped[at] ^= 0x40;
-            fs::write(&*path, &flipped).unwrap();
-            let read = Segments::open(dir.path(), "input", 1 << 20)
-                .and_then(|log| log.scan(Epoch(1)).try_for_each(|record| record?.1.verify()));
-            let error = read.unwrap_err();
-            assert!(error.to_string().contains("input-00000000000000000001.log"), "{error}");
-            assert_eq!(fs::read(&*path).unwrap(), flipped, "damage is left as it was found");
-        }
-    }
-
-    #[test]
-    fn a_segment_cut_short_before_the_last_is_damage() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut log = open(dir.path(), 1);
-        (1..=2).for_each(|epoch| append(&mut log, epoch, b"payload"));
-        cut_file(&log.segments[0].path, 40).unwrap();
-        let error = open(dir.path(), 1).scan(Epoch(1)).find_map(Result::err).unwrap();
-        assert!(error.to_string().contains("byte 0"), "{error}");
-    }
 }

@@ -75,7 +75,7 @@ fn record(epoch: u64, staged: &Staged, previous: Link) -> RecordHeader {
     let hash = epoch_hash(&previous.hash, RecordKind::Events, Epoch(epoch), &frontier, time, &staged.content);
     RecordHeader {
         origin: Origin::plain(RecordKind::Events, BTreeMap::from([(source, time)])),
-        header: EpochHeader { epoch: Epoch(epoch), hash, frontier, time },
+        header: EpochHeader { epoch: Epoch(epoch), hash, frontier, time, latest_commit: Some(time) },
         previous,
         log_id: LOG,
         logged_at: Micros(epoch as i64),

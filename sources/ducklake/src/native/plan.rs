@@ -38,6 +38,15 @@ pub struct FilePlan {
     pub deletes: Deletes,
 }
 
+impl FilePlan {
+    /// The same with this delete file alone.
+    fn with_delete_file(&self, delete: DeleteFileRow) -> FilePlan {
+        let mut plan = self.clone();
+        plan.deletes.files = vec![delete];
+        plan
+    }
+}
+
 /// What a table holds at a snapshot.
 #[derive(Debug, Clone)]
 pub struct Content {
@@ -132,23 +141,18 @@ impl<'a, 's, 'r> Planner<'a, 's, 'r> {
         let files = self.files.data_at(snapshot)?;
         let inlined = self.inlined(&layout, &valid_at_inlined(snapshot))?;
         let mut files = self.with_deletes(files, snapshot)?;
-        let number = files.len();
         let stamps = self.stamps(snapshot, self.first_file_after(snapshot)?, &mut files)?;
-        let mut once_for_each = Vec::with_capacity(files.len());
-        for plan in files {
-            let last = self.doubled(&plan)?;
-            if last.is_empty() {
-                once_for_each.push(plan);
-                continue;
+        let mut again = Vec::new();
+        for plan in &mut files {
+            let mut last = self.doubled(plan)?.into_iter();
+            if let Some(first) = last.next() {
+                again.extend(last.map(|delete| plan.with_delete_file(delete)));
+                *plan = plan.with_delete_file(first);
             }
-            once_for_each.extend(last.into_iter().map(|delete| {
-                let mut plan = plan.clone();
-                plan.deletes.files = vec![delete];
-                plan
-            }));
         }
-        let doubled = once_for_each.len() > number;
-        Ok(Content { layout, snapshot, files: once_for_each, inlined, stamps, doubled })
+        let doubled = !again.is_empty();
+        files.extend(again);
+        Ok(Content { layout, snapshot, files, inlined, stamps, doubled })
     }
 
     /// What changed in the table after a snapshot and in the ones that follow.
@@ -197,12 +201,12 @@ impl<'a, 's, 'r> Planner<'a, 's, 'r> {
     fn doubled(&self, plan: &FilePlan) -> Result<Vec<DeleteFileRow>, LakeError> {
         let end = plan.file.end;
         let is_last = |delete: &&DeleteFileRow| delete.end.is_none_or(|ended| end.is_some_and(|end| ended >= end));
-        let mut last: Vec<_> = plan.deletes.files.iter().filter(is_last).cloned().collect();
+        let mut last: Vec<_> = plan.deletes.files.iter().filter(is_last).collect();
         if let Some(end) = end.filter(|_| last.len() > 1) {
             let next = self.catalog.next_file(end.saturating_sub(1))?;
             last.retain(|delete| next.is_some_and(|next| delete.id < next));
         }
-        Ok(if last.len() > 1 { last } else { Vec::new() })
+        Ok(if last.len() > 1 { last.into_iter().cloned().collect() } else { Vec::new() })
     }
 
     fn stamps(&self, base: u64, first: u64, plans: &mut [FilePlan]) -> Result<Stamps, LakeError> {

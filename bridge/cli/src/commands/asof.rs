@@ -1,0 +1,54 @@
+//! `tidegate asof`: the rows of a view, or of a tracked table, as they were.
+
+use std::path::Path;
+
+use serde_json::{Map, json};
+use tidegate_runtime::TimeMapEntry;
+
+use crate::failure::Failure;
+use crate::past::query::{Condition, as_of, order};
+use crate::past::{Answer, Format, OpenMart, Past, Rows, moment};
+
+/// What is asked.
+pub struct AsOf<'a> {
+    pub view: &'a str,
+    pub at: &'a str,
+    pub key: &'a [String],
+    pub sink: Option<&'a str>,
+    pub format: Format,
+}
+
+/// Asks a mart that keeps the view's history.
+pub fn asof(path: &Path, asked: &AsOf<'_>) -> Result<(), Failure> {
+    let mut past = Past::open(path)?;
+    let at = moment::parse(asked.at)?;
+    past.view(asked.view)?;
+    let at = past.resolve(&at)?;
+    let view = past.view(asked.view)?;
+    let mart = past.mart(asked.sink, &[view])?;
+    let open = OpenMart::open(mart)?;
+    let history = open.history(view)?;
+    history.reaches(&past, at.epoch, mart)?;
+    let condition = Condition::of(asked.key, &history, &open)?;
+    let query = as_of(&history, at.epoch, &condition) + &order(&history);
+    let name = view.def.name.as_str();
+    let facts = Map::from_iter([("view".to_owned(), json!(name)), ("at".to_owned(), facts(&at))]);
+    let answer = Answer { about: format!("{name} as of {}", about(&at)), facts, rows: "rows" };
+    Rows { duck: &open.duck, query }.write(answer, asked.format)
+}
+
+/// An epoch for people.
+pub fn about(at: &TimeMapEntry) -> String {
+    let commits = at.latest_commit.map(|commit| format!(", commits up to {commit}")).unwrap_or_default();
+    format!("epoch {}{commits}, frontier {}", at.epoch, at.frontier)
+}
+
+/// An epoch for programs.
+pub fn facts(at: &TimeMapEntry) -> serde_json::Value {
+    json!({
+        "epoch": at.epoch,
+        "time": at.time.to_string(),
+        "latest_commit": at.latest_commit.map(|commit| commit.to_string()),
+        "frontier": at.frontier,
+    })
+}

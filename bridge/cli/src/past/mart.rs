@@ -1,0 +1,189 @@
+//! A DuckDB sink's file, opened to be read.
+
+use std::time::{Duration, Instant};
+
+use tidegate_core::{Epoch, EpochHash, ErrorKind, Micros};
+use tidegate_duck::{Duck, DuckError, quote_ident, quote_literal};
+
+use crate::failure::Failure;
+use crate::file::{Mart, View};
+use crate::past::Past;
+
+/// What the file is attached as.
+pub const CATALOG: &str = "tidegate_mart";
+/// How long to wait for a process that holds the file, which a sink does for the time of a commit.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// A mart that can be asked.
+pub struct OpenMart<'p> {
+    pub duck: Duck,
+    pub mart: &'p Mart,
+}
+
+/// Since which epoch and when, up to which epoch with which hash, and whether by a key.
+type Standing = (u64, Option<i64>, u64, String, bool);
+
+/// What a mart keeps of a view's past.
+#[derive(Debug, Clone)]
+pub struct HistoryOf {
+    /// The view.
+    pub view: String,
+    /// `<view>_history`, as SQL names it.
+    pub table: String,
+    /// The view's columns: name and type.
+    pub columns: Vec<(String, String)>,
+    /// The columns that tell rows apart; none where there is at most one.
+    pub key: Vec<String>,
+    /// Whether there is a key, or whole rows are told apart.
+    pub is_keyed: bool,
+    since_epoch: Epoch,
+    since: Option<Micros>,
+    epoch: Epoch,
+    hash: String,
+}
+
+impl<'p> OpenMart<'p> {
+    /// Attaches the file, which nobody can write meanwhile.
+    pub fn open(mart: &'p Mart) -> Result<Self, Failure> {
+        let path = mart.path.display().to_string();
+        if !mart.path.is_file() {
+            let message =
+                format!("the mart {path} of the sink `{}` is not there yet: `tidegate run` makes it", mart.sink);
+            return Err(Failure::new(ErrorKind::Retry, message));
+        }
+        let duck = Duck::open_in_memory()?;
+        let attach = format!("ATTACH {} AS {CATALOG} (READ_ONLY); USE {CATALOG}", quote_literal(&path));
+        let until = Instant::now() + WAIT;
+        let mut pause = Duration::from_millis(5);
+        loop {
+            match duck.execute(&attach) {
+                Ok(()) => return Ok(OpenMart { duck, mart }),
+                Err(error) if error.kind() == ErrorKind::Retry && Instant::now() < until => {
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(Duration::from_millis(100));
+                }
+                Err(error) => {
+                    return Err(Failure::new(
+                        error.kind(),
+                        format!("the mart {path}: {}", tidegate_core::chain(&error)),
+                    ));
+                }
+            }
+        }
+    }
+
+    /// A table's columns with their types; `None` where there is no such table or view.
+    pub fn columns(&self, table: &str) -> Result<Option<Vec<(String, String)>>, Failure> {
+        let sql = "SELECT column_name, data_type FROM duckdb_columns() \
+                   WHERE database_name = ? AND schema_name = 'main' AND table_name = ? ORDER BY column_index";
+        let columns: Vec<(String, String)> = self.rows(sql, &[CATALOG, table], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(Some(columns).filter(|columns| !columns.is_empty()))
+    }
+
+    fn rows<T>(
+        &self,
+        sql: &str,
+        values: &[&str],
+        row: impl FnMut(&tidegate_duck::duckdb::Row<'_>) -> tidegate_duck::duckdb::Result<T>,
+    ) -> Result<Vec<T>, Failure> {
+        let run = || {
+            let mut statement = self.duck.connection().prepare(sql)?;
+            let rows = statement.query_map(tidegate_duck::duckdb::params_from_iter(values), row)?;
+            rows.collect::<tidegate_duck::duckdb::Result<Vec<T>>>()
+        };
+        run().map_err(|error| self.duck.error(&error).into())
+    }
+
+    /// What the mart keeps of a view's past, or why it keeps nothing.
+    pub fn history(&self, view: &View) -> Result<HistoryOf, Failure> {
+        let name = view.def.name.as_str();
+        let table = format!("{name}_history");
+        let (path, sink) = (self.mart.path.display(), &self.mart.sink);
+        let columns = match (&view.history, self.columns(&table)?) {
+            (_, Some(columns)) if self.columns("_tidegate_history")?.is_some() => columns,
+            (None, _) => {
+                return Err(Failure::usage(format!(
+                    "the past of `{name}` is not kept: write `temporal = true` for the view, or `tidegate track` a source's \
+                     table, and run; from then on it can be asked for"
+                )));
+            }
+            (Some(_), _) => {
+                let message = format!("the sink `{sink}` has not begun the history of `{name}` yet: run the pipeline");
+                return Err(Failure::new(ErrorKind::Retry, message));
+            }
+        };
+        let sql = "SELECT since_epoch, epoch_us(since), epoch, CAST(hash AS VARCHAR), key IS NOT NULL FROM _tidegate_history \
+                   WHERE lower(view) = lower(?)";
+        let found: Vec<Standing> =
+            self.rows(sql, &[name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?;
+        let Some((since_epoch, since, epoch, hash, is_keyed)) = found.into_iter().next() else {
+            let message =
+                format!("{path} has a table {table}, but does not say since when it is kept: run the pipeline");
+            return Err(Failure::new(ErrorKind::Retry, message));
+        };
+        let sql = "SELECT unnest(key) FROM _tidegate_history WHERE lower(view) = lower(?)";
+        let key = self.rows(sql, &[name], |row| row.get(0))?;
+        let own = |column: &&(String, String)| {
+            !["valid_from", "valid_to", "_valid_from_epoch", "_valid_to_epoch"].contains(&column.0.as_str())
+        };
+        // Its own columns are the last four.
+        let count = columns.len().saturating_sub(4);
+        let (columns, last) = columns.split_at(count);
+        if last.iter().filter(own).count() > 0 || last.len() < 4 {
+            return Err(Failure::usage(format!(
+                "{path} has a table {table} that is no history: rename that table, or the view"
+            )));
+        }
+        Ok(HistoryOf {
+            view: name.to_owned(),
+            table: format!("{CATALOG}.main.{}", quote_ident(&table)),
+            columns: columns.to_vec(),
+            key,
+            is_keyed,
+            since_epoch: Epoch(since_epoch),
+            since: since.map(Micros),
+            epoch: Epoch(epoch),
+            hash,
+        })
+    }
+}
+
+impl HistoryOf {
+    /// Whether it can answer for an epoch.
+    pub fn reaches(&self, past: &Past, epoch: Epoch, mart: &Mart) -> Result<(), Failure> {
+        let view = &self.view;
+        if epoch < self.since_epoch {
+            let since = self.since.map(|since| format!(", {since}")).unwrap_or_default();
+            return Err(Failure::usage(format!(
+                "epoch {epoch} is before the history of `{view}` in the sink `{}` begins: one can ask from epoch {}{since} on",
+                mart.sink, self.since_epoch,
+            )));
+        }
+        if epoch > self.epoch {
+            let message = format!(
+                "the sink `{}` holds `{view}` as of epoch {}, and this is epoch {epoch}: it is behind, try again",
+                mart.sink, self.epoch,
+            );
+            return Err(Failure::new(ErrorKind::Retry, message));
+        }
+        // Numbers alone are not enough: a mart of another history has other epochs under the same ones.
+        let ours = past.entry(self.epoch)?;
+        match ours.zip(self.hash.parse::<EpochHash>().ok()) {
+            Some((ours, theirs)) if ours.hash != theirs => Err(Failure::new(
+                ErrorKind::Stop,
+                format!(
+                    "the sink `{}` holds another epoch {} of `{view}` than this state folder: bring it in line with 'tidegate resync \
+                     PIPELINE {}'",
+                    mart.sink, self.epoch, mart.sink,
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl From<DuckError> for Failure {
+    fn from(error: DuckError) -> Self {
+        Failure::caused(error.kind(), &error)
+    }
+}

@@ -1,0 +1,127 @@
+//! The demo `time-travel`: a number on a page jumps, because a batch came into the lake in cents. The batch is found in
+//! the past of the views, its correction is tried on a branch, the views go back, the lake is corrected, and the pipeline
+//! goes on. Every command is run as it is shown. Run it with `cargo xtask demo time-travel`.
+
+mod cast;
+#[path = "../../folder.rs"]
+mod folder;
+mod lake;
+#[path = "../../print.rs"]
+mod print;
+#[path = "../../recompute.rs"]
+mod recompute;
+mod recorded;
+mod session;
+mod story;
+mod svg;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use tidegate_duck::{Duck, Extension, quote_literal};
+
+use cast::Cast;
+use lake::Lake;
+use print::{heading, query};
+use session::Session;
+
+/// The pipeline file.
+const PIPELINE: &str = include_str!("shop.toml");
+
+/// Time-travel debugging: from a number that jumps to the batch that did it, and back
+#[derive(Parser)]
+#[command(name = "tidegate-demo-time-travel")]
+struct Arguments {
+    /// Writes the session to this file as an asciinema cast, and an animated SVG beside it; a page FILE.md beside it that
+    /// shows commands of the session gets what they said
+    #[arg(long, value_name = "FILE.cast")]
+    record: Option<PathBuf>,
+    /// The folder with the program `tidegate`, instead of this program's
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    print::ended(run(&Arguments::parse()))
+}
+
+/// Whether the views are what a recompute gives.
+fn run(arguments: &Arguments) -> Result<bool> {
+    let folder = folder::fresh("demo-time-travel")?;
+    let file = folder.join("shop.toml");
+    fs::write(&file, PIPELINE).with_context(|| format!("{} cannot be written", file.display()))?;
+    let lake = Lake::create(&folder)?;
+    heading("Three days of orders in a lake, and a pipeline that follows them");
+    let mut before = Session::begin(&folder, arguments.programs.as_deref())?;
+    for day in lake::GOOD_DAYS {
+        lake.change(day)?;
+        before.command("tidegate run shop.toml --once")?;
+    }
+    heading("A bad batch");
+    let mut session = Session::begin(&folder, arguments.programs.as_deref())?;
+    story::tell(&mut session, &lake)?;
+    let cast = session.end();
+    heading("What followers of the Parquet deltas saw, read with DuckDB");
+    show_changes(&folder)?;
+    heading("Every view against a full recompute, row by row");
+    let equal = compare(&folder)?;
+    if let Some(file) = &arguments.record {
+        record(&cast, file, &folder)?;
+    }
+    println!("\n  It all stays in {}", folder.display());
+    Ok(equal)
+}
+
+/// The changes of each epoch, and that they add up.
+fn show_changes(folder: &Path) -> Result<()> {
+    let duck = recompute::with_changes(folder)?;
+    query(
+        &duck,
+        "SELECT _commit_version AS epoch, region, revenue, _change_type AS change\nFROM sales_changes(3, 6) WHERE region = 'north'\n\
+         ORDER BY epoch, change",
+    )
+}
+
+/// Compares every view with what DuckDB computes from the lake. Prints a line a view; whether all were equal.
+fn compare(folder: &Path) -> Result<bool> {
+    let duck = recompute::with_changes(folder)?;
+    duck.load(Extension::Ducklake)?;
+    lake::attach(&duck, &folder.join("lake.ducklake"))?;
+    let mart = quote_literal(&folder.join("out/mart.duckdb").to_string_lossy());
+    duck.execute(&format!("ATTACH {mart} AS mart (READ_ONLY)"))?;
+    let mut views = recompute::views(PIPELINE);
+    views.push(("lake_orders", "SELECT * FROM lake.orders"));
+    let equal = recompute::compare(&duck, &views)?.is_equal();
+    // What was tried on the branch is what came of it.
+    let branch = Duck::open(&folder.join("look/mart.duckdb"), &tidegate_duck::Options::default())?;
+    branch.execute(&format!("ATTACH {mart} AS page (READ_ONLY)"))?;
+    let sql = "SELECT count(*)::UBIGINT FROM page.main.sales s FULL JOIN mended m USING (region)
+               WHERE s.revenue IS DISTINCT FROM m.revenue OR s.orders IS DISTINCT FROM m.orders";
+    let tried: u64 = branch.connection().query_row(sql, [], |row| row.get(0)).map_err(|error| branch.error(&error))?;
+    println!("\n  Regions in which the correction that was tried on the branch gave another result: {tried}");
+    Ok(equal && tried == 0)
+}
+
+/// Writes the recording, its picture, and the page beside it that shows them, if there is one.
+fn record(cast: &Cast, file: &Path, folder: &Path) -> Result<()> {
+    let place = folder.to_string_lossy();
+    let text = cast.text();
+    ensure!(!text.contains(place.as_ref()), "the recording has the folder {place} in it, which is nobody's business");
+    // As it will be read again: times are rounded.
+    let cast = Cast::parse(&text)?;
+    let (picture, page) = (file.with_extension("svg"), file.with_extension("md"));
+    let mut files = vec![(file, text), (&picture, svg::render(&cast)?)];
+    if page.is_file() {
+        let old = fs::read_to_string(&page).with_context(|| format!("{} cannot be read", page.display()))?;
+        files.push((&page, recorded::retold(&old, &cast)?));
+    }
+    println!();
+    for (file, text) in files {
+        fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))?;
+        println!("  Recorded in {}", file.display());
+    }
+    Ok(())
+}

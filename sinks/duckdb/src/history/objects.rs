@@ -1,0 +1,131 @@
+//! The tables, the view and the macros of a history, as they are made.
+
+use tidegate_core::ViewName;
+use tidegate_duck::{quote_ident, quote_literal};
+
+use super::Past;
+use super::names::{COLUMNS, Names, STANDINGS, TIMES};
+use crate::error::DuckdbSinkError;
+use crate::stage::column_definitions;
+
+const TIME: &str = "TIMESTAMP WITH TIME ZONE";
+
+impl Past<'_> {
+    /// Makes the tables, and over them what readers use.
+    pub(super) fn create(&self) -> Result<(), DuckdbSinkError> {
+        let target = self.target;
+        let columns = column_definitions(target.file, target.view)?;
+        let [from, to, from_epoch, to_epoch] = COLUMNS;
+        let names = &self.names;
+        let make = |name: &str, bounds: &str| {
+            let sql = format!("CREATE TABLE {} ({columns}, {bounds})", target.mart.table(name));
+            self.made(name, target.mart.execute(&sql))
+        };
+        make(&names.open, &format!("{from} {TIME}, {from_epoch} BIGINT"))?;
+        for name in [&names.recent, &names.past] {
+            make(name, &format!("{from} {TIME}, {to} {TIME}, {from_epoch} BIGINT, {to_epoch} BIGINT"))?;
+        }
+        target.mart.inside(|| {
+            self.made(&names.history, target.mart.execute(&self.view_sql()))?;
+            for (name, sql) in self.macros_sql() {
+                self.made(name, target.mart.execute(&sql))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Something of the same name that somebody else made.
+    fn made(&self, name: &str, made: Result<(), DuckdbSinkError>) -> Result<(), DuckdbSinkError> {
+        made.map_err(|error| match error {
+            DuckdbSinkError::Duck { message, .. } if message.contains("already exists") => {
+                DuckdbSinkError::Foreign { file: self.target.file.display().to_string(), view: ViewName::new(name) }
+            }
+            error => error,
+        })
+    }
+
+    /// Every version. Names are without the file's, so that the file may be attached under any; columns have
+    /// their table before them, lest the parameter of a macro of the same name be taken for one.
+    fn view_sql(&self) -> String {
+        let fields = self.target.view.schema.fields();
+        let columns = |prefix: &str| -> String {
+            fields.iter().map(|field| format!("{prefix}.{}, ", quote_ident(field.name()))).collect()
+        };
+        let [from, to, from_epoch, to_epoch] = COLUMNS;
+        let ended = |table: &str| {
+            format!(
+                "SELECT {}p.{from}, p.{to}, p.{from_epoch}, p.{to_epoch} FROM {} p",
+                columns("p"),
+                quote_ident(table)
+            )
+        };
+        format!(
+            "CREATE VIEW {history} AS {past} UNION ALL {recent} UNION ALL \
+             SELECT {columns}o.{from}, CAST(NULL AS {TIME}) AS {to}, o.{from_epoch}, CAST(NULL AS BIGINT) AS {to_epoch} \
+             FROM {open} o",
+            history = quote_ident(&self.names.history),
+            past = ended(&self.names.past),
+            recent = ended(&self.names.recent),
+            columns = columns("o"),
+            open = quote_ident(&self.names.open),
+        )
+    }
+
+    /// The macros `<view>_asof(epoch)` and `<view>_asof_ts(ts)`. DuckDB finds the tables of a macro where the
+    /// statement looks for its own: the file must be the database in use. For an epoch that the history does not
+    /// answer for they raise an error.
+    fn macros_sql(&self) -> [(&str, String); 2] {
+        let view = &self.target.view.name;
+        let fields = self.target.view.schema.fields();
+        let columns: Vec<_> = fields.iter().map(|field| format!("h.{}", quote_ident(field.name()))).collect();
+        let columns = columns.join(", ");
+        let [_, _, from_epoch, to_epoch] = COLUMNS;
+        let name = quote_literal(view.as_str());
+        let standing =
+            |column: &str| format!("(SELECT g.{column} FROM {STANDINGS} g WHERE lower(g.\"view\") = lower({name}))");
+        let make = |name: &str, parameter: &str, epoch: &str| {
+            format!(
+                "CREATE MACRO {macro}({parameter}) AS TABLE SELECT {columns} FROM (SELECT CASE \
+                 WHEN q.e IS NULL OR q.first IS NULL OR q.last IS NULL OR q.e < q.first OR q.e > q.last \
+                 THEN error({about} || coalesce(q.first::VARCHAR, 'none') || ' to ' || coalesce(q.last::VARCHAR, 'none') \
+                 || ', and not for ' || coalesce(q.e::VARCHAR, 'what was before')) ELSE q.e END AS e \
+                 FROM (SELECT {epoch} AS e, {first} AS first, {last} AS last) q) r, {history} h \
+                 WHERE h.{from_epoch} <= r.e AND (h.{to_epoch} IS NULL OR h.{to_epoch} > r.e)",
+                macro = quote_ident(name),
+                about = quote_literal(&format!("the history of {view} answers for epochs ")),
+                first = standing("since_epoch"),
+                last = standing("epoch"),
+                history = quote_ident(&self.names.history),
+            )
+        };
+        let of_time = format!(
+            "(SELECT max(t.epoch) FROM {TIMES} t \
+             WHERE t.latest_commit IS NULL OR t.latest_commit <= CAST(ts AS {TIME}))"
+        );
+        let (as_of, as_of_time) = (self.names.as_of.as_str(), self.names.as_of_time.as_str());
+        [(as_of, make(as_of, "epoch", "CAST(epoch AS BIGINT)")), (as_of_time, make(as_of_time, "ts", &of_time))]
+    }
+
+    /// Puts what was kept so far into a table of its own, and makes room for a history with other columns. No
+    /// version is open any more.
+    pub(super) fn set_aside(&self, epoch: u64) -> Result<(), DuckdbSinkError> {
+        let (mart, names) = (self.target.mart, &self.names);
+        let until = Names::until(&self.target.view.name, epoch);
+        let (past, recent) = (mart.table(&names.past), mart.table(&names.recent));
+        mart.execute(&format!("INSERT INTO {past} FROM {recent}"))?;
+        self.drop_readers()?;
+        mart.execute(&format!("DROP TABLE {}; DROP TABLE {recent}", mart.table(&names.open)))?;
+        let renamed = mart.execute(&format!("ALTER TABLE {past} RENAME TO {}", quote_ident(&until)));
+        self.made(&until, renamed)
+    }
+
+    /// Removes the view and the macros over the tables.
+    pub(super) fn drop_readers(&self) -> Result<(), DuckdbSinkError> {
+        let (mart, names) = (self.target.mart, &self.names);
+        let [as_of, as_of_time] = [&names.as_of, &names.as_of_time].map(|name| mart.table(name));
+        mart.execute(&format!(
+            "DROP VIEW IF EXISTS {}; DROP MACRO TABLE IF EXISTS {as_of}; DROP MACRO TABLE IF EXISTS {as_of_time}",
+            mart.table(&names.history)
+        ))
+    }
+}
