@@ -1,7 +1,7 @@
 //! Going back: the engine as it was at an earlier checkpoint, beside the present one, and changes that are taken back in
 //! place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -11,10 +11,8 @@ use tidegate_core::{TableEvent, TableName, ViewDelta, ZSet};
 use crate::EngineError;
 use crate::checkpoint::EngineCheckpoint;
 use crate::engine::{Engine, EngineOptions, make_folder, sync_folder};
+use crate::files::CheckpointFiles;
 use crate::rebuild::{free_folder, replaced};
-
-/// The only file of DBSP's that is written again under its name.
-const CATALOG: &str = "checkpoints.feldera";
 
 impl Engine {
     /// An engine that stands at a checkpoint of the folder `from`, in folders of its own under `to`, which may be the same.
@@ -34,10 +32,15 @@ impl Engine {
 
     /// Gives a checkpoint of the folder `from` folders of its own under `to`, and answers it as it is named there.
     pub fn copy(from: &Path, to: &Path, checkpoint: &EngineCheckpoint) -> Result<EngineCheckpoint, EngineError> {
-        let mut forked = checkpoint.clone();
-        let views = forked.nodes.iter_mut().map(|node| &mut node.folder);
-        let mut moved: BTreeMap<String, String> = BTreeMap::new();
+        let files = EngineCheckpoint::files(from, [checkpoint])?.ok_or_else(|| EngineError::Storage {
+            path: from.display().to_string(),
+            fact: "no longer has all files of a checkpoint".into(),
+            source: None,
+        })?;
         make_folder(to)?;
+        let mut forked = checkpoint.clone();
+        let mut moved: BTreeMap<String, String> = BTreeMap::new();
+        let views = forked.nodes.iter_mut().map(|node| &mut node.folder);
         for folder in views.chain(forked.tables.iter_mut().map(|table| &mut table.folder)) {
             if let Some(done) = moved.get(folder.as_str()) {
                 done.clone_into(folder);
@@ -45,11 +48,10 @@ impl Engine {
             }
             let stem = folder.rsplit_once('-').map_or(folder.as_str(), |(stem, _)| stem);
             let name = free_folder(to, stem);
-            link_folder(&from.join(folder.as_str()), &to.join(&name))?;
-            moved.insert(folder.clone(), name.clone());
-            *folder = name;
+            make_folder(&to.join(&name))?;
+            moved.insert(std::mem::replace(folder, name.clone()), name);
         }
-        sync_folder(to)?;
+        place(&files, from, to, &moved)?;
         Ok(forked)
     }
 
@@ -77,53 +79,45 @@ impl Engine {
         let opposite = rows.weights().values().iter().map(|weight| -weight).collect::<Vec<_>>();
         self.feed(table, TableEvent::Rows(ZSet::new(rows.rows().clone(), opposite.into())))
     }
-
-    /// The folders that this engine works in.
-    pub fn folders(&self) -> impl Iterator<Item = &str> {
-        let views = self.nodes.values().map(|node| node.folder.as_str());
-        views.chain(self.tables.values().map(|state| state.folder.as_str()))
-    }
 }
 
-/// Gives a circuit's folder another name as well. Batches are written once and linked; what else there is, is small, and
-/// copied. Files that go meanwhile are none that a checkpoint needs: a circuit that is opened looks for all of them.
-fn link_folder(from: &Path, to: &Path) -> Result<(), EngineError> {
-    let failed = |source: io::Error| EngineError::Storage {
-        path: from.display().to_string(),
-        fact: "the state cannot be given a second name".into(),
-        source: Some(source),
+/// Puts the files of a checkpoint into other folders, durably.
+fn place(files: &CheckpointFiles, from: &Path, to: &Path, moved: &BTreeMap<String, String>) -> Result<(), EngineError> {
+    let place = |name: &str| {
+        let (folder, rest) = name.split_once('/').unwrap_or((name, ""));
+        to.join(moved.get(folder).map_or(folder, String::as_str)).join(rest)
     };
-    fs::create_dir_all(to).map_err(failed)?;
-    for entry in fs::read_dir(from).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let (path, name) = (entry.path(), entry.file_name());
-        let target = to.join(&name);
-        let text = name.to_string_lossy();
-        if path.is_dir() {
-            link_folder(&path, &target)?;
-        } else if !text.ends_with(".mut") && !text.ends_with(".pidlock") {
-            let is_batch = path.extension().is_some_and(|extension| extension == "feldera") && text != CATALOG;
-            match if is_batch { link(&path, &target) } else { copy(&path, &target) } {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
-                _ => {}
-            }
+    let mut folders = BTreeSet::from([to.to_owned()]);
+    let unchanging = files.unchanging.iter().map(|name| (name, None));
+    for (name, content) in unchanging.chain(files.made.iter().map(|(name, content)| (name, Some(content)))) {
+        let (path, source) = (place(name), from.join(name));
+        let failed = |error: io::Error| EngineError::Storage {
+            path: source.display().to_string(),
+            fact: "cannot be given a second name".into(),
+            source: Some(error),
+        };
+        if let Some(folder) = path.parent()
+            && !folders.contains(folder)
+        {
+            fs::create_dir_all(folder).map_err(failed)?;
+            folders.extend(folder.ancestors().take_while(|above| *above != to).map(Path::to_owned));
         }
+        let placed = match content {
+            Some(content) => fs::write(&path, content).and_then(|()| File::open(&path)?.sync_all()),
+            None => link(&source, &path),
+        };
+        placed.map_err(failed)?;
     }
-    File::open(to).and_then(|folder| folder.sync_all()).map_err(failed)
+    folders.iter().try_for_each(|folder| sync_folder(folder))
 }
 
-/// A link, or a copy where the file system has none.
+/// A link; a durable copy where there can be none, as on another file system.
 fn link(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
-        Err(error) if error.kind() == ErrorKind::Unsupported || error.kind() == ErrorKind::PermissionDenied => {
-            copy(from, to)
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            fs::copy(from, to)?;
+            File::open(to)?.sync_all()
         }
         linked => linked,
     }
-}
-
-/// A copy, durable when it returns.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    fs::copy(from, to)?;
-    File::open(to)?.sync_all()
 }

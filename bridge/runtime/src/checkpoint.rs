@@ -84,7 +84,8 @@ impl Checkpoints {
         Ok(epochs)
     }
 
-    fn read(&self, epoch: Epoch) -> Result<CheckpointFile, RuntimeError> {
+    /// The checkpoint of an epoch.
+    pub fn read(&self, epoch: Epoch) -> Result<CheckpointFile, RuntimeError> {
         let path = self.path(epoch);
         let wrong = |fact: String, way_out| RuntimeError::State {
             path: path.clone(),

@@ -267,15 +267,7 @@ impl Pipeline {
         let origin = Origin { tables, plans, definition: Some(definition), replay, ..plain };
         let last = self.next_epoch(origin, frontier.clone(), &content, time);
         self.positions = frontier;
-        let changed = self.count(&last.header, &deltas)?;
-        self.pending.push(last.header.clone(), last.previous, deltas);
-        self.last = Some(last.clone());
-        self.history.insert(last.link());
-        self.save_checkpoint().await?;
-        failpoint::hit("rebuild.published");
-        let record = self.record(&last, Vec::new());
-        self.log.append(&record, None).await?;
-        self.time_map.append(&record)?;
+        let changed = self.publish_by_checkpoint(&last, deltas, "rebuild.published").await?;
         self.state.write(&self.config.state_dir)?;
         tracing::info!(epoch = %last.header.epoch, frontier = %last.header.frontier, kind = kind.as_str(), "built the views");
         self.observer.notify(Progress::EpochStepped {

@@ -1,6 +1,7 @@
 //! Going back: what sinks hold then, and what comes of the past afterwards.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -226,6 +227,23 @@ async fn columns_that_changed_in_the_past_change_again() {
     h.assert_current();
 }
 
+/// The checkpoint before a damaged one is further from the target, and the log brings it there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_checkpoint_is_passed_over() {
+    let h = Harness::new();
+    let mut headers = vec![once(&h).await];
+    for id in 5..9 {
+        h.source.commit([rows("t", &[id], 1)]);
+        headers.push(once(&h).await);
+    }
+    h.damage_checkpoint(3);
+    let summary = back(&h, to(3), by(RewindWay::Replay)).await.unwrap();
+    assert_eq!((summary.to, summary.distance), (Epoch(3), 1), "from the checkpoint of epoch 2");
+    assert_at(&h, &headers[2].frontier, "back");
+    once(&h).await;
+    h.assert_current();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_out_of_reach_is_refused() {
     let h = Harness::new();
@@ -246,6 +264,17 @@ async fn what_is_out_of_reach_is_refused() {
 }
 
 impl Harness {
+    /// Takes the circuits' saved states of an epoch away.
+    fn damage_checkpoint(&self, epoch: u64) {
+        let file = fs::read(self.state_dir().join(format!("checkpoints/{epoch:020}.json"))).unwrap();
+        let file: serde_json::Value = serde_json::from_slice(&file).unwrap();
+        let saved = ["nodes", "tables"].into_iter().flat_map(|kind| file["engine"][kind].as_array().unwrap());
+        for circuit in saved {
+            let [folder, uuid] = ["folder", "checkpoint"].map(|part| circuit[part].as_str().unwrap());
+            fs::remove_dir_all(self.state_dir().join("engine").join(folder).join(uuid)).unwrap();
+        }
+    }
+
     fn source_start(&self) -> tidegate_core::Position {
         tidegate_core::Position::SnapshotId(tidegate_core::SnapshotId(0))
     }

@@ -3,10 +3,10 @@
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tidegate_core::{TableEvent, TableName, TableSchema, ZSet};
-use tidegate_engine::{EngineError, RebuildScope};
+use tidegate_engine::{Engine, EngineError, RebuildScope};
 use tidegate_testkit::{rows, seed};
 
-use crate::harness::{Harness, told};
+use crate::harness::{Harness, options, told};
 use crate::keyed;
 use crate::random::{VIEWS, customer, order, tables};
 
@@ -127,4 +127,19 @@ fn changes_by_key_are_not_taken_back_in_place() {
     harness.replace(fork, before, "a fork knows what was there");
     harness.feed(&orders.name, keyed::upserts(&orders, "(1, 3, 3, 3, 'c')"));
     harness.step("an upsert over the state of the fork");
+}
+
+/// Where files cannot be linked they are copied.
+#[test]
+fn a_fork_may_lie_on_another_file_system() {
+    let schemas = tables(None);
+    let mut harness = Harness::new(&schemas, &VIEWS[..1], 1);
+    let [orders, _] = schemas;
+    harness.rebuild(RebuildScope::All, "initial load");
+    harness.feed(&orders.name, rows::inserted(&orders.columns, "(1, 1, 1, 1, 'a'), (2, 1, 2, 2, 'b')"));
+    harness.step("first epoch");
+    let saved = harness.checkpoint();
+    let memory = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
+    let fork = Engine::fork(harness.folder.path(), memory.path(), options(1), &saved).unwrap();
+    assert!(harness.engine().difference(&fork).unwrap().is_empty());
 }

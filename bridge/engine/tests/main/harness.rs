@@ -51,7 +51,7 @@ pub struct Harness {
     pub tolerances: BTreeMap<ViewName, Tolerance>,
     state: BTreeMap<ViewName, Multiset>,
     oracle: Oracle,
-    folder: TempDir,
+    pub folder: TempDir,
 }
 
 impl Harness {

@@ -52,8 +52,8 @@ impl Pipeline {
         let done = headers().find(|header| header.header.epoch == replay.done).map(|header| header.header.clone());
         let done = done.ok_or_else(|| gone(replay.done))?;
         let (_, way) = Lineage::new(headers()).between(&done, replay.until).ok_or_else(|| gone(done.epoch))?;
-        let left = records.into_iter().filter(|record| way.contains(&record.header.header.epoch)).collect();
-        self.past = Some(left);
+        let left = records.into_iter().filter(|record| way.binary_search(&record.header.header.epoch).is_ok());
+        self.past = Some(left.collect());
         Ok(())
     }
 
@@ -198,12 +198,10 @@ impl Pipeline {
         }
         let (dir, options) = (self.config.state_dir.join("engine"), engine_options(&self.config, &self.state));
         let saved = engine_checkpoint(&file)?;
-        let failed = || RuntimeError::engine(format!("going on from the checkpoint of epoch {epoch}"));
-        let engine = blocking(|| Engine::fork(&dir, &dir, options, &saved)).map_err(failed())?;
-        let mut present = std::mem::replace(&mut self.engine, OpenEngine::new(engine));
-        let deltas = blocking(|| present.difference(&self.engine)).map_err(failed());
-        present.close();
-        let deltas = deltas?;
+        let failed = RuntimeError::engine(format!("going on from the checkpoint of epoch {epoch}"));
+        let engine = blocking(|| Engine::fork(&dir, &dir, options, &saved)).map_err(failed)?;
+        let present = std::mem::replace(&mut self.engine, OpenEngine::new(engine));
+        let deltas = self.take_the_place_of(present)?;
         let origin = Origin { replay: next, ..record.header.origin.clone() };
         let content = crate::log::hash::ContentHash::of_load(&origin.tables, &origin.plans);
         let time = self.coming_time(&origin.commit_times, None);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use tidegate_core::{DeltaKind, Epoch, Frontier, SourceId, TableEvent, ViewDelta, failpoint};
+use tidegate_core::{Epoch, Frontier, SourceId, TableEvent, ViewDelta, failpoint};
 use tidegate_engine::Engine;
 
 use super::lineage::Lineage;
@@ -41,25 +41,22 @@ impl Pipeline {
         let suffix: Vec<LogRecord> = records.iter().filter(|r| r.header.header.epoch > to.epoch).cloned().collect();
         let base = self.saved.kept.iter().map(|saved| saved.rung.epoch).filter(|epoch| *epoch <= to.epoch).max();
         let base = base.ok_or_else(|| RuntimeError::Bug("a target without a checkpoint".to_owned()))?;
-        let way_there: Vec<LogRecord> = records
-            .iter()
-            .filter(|r| r.header.header.epoch > base && r.header.header.epoch <= to.epoch)
-            .cloned()
-            .collect();
+        let way_there = || records.iter().filter(|r| (base.next()..=to.epoch).contains(&r.header.header.epoch));
         // What is taken back is one step; a replay is a step an epoch, besides the fork and the comparison of whole views.
-        let replay_cost = bytes(&way_there) + (way_there.len() as u64 + 1) * EPOCH_WORK;
-        let way = options.way.unwrap_or_else(|| match self.can_undo(&suffix) && bytes(&suffix) <= replay_cost {
+        let replay_cost = bytes(way_there()) + (way_there().count() as u64 + 1) * EPOCH_WORK;
+        let can_undo = self.can_undo(&suffix);
+        let way = options.way.unwrap_or(match can_undo && bytes(&suffix) <= replay_cost {
             true => RewindWay::Undo,
             false => RewindWay::Replay,
         });
-        if way == RewindWay::Undo && !self.can_undo(&suffix) {
+        if way == RewindWay::Undo && !can_undo {
             let fact = "cannot take back in place what came since: it holds changes by key, or views were built anew";
             return Err(RuntimeError::NoPast { pipeline: self.config.name.clone(), fact });
         }
         let views_differ = suffix.iter().any(|record| record.header.origin.is_load());
         let (deltas, distance) = match way {
             RewindWay::Undo => (self.undo(&suffix).await?, suffix.len()),
-            RewindWay::Replay => (self.state_at(to.epoch, &way_there).await?, way_there.len()),
+            RewindWay::Replay => self.state_at(to.epoch, &records).await?,
         };
         failpoint::hit("rewind.engine_back");
         if views_differ || !matches!(self.change, Change::None) {
@@ -126,15 +123,13 @@ impl Pipeline {
                        to an earlier epoch, or to one that was not taken back",
             });
         };
-        let is_left = |epoch: &Epoch| {
-            headers.iter().any(|record| {
-                let of_others = record.sections.iter().any(|s| !left_out.iter().any(|id| id.name == s.table.source));
-                record.header.epoch == *epoch
-                    && (of_others || record.origin.is_load())
-                    && record.origin.kind != RecordKind::Rewind
-            })
+        let is_left = |record: &&&RecordHeader| {
+            let of_others = record.sections.iter().any(|s| !left_out.iter().any(|id| id.name == s.table.source));
+            (of_others || record.origin.is_load())
+                && record.origin.kind != RecordKind::Rewind
+                && way.binary_search(&record.header.epoch).is_ok()
         };
-        let epochs = way.iter().filter(|epoch| is_left(epoch)).count();
+        let epochs = headers.iter().filter(is_left).count();
         let replay = Replay { done, until, reached: self.reached(pending), left_out };
         Ok((epochs > 0).then_some((replay, epochs)))
     }
@@ -188,24 +183,40 @@ impl Pipeline {
     }
 
     /// Puts the engine as it was at an epoch in the place of the present one, from the newest checkpoint that can be used
-    /// and the log after it. Answers what goes downstream. When it fails, the present one stays.
+    /// and what of `records` came after it. Answers what goes downstream, and over how many records that went. When it
+    /// fails, the present one stays.
     pub(crate) async fn state_at(
         &mut self,
         epoch: Epoch,
         records: &[LogRecord],
-    ) -> Result<Vec<ViewDelta>, RuntimeError> {
+    ) -> Result<(Vec<ViewDelta>, usize), RuntimeError> {
         let (base, engine) = self.fork_before(epoch)?;
-        let mut present = std::mem::replace(&mut self.engine, engine);
-        for record in records.iter().filter(|r| r.header.header.epoch > base && r.header.header.epoch <= epoch) {
+        let present = std::mem::replace(&mut self.engine, engine);
+        let way = records.iter().filter(|record| (base.next()..=epoch).contains(&record.header.header.epoch));
+        let mut distance = 0;
+        for record in way {
             if let Err(error) = self.apply(record).await {
-                std::mem::swap(&mut self.engine, &mut present);
-                present.close();
+                std::mem::replace(&mut self.engine, present).close();
                 return Err(error);
             }
+            distance += 1;
         }
-        let deltas = blocking(|| present.difference(&self.engine)).map_err(RuntimeError::engine("comparing the views"));
-        present.close();
-        deltas
+        Ok((self.take_the_place_of(present)?, distance))
+    }
+
+    /// Answers what goes downstream when the engine has taken the place of another one, which ends then. When that cannot
+    /// be told, the other one is back.
+    pub(super) fn take_the_place_of(&mut self, present: OpenEngine) -> Result<Vec<ViewDelta>, RuntimeError> {
+        match blocking(|| present.difference(&self.engine)) {
+            Ok(deltas) => {
+                present.close();
+                Ok(deltas)
+            }
+            Err(error) => {
+                std::mem::replace(&mut self.engine, present).close();
+                Err(RuntimeError::engine("comparing the views")(error))
+            }
+        }
     }
 
     /// An engine at the newest checkpoint at or before an epoch.
@@ -241,26 +252,17 @@ impl Pipeline {
             way_out: LOST_CHECKPOINTS,
         })?;
         let records = self.log.records(Epoch::ZERO).await?;
-        self.state_at(to, &records).await
+        Ok(self.state_at(to, &records).await?.0)
     }
 
-    /// Makes the engine's present state an epoch whose rows are not in the log: its checkpoint publishes it, the record follows.
+    /// Makes what the engine has become an epoch, and brings it to the sinks.
     pub(crate) async fn publish_state(
         &mut self,
         last: LastEpoch,
         deltas: Vec<ViewDelta>,
     ) -> Result<BTreeMap<tidegate_core::ViewName, u64>, RuntimeError> {
-        let view_rows = self.count(&last.header, &deltas)?;
-        let replaces = deltas.iter().any(|delta| delta.kind == DeltaKind::Replace);
-        self.pending.push(last.header.clone(), last.previous, deltas);
-        self.last = Some(last.clone());
-        self.history.insert(last.link());
-        self.save_checkpoint().await?;
-        failpoint::hit("rewind.published");
-        let record = self.record(&last, Vec::new());
-        self.log.append(&record, None).await?;
-        self.time_map.append(&record)?;
-        tracing::debug!(epoch = %last.header.epoch, frontier = %last.header.frontier, replaces, "went back");
+        let view_rows = self.publish_by_checkpoint(&last, deltas, "rewind.published").await?;
+        tracing::debug!(epoch = %last.header.epoch, frontier = %last.header.frontier, "went back");
         self.connect_sinks(true).await?;
         self.deliver(|_| true).await?;
         Ok(view_rows)
@@ -268,8 +270,8 @@ impl Pipeline {
 }
 
 /// Bytes of the events of records.
-fn bytes(records: &[LogRecord]) -> u64 {
-    records.iter().flat_map(|record| &record.header.sections).map(|section| section.bytes).sum()
+fn bytes<'r>(records: impl IntoIterator<Item = &'r LogRecord>) -> u64 {
+    records.into_iter().flat_map(|record| &record.header.sections).map(|section| section.bytes).sum()
 }
 
 /// The checkpoint of an epoch of ours.
@@ -277,7 +279,6 @@ pub(super) fn checkpoint_of(
     pipeline: &Pipeline,
     header: &tidegate_core::EpochHeader,
 ) -> Result<Option<CheckpointFile>, RuntimeError> {
-    let listed = pipeline.checkpoints.list()?;
-    let found = listed.into_iter().filter_map(|(_, file)| file.ok());
-    Ok({ found }.find(|file| file.header.epoch == header.epoch && file.header.hash == header.hash))
+    let of_ours = |file: &CheckpointFile| file.header.epoch == header.epoch && file.header.hash == header.hash;
+    Ok(pipeline.checkpoints.read(header.epoch).ok().filter(of_ours))
 }
