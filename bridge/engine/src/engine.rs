@@ -1,6 +1,6 @@
 //! The engine: the circuits of a program, fed and stepped together.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use tidegate_core::{DeltaBatch, DeltaKind, Micros, TableEvent, TableName, ViewDelta, ViewName, ZSet};
@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::checkpoint::{EngineCheckpoint, NodeCheckpoint, STATE_FORMAT, TableCheckpoint};
 use crate::circuit::{StateSnapshot, batch};
 use crate::clock::Clock;
+use crate::files::forget_lost;
 use crate::node::Node;
 use crate::rebuild::Rebuild;
 use crate::table::{Part, TableState};
@@ -119,6 +120,10 @@ impl Engine {
             return Err(EngineError::IncompatibleFormat { found: checkpoint.format, expected: STATE_FORMAT });
         }
         let program = Program::from_definition(checkpoint.definition.clone()).map_err(EngineError::Plan)?;
+        for folder in checkpoint.folders().collect::<BTreeSet<_>>() {
+            require_folder(dir, folder)?;
+            forget_lost(&dir.join(folder))?;
+        }
         let mut nodes = BTreeMap::new();
         for saved in &checkpoint.nodes {
             let view = program.circuits().find(|view| view.info.name == saved.view);
@@ -127,7 +132,6 @@ impl Engine {
                 // The same SQL is planned differently by this version.
                 return Err(EngineError::IncompatibleFormat { found: checkpoint.format, expected: STATE_FORMAT });
             }
-            require_folder(dir, &saved.folder)?;
             let options = EngineOptions { workers: saved.workers, ..options.clone() };
             let node = Node::resume(view, dir, &options, saved)?;
             nodes.insert(saved.view.clone(), node);
@@ -137,7 +141,6 @@ impl Engine {
             let schema = program.tables().iter().find(|table| table.name == saved.table);
             let schema =
                 schema.ok_or(EngineError::Misuse("a checkpoint names a table that its program does not use"))?;
-            require_folder(dir, &saved.folder)?;
             let options = EngineOptions { workers: saved.workers, ..options.clone() };
             let state = TableState::open(schema.clone(), dir, saved.folder.clone(), &options, Some(saved.checkpoint))?;
             tables.insert(saved.table.clone(), state);

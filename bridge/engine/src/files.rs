@@ -4,6 +4,8 @@
 //! circuit's folder does change, so it is given as it has to be in the copy.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use feldera_types::checkpoint::CheckpointDependencies;
@@ -12,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::engine::sync_folder;
 use crate::{EngineCheckpoint, EngineError};
 
 /// The files of some checkpoints, by their paths within the engine's folder, with `/` between names.
@@ -63,6 +66,29 @@ impl EngineCheckpoint {
         }
         Ok(Some(files))
     }
+}
+
+/// Takes saved states that are gone off the list of a circuit's folder: DBSP opens no folder in which one that is listed
+/// has no folder of its own, whichever is asked for.
+pub(crate) fn forget_lost(folder: &Path) -> Result<(), EngineError> {
+    let catalog = folder.join(CHECKPOINT_FILE_NAME);
+    let Some(listed) = read::<Vec<Value>>(&catalog)? else { return Ok(()) };
+    let is_there = |entry: &&Value| entry["uuid"].as_str().is_none_or(|uuid| folder.join(uuid).is_dir());
+    let left: Vec<&Value> = listed.iter().filter(is_there).collect();
+    if left.len() == listed.len() {
+        return Ok(());
+    }
+    tracing::warn!(folder = %folder.display(), lost = listed.len() - left.len(), "saved states are gone");
+    let failed = |source: io::Error| EngineError::Storage {
+        path: catalog.display().to_string(),
+        fact: "cannot be written".into(),
+        source: Some(source),
+    };
+    let new = catalog.with_extension("left");
+    let content = serde_json::to_vec(&left).map_err(|error| failed(error.into()))?;
+    std::fs::write(&new, content).and_then(|()| File::open(&new)?.sync_all()).map_err(failed)?;
+    std::fs::rename(&new, &catalog).map_err(failed)?;
+    sync_folder(folder)
 }
 
 /// A document of a circuit's folder; `None` when it is gone, or just being written.

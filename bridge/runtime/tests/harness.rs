@@ -1,6 +1,7 @@
 //! A small pipeline whose views copy one table, so that what a sink must hold is plain.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,6 +99,21 @@ impl Harness {
 
     pub async fn resync(&self, sink: &str) -> Result<ResyncSummary, RuntimeError> {
         tidegate_runtime::resync(self.config(), self.connectors(), sink, Arc::new(Silent)).await
+    }
+
+    /// Takes files of the circuits' saved states of an epoch away.
+    pub fn damage_checkpoint(&self, epoch: u64, is_lost: impl Fn(&Path) -> bool) {
+        let file = fs::read(self.state_dir().join(format!("checkpoints/{epoch:020}.json"))).unwrap();
+        let file: serde_json::Value = serde_json::from_slice(&file).unwrap();
+        for circuit in file["engine"]["nodes"].as_array().unwrap() {
+            let [folder, uuid] = ["folder", "checkpoint"].map(|part| circuit[part].as_str().unwrap());
+            let saved = self.state_dir().join("engine").join(folder).join(uuid);
+            let files = fs::read_dir(&saved).unwrap().map(|entry| entry.unwrap().path());
+            files.filter(|path| is_lost(path)).for_each(|path| fs::remove_file(path).unwrap());
+            if fs::read_dir(&saved).unwrap().next().is_none() {
+                fs::remove_dir(&saved).unwrap();
+            }
+        }
     }
 
     /// Both views are what the table is now, in every sink.

@@ -165,6 +165,34 @@ async fn a_damaged_checkpoint_falls_back_to_the_one_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_without_its_state_falls_back_to_the_one_before() {
+    let cases: [(u64, fn(&Path) -> bool); 4] =
+        [(4, states_content), (4, everything), (3, states_content), (3, everything)];
+    for (damaged, is_lost) in cases {
+        let h = Harness::new();
+        h.once().await.unwrap();
+        for id in 5..8 {
+            h.source.commit([rows("t", &[id], 1)]);
+            h.once().await.unwrap();
+        }
+        h.damage_checkpoint(damaged, is_lost);
+        h.source.commit([rows("t", &[8], 1)]);
+        let summary = h.once().await.unwrap();
+        assert_eq!(summary.epoch, Epoch(5));
+        h.assert_current();
+        assert_eq!(h.source.calls().1, 1, "nothing was loaded again");
+    }
+}
+
+fn states_content(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "dat")
+}
+
+fn everything(_path: &Path) -> bool {
+    true
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_load_that_was_cut_short_begins_again() {
     let h = Harness::new();
     h.source.inject(SourceFault::FailAfter(0, ErrorKind::Bug));

@@ -206,7 +206,7 @@ impl Pipeline {
 
     /// Answers what goes downstream when the engine has taken the place of another one, which ends then. When that cannot
     /// be told, the other one is back.
-    pub(super) fn take_the_place_of(&mut self, present: OpenEngine) -> Result<Vec<ViewDelta>, RuntimeError> {
+    pub(super) fn take_the_place_of(&mut self, mut present: OpenEngine) -> Result<Vec<ViewDelta>, RuntimeError> {
         match blocking(|| present.difference(&self.engine)) {
             Ok(deltas) => {
                 present.close();
