@@ -37,6 +37,7 @@ pub const ALL: &[&str] = &[
 /// The failpoints that the sinks' own tests walk.
 pub const OF_SINKS: &[&str] = &[
     "sink.delta.before_commit",
+    "sink.delta.history_committed",
     "sink.delta.committed",
     "sink.duckdb.copied",
     "sink.duckdb.published",

@@ -72,6 +72,10 @@ impl Bounds {
         self.min.as_ref()
     }
 
+    pub(crate) fn nulls(&self) -> Option<u64> {
+        self.nulls
+    }
+
     pub(crate) fn max(&self) -> Option<&Scalar> {
         self.max.as_ref()
     }

@@ -5,13 +5,16 @@
 //! the table stands at another epoch than before, that is a conflict for the caller; where somebody only moved
 //! rows between files, the commit is prepared anew on what is there now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use arrow::array::RecordBatch;
 use serde_json::Value;
 use tidegate_core::{Committed, Epoch, EpochHeader, Micros, ViewContent, ViewInfo};
 
 use crate::config::{DeltaConfig, OnSchemaChange};
 use crate::error::DeltaSinkError;
+use crate::history::events::Events;
+use crate::history::{self, Turn};
 use crate::layout::{self, FileNames};
 use crate::load::{self, Order};
 use crate::log::{self, AppIds, DataChange, Entry};
@@ -21,7 +24,7 @@ use crate::rewrite::{self, Rewrite, Setting};
 use crate::schema::{self, Difference, Mapping};
 use crate::shape::Shape;
 use crate::store::{Created, TableStore};
-use crate::table::{Metadata, Table};
+use crate::table::{DataFile, Metadata, Table};
 
 /// How often a commit is prepared anew because others moved rows meanwhile.
 const ATTEMPTS: usize = 20;
@@ -43,6 +46,8 @@ pub(crate) struct Staged {
     table: Option<Table>,
     plan: Plan,
     files: Rewrite,
+    /// What happened epoch by epoch, where a history is kept and changes came.
+    events: Option<Events>,
 }
 
 enum Plan {
@@ -50,6 +55,8 @@ enum Plan {
     Changes(Net),
     /// So many rows in the new files are the whole content.
     Content(u64),
+    /// The table is a view's history.
+    Past(Box<Turn>),
 }
 
 /// How preparing a view ended.
@@ -76,6 +83,7 @@ pub(crate) async fn prepare(
 ) -> Result<Prepared, DeltaSinkError> {
     let found = table.as_ref().and_then(|table| table.committed);
     let names = FileNames::of(header, &scene.attempt());
+    let mut events = None;
     let (shape, plan, files) = match content {
         ViewContent::Changes(_) if found.map_or(Epoch::ZERO, |found| found.epoch) != after => {
             return Ok(Prepared::Conflict(found));
@@ -85,7 +93,8 @@ pub(crate) async fn prepare(
                 Some(table) => shape_of(table, &view, &store)?,
                 None => Shape::new(&view, &scene.config.partition_by, Mapping::None)?,
             };
-            let net = net::net(&shape, stream, after, header).await?;
+            events = view.history.map(|_| Events::default());
+            let net = net::net(&shape, stream, after, header, events.as_mut()).await?;
             (shape, Plan::Changes(net), Rewrite::default())
         }
         ViewContent::Replace(stream) => {
@@ -98,7 +107,7 @@ pub(crate) async fn prepare(
             (shape, Plan::Content(rows), Rewrite { added, ..Rewrite::default() })
         }
     };
-    let mut staged = Staged { view, shape, store, table, plan, files };
+    let mut staged = Staged { view, shape, store, table, plan, files, events };
     staged.fit(scene, header, &names).await?;
     Ok(Prepared::Staged(Box::new(staged)))
 }
@@ -151,8 +160,67 @@ impl Scene<'_> {
 }
 
 impl Staged {
+    /// A history on its way into its table.
+    pub(crate) async fn past(
+        scene: Scene<'_>,
+        view: ViewInfo,
+        shape: Shape,
+        store: TableStore,
+        table: Option<Table>,
+        turn: Turn,
+        header: &EpochHeader,
+    ) -> Result<Staged, DeltaSinkError> {
+        let (plan, files) = (Plan::Past(Box::new(turn)), Rewrite::default());
+        let mut staged = Staged { view, shape, store, table, plan, files, events: None };
+        let names = FileNames::of(header, &scene.attempt());
+        staged.fit(scene, header, &names).await?;
+        Ok(staged)
+    }
+
     pub(crate) fn view(&self) -> &ViewInfo {
         &self.view
+    }
+
+    pub(crate) fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    pub(crate) fn store(&self) -> &TableStore {
+        &self.store
+    }
+
+    /// What the table stands at before the commit.
+    pub(crate) fn stood(&self) -> Option<Committed> {
+        self.table.as_ref().and_then(|table| table.committed)
+    }
+
+    /// The rows before the commit.
+    pub(crate) fn rows_before(&self) -> Option<u64> {
+        self.table.as_ref().map_or(Some(0), |table| table.rows)
+    }
+
+    /// What happened epoch by epoch; `None` for a whole content.
+    pub(crate) fn take_events(&mut self) -> Option<Events> {
+        self.events.take()
+    }
+
+    /// The rows of the changes, as they are stored.
+    pub(crate) fn batches(&self) -> Vec<RecordBatch> {
+        match &self.plan {
+            Plan::Changes(net) => net.batches.clone(),
+            Plan::Content(_) | Plan::Past(_) => Vec::new(),
+        }
+    }
+
+    /// The files that the table has after the commit.
+    pub(crate) fn files_after(&self) -> Vec<(String, DataFile)> {
+        let removed: BTreeSet<&String> = self.files.removed.iter().collect();
+        let before = self.table.iter().flat_map(|table| &table.files);
+        let kept = before.filter(|(path, _)| !removed.contains(path));
+        let mut files: Vec<_> = kept.map(|(path, file)| (path.clone(), file.clone())).collect();
+        let added = self.files.added.iter();
+        files.extend(added.map(|new| (new.path.clone(), DataFile::new(new.size, new.partition.clone(), None))));
+        files
     }
 
     /// Throws the files away; only where no entry can name them.
@@ -162,7 +230,12 @@ impl Staged {
 
     /// Makes the files fit the table as it is now.
     async fn fit(&mut self, scene: Scene<'_>, header: &EpochHeader, names: &FileNames) -> Result<(), DeltaSinkError> {
-        match &self.plan {
+        match &mut self.plan {
+            Plan::Past(turn) => {
+                let target = scene.config.target_file_size;
+                let setting = Setting { store: &self.store, shape: &self.shape, target, names };
+                self.files = turn.write(setting, scene.config, self.table.as_mut()).await?;
+            }
             Plan::Changes(net) => {
                 let none = BTreeMap::new();
                 if let Some(table) = &mut self.table {
@@ -185,6 +258,7 @@ impl Staged {
     fn rows(&self) -> Result<(u64, u64), DeltaSinkError> {
         match &self.plan {
             Plan::Content(rows) => Ok((*rows, *rows)),
+            Plan::Past(turn) => Ok((turn.rows, 0)),
             Plan::Changes(net) => {
                 let before = self.table.as_ref().and_then(|table| table.rows).unwrap_or(0);
                 let after = before
@@ -199,11 +273,19 @@ impl Staged {
     fn next(&self, scene: Scene<'_>) -> (u64, Metadata, Value) {
         match (&self.table, &self.plan) {
             (Some(table), Plan::Changes(_)) => (table.version + 1, table.metadata.clone(), table.protocol.clone()),
-            (before, _) => {
+            (Some(table), Plan::Past(turn)) if !turn.is_new => {
+                let mut metadata = table.metadata.clone();
+                history::note_since(&mut metadata, turn.since);
+                (table.version + 1, metadata, table.protocol.clone())
+            }
+            (before, plan) => {
                 let before = before.as_ref();
                 let millis = scene.now.0.div_euclid(1000);
                 let metadata = before.map(|table| &table.metadata);
-                let metadata = protocol::metadata(&self.shape, scene.config, scene.pipeline, millis, metadata);
+                let mut metadata = protocol::metadata(&self.shape, scene.config, scene.pipeline, millis, metadata);
+                if let Plan::Past(turn) = plan {
+                    history::note_since(&mut metadata, turn.since);
+                }
                 let protocol = protocol::protocol(&self.shape, before.map(|table| &table.protocol));
                 (before.map_or(0, |table| table.version + 1), metadata, protocol)
             }
@@ -222,7 +304,12 @@ impl Staged {
             Plan::Changes(net) if self.files.removed.is_empty() => ("WRITE", net.counts()),
             Plan::Changes(net) => ("MERGE", net.counts()),
             Plan::Content(rows) => ("CREATE OR REPLACE TABLE AS SELECT", [*rows, 0, 0]),
+            // A version that ends is updated.
+            Plan::Past(turn) if self.files.removed.is_empty() => ("WRITE", [turn.counts[0], turn.counts[1], 0]),
+            Plan::Past(turn) => ("MERGE", [turn.counts[0], turn.counts[1], 0]),
         };
+        let standing = if let Plan::Past(turn) = &self.plan { Some(turn.standing) } else { None };
+        let committed = Committed { epoch: header.epoch, hash: header.hash };
         let before = self.table.as_ref();
         let info = log::info(header, counts);
         let mut entry = Entry::new(operation, scene.now, before.map(|table| table.version), info);
@@ -233,7 +320,8 @@ impl Staged {
             entry.metadata(metadata);
         }
         let contract = |fact: &str| DeltaSinkError::contract(&self.view.name, fact);
-        entry.stands_at(&AppIds::of(scene.pipeline, &self.view.name), header, rows).map_err(contract)?;
+        let ids = AppIds::of(scene.pipeline, &self.view.name, self.shape.role);
+        entry.stands_at(&ids, committed, rows, standing).map_err(contract)?;
         for path in &self.files.removed {
             let file = before.and_then(|table| table.files.get(path)).expect("a removed file is one of the table's");
             entry.remove(path, file, scene.now, DataChange::Yes);
@@ -250,8 +338,15 @@ impl Staged {
                 table.version = version;
                 table
             }
-            _ => Table::new(version, metadata, protocol),
+            (Some(mut table), Plan::Past(turn)) if !turn.is_new => {
+                (table.version, table.metadata) = (version, metadata);
+                table
+            }
+            _ => Table::new(self.shape.role, version, metadata, protocol),
         };
+        if let Plan::Past(turn) = &self.plan {
+            table.standing = Some(turn.standing);
+        }
         table.change_files(&self.shape, &self.files.removed, &self.files.added);
         table.committed = Some(Committed { epoch: header.epoch, hash: header.hash });
         table.rows = Some(rows);
@@ -278,7 +373,7 @@ impl Staged {
                 let table = Box::new(self.landed(header, rows, next));
                 return Ok(Landed::Done { table, rows: changed });
             }
-            let found = Table::load(&self.store, &self.view.name, scene.pipeline).await?;
+            let found = Table::load(&self.store, &self.view.name, self.shape.role, scene.pipeline).await?;
             let stands = found.as_ref().and_then(|table| table.committed);
             match found {
                 // A put whose answer was lost is tried again by the store and finds itself.
@@ -306,8 +401,16 @@ impl Staged {
         header: &EpochHeader,
     ) -> Result<(), DeltaSinkError> {
         tracing::info!(view = %self.view.name, "somebody else changed the table, the commit is prepared anew");
-        let is_changes = matches!(self.plan, Plan::Changes(_));
-        if is_changes {
+        let is_made_for_it = match &self.plan {
+            Plan::Changes(_) => true,
+            Plan::Content(_) => false,
+            Plan::Past(turn) => !turn.is_new,
+        };
+        if matches!(&self.plan, Plan::Past(turn) if turn.is_new) {
+            self.discard().await;
+            self.files = Rewrite::default();
+        }
+        if is_made_for_it {
             self.discard().await;
             self.files = Rewrite::default();
             if let Some(table) = &table {

@@ -1,7 +1,7 @@
 //! What can go wrong with Delta tables as a target.
 
 use deltalake::DeltaTableError;
-use tidegate_core::{ConnectorError, ErrorKind, ViewName};
+use tidegate_core::{ConnectorError, Epoch, ErrorKind, ViewName};
 
 /// An error of the Delta sink.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +55,30 @@ pub enum DeltaSinkError {
         table: String,
         /// The first difference.
         difference: String,
+    },
+    /// A history does not agree with its view, or with itself.
+    #[error(
+        "history {table} was altered by somebody else ({fact}): remove the folder of the view's table, and the next run \
+         writes it anew and brings its history in line"
+    )]
+    HistoryAltered {
+        /// The table.
+        table: String,
+        /// What was found.
+        fact: String,
+    },
+    /// The history holds epochs that are still to come.
+    #[error(
+        "history {table} holds epoch {held}, and epoch {epoch} is to be written: another state of the pipeline wrote it. \
+         Give the sink another path, or move the table's folder away, and the next run begins a new history"
+    )]
+    HistoryAhead {
+        /// The table.
+        table: String,
+        /// The last epoch of the history.
+        held: Epoch,
+        /// The epoch of the commit.
+        epoch: Epoch,
     },
     /// The view got other columns, and the pipeline file says that a person decides.
     #[error(
@@ -128,7 +152,10 @@ impl DeltaSinkError {
             | DeltaSinkError::Feature { .. }
             | DeltaSinkError::OtherColumns { .. }
             | DeltaSinkError::Unsupported { .. } => ErrorKind::Reconfigure,
-            DeltaSinkError::Altered { .. } | DeltaSinkError::Damaged { .. } => ErrorKind::Stop,
+            DeltaSinkError::Altered { .. }
+            | DeltaSinkError::HistoryAltered { .. }
+            | DeltaSinkError::HistoryAhead { .. }
+            | DeltaSinkError::Damaged { .. } => ErrorKind::Stop,
             DeltaSinkError::Busy { .. } => ErrorKind::Retry,
             DeltaSinkError::Contract { .. } => ErrorKind::Bug,
             DeltaSinkError::Input(error) => error.kind(),

@@ -4,6 +4,7 @@
 //! <path>/<view>/_delta_log/<version, 20 digits>.json   one entry a commit
 //! <path>/<view>/epoch-<epoch>-….zstd.parquet            rows
 //! <path>/<view>/_change_data/epoch-<epoch>-….parquet    what a commit changed, for the change data feed
+//! <path>/<view>_history/…                               a table of its own: every version of every row, where that is kept
 //! ```
 //!
 //! A commit takes a range of epochs as one version of each view's table: the content at the end of the range, the
@@ -27,12 +28,14 @@ pub mod config;
 mod curve;
 mod encode;
 pub mod error;
+mod history;
 mod layout;
 mod load;
 mod log;
 mod lookup;
 mod maintain;
 mod net;
+mod part;
 mod protocol;
 mod read;
 mod rewrite;
@@ -54,13 +57,14 @@ use tidegate_core::{
     Commit, CommitOutcome, Committed, ConnectorError, Micros, Sink, ViewCommit, ViewInfo, ViewName, ZSet, failpoint,
 };
 
-use crate::commit::{Landed, Prepared, Scene, Staged};
+use crate::commit::{Landed, Prepared, Scene};
 pub use crate::config::{DeltaConfig, Location, OnSchemaChange};
 pub use crate::error::DeltaSinkError;
 use crate::error::connector_error;
 use crate::maintain::{Done, Upkeep};
+use crate::part::{Beside, Ended, Part};
 use crate::store::{Store, TableStore};
-use crate::table::Table;
+use crate::table::{Role, Table};
 
 /// Where the times of commits come from.
 pub type Clock = Arc<dyn Fn() -> Micros + Send + Sync>;
@@ -92,6 +96,15 @@ struct Known {
     /// leaves nothing believed.
     table: Option<Table>,
     upkeep: Upkeep,
+    past: Past,
+}
+
+/// What is known of a view's history.
+#[derive(Default)]
+struct Past {
+    /// As for the view's table.
+    table: Option<Table>,
+    upkeep: Upkeep,
 }
 
 impl DeltaSink {
@@ -120,13 +133,16 @@ impl DeltaSink {
             return Err(DeltaSinkError::Config { fact });
         }
         self.store.check()?;
+        history::check_names(views.iter())?;
         let mut committed = BTreeMap::new();
         for view in views {
             shape::check_view(view, &self.config)?;
-            let table = Table::load(&self.store.table(&view.name)?, &view.name, &self.pipeline).await?;
+            let store = self.store.table(&view.name)?;
+            let table = Table::load(&store, &view.name, Role::Present, &self.pipeline).await?;
             let found = table.as_ref().and_then(|table| table.committed);
             committed.insert(view.name.clone(), found);
-            let known = Known { view: view.clone(), committed: found, table, upkeep: Upkeep::default() };
+            let (upkeep, past) = (Upkeep::default(), Past::default());
+            let known = Known { view: view.clone(), committed: found, table, upkeep, past };
             self.views.insert(view.name.clone(), known);
         }
         Ok(committed)
@@ -134,14 +150,22 @@ impl DeltaSink {
 
     /// The table as it is now: what is known, unless the log has gone on.
     async fn current(&mut self, store: &TableStore, view: &ViewName) -> Result<Option<Table>, DeltaSinkError> {
-        if let Some(table) = self.views.get_mut(view).and_then(|known| known.table.take()) {
-            let entry = |version: u64| layout::entry(version)[layout::LOG.len() + 1..].to_owned();
-            let found = store.log_from(table.version).await?;
-            if found.contains(&entry(table.version)) && !found.contains(&entry(table.version + 1)) {
-                return Ok(Some(table));
-            }
+        if let Some(table) = self.views.get_mut(view).and_then(|known| known.table.take())
+            && is_newest(store, &table).await?
+        {
+            return Ok(Some(table));
         }
-        Table::load(store, view, &self.pipeline).await
+        Table::load(store, view, Role::Present, &self.pipeline).await
+    }
+
+    /// The table of a view's history as it is now.
+    async fn current_history(&mut self, view: &ViewInfo) -> Result<Option<Table>, DeltaSinkError> {
+        if let Some(table) = self.views.get_mut(&view.name).and_then(|known| known.past.table.take())
+            && is_newest(&self.store.table(&history::versions::name_of(&view.name))?, &table).await?
+        {
+            return Ok(Some(table));
+        }
+        history::load(&self.store, view, &self.pipeline).await
     }
 
     async fn commit_range(&mut self, commit: Commit) -> Result<CommitOutcome, DeltaSinkError> {
@@ -161,7 +185,7 @@ impl DeltaSink {
         let scene = Scene { config: &config, pipeline: &pipeline, now: (self.clock)() };
         let mut landings = Vec::new();
         for part in staged {
-            let view = part.view().clone();
+            let view = part.view.view().clone();
             let landing = part.land(scene, &header);
             landings.push(async { (view, landing.await) }.boxed());
         }
@@ -169,11 +193,13 @@ impl DeltaSink {
         let (mut rows, mut conflict, mut failed) = (0, None, None);
         for (view, ended) in landed {
             match ended {
-                Ok(Landed::Done { table, rows: changed }) => {
+                Ok(Ended { view: Landed::Done { table, rows: changed }, history }) => {
                     rows += changed;
-                    self.keep(view, *table);
+                    self.keep(view, *table, history);
                 }
-                Ok(Landed::Conflict(found)) => conflict = Some(CommitOutcome::Conflict { view: view.name, found }),
+                Ok(Ended { view: Landed::Conflict(found), .. }) => {
+                    conflict = Some(CommitOutcome::Conflict { view: view.name, found })
+                }
                 Err(error) => failed = Some(error),
             }
         }
@@ -188,9 +214,11 @@ impl DeltaSink {
     }
 
     /// Remembers a table after a commit of ours.
-    fn keep(&mut self, view: ViewInfo, table: Table) {
-        let upkeep = self.views.remove(&view.name).map(|known| known.upkeep).unwrap_or_default();
-        let known = Known { committed: table.committed, table: Some(table), upkeep, view: view.clone() };
+    fn keep(&mut self, view: ViewInfo, table: Table, history: Option<Table>) {
+        let known = self.views.remove(&view.name);
+        let (upkeep, past) = known.map(|known| (known.upkeep, known.past)).unwrap_or_default();
+        let past = Past { table: history, ..past };
+        let known = Known { committed: table.committed, table: Some(table), upkeep, past, view: view.clone() };
         self.views.insert(view.name, known);
     }
 
@@ -206,11 +234,30 @@ impl DeltaSink {
             let scene = Scene { config: &config, pipeline: &pipeline, now: (self.clock)() };
             let (table, done) = maintain::maintain(scene, &store, &shape, table, &mut known.upkeep).await?;
             known.table = table;
-            if done.merged > 0 || done.vacuumed > 0 {
-                let Done { merged, vacuumed } = done;
-                tracing::info!(sink = %self.name, view = %name, merged, vacuumed, "the table was maintained");
+            told(&self.name, &name, done);
+            let view = known.view.clone();
+            if view.history.is_some() {
+                self.maintain_history(scene, &view).await?;
             }
         }
+        Ok(())
+    }
+
+    async fn maintain_history(&mut self, scene: Scene<'_>, view: &ViewInfo) -> Result<(), DeltaSinkError> {
+        let info = history::versions::versions_of(view);
+        let store = self.store.table(&info.name)?;
+        let Some(table) = self.current_history(view).await? else { return Ok(()) };
+        let known = self.views.get_mut(&view.name).expect("the view is one of those that were opened");
+        // Where the view went on without it, or not yet with it, the next commit deals with it.
+        let Some(shape) = table.shape(&info).filter(|_| known.committed == table.committed) else { return Ok(()) };
+        let (table, forgotten) = history::upkeep::forget(scene, &store, &shape, view, table).await?;
+        let Some(table) = table else { return Ok(()) };
+        let (table, done) = maintain::maintain(scene, &store, &shape, table, &mut known.past.upkeep).await?;
+        known.past.table = table;
+        if forgotten > 0 {
+            tracing::info!(sink = %self.name, history = %info.name, forgotten, "old versions were forgotten");
+        }
+        told(&self.name, &info.name, done);
         Ok(())
     }
 
@@ -232,10 +279,11 @@ impl DeltaSink {
         views: Vec<ViewCommit>,
         after: tidegate_core::Epoch,
         header: &tidegate_core::EpochHeader,
-        staged: &mut Vec<Staged>,
+        staged: &mut Vec<Part>,
     ) -> Result<Option<CommitOutcome>, DeltaSinkError> {
         let (config, pipeline) = (self.config.clone(), self.pipeline.clone());
         let scene = Scene { config: &config, pipeline: &pipeline, now: (self.clock)() };
+        history::check_names(views.iter().map(|part| &part.view))?;
         for ViewCommit { view, content } in views {
             shape::check_view(&view, &config)?;
             let store = self.store.table(&view.name)?;
@@ -247,12 +295,34 @@ impl DeltaSink {
             if known.is_some_and(|known| known != found) {
                 return Ok(Some(CommitOutcome::Conflict { view: name, found }));
             }
+            let history = view.history.map(|_| view.clone());
             match commit::prepare(scene, store, view, table, content, after, header).await? {
-                Prepared::Staged(part) => staged.push(*part),
+                Prepared::Staged(view) => staged.push(Part { view: *view, history: Beside::Nothing }),
                 Prepared::Conflict(found) => return Ok(Some(CommitOutcome::Conflict { view: name, found })),
             }
+            let (Some(view), Some(part)) = (history, staged.last_mut()) else { continue };
+            let table = self.current_history(&view).await?;
+            part.history = match history::prepare(scene, &self.store, &mut part.view, table, header).await? {
+                history::Prepared::Staged(history) => Beside::Staged(history),
+                history::Prepared::Done(table) => Beside::Done(table),
+                history::Prepared::Conflict => return Ok(Some(CommitOutcome::Conflict { view: name, found })),
+            };
         }
         Ok(None)
+    }
+}
+
+/// Whether nobody has added to a table's log.
+async fn is_newest(store: &TableStore, table: &Table) -> Result<bool, DeltaSinkError> {
+    let entry = |version: u64| layout::entry(version)[layout::LOG.len() + 1..].to_owned();
+    let found = store.log_from(table.version).await?;
+    Ok(found.contains(&entry(table.version)) && !found.contains(&entry(table.version + 1)))
+}
+
+/// Says what maintenance has done.
+fn told(sink: &str, table: &ViewName, Done { merged, vacuumed }: Done) {
+    if merged > 0 || vacuumed > 0 {
+        tracing::info!(sink, %table, merged, vacuumed, "the table was maintained");
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{BinaryArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use deltalake::datafusion::error::DataFusionError;
@@ -200,10 +200,6 @@ impl Order {
 
     /// Sorts rows, with a spill where they do not fit into memory.
     pub(crate) fn sorted(&self, shape: &Shape, rows: Stored) -> Result<Stored, DeltaSinkError> {
-        let by = |column: usize, name: &str| {
-            let expr = Arc::new(Column::new(name, column));
-            PhysicalSortExpr { expr, options: Default::default() }
-        };
         let columns = shape.stored.fields().len();
         match self {
             Order::Address => {
@@ -211,31 +207,49 @@ impl Order {
                 sort(shape, shape.stored.clone(), order.collect(), rows)
             }
             Order::Curve(curve) => {
-                let mut fields = shape.stored.fields().to_vec();
-                fields.push(Arc::new(Field::new(PLACE, DataType::Binary, false)));
-                let schema = Arc::new(Schema::new(fields));
-                let mut order: Vec<_> = shape.partitions.iter().map(|c| by(*c, shape.physical(*c))).collect();
-                order.push(by(columns, PLACE));
-                let (placed, wide, view) = (curve.clone(), schema.clone(), shape.view.name.clone());
-                let rows = rows.map(move |batch| {
-                    let batch = batch?;
-                    let mut arrays = batch.columns().to_vec();
-                    let fault = |fact: String| DeltaSinkError::contract(&view, fact);
-                    arrays.push(Arc::new(placed.places(&batch).map_err(fault)?));
-                    RecordBatch::try_new(wide.clone(), arrays).map_err(|error| fault(error.to_string()))
-                });
+                let placed = curve.clone();
+                let rows = sorted_by(shape, rows, move |batch| placed.places(batch), &[])?;
                 let narrow: Vec<usize> = (0..columns).collect();
                 let view = shape.view.name.clone();
-                let sorted = sort(shape, schema, order, rows.boxed())?
-                    .map(move |batch| batch?.project(&narrow).map_err(|error| DeltaSinkError::contract(&view, error)));
+                let sorted =
+                    rows.map(move |batch| batch?.project(&narrow).map_err(|e| DeltaSinkError::contract(&view, e)));
                 Ok(sorted.boxed())
             }
         }
     }
 }
 
-/// The column that a row's place on a curve has while it is sorted.
+/// The column that a row's place has while it is sorted.
 const PLACE: &str = "place";
+
+fn by(column: usize, name: &str) -> PhysicalSortExpr {
+    PhysicalSortExpr { expr: Arc::new(Column::new(name, column)), options: Default::default() }
+}
+
+/// Sorts rows by partition, a place that is made of each, and some more columns, NULLs first. The places are the last
+/// column of what comes.
+pub(crate) fn sorted_by(
+    shape: &Shape,
+    rows: Stored,
+    place: impl Fn(&RecordBatch) -> Result<BinaryArray, String> + Send + 'static,
+    then: &[usize],
+) -> Result<Stored, DeltaSinkError> {
+    let mut fields = shape.stored.fields().to_vec();
+    fields.push(Arc::new(Field::new(PLACE, DataType::Binary, false)));
+    let schema = Arc::new(Schema::new(fields));
+    let mut order: Vec<_> = shape.partitions.iter().map(|column| by(*column, shape.physical(*column))).collect();
+    order.push(by(shape.stored.fields().len(), PLACE));
+    order.extend(then.iter().map(|column| by(*column, shape.physical(*column))));
+    let (wide, view) = (schema.clone(), shape.view.name.clone());
+    let rows = rows.map(move |batch| {
+        let batch = batch?;
+        let mut arrays = batch.columns().to_vec();
+        let fault = |fact: String| DeltaSinkError::contract(&view, fact);
+        arrays.push(Arc::new(place(&batch).map_err(fault)?));
+        RecordBatch::try_new(wide.clone(), arrays).map_err(|error| fault(error.to_string()))
+    });
+    sort(shape, schema, order, rows.boxed())
+}
 
 fn sort(
     shape: &Shape,

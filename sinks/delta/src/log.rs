@@ -9,36 +9,45 @@ use std::collections::HashMap;
 
 use deltalake::kernel::{Action, Add, AddCDCFile, CommitInfo, Remove, Transaction};
 use serde_json::{Value, json};
-use tidegate_core::{Committed, EpochHeader, Micros, ViewName};
+use tidegate_core::{Committed, EpochHash, EpochHeader, Micros, ViewName};
 
 use crate::error::DeltaSinkError;
+use crate::history::standing::Standing;
 use crate::layout;
 use crate::store::TableStore;
-use crate::table::{DataFile, Metadata, committed as committed_of};
+use crate::table::{DataFile, Metadata, Role, committed as committed_of};
 use crate::write::{NewFile, PartitionValues};
 
-/// The application ids of a view in a pipeline.
+/// The application ids of a table in a pipeline.
 pub(crate) struct AppIds {
     base: String,
+    role: Role,
 }
 
 impl AppIds {
-    pub(crate) fn of(pipeline: &str, view: &ViewName) -> Self {
-        AppIds { base: format!("tidegate/{pipeline}/{view}") }
+    pub(crate) fn of(pipeline: &str, table: &ViewName, role: Role) -> Self {
+        AppIds { base: format!("tidegate/{pipeline}/{table}"), role }
     }
 
-    /// The epoch's, the four of the hash, and that of the number of rows.
-    pub(crate) fn all(&self) -> [String; 6] {
-        let base = &self.base;
-        [
-            base.clone(),
-            format!("{base}#hash-0"),
-            format!("{base}#hash-1"),
-            format!("{base}#hash-2"),
-            format!("{base}#hash-3"),
-            format!("{base}#rows"),
-        ]
+    /// The epoch's, the four of the hash, and that of the number of rows; those of a history go on with what
+    /// [`Standing`] has.
+    pub(crate) fn all(&self) -> Vec<String> {
+        let more: &[&str] = match self.role {
+            Role::Present => &[],
+            Role::Past => &Standing::IDS,
+        };
+        let marks = ["#hash-0", "#hash-1", "#hash-2", "#hash-3", "#rows"];
+        let marked = marks.iter().chain(more).map(|mark| format!("{}{mark}", self.base));
+        std::iter::once(self.base.clone()).chain(marked).collect()
     }
+}
+
+/// The four words of a hash.
+pub(crate) fn words(hash: &EpochHash) -> [i64; 4] {
+    std::array::from_fn(|at| {
+        let part = hash.0[at * 8..at * 8 + 8].try_into().expect("a hash has four words of eight bytes");
+        i64::from_be_bytes(part)
+    })
 }
 
 /// Entries that are searched before the whole log is.
@@ -49,8 +58,8 @@ const SEARCHED: u64 = 8;
 pub(crate) async fn transactions(
     store: &TableStore,
     version: u64,
-    ids: &[String; 6],
-) -> Result<Option<[i64; 6]>, DeltaSinkError> {
+    ids: &[String],
+) -> Result<Option<Vec<i64>>, DeltaSinkError> {
     for version in (version.saturating_sub(SEARCHED - 1)..=version).rev() {
         // Cleaned up: the checkpoint has it.
         let Some(entry) = store.read(&layout::entry(version)).await? else { return Ok(None) };
@@ -61,7 +70,7 @@ pub(crate) async fn transactions(
         });
         let found: HashMap<String, i64> = found.collect();
         let versions: Option<Vec<i64>> = ids.iter().map(|id| found.get(id).copied()).collect();
-        if let Some(versions) = versions.and_then(|versions| versions.try_into().ok()) {
+        if let Some(versions) = versions {
             return Ok(Some(versions));
         }
     }
@@ -123,15 +132,20 @@ impl Entry {
         }}));
     }
 
-    /// What the table stands at afterwards.
-    pub(crate) fn stands_at(&mut self, ids: &AppIds, header: &EpochHeader, rows: u64) -> Result<(), &'static str> {
-        let epoch = i64::try_from(header.epoch.0).map_err(|_| "the epoch is beyond what a transaction can say")?;
+    /// What the table stands at afterwards, and what a history says besides.
+    pub(crate) fn stands_at(
+        &mut self,
+        ids: &AppIds,
+        committed: Committed,
+        rows: u64,
+        standing: Option<Standing>,
+    ) -> Result<(), &'static str> {
+        let epoch = i64::try_from(committed.epoch.0).map_err(|_| "the epoch is beyond what a transaction can say")?;
         let rows = i64::try_from(rows).map_err(|_| "the number of rows is beyond what a transaction can say")?;
-        let word = |at: usize| {
-            let part = header.hash.0[at * 8..at * 8 + 8].try_into().expect("a hash has four words of eight bytes");
-            i64::from_be_bytes(part)
-        };
-        let versions = [epoch, word(0), word(1), word(2), word(3), rows];
+        let mut versions = vec![epoch];
+        versions.extend(words(&committed.hash));
+        versions.push(rows);
+        versions.extend(standing.into_iter().flat_map(|standing| standing.versions()));
         for (id, version) in ids.all().into_iter().zip(versions) {
             self.action(Action::Txn(Transaction::new(id, version)));
         }

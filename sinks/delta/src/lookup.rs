@@ -19,10 +19,16 @@ pub(crate) struct Lookup {
 impl Lookup {
     pub(crate) fn new(shape: &Shape, net: &Net) -> Self {
         let columns = shape.bounded();
-        let (mut sorted, mut rest) = (Vec::new(), Vec::new());
-        for removal in net.removals.values() {
+        Lookup::of(net.removals.values().map(|removal| {
             let (batch, row) = (&net.batches[removal.before.batch], removal.before.row);
-            let probes: Vec<_> = columns.iter().map(|column| probe(batch.column(*column), row)).collect();
+            columns.iter().map(|column| probe(batch.column(*column), row)).collect()
+        }))
+    }
+
+    /// For rows of which each has a probe for every bounded column.
+    pub(crate) fn of(rows: impl Iterator<Item = Vec<Probe>>) -> Self {
+        let (mut sorted, mut rest) = (Vec::new(), Vec::new());
+        for probes in rows {
             match probes.first() {
                 Some(Probe::Value(first)) => sorted.push((first.clone(), probes)),
                 _ => rest.push(probes),
@@ -38,7 +44,8 @@ impl Lookup {
         candidates.map(|(path, file)| (path.as_str(), file)).collect()
     }
 
-    fn may_be_in(&self, file: &DataFile) -> bool {
+    /// Whether a file may hold one of them.
+    pub(crate) fn may_be_in(&self, file: &DataFile) -> bool {
         let Some(first) = file.bounds.first() else { return true };
         let holds = |probes: &Vec<Probe>| {
             file.bounds.iter().zip(probes).all(|(bounds, probe)| bounds.may_hold(probe, file.rows))

@@ -11,20 +11,20 @@ use std::fmt;
 use deltalake::checkpoints::{cleanup_expired_logs_for, create_checkpoint};
 use deltalake::operations::vacuum::{self, VacuumMode};
 use deltalake::{DeltaTable, DeltaTableConfig, DeltaTableError};
-use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 use tidegate_core::Micros;
 
 use crate::commit::Scene;
 use crate::error::DeltaSinkError;
+use crate::history::content::{filtered, scanned};
+use crate::history::versions::{self, Held, Places};
 use crate::layout::{self, FileNames};
 use crate::load::{self, Order};
 use crate::log::{DataChange, Entry};
 use crate::rewrite::Setting;
-use crate::scan::scan;
 use crate::shape::Shape;
 use crate::store::{Created, TableStore};
-use crate::table::{DataFile, Table};
+use crate::table::{DataFile, Role, Table};
 use crate::write::PartitionValues;
 
 /// What is merged at once, in files of the target size.
@@ -55,6 +55,8 @@ pub(crate) async fn maintain(
     upkeep: &mut Upkeep,
 ) -> Result<(Option<Table>, Done), DeltaSinkError> {
     let mut done = Done::default();
+    let mut table = table;
+    table.index(shape);
     let small = small_files(scene, &table);
     let table = if small.is_empty() {
         table
@@ -74,22 +76,32 @@ pub(crate) async fn maintain(
     Ok((Some(table), done))
 }
 
-/// The files of a partition that has too many small ones.
+/// The files of a partition that has too many small ones. In a history, open versions stay apart from ended ones, and
+/// files in which another program has put them together are sorted out first.
 fn small_files(scene: Scene<'_>, table: &Table) -> Vec<String> {
     let target = scene.config.target_file_size;
-    let mut partitions: BTreeMap<&PartitionValues, Vec<(&String, &DataFile)>> = BTreeMap::new();
+    let kind = |file: &DataFile| match table.role {
+        Role::Present => None,
+        Role::Past => Some(versions::held(file)),
+    };
+    let mut total = 0;
+    let mut fits = |(_, file): &&(&String, &DataFile)| {
+        total += file.size;
+        total <= target * MERGED_TARGETS
+    };
+    let mixed: Vec<_> = table.files.iter().filter(|(_, file)| kind(file) == Some(Held::Mixed)).collect();
+    if !mixed.is_empty() {
+        let fitting = mixed.iter().take_while(&mut fits).count().max(1);
+        return mixed[..fitting].iter().map(|(path, _)| (*path).clone()).collect();
+    }
+    let mut partitions: BTreeMap<(&PartitionValues, Option<Held>), Vec<(&String, &DataFile)>> = BTreeMap::new();
     for (path, file) in table.files.iter().filter(|(_, file)| file.size < target / 2) {
-        partitions.entry(&file.partition).or_default().push((path, file));
+        partitions.entry((&file.partition, kind(file))).or_default().push((path, file));
     }
     let many = partitions.into_values().filter(|files| files.len() >= scene.config.optimize_after);
     let Some(mut files) = many.max_by_key(Vec::len) else { return Vec::new() };
     files.sort_by_key(|(_, file)| file.size);
-    let mut total = 0;
-    let fits = |(_, file): &&(&String, &DataFile)| {
-        total += file.size;
-        total <= target * MERGED_TARGETS
-    };
-    files.iter().take_while(fits).map(|(path, _)| (*path).clone()).collect()
+    files.iter().take_while(&mut fits).map(|(path, _)| (*path).clone()).collect()
 }
 
 /// Writes the rows of small files into larger ones; `None` when somebody else was faster.
@@ -100,18 +112,22 @@ async fn merge(
     mut table: Table,
     small: Vec<String>,
 ) -> Result<Option<Table>, DeltaSinkError> {
-    let columns: Vec<usize> = (0..shape.stored.fields().len()).collect();
     let files: Vec<_> = small.iter().map(|path| (path.clone(), table.files[path].clone())).collect();
-    let (place, of) = (store.clone(), shape.clone());
-    let rows = stream::iter(files).then(move |(path, file)| {
-        let (store, shape, columns) = (place.clone(), of.clone(), columns.clone());
-        async move { scan(&store, &shape, &path, &file, &columns).await }
-    });
+    let is_mixed = table.role == Role::Past && files.iter().any(|(_, file)| versions::held(file) == Held::Mixed);
     let order = Order::of(shape, scene.config)?;
-    let rows = order.sorted(shape, rows.try_flatten().boxed())?;
     let names = FileNames::merged(&scene.attempt());
     let setting = Setting { store, shape, target: scene.config.target_file_size, names: &names };
-    let added = load::write(setting, rows).await?;
+    let rows = || scanned(store, shape, files.clone());
+    let added = if is_mixed {
+        let places = Places::of(shape);
+        let open = filtered(rows(), shape, move |rows| places.open(rows));
+        let mut added = load::write(setting, order.sorted(shape, open)?).await?;
+        let ended = filtered(rows(), shape, move |rows| places.ended(rows));
+        added.extend(load::write(setting, order.sorted(shape, ended)?).await?);
+        added
+    } else {
+        load::write(setting, order.sorted(shape, rows())?).await?
+    };
     let counted: u64 = added.iter().map(|file| file.rows).sum();
     let info = json!({ "merged": small.len(), "rows": counted });
     let mut entry = Entry::new("OPTIMIZE", scene.now, Some(table.version), info);

@@ -11,6 +11,7 @@ use tidegate_core::{BatchStream, ChangeType, DeltaBatch, Epoch, EpochBatch, Epoc
 
 use crate::columns::Equality;
 use crate::error::DeltaSinkError;
+use crate::history::events::{Event, Events};
 use crate::shape::{Addresser, Shape};
 
 /// A row among the stored rows of a [`Net`].
@@ -80,12 +81,14 @@ impl Net {
     }
 }
 
-/// Reads a stream of changes in `(after, last.epoch]` to its end.
+/// Reads a stream of changes in `(after, last.epoch]` to its end. Where a history is kept, `events` takes up what
+/// happened epoch by epoch.
 pub(crate) async fn net(
     shape: &Shape,
     mut stream: BatchStream,
     after: Epoch,
     last: &EpochHeader,
+    mut events: Option<&mut Events>,
 ) -> Result<Net, DeltaSinkError> {
     let addresser = shape.addresser(Equality::Grouped)?;
     let same = shape.addresser(Equality::Same)?;
@@ -105,15 +108,18 @@ pub(crate) async fn net(
         let contract = |fact: String| DeltaSinkError::contract(&shape.view.name, fact);
         let addresses = addresser.of_rows(&stored).map_err(contract)?;
         let number = net.batches.len();
-        if shape.is_keyed() {
-            for row in 0..batch.len() {
-                keys.take(addresses.get(row), RowAt { batch: number, row }, batch.weights.value(row), header.epoch);
+        let bytes = bytes_of(shape, &same, &stored).map_err(contract)?;
+        for row in 0..batch.len() {
+            let (address, at, weight) = (addresses.get(row), RowAt { batch: number, row }, batch.weights.value(row));
+            let bytes = bytes.as_ref().map_or(&[][..], |bytes| bytes.get(row));
+            if shape.is_keyed() {
+                keys.take(address, at, weight, header.epoch);
+            } else {
+                rows.take(address, bytes, at, weight);
             }
-        } else {
-            let bytes = bytes_of(shape, &same, &stored).map_err(contract)?;
-            for row in 0..batch.len() {
-                let bytes = bytes.as_ref().map_or(&[][..], |bytes| bytes.get(row));
-                rows.take(addresses.get(row), bytes, RowAt { batch: number, row }, batch.weights.value(row));
+            if let Some(events) = &mut events {
+                let moment = (header.epoch, header.time);
+                events.take(address, Event { moment, row: at, weight, bytes: bytes.into() });
             }
         }
         net.batches.push(stored);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::config::DeltaConfig;
 use crate::schema::{self, Mapping};
 use crate::shape::Shape;
-use crate::table::{Metadata, PIPELINE, VIEW};
+use crate::table::{HISTORY, Metadata, PIPELINE, Role, VIEW};
 
 /// What writers up to version 4 know without a list.
 const LEGACY: [&str; 5] = ["appendOnly", "invariants", "checkConstraints", "changeDataFeed", "generatedColumns"];
@@ -77,14 +77,20 @@ pub(crate) fn metadata(
 
 fn properties(shape: &Shape, config: &DeltaConfig, pipeline: &str) -> BTreeMap<String, String> {
     let span = |time: Duration| format!("interval {} seconds", time.as_secs());
+    // What changes in a history is what it says: it needs no feed beside it.
+    let (feed, mark) = match shape.role {
+        Role::Present => ("true", None),
+        Role::Past => ("false", Some((HISTORY, "true".to_owned()))),
+    };
     let mut properties = BTreeMap::from([
-        ("delta.enableChangeDataFeed", "true".to_owned()),
+        ("delta.enableChangeDataFeed", feed.to_owned()),
         ("delta.checkpointInterval", config.checkpoint_interval.to_string()),
         ("delta.deletedFileRetentionDuration", span(config.vacuum_retention)),
         ("delta.logRetentionDuration", span(config.log_retention)),
         (PIPELINE, pipeline.to_owned()),
         (VIEW, shape.view.name.to_string()),
     ]);
+    properties.extend(mark);
     if let Mapping::ByName(last) = shape.mapping {
         properties.insert("delta.columnMapping.mode", "name".to_owned());
         properties.insert("delta.columnMapping.maxColumnId", last.to_string());

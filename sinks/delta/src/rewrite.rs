@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow::array::{RecordBatch, StringArray};
+use arrow::array::{RecordBatch, StringArray, UInt32Array};
 use arrow::compute::{interleave_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
@@ -57,7 +57,25 @@ pub(crate) struct Setting<'a> {
 }
 
 /// Rows of a file that go, by position, with the row that takes the place.
-type Hits = BTreeMap<u64, Option<RowAt>>;
+pub(crate) type Hits = BTreeMap<u64, Option<RowAt>>;
+
+/// What becomes of rows that go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Going {
+    /// They are forgotten.
+    Dropped,
+    /// They are answered.
+    Taken,
+}
+
+/// What a file that is written anew leaves to the caller.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    /// Rows that would have to go into another partition.
+    pub(crate) moved: Vec<RowAt>,
+    /// By files, the rows that went, in the order of their positions.
+    pub(crate) taken: BTreeMap<String, Vec<RecordBatch>>,
+}
 
 /// Writes the files that take a table from before a range to its end.
 pub(crate) async fn rewrite(
@@ -83,40 +101,13 @@ async fn write(
     rewrite: &mut Rewrite,
 ) -> Result<(), DeltaSinkError> {
     let shape = setting.shape;
-    let failed = AtomicBool::new(false);
-    let replace_one = |(path, hits): (String, Hits)| {
-        let (file, failed) = (&files[&path], &failed);
-        let replaced = async move {
-            if failed.load(Ordering::Relaxed) {
-                return None;
-            }
-            let replaced = replace(setting, &path, file, hits, net).await;
-            failed.fetch_or(replaced.is_err(), Ordering::Relaxed);
-            Some(replaced.map(|replaced| (path, replaced)))
-        };
-        replaced.boxed()
-    };
-    // Each of them is heard of, so that the files of all are known if one fails.
-    let replaced: Vec<_> = hits.into_iter().map(replace_one).collect();
-    let replaced: Vec<_> = stream::iter(replaced).buffered(REWRITES).collect().await;
-    let (mut moved, mut ended) = (Vec::new(), Ok(()));
-    for replaced in replaced.into_iter().flatten() {
-        match replaced {
-            Ok((path, (files, rows))) => {
-                rewrite.removed.push(path);
-                rewrite.added.extend(files);
-                moved.extend(rows);
-            }
-            Err(error) => ended = Err(error),
-        }
-    }
-    ended?;
-    let mut places: Vec<RowAt> = moved;
+    let left = replace_all(setting, files, &net.batches, hits, Going::Dropped, rewrite).await?;
+    let mut places: Vec<RowAt> = left.moved;
     for insert in &net.inserts {
         places.extend(std::iter::repeat_n(insert.row, insert.copies as usize));
     }
-    sort(shape, net, &mut places)?;
-    rewrite.added.extend(write_rows(setting, Kind::Data, net, &places, None).await?);
+    sort(shape, &net.batches, &mut places)?;
+    rewrite.added.extend(write_rows(setting, Kind::Data, &net.batches, &places, None).await?);
     // A commit without removals needs no change data: readers take its new files for insertions.
     if !rewrite.removed.is_empty() {
         let (mut places, mut labels) = (Vec::new(), Vec::new());
@@ -133,21 +124,62 @@ async fn write(
         }
         let places: Vec<_> = order.iter().map(|at| places[*at]).collect();
         let labels: Vec<_> = order.iter().map(|at| labels[*at]).collect();
-        rewrite.changes = write_rows(setting, Kind::Changes, net, &places, Some(&labels)).await?;
+        rewrite.changes = write_rows(setting, Kind::Changes, &net.batches, &places, Some(&labels)).await?;
     }
     Ok(())
 }
 
-/// Writes some rows of a net change.
-async fn write_rows(
+/// Writes files anew without the rows that go. `batches` has the rows that take a place. What was written is in
+/// `rewrite` even if this fails.
+pub(crate) async fn replace_all(
+    setting: Setting<'_>,
+    files: &BTreeMap<String, DataFile>,
+    batches: &[RecordBatch],
+    hits: BTreeMap<String, Hits>,
+    going: Going,
+    rewrite: &mut Rewrite,
+) -> Result<Left, DeltaSinkError> {
+    let failed = AtomicBool::new(false);
+    let replace_one = |(path, hits): (String, Hits)| {
+        let (file, failed) = (&files[&path], &failed);
+        let replaced = async move {
+            if failed.load(Ordering::Relaxed) {
+                return None;
+            }
+            let replaced = replace(setting, &path, file, hits, batches, going).await;
+            failed.fetch_or(replaced.is_err(), Ordering::Relaxed);
+            Some(replaced.map(|replaced| (path, replaced)))
+        };
+        replaced.boxed()
+    };
+    // Each of them is heard of, so that the files of all are known if one fails.
+    let replaced: Vec<_> = hits.into_iter().map(replace_one).collect();
+    let replaced: Vec<_> = stream::iter(replaced).buffered(REWRITES).collect().await;
+    let (mut left, mut ended) = (Left::default(), Ok(()));
+    for replaced in replaced.into_iter().flatten() {
+        match replaced {
+            Ok((path, Replaced { files, moved, taken })) => {
+                rewrite.removed.push(path.clone());
+                rewrite.added.extend(files);
+                left.moved.extend(moved);
+                left.taken.insert(path, taken);
+            }
+            Err(error) => ended = Err(error),
+        }
+    }
+    ended.map(|()| left)
+}
+
+/// Writes some rows of some batches.
+pub(crate) async fn write_rows(
     setting: Setting<'_>,
     kind: Kind,
-    net: &Net,
+    batches: &[RecordBatch],
     places: &[RowAt],
     labels: Option<&[&str]>,
 ) -> Result<Vec<NewFile>, DeltaSinkError> {
     let mut writer = FileWriter::new(setting, kind);
-    let batches: Vec<&RecordBatch> = net.batches.iter().collect();
+    let batches: Vec<&RecordBatch> = batches.iter().collect();
     let mut written = Ok(());
     for (number, chunk) in places.chunks(CHUNK_ROWS).enumerate() {
         let indices: Vec<_> = chunk.iter().map(|at| (at.batch, at.row)).collect();
@@ -170,13 +202,19 @@ async fn write_rows(
 }
 
 /// Puts rows into the order of files.
-fn sort(shape: &Shape, net: &Net, places: &mut [RowAt]) -> Result<(), DeltaSinkError> {
+pub(crate) fn sort(shape: &Shape, batches: &[RecordBatch], places: &mut [RowAt]) -> Result<(), DeltaSinkError> {
     let sorter = shape.sorter()?;
     let contract = |fact: String| DeltaSinkError::contract(&shape.view.name, fact);
-    let bytes =
-        net.batches.iter().map(|batch| sorter.of_rows(batch)).collect::<Result<Vec<_>, _>>().map_err(contract)?;
+    let bytes = batches.iter().map(|batch| sorter.of_rows(batch)).collect::<Result<Vec<_>, _>>().map_err(contract)?;
     places.sort_by(|a, b| bytes[a.batch].get(a.row).cmp(bytes[b.batch].get(b.row)));
     Ok(())
+}
+
+/// What became of a file.
+struct Replaced {
+    files: Vec<NewFile>,
+    moved: Vec<RowAt>,
+    taken: Vec<RecordBatch>,
 }
 
 /// Writes a file anew without the rows that go, and with those that take a place. Rows that would have to go
@@ -186,13 +224,14 @@ async fn replace(
     path: &str,
     file: &DataFile,
     hits: Hits,
-    net: &Net,
-) -> Result<(Vec<NewFile>, Vec<RowAt>), DeltaSinkError> {
+    batches: &[RecordBatch],
+    going: Going,
+) -> Result<Replaced, DeltaSinkError> {
     let shape = setting.shape;
     let (mut staying, mut moved) = (BTreeMap::new(), Vec::new());
     for (position, after) in hits {
         let after = match after {
-            Some(row) if partition_values(shape, &net.batches[row.batch], row.row)? != file.partition => {
+            Some(row) if partition_values(shape, &batches[row.batch], row.row)? != file.partition => {
                 moved.push(row);
                 None
             }
@@ -200,15 +239,18 @@ async fn replace(
         };
         staying.insert(position, after);
     }
-    if file.rows == Some(staying.len() as u64) && staying.values().all(Option::is_none) {
-        return Ok((Vec::new(), moved));
+    let is_emptied = file.rows == Some(staying.len() as u64) && staying.values().all(Option::is_none);
+    if is_emptied && going == Going::Dropped {
+        return Ok(Replaced { files: Vec::new(), moved, taken: Vec::new() });
     }
     // A file that grows a little stays one.
     let target = if file.size / 3 <= setting.target / 2 { setting.target * 2 } else { setting.target };
     let writer = FileWriter::new(Setting { target, ..setting }, Kind::Data);
     let mut writer = writer.expecting(file.size, file.rows, file.partition.clone());
-    let written = write_staying(setting, path, file, &staying, net, &mut writer).await;
-    Ok((writer.finish(written).await?, moved))
+    let mut taken = Vec::new();
+    let keep = (going == Going::Taken).then_some(&mut taken);
+    let written = write_staying(setting, path, file, &staying, batches, &mut writer, keep).await;
+    Ok(Replaced { files: writer.finish(written).await?, moved, taken })
 }
 
 /// Copies the rows of a file, but for those that go or change.
@@ -217,15 +259,22 @@ async fn write_staying(
     path: &str,
     file: &DataFile,
     staying: &Hits,
-    net: &Net,
+    batches: &[RecordBatch],
     writer: &mut FileWriter<'_>,
+    mut taken: Option<&mut Vec<RecordBatch>>,
 ) -> Result<(), DeltaSinkError> {
     let Setting { store, shape, .. } = setting;
     let columns: Vec<_> = (0..shape.stored.fields().len()).collect();
     let mut rows = scan(store, shape, path, file, &columns).await?;
     let mut from = 0;
     while let Some(batch) = rows.try_next().await? {
-        let rows = stays(shape, &batch, from, staying, net)?;
+        let rows = stays(shape, &batch, from, staying, batches)?;
+        if let Some(taken) = &mut taken {
+            let hits = staying.range(from..from + batch.num_rows() as u64);
+            let hits: UInt32Array = hits.map(|(position, _)| (position - from) as u32).collect();
+            let fault = |error| DeltaSinkError::damaged(&store.shown(path), error);
+            taken.push(take_record_batch(&batch, &hits).map_err(fault)?);
+        }
         from += batch.num_rows() as u64;
         writer.write(&rows, None).await?;
     }
@@ -238,7 +287,7 @@ fn stays(
     batch: &RecordBatch,
     from: u64,
     staying: &Hits,
-    net: &Net,
+    replacing: &[RecordBatch],
 ) -> Result<RecordBatch, DeltaSinkError> {
     let mut hits = staying.range(from..from + batch.num_rows() as u64).peekable();
     if hits.peek().is_none() {
@@ -254,7 +303,7 @@ fn stays(
         next = row + 1;
         if let Some(after) = after {
             let place = *places.entry(after.batch).or_insert_with(|| {
-                batches.push(&net.batches[after.batch]);
+                batches.push(&replacing[after.batch]);
                 batches.len() - 1
             });
             indices.push((place, after.row));
@@ -368,7 +417,7 @@ async fn look_into<'a>(
             .collect();
         let bytes = match same {
             Some(same) if !hits.is_empty() => {
-                let indices: arrow::array::UInt32Array = hits.iter().map(|(row, _)| *row as u32).collect();
+                let indices: UInt32Array = hits.iter().map(|(row, _)| *row as u32).collect();
                 let hit = take_record_batch(&batch, &indices).map_err(|error| damaged(error.to_string()))?;
                 Some(same.of_columns(hit.columns(), hit.num_rows()).map_err(damaged)?)
             }

@@ -14,8 +14,10 @@ use crate::bounds;
 use crate::columns::{self, ColumnError, Equality};
 use crate::config::DeltaConfig;
 use crate::error::DeltaSinkError;
+use crate::history;
 use crate::load::Order;
 use crate::schema::{self, Mapping};
+use crate::table::Role;
 
 /// Names that change data files give to columns of their own.
 pub(crate) const CHANGE_TYPE: &str = "_change_type";
@@ -27,6 +29,7 @@ const SORT_COLUMNS: usize = 8;
 #[derive(Debug, Clone)]
 pub(crate) struct Shape {
     pub(crate) view: ViewInfo,
+    pub(crate) role: Role,
     /// The schema as the log has it.
     pub(crate) delta: Value,
     pub(crate) mapping: Mapping,
@@ -48,7 +51,7 @@ impl Shape {
         let (delta, mapping) =
             schema::delta_schema(&view.schema, mapping).map_err(|error| unsupported(error.to_string()))?;
         let stored = schema::stored_schema(&view.schema, &delta).expect("the schema was made from these columns");
-        Ok(Shape { view: view.clone(), delta, mapping, stored, partitions })
+        Ok(Shape { view: view.clone(), role: Role::Present, delta, mapping, stored, partitions })
     }
 
     /// The shape of a table that is there; `None` when its columns are not the view's.
@@ -60,7 +63,8 @@ impl Shape {
         let stored = schema::stored_schema(&view.schema, delta)?;
         let column = |name: &String| view.schema.fields().iter().position(|field| field.name() == name);
         let partitions = partitions.iter().map(column).collect::<Option<Vec<_>>>()?;
-        Some(Shape { view: view.clone(), delta: delta.clone(), mapping, stored, partitions })
+        let (view, delta) = (view.clone(), delta.clone());
+        Some(Shape { view, role: Role::Present, delta, mapping, stored, partitions })
     }
 
     /// The names of the partition columns, as the log has them.
@@ -157,16 +161,12 @@ pub(crate) fn check_view(view: &ViewInfo, config: &DeltaConfig) -> Result<(), De
         let fact = format!("its column {} is one that the change data feed adds: rename the column", field.name());
         return Err(DeltaSinkError::unsupported(&view.name, fact));
     }
-    if view.history.is_some() {
-        let fact = "it is temporal, and this sink keeps no history: name the other views in the sink's `views`, or leave out \
-                    `temporal = true`";
-        return Err(DeltaSinkError::unsupported(&view.name, fact));
-    }
     if view.schema.fields().is_empty() {
         return Err(DeltaSinkError::unsupported(&view.name, "it has no columns"));
     }
     let shape = Shape::new(view, &config.partition_by, Mapping::None)?;
-    Order::of(&shape, config).map(|_| ())
+    Order::of(&shape, config)?;
+    history::check_columns(view)
 }
 
 fn partitions(view: &ViewInfo, partition_by: &[String]) -> Result<Vec<usize>, String> {

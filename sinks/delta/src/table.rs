@@ -11,6 +11,7 @@ use tidegate_core::{Committed, Epoch, EpochHash, ViewInfo, ViewName};
 
 use crate::bounds::{self, Bounds};
 use crate::error::DeltaSinkError;
+use crate::history::standing::Standing;
 use crate::log::{self, AppIds};
 use crate::schema::Mapping;
 use crate::shape::Shape;
@@ -20,6 +21,17 @@ use crate::write::{NewFile, PartitionValues};
 /// Table properties that say whose table it is.
 pub(crate) const PIPELINE: &str = "tidegate.pipeline";
 pub(crate) const VIEW: &str = "tidegate.view";
+/// The property that a history has besides.
+pub(crate) const HISTORY: &str = "tidegate.history";
+
+/// What a table holds of a view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The rows as they are.
+    Present,
+    /// Their versions.
+    Past,
+}
 
 /// Writer features that we keep to, or that ask nothing of what we do.
 const FEATURES: &[&str] = &[
@@ -38,6 +50,7 @@ const FEATURES: &[&str] = &[
 /// A table at a version.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
+    pub(crate) role: Role,
     pub(crate) version: u64,
     pub(crate) metadata: Metadata,
     pub(crate) protocol: Value,
@@ -46,6 +59,8 @@ pub(crate) struct Table {
     pub(crate) committed: Option<Committed>,
     /// The rows that the last commit left, as far as one has said so.
     pub(crate) rows: Option<u64>,
+    /// What a history says besides.
+    pub(crate) standing: Option<Standing>,
     /// The columns of which the files' bounds are known.
     indexed: Option<Vec<usize>>,
 }
@@ -99,6 +114,11 @@ impl DataFile {
         DataFile { size, rows: None, partition, bounds: Vec::new(), stats: stats.map(Arc::from) }
     }
 
+    /// The statistics as the log has them.
+    pub(crate) fn stats(&self) -> Option<&str> {
+        self.stats.as_deref()
+    }
+
     fn index(&mut self, shape: &Shape, bounded: &[usize]) {
         (self.rows, self.bounds) = bounds::parse(self.stats.as_deref(), &shape.stored, bounded);
     }
@@ -108,7 +128,8 @@ impl Table {
     /// Reads the newest version; `None` where there is no table.
     pub(crate) async fn load(
         store: &TableStore,
-        view: &ViewName,
+        name: &ViewName,
+        role: Role,
         pipeline: &str,
     ) -> Result<Option<Table>, DeltaSinkError> {
         if !store.has_log().await? {
@@ -126,7 +147,7 @@ impl Table {
         let metadata = metadata.ok_or_else(|| DeltaSinkError::damaged(&shown, "its metadata cannot be read"))?;
         let protocol =
             serde_json::to_value(snapshot.protocol()).map_err(|error| DeltaSinkError::damaged(&shown, error))?;
-        check_owner(&shown, &metadata, view, pipeline)?;
+        check_owner(&shown, &metadata, name, role, pipeline)?;
         check_features(&shown, &metadata, &protocol)?;
         let log_store = store.log_store();
         let mut files = BTreeMap::new();
@@ -140,19 +161,20 @@ impl Table {
             let size = u64::try_from(file.size()).unwrap_or(0);
             files.insert(file.path().into_owned(), DataFile::new(size, partition.into_iter().collect(), file.stats()));
         }
-        let ids = AppIds::of(pipeline, view).all();
+        let ids = AppIds::of(pipeline, name, role).all();
         let found = match log::transactions(store, snapshot.version(), &ids).await? {
-            Some(found) => found.map(Some),
+            Some(found) => found.into_iter().map(Some).collect(),
             None => {
-                let mut found = [None; 6];
+                let mut found = vec![None; ids.len()];
                 for (found, id) in found.iter_mut().zip(&ids) {
                     *found = snapshot.transaction_version(log_store.as_ref(), id).await.map_err(fault)?;
                 }
                 found
             }
         };
-        let (committed, rows) = (log::committed(&found), log::rows(&found));
-        let table = Table { version: snapshot.version(), metadata, protocol, files, committed, rows, indexed: None };
+        let (committed, rows, standing) = (log::committed(&found), log::rows(&found), Standing::of(&found));
+        let version = snapshot.version();
+        let table = Table { role, version, metadata, protocol, files, committed, rows, standing, indexed: None };
         table.check_rows(&shown)?;
         Ok(Some(table))
     }
@@ -174,9 +196,9 @@ impl Table {
     }
 
     /// A table that is about to be made.
-    pub(crate) fn new(version: u64, metadata: Metadata, protocol: Value) -> Self {
-        let files = BTreeMap::new();
-        Table { version, metadata, protocol, files, committed: None, rows: Some(0), indexed: None }
+    pub(crate) fn new(role: Role, version: u64, metadata: Metadata, protocol: Value) -> Self {
+        let (files, committed, rows) = (BTreeMap::new(), None, Some(0));
+        Table { role, version, metadata, protocol, files, committed, rows, standing: None, indexed: None }
     }
 
     /// Prepares the files' bounds for a shape, unless they are.
@@ -191,7 +213,8 @@ impl Table {
     /// The shape of the table for a view; `None` when its columns are not the view's.
     pub(crate) fn shape(&self, view: &ViewInfo) -> Option<Shape> {
         let metadata = &self.metadata;
-        Shape::of_table(view, &metadata.schema, metadata.mapping(), &metadata.partition_columns)
+        let shape = Shape::of_table(view, &metadata.schema, metadata.mapping(), &metadata.partition_columns)?;
+        Some(Shape { role: self.role, ..shape })
     }
 
     /// Takes up what a commit of ours has done to the files. The cost is that of the commit.
@@ -207,11 +230,22 @@ impl Table {
     }
 }
 
-fn check_owner(shown: &str, metadata: &Metadata, view: &ViewName, pipeline: &str) -> Result<(), DeltaSinkError> {
+fn check_owner(
+    shown: &str,
+    metadata: &Metadata,
+    name: &ViewName,
+    role: Role,
+    pipeline: &str,
+) -> Result<(), DeltaSinkError> {
+    let found_role = if metadata.configuration.contains_key(HISTORY) { Role::Past } else { Role::Present };
     let foreign = |writer: String| Err(DeltaSinkError::Foreign { table: shown.to_owned(), writer });
     match (metadata.configuration.get(PIPELINE), metadata.configuration.get(VIEW)) {
         (Some(found), _) if found != pipeline => foreign(format!("pipeline {found}")),
-        (_, Some(found)) if found != view.as_str() => foreign(format!("view {found}")),
+        (_, Some(found)) if found != name.as_str() => foreign(format!("view {found}")),
+        (Some(_), Some(found)) if found_role != role => foreign(match found_role {
+            Role::Present => format!("view {found}"),
+            Role::Past => format!("the history {found} of a view"),
+        }),
         (Some(_), Some(_)) => Ok(()),
         _ => foreign("another program".to_owned()),
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tidegate_core::{Commit, Epoch, ErrorKind, History, RowIdentity, Sink, ViewInfo};
+use tidegate_core::{Commit, Epoch, ErrorKind, RowIdentity, Sink};
 use tidegate_sink_delta::{DeltaConfig, DeltaSink, Location, OnSchemaChange};
 use tidegate_testkit::conformance::model::{ViewModel, header};
 
@@ -114,11 +114,6 @@ async fn what_cannot_be_is_named_before_anything_is_written() {
     let by = |names: &[&str]| DeltaConfig { partition_by: names.iter().map(|n| (*n).to_owned()).collect(), ..config() };
     let cases = [
         (config(), view(&[("_Change_Type", "VARCHAR")]), "_Change_Type is one that the change data feed adds"),
-        (
-            config(),
-            ViewInfo { history: Some(History::default()), ..view(&[("k", "BIGINT")]) },
-            "it is temporal, and this sink keeps no history",
-        ),
         (by(&["region"]), view(&[("k", "BIGINT")]), "partition_by names column region, which it does not have"),
         (by(&["k"]), view(&[("k", "DOUBLE"), ("v", "DATE")]), "partition_by names column k of type DOUBLE"),
         (by(&["k"]), view(&[("k", "DATE")]), "partition_by names all its columns"),

@@ -5,6 +5,7 @@ mod columns;
 mod feed;
 #[path = "../../parquet/tests/history.rs"]
 mod history;
+mod past;
 mod python;
 mod random;
 mod stops;

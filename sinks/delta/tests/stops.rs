@@ -14,12 +14,12 @@ use crate::suite::sink;
 const FOLDER: &str = "TIDEGATE_TEST_FOLDER";
 
 /// The folder, in the other process.
-fn part_of_another() -> Option<PathBuf> {
+pub fn part_of_another() -> Option<PathBuf> {
     std::env::var_os(FOLDER).map(PathBuf::from)
 }
 
 /// This test as another process.
-fn another(test: &str, folder: &Path) -> Program {
+pub fn another(test: &str, folder: &Path) -> Program {
     Program::new(std::env::current_exe().unwrap())
         .arguments(["--exact", test, "--nocapture", "--test-threads=1"])
         .variable(FOLDER, folder.to_string_lossy())

@@ -55,6 +55,8 @@ pub const SINKS_WITH_HISTORY: &[&str] = &[
     "ducklake",
     #[cfg(feature = "postgres")]
     "postgres",
+    #[cfg(feature = "delta")]
+    "delta",
 ];
 
 /// Who has the standard output.
