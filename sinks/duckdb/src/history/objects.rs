@@ -35,8 +35,8 @@ impl Past<'_> {
         })
     }
 
-    /// The view's columns as they are kept for a while. A checkpoint writes the last part of a table anew when rows come, and
-    /// most of its time is spent on the choice of a compression for each column, which is in vain here.
+    /// The view's columns as they are kept for a while. Most of a small checkpoint's time goes into the choice of a compression
+    /// for each column of a table that rows came to, which is in vain for rows that do not stay.
     fn plain_columns(&self) -> Result<String, DuckdbSinkError> {
         let types = column_types(self.target.file, self.target.view)?;
         let columns = self.target.view.schema.fields().iter().zip(types).map(|(field, duckdb_type)| {
