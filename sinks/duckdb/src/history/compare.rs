@@ -6,6 +6,7 @@ use super::write::{FROM, FROM_EPOCH};
 use super::{CONTENT, Past};
 use crate::commit::Content;
 use crate::error::DuckdbSinkError;
+use crate::stage::column;
 
 impl Past<'_> {
     /// Compares what is open with the whole content: versions without a row end, rows without a version open one. Of
@@ -24,8 +25,15 @@ impl Past<'_> {
                 present.change(staged)?;
             }
         }
+        // Of a key there is one row, and one version, unless somebody wrote another.
         let copies = |order: &str| match &self.target.view.identity {
-            RowIdentity::Key(_) => "1".to_owned(),
+            RowIdentity::Key(_) if order.is_empty() => "1".to_owned(),
+            RowIdentity::Key(key) => {
+                let names: Vec<_> = key.iter().map(|index| column(*index)).collect();
+                let by_key =
+                    if names.is_empty() { String::new() } else { format!("PARTITION BY {}", names.join(", ")) };
+                format!("row_number() OVER ({by_key}{order})")
+            }
             RowIdentity::Rowid | RowIdentity::WholeRow => {
                 format!("row_number() OVER (PARTITION BY {}, bits{order})", self.target.columns(""))
             }
