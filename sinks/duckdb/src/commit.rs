@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tidegate_core::{CommitOutcome, Committed, Epoch, EpochHeader, Micros, RowIdentity, ViewInfo, ViewName, failpoint};
+use tidegate_core::{CommitOutcome, Committed, Epoch, EpochHeader, Micros, ViewInfo, ViewName, failpoint};
 use tidegate_duck::Access;
 
 use crate::error::DuckdbSinkError;
@@ -128,29 +128,21 @@ fn transact(
     let is_pruning = stage.commits().is_multiple_of(PRUNE_COMMITS);
     for (index, part) in parts.iter().enumerate() {
         let course = history::course(&mut mart, part, range)?;
-        let target = Target { mart: &mart, file, view: &part.view, header: &range.header, index };
-        match &part.content {
-            Content::Fed(feed) => target.replace(feed)?,
-            Content::Staged(staged) => {
-                // A first commit of changes: the view was empty before.
-                if range.after == Epoch::ZERO {
-                    target.create()?;
+        let target = Target::new(&mart, &part.view, &range.header, index);
+        let mut recent = None;
+        match course {
+            None => target.write(&part.content, range.after)?,
+            Some(course) => {
+                let written = Past::new(&target).write(course, &part.content, range.after)?;
+                moments.extend(written.moments);
+                if is_pruning {
+                    Past::new(&target).prune()?;
                 } else {
-                    mart.check_columns(&part.view, index)?;
-                }
-                match &part.view.identity {
-                    _ if staged.rows == 0 => {}
-                    RowIdentity::Key(key) => target.change_by_key(key, staged)?,
-                    RowIdentity::Rowid | RowIdentity::WholeRow => target.change_rows()?,
+                    recent = written.recent;
                 }
             }
         }
-        if let Some(course) = course {
-            moments.extend(Past::new(&target).write(course, &part.content)?);
-            if is_pruning {
-                Past::new(&target).prune()?;
-            }
-        }
+        mart.known.note_recent(&part.view.name, recent);
         mart.note_epoch(&part.view.name, &range.header, range.at)?;
         if is_pruning {
             mart.prune_epochs(&part.view.name)?;

@@ -102,10 +102,10 @@ pub enum DuckdbSinkError {
         /// Rows to be removed.
         expected: u64,
     },
-    /// The history and the view's table do not fit each other.
+    /// The history is not what was written.
     #[error(
-        "the history of view {view} in {file} was altered by somebody else, or the table {view} was ({fact}): drop the \
-         table {view}, and the next run writes it anew and brings its history in line"
+        "the history of view {view} in {file} was altered by somebody else, or its rows were ({fact}): drop {view} there, \
+         and the next run writes it anew and brings its history in line"
     )]
     HistoryAltered {
         /// The file.

@@ -20,18 +20,22 @@ use crate::history::names::{Names, STANDINGS};
 pub(crate) struct Known {
     /// Its tables.
     pub(crate) tables: BTreeSet<String>,
+    /// Views of the pipeline that stand in it as SQL views over their open versions.
+    pub(crate) shown: BTreeSet<String>,
     /// What it says that it holds of views, and the columns that their tables have.
     views: BTreeMap<String, (Committed, SchemaRef)>,
     /// Up to where it holds the histories of views; `None` where that was not read.
     pub(crate) histories: Option<BTreeMap<String, Committed>>,
     /// The last epoch whose latest commit is noted.
     pub(crate) last_time: Option<Epoch>,
+    /// Versions that ended lately, of each history whose were counted.
+    recent: BTreeMap<String, u64>,
 }
 
 impl Known {
     /// What is seen at first.
-    pub(crate) fn of_tables(tables: BTreeSet<String>) -> Known {
-        Known { tables, ..Known::default() }
+    pub(crate) fn of(tables: BTreeSet<String>, shown: BTreeSet<String>) -> Known {
+        Known { tables, shown, ..Known::default() }
     }
 
     /// What the file holds of a view, where that is known.
@@ -39,16 +43,34 @@ impl Known {
         self.views.get(&view.as_str().to_lowercase()).map(|(committed, _)| *committed)
     }
 
-    /// Whether the table of a view is known to have the view's columns.
+    /// Whether the tables of a view are known to have the view's columns.
     pub(crate) fn has_columns_of(&self, view: &ViewInfo) -> bool {
         self.views.get(&view.name.as_str().to_lowercase()).is_some_and(|(_, columns)| *columns == view.schema)
     }
 
-    /// A view was committed, and its table has the view's columns.
+    /// How many versions of a view ended lately and are not in order yet, where that is known.
+    pub(crate) fn recent_of(&self, view: &ViewName) -> Option<u64> {
+        self.recent.get(&view.as_str().to_lowercase()).copied()
+    }
+
+    /// How many versions of a view ended lately; `None` where that was not counted.
+    pub(crate) fn note_recent(&mut self, view: &ViewName, recent: Option<u64>) {
+        let name = view.as_str().to_lowercase();
+        match recent {
+            Some(recent) => self.recent.insert(name, recent),
+            None => self.recent.remove(&name),
+        };
+    }
+
+    /// A view was committed, and its tables have the view's columns.
     pub(crate) fn note(&mut self, view: &ViewInfo, committed: Committed) {
         let name = view.name.as_str().to_lowercase();
-        self.tables.insert(name.clone());
-        if view.history.is_some() {
+        if view.history.is_none() {
+            self.tables.insert(name.clone());
+            self.shown.remove(&name);
+        } else {
+            self.tables.remove(&name);
+            self.shown.insert(name.clone());
             self.tables.extend(Names::of(&view.name).tables().map(str::to_lowercase));
             self.tables.insert(STANDINGS.to_owned());
             if let Some(histories) = &mut self.histories {

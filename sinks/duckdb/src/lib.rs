@@ -1,4 +1,5 @@
-//! A DuckDB file as a target: one table a view, with DuckDB's own types, ready for SQL.
+//! A DuckDB file as a target: one table a view, with DuckDB's own types, ready for SQL. Of a view that keeps its history it
+//! has the versions, and over those without an end a SQL view of the view's name.
 //!
 //! Beside the tables stands `_tidegate_epochs(view, epoch, hash, frontier, committed_at)`, written
 //! in the same transaction: the last row of a view says what its table holds, the earlier ones

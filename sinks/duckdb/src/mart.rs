@@ -8,6 +8,7 @@ use tidegate_core::{Committed, EpochHeader, Micros, ViewInfo, ViewName};
 use tidegate_duck::{Access, Duck, quote_literal, quote_name};
 
 use crate::error::DuckdbSinkError;
+use crate::history::names::Names;
 use crate::known::{Known, Left};
 use crate::stage::{column_types, qualified as stage_table};
 
@@ -62,7 +63,11 @@ impl<'a> Mart<'a> {
         // Only now does nobody else write to it.
         mart.known = match left.and_then(|left| left.still(database)) {
             Some(known) => known,
-            None => Known::of_tables(mart.all_tables()?),
+            None => {
+                let tables = mart.all_tables()?;
+                let shown = if tables.contains(EPOCHS) { mart.all_shown()? } else { BTreeSet::new() };
+                Known::of(tables, shown)
+            }
         };
         Ok(mart)
     }
@@ -128,6 +133,32 @@ impl<'a> Mart<'a> {
         self.known.tables.contains(&name.to_lowercase())
     }
 
+    /// Whether a view stands in the file as a SQL view over its open versions, be they there or not.
+    pub(crate) fn is_shown(&self, view: &ViewName) -> bool {
+        self.known.shown.contains(&view.as_str().to_lowercase())
+    }
+
+    /// Whether the rows of a view are there: in a table of its name, or as open versions.
+    pub(crate) fn holds(&self, view: &ViewName) -> bool {
+        self.has(view.as_str()) || (self.is_shown(view) && self.has(&Names::of(view).open))
+    }
+
+    /// Views of the pipeline that stand in the file as SQL views: those that read the table of their open versions.
+    fn all_shown(&self) -> Result<BTreeSet<String>, DuckdbSinkError> {
+        let sql = "SELECT view_name, sql FROM duckdb_views() \
+                   WHERE database_name = ? AND schema_name = 'main' AND NOT internal";
+        let views: Vec<(String, String)> = self.with(|connection| {
+            let mut statement = connection.prepare(sql)?;
+            let rows = statement.query_map([CATALOG], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect()
+        })?;
+        let is_ours = |(name, sql): &(String, String)| {
+            let open = Names::of(&ViewName::new(name.clone())).open.replace('"', "\"\"");
+            sql.to_lowercase().contains(&open.to_lowercase())
+        };
+        Ok(views.into_iter().filter(is_ours).map(|(name, _)| name.to_lowercase()).collect())
+    }
+
     fn all_tables(&self) -> Result<BTreeSet<String>, DuckdbSinkError> {
         // Asking for columns or views instead takes several times as long.
         let sql = "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'main'";
@@ -176,7 +207,7 @@ impl<'a> Mart<'a> {
         }
         let mut found = BTreeMap::new();
         for view in views {
-            let held = last.get(&view.as_str().to_lowercase()).filter(|_| self.has(view.as_str()));
+            let held = last.get(&view.as_str().to_lowercase()).filter(|_| self.holds(view));
             let committed = held.map(|(epoch, hash)| self.parse(view, *epoch, hash, EPOCHS)).transpose()?;
             found.insert(view.clone(), committed);
         }

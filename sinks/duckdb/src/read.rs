@@ -44,7 +44,7 @@ fn send(
     let duck = Duck::open_in_memory().map_err(duck_error)?;
     let mart = Mart::attach(&duck, file, file, Access::ReadOnly, None)?;
     let table = mart.table(view.name.as_str());
-    if !mart.has(view.name.as_str()) {
+    if !mart.holds(&view.name) {
         return Ok(());
     }
     let found = mart.columns(&table)?;

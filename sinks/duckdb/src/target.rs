@@ -1,4 +1,4 @@
-//! The statements that bring changes, or a whole content, into one table.
+//! The statements that bring changes, or a whole content, into one table of present rows.
 //!
 //! Values are equal here as DuckDB groups them (NULL equals NULL, NaN equals NaN, −0.0 equals 0.0,
 //! 30 days equal a month). Where several rows are equal but not the same to the bit, those that are
@@ -7,26 +7,72 @@
 use std::path::Path;
 
 use arrow::datatypes::{DataType, Field};
-use tidegate_core::{EpochHeader, RowIdentity, ViewInfo};
+use tidegate_core::{Epoch, EpochHeader, RowIdentity, ViewInfo};
 use tidegate_duck::quote_ident;
 
+use crate::commit::Content;
 use crate::error::DuckdbSinkError;
 use crate::feed::Feed;
+use crate::history::names::Names;
 use crate::mart::Mart;
 use crate::stage::{Epochs, Staged, column, column_definitions, column_types, qualified};
 
-/// One table of the file, and the stage's table of the same index with its changes.
+/// One table, and the stage's table of the same index with its changes.
 pub(crate) struct Target<'a> {
     pub(crate) mart: &'a Mart<'a>,
     pub(crate) file: &'a Path,
     pub(crate) view: &'a ViewInfo,
     pub(crate) header: &'a EpochHeader,
     pub(crate) index: usize,
+    /// The table, quoted: the view's, if no other one is named.
+    table: String,
 }
 
-impl Target<'_> {
+impl<'a> Target<'a> {
+    /// The table of a part's view.
+    pub(crate) fn new(mart: &'a Mart<'a>, view: &'a ViewInfo, header: &'a EpochHeader, index: usize) -> Target<'a> {
+        Target { mart, file: mart.file, view, header, index, table: mart.table(view.name.as_str()) }
+    }
+
+    /// The same content for another table.
+    pub(crate) fn elsewhere(&self, table: &str) -> Target<'a> {
+        Target { table: table.to_owned(), ..*self }
+    }
+
     pub(crate) fn table(&self) -> String {
-        self.mart.table(self.view.name.as_str())
+        self.table.clone()
+    }
+
+    /// Brings a part into the view's table, after the epoch that the range begins with.
+    pub(crate) fn write(&self, content: &Content, after: Epoch) -> Result<(), DuckdbSinkError> {
+        match content {
+            Content::Fed(feed) => {
+                self.discard()?;
+                self.create_table()?;
+                self.fill(feed, "")
+            }
+            // A first commit of changes: the view was empty before.
+            Content::Staged(staged) if after == Epoch::ZERO => {
+                self.create()?;
+                self.change(staged)
+            }
+            Content::Staged(staged) => {
+                if self.mart.is_shown(&self.view.name) {
+                    self.unshow()?;
+                }
+                self.mart.check_columns(self.view, self.index)?;
+                self.change(staged)
+            }
+        }
+    }
+
+    /// Brings changes into the table.
+    pub(crate) fn change(&self, staged: &Staged) -> Result<(), DuckdbSinkError> {
+        match &self.view.identity {
+            _ if staged.rows == 0 => Ok(()),
+            RowIdentity::Key(key) => self.change_by_key(key, staged),
+            RowIdentity::Rowid | RowIdentity::WholeRow => self.change_rows(),
+        }
     }
 
     pub(crate) fn stage(&self) -> String {
@@ -56,19 +102,30 @@ impl Target<'_> {
         if conditions.is_empty() { "TRUE".to_owned() } else { conditions.join(" AND ") }
     }
 
-    /// Drops what the file holds of the view and writes the whole content. Rows with a key go in by
-    /// its order, so that what is addressed by key is found without a look at most of the table.
-    pub(crate) fn replace(&self, content: &Feed) -> Result<(), DuckdbSinkError> {
+    /// Drops what stands under the view's name, and forgets what the file says of it.
+    pub(crate) fn discard(&self) -> Result<(), DuckdbSinkError> {
         let name = &self.view.name;
-        let foreign = self.mart.has(name.as_str()) && !self.mart.knows(name)?;
+        let foreign = self.mart.holds(name) && !self.mart.knows(name)?;
         if foreign {
             return Err(self.foreign());
         }
         self.mart.forget_epochs(name)?;
-        if self.mart.has(name.as_str()) {
-            self.mart.execute(&format!("DROP TABLE {}", self.table()))?;
+        self.drop_present()
+    }
+
+    /// Drops the table, or the SQL view, that the file has of the view.
+    pub(crate) fn drop_present(&self) -> Result<(), DuckdbSinkError> {
+        let name = &self.view.name;
+        let kind = if self.mart.has(name.as_str()) { "TABLE" } else { "VIEW" };
+        if kind == "VIEW" && !self.mart.is_shown(name) {
+            return Ok(());
         }
-        self.create_table()?;
+        self.mart.execute(&format!("DROP {kind} {}", self.mart.table(name.as_str())))
+    }
+
+    /// Writes the whole content into the table, which is empty, with `more` after the view's columns. Rows with a key go in by
+    /// its order, so that what is addressed by key is found without a look at most of the table.
+    pub(crate) fn fill(&self, content: &Feed, more: &str) -> Result<(), DuckdbSinkError> {
         let types = column_types(self.file, self.view)?;
         let casts =
             types.iter().enumerate().map(|(i, duckdb_type)| format!("CAST({0} AS {duckdb_type}) AS {0}", column(i)));
@@ -78,7 +135,7 @@ impl Target<'_> {
             RowIdentity::Rowid | RowIdentity::WholeRow => String::new(),
         };
         let rows = format!("SELECT {casts} FROM {}", content.table());
-        let inserted = self.mart.execute(&format!("INSERT INTO {} FROM ({rows}){order}", self.table()));
+        let inserted = self.mart.execute(&format!("INSERT INTO {} SELECT *{more} FROM ({rows}){order}", self.table()));
         // What the stream said is the cause of what DuckDB says.
         content.fault().map_or(inserted, Err)
     }
@@ -90,12 +147,35 @@ impl Target<'_> {
     }
 
     /// Makes the table of a view that the file does not hold.
-    pub(crate) fn create(&self) -> Result<(), DuckdbSinkError> {
-        if self.mart.has(self.view.name.as_str()) {
+    fn create(&self) -> Result<(), DuckdbSinkError> {
+        self.make_room()?;
+        self.create_table()
+    }
+
+    /// Makes room for a view that the file does not hold.
+    pub(crate) fn make_room(&self) -> Result<(), DuckdbSinkError> {
+        if self.mart.holds(&self.view.name) {
             return Err(self.foreign());
         }
         self.mart.forget_epochs(&self.view.name)?;
-        self.create_table()
+        self.drop_present()
+    }
+
+    /// Makes a table of a view that was kept with its history, and is not any more. The history stays as it is.
+    pub(crate) fn unshow(&self) -> Result<(), DuckdbSinkError> {
+        let fields = self.view.schema.fields();
+        let named = |index: usize| quote_ident(fields[index].name());
+        let columns: Vec<_> = (0..fields.len()).map(named).collect();
+        let order = match &self.view.identity {
+            RowIdentity::Key(key) if !key.is_empty() => {
+                format!(" ORDER BY {}", key.iter().map(|index| named(*index)).collect::<Vec<_>>().join(", "))
+            }
+            _ => String::new(),
+        };
+        self.drop_present()?;
+        self.create_table()?;
+        let (table, open) = (self.table(), self.mart.table(&Names::of(&self.view.name).open));
+        self.mart.execute(&format!("INSERT INTO {table} SELECT {} FROM {open}{order}", columns.join(", ")))
     }
 
     fn create_table(&self) -> Result<(), DuckdbSinkError> {
@@ -123,7 +203,7 @@ impl Target<'_> {
 
     /// Rows addressed by their key: those whose first change is a removal go, and what the last
     /// change of a key brings comes.
-    pub(crate) fn change_by_key(&self, key: &[usize], staged: &Staged) -> Result<(), DuckdbSinkError> {
+    fn change_by_key(&self, key: &[usize], staged: &Staged) -> Result<(), DuckdbSinkError> {
         let (table, columns, stage) = (self.table(), self.columns("s."), self.stage());
         let (gone, come, expected) = match staged.epochs {
             Epochs::One => {
@@ -155,7 +235,7 @@ impl Target<'_> {
 
     /// Rows addressed by all their columns, with their copies. What comes is inserted first, so
     /// that an epoch may remove, under an equal value, what an earlier one of the range brought.
-    pub(crate) fn change_rows(&self) -> Result<(), DuckdbSinkError> {
+    fn change_rows(&self) -> Result<(), DuckdbSinkError> {
         let columns = self.columns("");
         let bits = self.bits("", column);
         self.mart.execute(&format!(

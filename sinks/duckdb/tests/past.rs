@@ -117,6 +117,7 @@ async fn what_is_somebody_elses_is_left_alone() {
         ("CREATE MACRO v_asof(x) AS TABLE SELECT x", "v_asof"),
         ("CREATE MACRO v_asof_ts(x) AS TABLE SELECT x", "v_asof_ts"),
         ("CREATE TABLE _tidegate_open_v (x INTEGER)", "_tidegate_open_v"),
+        ("CREATE VIEW V AS SELECT 1 AS x", "v"),
     ];
     for (sql, name) in taken {
         let folder = tempfile::tempdir().unwrap();
@@ -137,14 +138,33 @@ async fn what_is_somebody_elses_is_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_came_or_went_by_another_hand_stop_the_sink() {
     let cases = [
-        ("DELETE FROM v WHERE epoch = 2", "(1, 'a'), (2, 'b'), (3, 'c')", "1 rows, and 2 open versions"),
         (
             "DELETE FROM _tidegate_open_v WHERE epoch = 2; INSERT INTO _tidegate_open_v VALUES (9, 'x', now(), 1)",
             "(1, 'a')",
             "0 of 1 versions that epoch 2 ends are open",
+            "DROP VIEW v",
+        ),
+        (
+            "INSERT INTO _tidegate_open_v FROM _tidegate_open_v",
+            "(1, 'a')",
+            "2 of 1 versions that epoch 2 ends are open",
+            "DROP VIEW v",
+        ),
+        (
+            "ALTER TABLE _tidegate_open_v DROP COLUMN valid_from",
+            "(1, 'a')",
+            "its columns are not the view's",
+            "DROP VIEW v; DROP TABLE _tidegate_open_v; DROP TABLE _tidegate_recent_v; DROP TABLE _tidegate_past_v",
+        ),
+        // Stored twice, as by earlier versions.
+        (
+            "DROP VIEW v; CREATE TABLE v AS SELECT epoch, ts FROM _tidegate_open_v WHERE epoch = 1",
+            "(1, 'a'), (2, 'b'), (3, 'c')",
+            "1 rows, and 2 open versions",
+            "DROP TABLE v",
         ),
     ];
-    for (sql, rows, fact) in cases {
+    for (sql, rows, fact, way_out) in cases {
         let folder = tempfile::tempdir().unwrap();
         let mut view = view("v");
         commit(folder.path(), &mut view, 1, "(1, 'a'), (2, 'b')").await.unwrap();
@@ -153,7 +173,7 @@ async fn rows_that_came_or_went_by_another_hand_stop_the_sink() {
         assert_eq!(error.kind(), ErrorKind::Stop);
         assert!(error.to_string().contains(fact), "{error}");
         // The way out that the message names.
-        alter(folder.path(), "DROP TABLE v");
+        alter(folder.path(), way_out);
         let mut target = sink(folder.path());
         let found = target.open(&[view.info().clone()]).await.unwrap();
         assert_eq!(found[&view.info().name], None);
@@ -166,6 +186,87 @@ async fn rows_that_came_or_went_by_another_hand_stop_the_sink() {
     }
 }
 
+/// Earlier versions stored the rows in a table of the view's name, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mart_with_a_table_beside_the_history_goes_on() {
+    const FORMER: &str = "DROP VIEW v; CREATE TABLE v AS SELECT epoch, ts FROM _tidegate_open_v";
+    let kind = |folder: &Path| {
+        let sql = "SELECT table_type FROM information_schema.tables WHERE table_name = 'v'";
+        reader(folder).connection().query_row(sql, [], |row| row.get::<_, String>(0)).unwrap()
+    };
+    for replaced in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut view = view("v");
+        commit(folder.path(), &mut view, 1, "(1, 'a'), (2, 'b')").await.unwrap();
+        let mut past = vec![view.multiset()];
+        alter(folder.path(), FORMER);
+        if replaced {
+            view.change_to("(1, 'c'), (2, 'b')");
+            let views = vec![view.replacement(header(2))];
+            let commit = Commit { after: Epoch(1), header: header(2), views };
+            sink(folder.path()).commit(commit).await.unwrap();
+        } else {
+            commit(folder.path(), &mut view, 2, "(1, 'c'), (2, 'b')").await.unwrap();
+        }
+        assert_eq!(kind(folder.path()), "VIEW");
+        past.push(view.multiset());
+        commit(folder.path(), &mut view, 3, "(2, 'b')").await.unwrap();
+        past.push(view.multiset());
+        let asked = Mart.as_of(folder.path(), view.info(), &[1, 2, 3]).unwrap();
+        for (rows, expected) in asked.into_iter().zip(&past) {
+            rows.unwrap().assert_equals(expected, "as of");
+        }
+        assert_eq!(Mart.versions(folder.path(), view.info()).len(), 3, "what did not change stays open");
+        // Without a history it is a table again, of what was there and what comes.
+        alter(folder.path(), if replaced { FORMER } else { "" });
+        view.set_history(None);
+        commit(folder.path(), &mut view, 4, "(2, 'b'), (4, 'd')").await.unwrap();
+        assert_eq!(kind(folder.path()), "BASE TABLE");
+        rows(&reader(folder.path()), "FROM v").unwrap().assert_equals(&view.multiset(), "the table");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_without_its_tables_begins_anew() {
+    for kept in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut view = view("v");
+        commit(folder.path(), &mut view, 1, "(1, 'a'), (2, 'b')").await.unwrap();
+        alter(folder.path(), "DROP TABLE _tidegate_open_v; DROP TABLE _tidegate_recent_v; DROP TABLE _tidegate_past_v");
+        if !kept {
+            view.set_history(None);
+        }
+        let mut target = sink(folder.path());
+        let found = target.open(&[view.info().clone()]).await.unwrap();
+        assert_eq!(found[&view.info().name], None, "its rows are gone");
+        let views = vec![view.replacement(header(2))];
+        target.commit(Commit { after: Epoch(1), header: header(2), views }).await.unwrap();
+        rows(&reader(folder.path()), "FROM v").unwrap().assert_equals(&view.multiset(), "the view");
+        if kept {
+            assert_eq!(number(&reader(folder.path()), "SELECT since_epoch FROM _tidegate_history"), 2);
+            assert_eq!(Mart.versions(folder.path(), view.info()).len(), 2);
+        }
+    }
+}
+
+/// Two marts of one pipeline, as a branch makes them: each view reads its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn marts_beside_one_another_show_their_own_rows() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let duck = Duck::open_in_memory().unwrap();
+    for (index, folder) in folders.iter().enumerate() {
+        let mut view = view("v");
+        commit(folder.path(), &mut view, 1, &format!("({index}, 'a')")).await.unwrap();
+        let path = folder.path().join("mart.duckdb");
+        duck.execute(&format!("ATTACH '{}' AS m{index} (READ_ONLY)", path.display())).unwrap();
+    }
+    for used in ["m0", "m1", "memory"] {
+        duck.execute(&format!("USE {used}")).unwrap();
+        let keys = "SELECT a.epoch * 10 + b.epoch FROM m0.v a, m1.v b WHERE a.ts = b.ts";
+        assert_eq!(number(&duck, keys), 1, "in {used}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn other_numbers_of_epochs_are_not_mixed_in() {
     let folder = tempfile::tempdir().unwrap();
@@ -173,8 +274,8 @@ async fn other_numbers_of_epochs_are_not_mixed_in() {
     for epoch in 1..=3 {
         commit(folder.path(), &mut ours, epoch, &format!("({epoch}, 'a')")).await.unwrap();
     }
-    // The table was dropped, and the pipeline begins again at epoch 1.
-    alter(folder.path(), "DROP TABLE v");
+    // The view was dropped, and the pipeline begins again at epoch 1.
+    alter(folder.path(), "DROP VIEW v");
     let error = commit(folder.path(), &mut view("v"), 1, "(1, 'a')").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Stop);
     assert!(error.to_string().contains("holds epoch 3, and epoch 1 is to be written"), "{error}");

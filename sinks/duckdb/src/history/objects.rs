@@ -6,9 +6,10 @@ use tidegate_duck::{quote_ident, quote_literal};
 use super::Past;
 use super::names::{COLUMNS, Names, STANDINGS, TIMES};
 use crate::error::DuckdbSinkError;
-use crate::stage::column_definitions;
+use crate::stage::{column_definitions, column_types};
 
 const TIME: &str = "TIMESTAMP WITH TIME ZONE";
+const UNCOMPRESSED: &str = "USING COMPRESSION uncompressed";
 
 impl Past<'_> {
     /// Makes the tables, and over them what readers use.
@@ -17,14 +18,14 @@ impl Past<'_> {
         let columns = column_definitions(target.file, target.view)?;
         let [from, to, from_epoch, to_epoch] = COLUMNS;
         let names = &self.names;
-        let make = |name: &str, bounds: &str| {
-            let sql = format!("CREATE TABLE {} ({columns}, {bounds})", target.mart.table(name));
+        let make = |name: &str, columns: &str| {
+            let sql = format!("CREATE TABLE {} ({columns})", target.mart.table(name));
             self.made(name, target.mart.execute(&sql))
         };
-        make(&names.open, &format!("{from} {TIME}, {from_epoch} BIGINT"))?;
-        for name in [&names.recent, &names.past] {
-            make(name, &format!("{from} {TIME}, {to} {TIME}, {from_epoch} BIGINT, {to_epoch} BIGINT"))?;
-        }
+        let bounds = format!("{from} {TIME}, {to} {TIME}, {from_epoch} BIGINT, {to_epoch} BIGINT");
+        make(&names.open, &format!("{columns}, {from} {TIME}, {from_epoch} BIGINT"))?;
+        make(&names.past, &format!("{columns}, {bounds}"))?;
+        make(&names.recent, &format!("{}, {}", self.plain_columns()?, plainly(&bounds)))?;
         target.mart.inside(|| {
             self.made(&names.history, target.mart.execute(&self.view_sql()))?;
             for (name, sql) in self.macros_sql() {
@@ -32,6 +33,29 @@ impl Past<'_> {
             }
             Ok(())
         })
+    }
+
+    /// The view's columns as they are kept for a while. Most of a small checkpoint's time goes into the choice of a compression
+    /// for each column of a table that rows came to, which is in vain for rows that do not stay.
+    fn plain_columns(&self) -> Result<String, DuckdbSinkError> {
+        let types = column_types(self.target.file, self.target.view)?;
+        let columns = self.target.view.schema.fields().iter().zip(types).map(|(field, duckdb_type)| {
+            let definition = format!("{} {duckdb_type}", quote_ident(field.name()));
+            // What consists of several columns inside takes no such clause.
+            let is_nested = ["STRUCT", "UNION", "MAP", "VARIANT"].iter().any(|kind| duckdb_type.starts_with(kind));
+            if is_nested || duckdb_type.ends_with(']') { definition } else { format!("{definition} {UNCOMPRESSED}") }
+        });
+        Ok(columns.collect::<Vec<_>>().join(", "))
+    }
+
+    /// Makes the SQL view that shows the open versions as the view's rows.
+    pub(super) fn show(&self) -> Result<(), DuckdbSinkError> {
+        let (mart, name) = (self.target.mart, self.target.view.name.as_str());
+        let fields = self.target.view.schema.fields();
+        let columns: Vec<_> = fields.iter().map(|field| format!("o.{}", quote_ident(field.name()))).collect();
+        let (columns, open) = (columns.join(", "), quote_ident(&self.names.open));
+        let sql = format!("CREATE VIEW {} AS SELECT {columns} FROM {open} o", quote_ident(name));
+        mart.inside(|| self.made(name, mart.execute(&sql)))
     }
 
     /// Something of the same name that somebody else made.
@@ -128,4 +152,9 @@ impl Past<'_> {
             mart.table(&names.history)
         ))
     }
+}
+
+/// Definitions of simple columns, without compression: that of small tables costs more than it saves.
+pub(super) fn plainly(columns: &str) -> String {
+    columns.split(", ").map(|column| format!("{column} {UNCOMPRESSED}")).collect::<Vec<_>>().join(", ")
 }

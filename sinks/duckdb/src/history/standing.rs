@@ -7,6 +7,7 @@ use tidegate_duck::duckdb::params;
 use tidegate_duck::quote_literal;
 
 use super::names::{STANDINGS, TIMES};
+use super::objects::plainly;
 use crate::error::DuckdbSinkError;
 use crate::mart::{EPOCHS, Mart};
 
@@ -19,6 +20,8 @@ const CHUNK: usize = 1_000;
 /// From which epoch on a history answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Since {
+    /// As before, and the key is the same, too.
+    Same,
     /// As before.
     Kept,
     /// From an epoch and its time on.
@@ -71,11 +74,13 @@ impl Mart<'_> {
     /// Makes the tables about histories where they are missing.
     pub(crate) fn create_standings(&self) -> Result<(), DuckdbSinkError> {
         self.execute(&format!(
-            "CREATE TABLE IF NOT EXISTS {} (view VARCHAR, key VARCHAR[], since_epoch BIGINT, \
-             since TIMESTAMP WITH TIME ZONE, epoch BIGINT, hash VARCHAR); \
-             CREATE TABLE IF NOT EXISTS {} (epoch BIGINT, latest_commit TIMESTAMP WITH TIME ZONE)",
+            "CREATE TABLE IF NOT EXISTS {} ({}); CREATE TABLE IF NOT EXISTS {} ({})",
             self.table(STANDINGS),
-            self.table(TIMES)
+            plainly(
+                "view VARCHAR, key VARCHAR[], since_epoch BIGINT, since TIMESTAMP WITH TIME ZONE, epoch BIGINT, hash VARCHAR"
+            ),
+            self.table(TIMES),
+            plainly("epoch BIGINT, latest_commit TIMESTAMP WITH TIME ZONE")
         ))
     }
 
@@ -91,7 +96,9 @@ impl Mart<'_> {
         let key = key_list(view);
         self.with(|connection| {
             let Since::At(first, time) = since else {
-                let sql = format!("UPDATE {table} SET key = {key}, epoch = ?, hash = ? WHERE lower(view) = lower(?)");
+                // A list is not changed in place: the whole row would be written.
+                let key = if since == Since::Same { String::new() } else { format!("key = {key}, ") };
+                let sql = format!("UPDATE {table} SET {key}epoch = ?, hash = ? WHERE lower(view) = lower(?)");
                 connection.execute(&sql, params![epoch, hash, name])?;
                 return Ok(());
             };
