@@ -91,8 +91,8 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Backup { pipeline, dest, keep, json } => {
                 commands::backup::backup(&pipeline, &dest, keep, json).await
             }
-            Command::Restore { src, dir, at, json } => {
-                commands::restore::restore(&src, &dir, at.as_deref(), json).await
+            Command::Restore { src, dir, at, storage, json } => {
+                commands::restore::restore(&src, &dir, at.as_deref(), storage.as_deref(), json).await
             }
         }
     })

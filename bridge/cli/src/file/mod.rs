@@ -29,6 +29,7 @@ use crate::registry::{self, Home, Keeps, Made, Make, Registry, StandardOutput, S
 pub use document::{Document, Fault};
 pub use past::Keeper;
 pub use section::{Located, Reader, Section};
+pub use storage::storage_of_file;
 pub use track::Tracked;
 pub use views::{NAME_RULE, View, is_name};
 
