@@ -107,6 +107,10 @@ impl TimeMap {
             match record::look(&mut &bytes[..], bytes.len() as u64, offset).ok()? {
                 Found::Record { header, extent } => {
                     offset = extent.end();
+                    // Entries have no payload, but the hash of one.
+                    if bytes[extent.payload as usize..offset as usize] != *blake3::hash(&[]).as_bytes() {
+                        return None;
+                    }
                     first.get_or_insert_with(|| header.clone());
                     last = Some(header);
                 }
