@@ -7,7 +7,7 @@ use tidegate_runtime::TimeMapEntry;
 
 use crate::failure::Failure;
 use crate::past::query::{Condition, as_of, order};
-use crate::past::{Answer, Format, OpenMart, Opening, Past, Rows, moment};
+use crate::past::{Answer, Format, OpenMart, Opening, Past, Rows, Sought, moment};
 
 /// What is asked.
 pub struct AsOf<'a> {
@@ -20,7 +20,7 @@ pub struct AsOf<'a> {
 
 /// Asks a mart that keeps the view's history.
 pub fn asof(path: &Path, asked: &AsOf<'_>) -> Result<(), Failure> {
-    let duck = Opening::begin();
+    let duck = Opening::begin(Sought::by(asked.key));
     let mut past = Past::open(path)?;
     let at = moment::parse(asked.at, &duck)?;
     past.view(asked.view)?;

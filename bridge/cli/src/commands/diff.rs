@@ -7,7 +7,7 @@ use serde_json::{Map, json};
 use super::asof::{about, facts};
 use crate::failure::Failure;
 use crate::past::query::{Condition, changes, columns_of_changes};
-use crate::past::{Answer, Format, OpenMart, Opening, Past, Rows, moment};
+use crate::past::{Answer, Format, OpenMart, Opening, Past, Rows, Sought, moment};
 
 /// What is asked.
 pub struct Diff<'a> {
@@ -21,7 +21,7 @@ pub struct Diff<'a> {
 
 /// Asks a mart that keeps the view's history.
 pub fn diff(path: &Path, asked: &Diff<'_>) -> Result<(), Failure> {
-    let duck = Opening::begin();
+    let duck = Opening::begin(Sought::by(asked.key));
     let mut past = Past::open(path)?;
     let moments = [moment::parse(asked.from, &duck)?, moment::parse(asked.to, &duck)?];
     past.view(asked.view)?;

@@ -13,14 +13,14 @@ use crate::file::View;
 use crate::past::mart::CATALOG;
 use crate::past::query::{Condition, as_of};
 use crate::past::rewrite::{self, references, rewritten};
-use crate::past::{Answer, Format, OpenMart, Opening, Past, Rows};
+use crate::past::{Answer, Format, OpenMart, Opening, Past, Rows, Sought};
 
 /// Names that DuckDB has for itself.
 const RESERVED: [&str; 5] = ["memory", "temp", "system", CATALOG, rewrite::CATALOG];
 
 /// Asks a mart; nothing in it can be changed.
 pub fn sql(path: &Path, text: &str, sink: Option<&str>, format: Format) -> Result<(), Failure> {
-    let duck = Opening::begin();
+    let duck = Opening::begin(Sought::Rows);
     let mut past = Past::open(path)?;
     let references = references(text, &duck)?;
     for reference in &references {
@@ -30,6 +30,7 @@ pub fn sql(path: &Path, text: &str, sink: Option<&str>, format: Format) -> Resul
     let views = references.iter().map(|reference| past.view_called(&reference.name));
     let views: Vec<&View> = views.collect::<Result<_, _>>()?;
     let open = OpenMart::open(past.mart(sink, &views)?, &duck)?;
+    open.duck.execute(&format!("USE {CATALOG}"))?;
     name_tracked_tables(&past, &open)?;
     open.duck.execute(&format!("ATTACH ':memory:' AS {}", rewrite::CATALOG))?;
     let mut moments = Vec::new();

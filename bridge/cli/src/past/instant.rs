@@ -10,7 +10,7 @@ const FIRST_YEAR: i32 = 1600;
 /// `2026-11-22`, `2026-11-22T15:00` or `2026-11-22 15:00:00.123456+01:00`, UTC where no zone is given; `None` for anything
 /// that is not exactly of this form.
 pub fn read(text: &str) -> Option<Micros> {
-    let (date, rest) = text.split_at_checked(10)?;
+    let (date, rest) = text.is_ascii().then(|| text.split_at_checked(10))??;
     let (year, date) = date.split_at(4);
     let (month, day) = (date.strip_prefix('-')?.get(..2)?, date.get(3..)?.strip_prefix('-')?);
     let year = i32::try_from(number(year)?).ok().filter(|year| *year >= FIRST_YEAR)?;

@@ -8,12 +8,15 @@ use tidegate_duck::{Duck, DuckError, duckdb, quote_ident, quote_literal, quote_n
 
 use crate::failure::Failure;
 use crate::file::{Mart, View};
-use crate::past::{Opening, Past};
+use crate::past::{Opening, Past, Sought};
 
 /// What the file is attached as.
 pub const CATALOG: &str = "tidegate_mart";
 /// How long to wait for a process that holds the file, which a sink does for the time of a commit.
 const WAIT: Duration = Duration::from_secs(10);
+
+/// Above this a single key may be worth all threads: where only a part of a key is given, every block is read.
+const LARGE_BYTES: u64 = 64 << 20;
 
 /// A mart that can be asked.
 pub struct OpenMart<'p> {
@@ -56,7 +59,11 @@ impl<'p> OpenMart<'p> {
             return Err(Failure::new(ErrorKind::Retry, message));
         }
         let duck = opening.duck()?;
-        let attach = format!("ATTACH {} AS {CATALOG} (READ_ONLY); USE {CATALOG}", quote_literal(&path));
+        let attach = format!("ATTACH {} AS {CATALOG} (READ_ONLY)", quote_literal(&path));
+        let is_large = std::fs::metadata(&mart.path).is_ok_and(|file| file.len() > LARGE_BYTES);
+        if opening.sought() == Sought::Key && is_large {
+            duck.execute("RESET threads")?;
+        }
         let until = Instant::now() + WAIT;
         let mut pause = Duration::from_millis(5);
         loop {

@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::file::{Mart, View, sql};
 
 pub use mart::OpenMart;
-pub use opening::Opening;
+pub use opening::{Opening, Sought};
 pub use output::{Answer, Format, Rows};
 
 /// How often the time map is looked at again, when the process that writes it is just at work.

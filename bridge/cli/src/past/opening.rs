@@ -6,12 +6,34 @@ use std::mem::ManuallyDrop;
 use std::thread::JoinHandle;
 
 use tidegate_core::ErrorKind;
-use tidegate_duck::{Duck, DuckError};
+use tidegate_duck::{Duck, DuckError, Options};
 
 use crate::failure::Failure;
 
+/// What is asked for, which says how many threads are worth waking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sought {
+    /// Rows of one key: a few blocks.
+    Key,
+    /// Perhaps everything.
+    Rows,
+}
+
+impl Sought {
+    /// By the conditions on the key.
+    pub fn by(key: &[String]) -> Sought {
+        if key.is_empty() { Sought::Rows } else { Sought::Key }
+    }
+
+    fn open(self) -> Result<Duck, DuckError> {
+        let threads = (self == Sought::Key).then_some(1);
+        Duck::open_in_memory_with(&Options { threads, ..Options::default() })
+    }
+}
+
 /// A DuckDB in memory: there, on its way, or opened when somebody asks for it.
 pub struct Opening {
+    sought: Sought,
     thread: Cell<Option<JoinHandle<Result<Duck, DuckError>>>>,
     /// Never closed: nothing is written to, and the process that asked ends with the answer.
     duck: OnceCell<ManuallyDrop<Duck>>,
@@ -19,15 +41,20 @@ pub struct Opening {
 
 impl Opening {
     /// Begins at once.
-    pub fn begin() -> Opening {
+    pub fn begin(sought: Sought) -> Opening {
         // Without a thread it is opened when it is needed.
-        let thread = std::thread::Builder::new().name("duckdb".to_owned()).spawn(Duck::open_in_memory).ok();
-        Opening { thread: Cell::new(thread), duck: OnceCell::new() }
+        let thread = std::thread::Builder::new().name("duckdb".to_owned()).spawn(move || sought.open()).ok();
+        Opening { sought, thread: Cell::new(thread), duck: OnceCell::new() }
     }
 
     /// Begins when it is asked for, which it may never be.
     pub fn when_needed() -> Opening {
-        Opening { thread: Cell::new(None), duck: OnceCell::new() }
+        Opening { sought: Sought::Rows, thread: Cell::new(None), duck: OnceCell::new() }
+    }
+
+    /// What it was opened for.
+    pub fn sought(&self) -> Sought {
+        self.sought
     }
 
     /// The DuckDB.
@@ -40,7 +67,7 @@ impl Opening {
                 let panicked = |_| Failure::new(ErrorKind::Bug, "the thread that opens DuckDB panicked");
                 thread.join().map_err(panicked)?
             }
-            None => Duck::open_in_memory(),
+            None => self.sought.open(),
         };
         let opened = ManuallyDrop::new(opened?);
         Ok(self.duck.get_or_init(|| opened))
