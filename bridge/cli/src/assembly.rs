@@ -9,7 +9,7 @@ use tidegate_duck::lake::Storage;
 use tidegate_runtime::{Connectors, LogLocation, PipelineConfig, RuntimeError};
 
 use crate::failure::Failure;
-use crate::file::{self, Fault, Mart, PipelineFile, View};
+use crate::file::{self, Fault, Keeper, Mart, PipelineFile, View};
 use crate::place::Place;
 
 /// A pipeline that is ready to be opened.
@@ -20,6 +20,8 @@ pub struct Assembly {
     pub views: Vec<View>,
     /// The DuckDB files that answer questions about the past.
     pub marts: Vec<Mart>,
+    /// The sinks that keep histories.
+    pub keepers: Vec<Keeper>,
     /// The sink that writes to the standard output while the pipeline runs.
     pub stdout_sink: Option<String>,
     /// How objects are reached.
@@ -62,6 +64,7 @@ fn from_file(file: Result<PipelineFile, Vec<Fault>>) -> Result<Assembly, Failure
         connectors,
         views: file.views,
         marts: file.marts,
+        keepers: file.keepers,
         stdout_sink: file.stdout_sink,
         storage: file.storage,
     })

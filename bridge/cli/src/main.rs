@@ -44,7 +44,13 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // A question about the past needs no threads for it, and none has to be waited for at its end.
+    let is_question = matches!(command, Command::Asof { .. } | Command::Diff { .. } | Command::Sql { .. });
+    let mut runtime = match is_question {
+        true => tokio::runtime::Builder::new_current_thread(),
+        false => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = runtime
         .enable_all()
         .build()
         .map_err(|error| Failure::new(ErrorKind::Retry, format!("the threads cannot be started: {error}")))?;
@@ -91,8 +97,8 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Backup { pipeline, dest, keep, json } => {
                 commands::backup::backup(&pipeline, &dest, keep, json).await
             }
-            Command::Restore { src, dir, at, json } => {
-                commands::restore::restore(&src, &dir, at.as_deref(), json).await
+            Command::Restore { src, dir, at, storage, json } => {
+                commands::restore::restore(&src, &dir, at.as_deref(), storage.as_deref(), json).await
             }
         }
     })

@@ -416,6 +416,44 @@ fn in_an_object_store() {
     shop.check("restored from the first");
 }
 
+/// A bucket that only `[storage]` knows the way to, on a machine that has nothing but the credentials.
+#[test]
+fn from_an_object_store_that_a_file_leads_to() {
+    let s3 = S3::start();
+    let environment = s3.environment();
+    let value = |name: &str| &environment.iter().find(|(key, _)| *key == name).unwrap().1;
+    let storage = format!(
+        "[storage.{:?}]\nendpoint = {:?}\nregion = \"us-east-1\"\naccess_key_id = \"me\"\n\
+         secret_access_key = \"${{HUSH}}\"\n",
+        s3.url("").trim_end_matches('/'),
+        value("AWS_ENDPOINT"),
+    );
+    let shop = Shop::new(&format!("\n{storage}"));
+    shop.once("a").variable("HUSH", "hush-hush").run().expect(0);
+    shop.command("backup", "a", &[&s3.url("backups")]).variable("HUSH", "hush-hush").run().expect(0);
+    let file = shop.path("storage.toml");
+    let restore = |dir: &str| {
+        let dir = shop.path(dir).to_string_lossy().into_owned();
+        tidegate(&["restore", &s3.url("backups"), &dir, "--storage", &file.to_string_lossy()])
+    };
+    restore("b").run().expect(2).says(&["storage.toml", "cannot be read"]);
+    fs::write(&file, "[pipeline]\nname = \"shop\"\n").unwrap();
+    restore("b").run().expect(2).says(&["storage.toml", "there is no [storage"]);
+    fs::write(&file, &storage).unwrap();
+    restore("b").run().expect(2).says(&["storage.toml:5", "HUSH is not set"]);
+    assert!(!shop.path("b").exists());
+    let done = restore("b").variable("HUSH", "hush-hush").run().expect(0);
+    assert!(!done.stdout.contains("hush-hush") && !done.stderr.contains("hush-hush"));
+    shop.change();
+    shop.once("b").variable("HUSH", "hush-hush").run().expect(0);
+    shop.check("restored");
+    // A pipeline file that is still there will do, too.
+    let file = shop.path("a/pipeline.toml").to_string_lossy().into_owned();
+    let dir = shop.path("c").to_string_lossy().into_owned();
+    let again = tidegate(&["restore", &s3.url("backups"), &dir, "--storage", &file]);
+    again.variable("HUSH", "hush-hush").run().expect(0);
+}
+
 /// A lake as a source that was set back: what it has now under the same numbers may be anything.
 #[test]
 fn a_source_that_was_set_back_stops_the_pipeline() {

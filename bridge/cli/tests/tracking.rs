@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use serde_json::json;
 use tempfile::TempDir;
 use tidegate_testkit::{Catalog, Finished, Lake};
 
@@ -85,6 +86,29 @@ fn what_check_would_refuse_is_not_written() {
         .expect(2)
         .says(&["there is a view of that name already"]);
     assert_eq!(fs::read_to_string(pipeline.file()).unwrap(), text);
+}
+
+#[test]
+fn what_is_kept_of_a_view_is_said_before_it_runs() {
+    let (_folder, pipeline) = scene();
+    pipeline.command("track", &["lake.orders", "--key", "id", "--retention", "90d"]).run().expect(0);
+    let text = fs::read_to_string(pipeline.file()).unwrap();
+    let more = text.replace("[views.v]", "[views.v]\ntemporal = true")
+        + "\n[sinks.second]\ntype = \"duckdb\"\npath = \"second.duckdb\"\nviews = [\"v\"]\n\
+           [views.plain]\nsql = \"SELECT name FROM lake.orders\"\n";
+    fs::write(pipeline.file(), more).unwrap();
+    let run = |verb: &str, arguments: &[&str]| pipeline.command(verb, arguments).run().expect(0);
+    run("check", &[]).says_too(&["history kept for 90 d, in mart\n", "history kept for ever, in mart, second\n"]);
+    run("explain", &["lake_orders"]).says_too(&["kept for 90 d, in mart\n"]);
+    let checked = run("check", &["--json"]).json();
+    for (view, history) in [
+        ("lake_orders", json!({ "retention_ms": 7_776_000_000u64, "sinks": ["mart"] })),
+        ("v", json!({ "retention_ms": null, "sinks": ["mart", "second"] })),
+        ("plain", json!(null)),
+    ] {
+        assert_eq!(checked["views"][view]["history"], history, "{checked}");
+        assert_eq!(run("explain", &[view, "--format", "json"]).json()["history"], history, "{view}");
+    }
 }
 
 /// What is said on the standard output.

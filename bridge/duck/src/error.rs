@@ -104,6 +104,15 @@ impl DuckError {
         }
     }
 
+    /// Whether a statement names this table, or view, and there is none.
+    pub fn lacks_table(&self, name: &str) -> bool {
+        let lacks = |message: &str| {
+            let rest = message.strip_prefix("Catalog Error: Table with name ")?.strip_prefix(name)?;
+            Some(rest.starts_with(" does not exist"))
+        };
+        matches!(self, DuckError::Sql { message } if lacks(message) == Some(true))
+    }
+
     /// The error as a connector reports it, under a message that names the object.
     pub fn into_connector_error(self, object: &str) -> ConnectorError {
         ConnectorError::new(self.kind(), format!("{object}: {self}"))
@@ -188,6 +197,17 @@ mod tests {
     fn values_stay_out_of_messages() {
         let error = DuckError::from_message("Conversion Error: Could not convert string 'salary 4711' to INT32");
         assert_eq!(error.to_string(), "a value does not fit (Conversion Error)");
+    }
+
+    #[test]
+    fn missing_tables_are_told_by_their_name() {
+        let duck = crate::Duck::open_in_memory().unwrap();
+        duck.execute("CREATE TABLE other (a INTEGER); CREATE VIEW v AS FROM other; DROP TABLE other").unwrap();
+        let error = duck.describe_columns("memory.main.\"a \"\"table\"").unwrap_err();
+        assert!(error.lacks_table("a \"table") && !error.lacks_table("a"), "{error}");
+        // A view that is broken is there.
+        let error = duck.describe_columns("v").unwrap_err();
+        assert!(error.lacks_table("other") && !error.lacks_table("v"), "{error}");
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl Pipeline {
             oldest = oldest.min(stored);
         }
         self.save_time_map().await?;
-        self.trim_time_map()?;
+        self.trim_time_map().await?;
         let older_than = self.config.clock.now().before(self.config.log_retention);
         if self.log.trim(oldest, older_than).await? {
             failpoint::hit("log.trimmed");

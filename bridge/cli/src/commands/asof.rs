@@ -7,7 +7,7 @@ use tidegate_runtime::TimeMapEntry;
 
 use crate::failure::Failure;
 use crate::past::query::{Condition, as_of, order};
-use crate::past::{Answer, Format, OpenMart, Past, Rows, moment};
+use crate::past::{Answer, Format, OpenMart, Opening, Past, Rows, Sought, moment};
 
 /// What is asked.
 pub struct AsOf<'a> {
@@ -20,13 +20,14 @@ pub struct AsOf<'a> {
 
 /// Asks a mart that keeps the view's history.
 pub fn asof(path: &Path, asked: &AsOf<'_>) -> Result<(), Failure> {
+    let duck = Opening::begin(Sought::by(asked.key));
     let mut past = Past::open(path)?;
-    let at = moment::parse(asked.at)?;
+    let at = moment::parse(asked.at, &duck)?;
     past.view(asked.view)?;
     let at = past.resolve(&at)?;
     let view = past.view(asked.view)?;
     let mart = past.mart(asked.sink, &[view])?;
-    let open = OpenMart::open(mart)?;
+    let open = OpenMart::open(mart, &duck)?;
     let history = open.history(view)?;
     history.reaches(&past, at.epoch, mart)?;
     let condition = Condition::of(asked.key, &history, &open)?;
@@ -34,7 +35,8 @@ pub fn asof(path: &Path, asked: &AsOf<'_>) -> Result<(), Failure> {
     let name = view.def.name.as_str();
     let facts = Map::from_iter([("view".to_owned(), json!(name)), ("at".to_owned(), facts(&at))]);
     let answer = Answer { about: format!("{name} as of {}", about(&at)), facts, rows: "rows" };
-    Rows { duck: &open.duck, query }.write(answer, asked.format)
+    let columns = Some(history.columns);
+    Rows { duck: open.duck, query, columns }.write(answer, asked.format)
 }
 
 /// An epoch for people.

@@ -1,13 +1,15 @@
 //! `tidegate check`: parses, connects and plans, and shows every fault at once. Writes nothing.
 
 use std::path::Path;
+use std::time::Duration;
 
 use arrow::datatypes::Schema;
 use serde_json::{Map, Value, json};
-use tidegate_core::{ErrorKind, RowIdentity};
+use tidegate_core::units::duration_text;
+use tidegate_core::{ErrorKind, RowIdentity, ViewName};
 use tidegate_runtime::{CheckReport, CheckedView};
 
-use crate::assembly::{assemble, in_file};
+use crate::assembly::{Assembly, assemble, in_file};
 use crate::failure::Failure;
 use crate::file::View;
 use crate::output;
@@ -28,9 +30,9 @@ pub async fn check(path: &Path, json: bool) -> Result<(), Failure> {
     let report = tidegate_runtime::check(&assembly.config, &mut assembly.connectors).await;
     let faults = faults(&report, &assembly.views);
     if json {
-        output::json(&as_json(&report, &assembly.views, faults.is_empty()));
+        output::json(&as_json(&report, &assembly, faults.is_empty()));
     } else {
-        show(&report);
+        show(&report, &assembly);
     }
     if faults.is_empty() { Ok(()) } else { Err(Failure::several(ErrorKind::Reconfigure, faults)) }
 }
@@ -71,7 +73,29 @@ pub fn identity_text(identity: &RowIdentity, columns: &Schema) -> String {
     }
 }
 
-fn as_json(report: &CheckReport, views: &[View], ok: bool) -> Value {
+/// For how long a view's history is kept, and the sinks that do it.
+fn kept<'a>(name: &ViewName, assembly: &'a Assembly) -> Option<(Option<Duration>, Vec<&'a str>)> {
+    let kept = assembly.views.iter().find(|view| view.def.name == *name)?.history.as_ref()?;
+    let keepers = assembly.keepers.iter().filter(|keeper| keeper.takes(name));
+    Some((kept.history.retention, keepers.map(|keeper| keeper.sink.as_str()).collect()))
+}
+
+/// What is kept of a view's past, and where, for programs; NULL where nothing is.
+pub fn history(name: &ViewName, assembly: &Assembly) -> Value {
+    kept(name, assembly).map_or(Value::Null, |(retention, sinks)| {
+        let retention = retention.and_then(|retention| u64::try_from(retention.as_millis()).ok());
+        json!({ "retention_ms": retention, "sinks": sinks })
+    })
+}
+
+/// The same for people: `for 90 d, in mart`.
+pub fn history_text(name: &ViewName, assembly: &Assembly) -> Option<String> {
+    let (retention, sinks) = kept(name, assembly)?;
+    let long = retention.map_or("for ever".to_owned(), |retention| format!("for {}", duration_text(retention)));
+    Some(format!("{long}, in {}", sinks.join(", ")))
+}
+
+fn as_json(report: &CheckReport, assembly: &Assembly, ok: bool) -> Value {
     let entry = |name: &str, found: Result<Value, String>| {
         let (ok, mut entry) = match found {
             Ok(Value::Object(entry)) => (true, entry),
@@ -82,11 +106,17 @@ fn as_json(report: &CheckReport, views: &[View], ok: bool) -> Value {
         entry.entry("error").or_insert(Value::Null);
         (name.to_owned(), Value::Object(entry))
     };
-    let of_view = |view: &CheckedView| json!({ "mode": view.mode, "row_identity": row_identity(&view.row_identity, &view.columns) });
+    let of_view = |name: &ViewName, view: &CheckedView| {
+        let identity = row_identity(&view.row_identity, &view.columns);
+        json!({ "mode": view.mode, "row_identity": identity, "history": history(name, assembly) })
+    };
     let views: Map<_, _> = report
         .views
         .iter()
-        .map(|(name, found)| entry(name.as_str(), found.as_ref().map(of_view).map_err(|fault| in_file(fault, views))))
+        .map(|(name, found)| {
+            let found = found.as_ref().map(|view| of_view(name, view));
+            entry(name.as_str(), found.map_err(|fault| in_file(fault, &assembly.views)))
+        })
         .collect();
     let sources: Map<_, _> = report
         .sources
@@ -104,7 +134,7 @@ fn as_json(report: &CheckReport, views: &[View], ok: bool) -> Value {
 }
 
 /// What is good; faults are on standard error.
-fn show(report: &CheckReport) {
+fn show(report: &CheckReport, assembly: &Assembly) {
     let mut lines = Vec::new();
     let mut good = |what: &str, name: &str, how: String| lines.push(vec![what.to_owned(), name.to_owned(), how]);
     for (name, position) in report.sources.iter().filter_map(|(name, found)| Some((name, found.as_ref().ok()?))) {
@@ -114,7 +144,9 @@ fn show(report: &CheckReport) {
         let identity = identity_text(&view.row_identity, &view.columns);
         let planned = report.program.as_ref().and_then(|program| program.view(name));
         let notes = planned.iter().flat_map(|view| &view.notes).map(|note| format!("; {note}"));
-        good("view", name.as_str(), format!("{}, rows by {identity}{}", view.mode, notes.collect::<String>()));
+        let history = history_text(name, assembly).map(|kept| format!("; history kept {kept}")).unwrap_or_default();
+        let notes = notes.collect::<String>();
+        good("view", name.as_str(), format!("{}, rows by {identity}{history}{notes}", view.mode));
     }
     for (name, _) in report.sinks.iter().filter(|(_, found)| found.is_ok()) {
         good("sink", name, "ready".to_owned());

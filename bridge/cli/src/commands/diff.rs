@@ -6,8 +6,8 @@ use serde_json::{Map, json};
 
 use super::asof::{about, facts};
 use crate::failure::Failure;
-use crate::past::query::{Condition, changes};
-use crate::past::{Answer, Format, OpenMart, Past, Rows, moment};
+use crate::past::query::{Condition, changes, columns_of_changes};
+use crate::past::{Answer, Format, OpenMart, Opening, Past, Rows, Sought, moment};
 
 /// What is asked.
 pub struct Diff<'a> {
@@ -21,8 +21,9 @@ pub struct Diff<'a> {
 
 /// Asks a mart that keeps the view's history.
 pub fn diff(path: &Path, asked: &Diff<'_>) -> Result<(), Failure> {
+    let duck = Opening::begin(Sought::by(asked.key));
     let mut past = Past::open(path)?;
-    let moments = [moment::parse(asked.from)?, moment::parse(asked.to)?];
+    let moments = [moment::parse(asked.from, &duck)?, moment::parse(asked.to, &duck)?];
     past.view(asked.view)?;
     let (from, to) = (past.resolve(&moments[0])?, past.resolve(&moments[1])?);
     if from.epoch > to.epoch {
@@ -32,7 +33,7 @@ pub fn diff(path: &Path, asked: &Diff<'_>) -> Result<(), Failure> {
     }
     let view = past.view(asked.view)?;
     let mart = past.mart(asked.sink, &[view])?;
-    let open = OpenMart::open(mart)?;
+    let open = OpenMart::open(mart, &duck)?;
     let history = open.history(view)?;
     history.reaches(&past, from.epoch, mart)?;
     history.reaches(&past, to.epoch, mart)?;
@@ -45,5 +46,6 @@ pub fn diff(path: &Path, asked: &Diff<'_>) -> Result<(), Failure> {
         ("to".to_owned(), facts(&to)),
     ]);
     let about = format!("{name}\n  from {}\n  to   {}", about(&from), about(&to));
-    Rows { duck: &open.duck, query }.write(Answer { about, facts, rows: "changes" }, asked.format)
+    let columns = Some(columns_of_changes(&history));
+    Rows { duck: open.duck, query, columns }.write(Answer { about, facts, rows: "changes" }, asked.format)
 }

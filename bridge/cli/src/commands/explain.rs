@@ -8,7 +8,7 @@ use tidegate_core::{ErrorKind, schema};
 use tidegate_engine::PlannedView;
 
 use crate::arguments::ExplainFormat;
-use crate::assembly::assemble;
+use crate::assembly::{Assembly, assemble};
 use crate::commands::check::{self, row_identity};
 use crate::failure::Failure;
 use crate::lineage::lineage;
@@ -27,8 +27,8 @@ pub async fn explain(path: &Path, name: &str, format: ExplainFormat) -> Result<(
         return Err(Failure::several(ErrorKind::Reconfigure, check::faults(&report, &assembly.views)));
     };
     match format {
-        ExplainFormat::Json => output::json(&as_json(view)),
-        ExplainFormat::Text => show(view),
+        ExplainFormat::Json => output::json(&as_json(view, &assembly)),
+        ExplainFormat::Text => show(view, &assembly),
     }
     Ok(())
 }
@@ -45,13 +45,14 @@ fn reads(view: &PlannedView) -> Vec<String> {
     view.inputs.iter().map(ToString::to_string).collect()
 }
 
-fn as_json(view: &PlannedView) -> Value {
+fn as_json(view: &PlannedView, assembly: &Assembly) -> Value {
     let column = |(name, of, from)| json!({ "name": name, "type": of, "from": from });
     let columns: Vec<Value> = columns(view).map(column).collect();
     json!({
         "view": view.info.name,
         "mode": "incremental",
         "row_identity": row_identity(&view.info.identity, &view.info.schema),
+        "history": check::history(&view.info.name, assembly),
         "reads": reads(view),
         "columns": columns,
         "cost": view.cost().as_str(),
@@ -62,16 +63,19 @@ fn as_json(view: &PlannedView) -> Value {
     })
 }
 
-fn show(view: &PlannedView) {
+fn show(view: &PlannedView, assembly: &Assembly) {
     let identity = check::identity_text(&view.info.identity, &view.info.schema);
-    output::table(&[
-        vec!["view".to_owned(), view.info.name.to_string()],
-        vec!["mode".to_owned(), "incremental".to_owned()],
-        vec!["rows by".to_owned(), identity],
-        vec!["reads".to_owned(), reads(view).join(", ")],
-        vec!["an epoch costs".to_owned(), view.cost().to_string()],
-        vec!["plan".to_owned(), view.plan_id.to_string()],
-    ]);
+    let history = check::history_text(&view.info.name, assembly).map(|kept| ("history", format!("kept {kept}")));
+    let facts = [
+        Some(("view", view.info.name.to_string())),
+        Some(("mode", "incremental".to_owned())),
+        Some(("rows by", identity)),
+        history,
+        Some(("reads", reads(view).join(", "))),
+        Some(("an epoch costs", view.cost().to_string())),
+        Some(("plan", view.plan_id.to_string())),
+    ];
+    output::table(&facts.into_iter().flatten().map(|(what, fact)| vec![what.to_owned(), fact]).collect::<Vec<_>>());
     let heading = ["column", "type", "from"].map(str::to_owned).to_vec();
     let lines = columns(view).map(|(name, of, from)| vec![name.to_owned(), of.to_owned(), from.join(", ")]);
     output::line("");

@@ -14,17 +14,25 @@ use crate::file::{self, Fault};
 use crate::output::{self, Json};
 
 /// Restores a backup and says what was put where.
-pub async fn restore(src: &str, dir: &Path, at: Option<&str>, json: bool) -> Result<(), Failure> {
-    // What the pipeline file says of storages is in the backup.
-    let storage = Storage::new(|name: &str| std::env::var(name).ok(), Vec::new());
+pub async fn restore(
+    src: &str,
+    dir: &Path,
+    at: Option<&str>,
+    storage: Option<&Path>,
+    json: bool,
+) -> Result<(), Failure> {
+    // What the backup's own pipeline file says of storages cannot be read before the backup is reached.
+    let storage = match storage {
+        Some(file) => file::storage_of_file(file).map_err(faulty)?,
+        None => Storage::of_environment(),
+    };
     let backup = Backup::open(location(&storage, src)?, at).await?;
     let site = backup.begin(dir).await?;
     let places = match file::places(site.pipeline_file()) {
         Ok(places) => places,
         Err(faults) => {
             site.abandon(None);
-            let faults = faults.iter().map(Fault::to_string).collect();
-            return Err(Failure::several(ErrorKind::Reconfigure, faults));
+            return Err(faulty(faults));
         }
     };
     let places = RestorePlaces { state_dir: places.state_dir, log: log_location(places.log) };
@@ -50,4 +58,8 @@ pub async fn restore(src: &str, dir: &Path, at: Option<&str>, json: bool) -> Res
     output::line(format!("{} files, {}", output::grouped(summary.number("files")), size_text(summary.number("bytes"))));
     output::line("the pipeline that the backup was taken of must not go on: `tidegate run` with this one does");
     Ok(())
+}
+
+fn faulty(faults: Vec<Fault>) -> Failure {
+    Failure::several(ErrorKind::Reconfigure, faults.iter().map(Fault::to_string).collect())
 }

@@ -13,7 +13,7 @@ use crate::assembly::{Assembly, assemble, located};
 use crate::failure::Failure;
 use crate::file::{NAME_RULE, is_name};
 use crate::output::{self, Json};
-use crate::past::moment;
+use crate::past::{Opening, moment};
 use crate::progress::Display;
 
 /// The moment that the arguments name; exactly one of them is given.
@@ -21,7 +21,7 @@ pub fn target(to: Option<Frontier>, epoch: Option<u64>, timestamp: Option<String
     match (to, epoch, timestamp) {
         (Some(frontier), ..) => Ok(Moment::Frontier(frontier)),
         (_, Some(epoch), _) => Ok(Moment::Epoch(Epoch(epoch))),
-        (_, _, Some(text)) => match moment::parse(&text)? {
+        (_, _, Some(text)) => match moment::parse(&text, &Opening::when_needed())? {
             time @ Moment::Timestamp(_) => Ok(time),
             _ => {
                 Err(Failure::usage(format!("--timestamp {text} is no timestamp: write --epoch or --to for the others")))

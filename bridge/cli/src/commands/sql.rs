@@ -13,22 +13,24 @@ use crate::file::View;
 use crate::past::mart::CATALOG;
 use crate::past::query::{Condition, as_of};
 use crate::past::rewrite::{self, references, rewritten};
-use crate::past::{Answer, Format, OpenMart, Past, Rows};
+use crate::past::{Answer, Format, OpenMart, Opening, Past, Rows, Sought};
 
 /// Names that DuckDB has for itself.
 const RESERVED: [&str; 5] = ["memory", "temp", "system", CATALOG, rewrite::CATALOG];
 
 /// Asks a mart; nothing in it can be changed.
 pub fn sql(path: &Path, text: &str, sink: Option<&str>, format: Format) -> Result<(), Failure> {
+    let duck = Opening::begin(Sought::Rows);
     let mut past = Past::open(path)?;
-    let references = references(text)?;
+    let references = references(text, &duck)?;
     for reference in &references {
         past.view_called(&reference.name)?;
     }
     let entries = references.iter().map(|reference| past.resolve(&reference.moment)).collect::<Result<Vec<_>, _>>()?;
     let views = references.iter().map(|reference| past.view_called(&reference.name));
     let views: Vec<&View> = views.collect::<Result<_, _>>()?;
-    let open = OpenMart::open(past.mart(sink, &views)?)?;
+    let open = OpenMart::open(past.mart(sink, &views)?, &duck)?;
+    open.duck.execute(&format!("USE {CATALOG}"))?;
     name_tracked_tables(&past, &open)?;
     open.duck.execute(&format!("ATTACH ':memory:' AS {}", rewrite::CATALOG))?;
     let mut moments = Vec::new();
@@ -54,7 +56,7 @@ pub fn sql(path: &Path, text: &str, sink: Option<&str>, format: Format) -> Resul
         return Err(Failure::new(ErrorKind::Reconfigure, message));
     }
     let facts = if moments.is_empty() { Map::new() } else { Map::from_iter([("as_of".to_owned(), json!(moments))]) };
-    Rows { duck: &open.duck, query }.write(Answer { about: told.join("\n"), facts, rows: "rows" }, format)
+    Rows { duck: open.duck, query, columns: None }.write(Answer { about: told.join("\n"), facts, rows: "rows" }, format)
 }
 
 /// Makes `app.orders` a name of the table that keeps it.

@@ -27,7 +27,9 @@ use tidegate_runtime::{OnSinkFailure, ReadBack, SinkSlot, SourceSlot};
 use crate::place::{self, Place};
 use crate::registry::{self, Home, Keeps, Made, Make, Registry, StandardOutput, Surroundings};
 pub use document::{Document, Fault};
+pub use past::Keeper;
 pub use section::{Located, Reader, Section};
+pub use storage::storage_of_file;
 pub use track::Tracked;
 pub use views::{NAME_RULE, View, is_name};
 
@@ -57,6 +59,8 @@ pub struct PipelineFile {
     pub sinks: Vec<SinkSlot>,
     /// The DuckDB files among the sinks, which answer questions about the past.
     pub marts: Vec<Mart>,
+    /// The sinks that keep histories.
+    pub keepers: Vec<Keeper>,
     /// What sinks write and sources read.
     pub read_backs: Vec<ReadBack>,
     /// The sink that writes to the standard output while a pipeline runs.
@@ -248,7 +252,7 @@ fn pipeline(
         let taken = &made.connector.views;
         marts.extend(made.mart.map(|path| Mart { sink: name.clone(), path, views: taken.clone() }));
         if made.keeps == Keeps::History {
-            keepers.push(taken.clone());
+            keepers.push(Keeper { sink: name.clone(), views: taken.clone() });
         }
         if made.standard_output == StandardOutput::Connector {
             stdout_sink = Some(name.clone());
@@ -288,17 +292,17 @@ fn pipeline(
         views,
         sinks: sink_slots,
         marts,
+        keepers,
         read_backs,
         stdout_sink,
         storage,
     })
 }
 
-/// What is wrong where no sink keeps the past of a view that shall have one; `keepers` are the views of the sinks that do.
-fn unkept(view: &View, keepers: &[Option<Vec<ViewName>>]) -> Option<Fault> {
+/// What is wrong where no sink keeps the past of a view that shall have one.
+fn unkept(view: &View, keepers: &[Keeper]) -> Option<Fault> {
     let kept = view.history.as_ref()?;
-    let takes = |views: &Option<Vec<ViewName>>| views.as_ref().is_none_or(|views| views.contains(&view.def.name));
-    if keepers.iter().any(takes) {
+    if keepers.iter().any(|keeper| keeper.takes(&view.def.name)) {
         return None;
     }
     let (name, built) = (&view.def.name, registry::SINKS_WITH_HISTORY.join(", "));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_core::History;
+use tidegate_core::{History, ViewName};
 
 use super::section::{Located, Section};
 use super::views::Origin;
@@ -13,6 +13,21 @@ pub struct Kept {
     pub history: History,
     /// Where that is said.
     pub origin: Origin,
+}
+
+/// A sink that keeps histories.
+#[derive(Debug, Clone)]
+pub struct Keeper {
+    pub sink: String,
+    /// The views it takes; `None`: all.
+    pub views: Option<Vec<ViewName>>,
+}
+
+impl Keeper {
+    /// Whether it keeps the history of this view, if the view has one.
+    pub fn takes(&self, view: &ViewName) -> bool {
+        self.views.as_ref().is_none_or(|views| views.contains(view))
+    }
 }
 
 /// The two keys as they stand somewhere.

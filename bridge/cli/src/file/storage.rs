@@ -1,9 +1,11 @@
 //! `[storage."s3://bucket"]`: how objects below a URL are reached.
 
+use std::path::Path;
+
 use tidegate_duck::lake::{S3Access, Storage};
 use url::Url;
 
-use super::{Document, Section};
+use super::{Document, Fault, Reader, Section};
 
 /// Reads the sections. What they leave open comes from the AWS environment.
 pub(super) fn read(
@@ -13,6 +15,23 @@ pub(super) fn read(
 ) -> Storage {
     let places = sections.into_iter().filter_map(|(url, section)| place(document, &url, section)).collect();
     Storage::new(variable, places)
+}
+
+/// Reads of a file, be it a pipeline file or not, these sections alone.
+pub fn storage_of_file(path: &Path) -> Result<Storage, Vec<Fault>> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| vec![Fault::of_file(path, format!("the file cannot be read: {error}"))])?;
+    let variable = |name: &str| std::env::var(name).ok();
+    let document = Document::new(path, text);
+    let storage = Section::parse(Reader { document: &document, variable: &variable }).map(|mut root| {
+        let sections = root.sections("storage");
+        if sections.is_empty() {
+            document.fault_of_file("there is no [storage.\"s3://bucket\"] table");
+        }
+        read(&document, sections, &variable)
+    });
+    let faults = document.into_faults();
+    storage.filter(|_| faults.is_empty()).ok_or(faults)
 }
 
 fn place(document: &Document, url: &str, mut section: Section<'_>) -> Option<S3Access> {

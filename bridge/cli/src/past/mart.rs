@@ -3,25 +3,32 @@
 use std::time::{Duration, Instant};
 
 use tidegate_core::{Epoch, EpochHash, ErrorKind, Micros};
-use tidegate_duck::{Duck, DuckError, quote_ident, quote_literal};
+use tidegate_duck::duckdb::types::Value;
+use tidegate_duck::{Duck, DuckError, duckdb, quote_ident, quote_literal, quote_name};
 
 use crate::failure::Failure;
 use crate::file::{Mart, View};
-use crate::past::Past;
+use crate::past::{Opening, Past, Sought};
 
 /// What the file is attached as.
 pub const CATALOG: &str = "tidegate_mart";
 /// How long to wait for a process that holds the file, which a sink does for the time of a commit.
 const WAIT: Duration = Duration::from_secs(10);
 
+/// Above this a single key may be worth all threads: where only a part of a key is given, every block is read.
+const LARGE_BYTES: u64 = 64 << 20;
+
 /// A mart that can be asked.
 pub struct OpenMart<'p> {
-    pub duck: Duck,
+    pub duck: &'p Duck,
     pub mart: &'p Mart,
 }
 
-/// Since which epoch and when, up to which epoch with which hash, and whether by a key.
-type Standing = (u64, Option<i64>, u64, String, bool);
+/// Since which epoch and when, up to which epoch with which hash, and by which key.
+type Standing = (u64, Option<i64>, u64, String, Value);
+
+/// What says from when to when histories are kept.
+const STANDINGS: &str = "_tidegate_history";
 
 /// What a mart keeps of a view's past.
 #[derive(Debug, Clone)]
@@ -44,15 +51,19 @@ pub struct HistoryOf {
 
 impl<'p> OpenMart<'p> {
     /// Attaches the file, which nobody can write meanwhile.
-    pub fn open(mart: &'p Mart) -> Result<Self, Failure> {
+    pub fn open(mart: &'p Mart, opening: &'p Opening) -> Result<Self, Failure> {
         let path = mart.path.display().to_string();
         if !mart.path.is_file() {
             let message =
                 format!("the mart {path} of the sink `{}` is not there yet: `tidegate run` makes it", mart.sink);
             return Err(Failure::new(ErrorKind::Retry, message));
         }
-        let duck = Duck::open_in_memory()?;
-        let attach = format!("ATTACH {} AS {CATALOG} (READ_ONLY); USE {CATALOG}", quote_literal(&path));
+        let duck = opening.duck()?;
+        let attach = format!("ATTACH {} AS {CATALOG} (READ_ONLY)", quote_literal(&path));
+        let is_large = std::fs::metadata(&mart.path).is_ok_and(|file| file.len() > LARGE_BYTES);
+        if opening.sought() == Sought::Key && is_large {
+            duck.execute("RESET threads")?;
+        }
         let until = Instant::now() + WAIT;
         let mut pause = Duration::from_millis(5);
         loop {
@@ -74,24 +85,31 @@ impl<'p> OpenMart<'p> {
 
     /// A table's columns with their types; `None` where there is no such table or view.
     pub fn columns(&self, table: &str) -> Result<Option<Vec<(String, String)>>, Failure> {
-        let sql = "SELECT column_name, data_type FROM duckdb_columns() \
-                   WHERE database_name = ? AND schema_name = 'main' AND table_name = ? ORDER BY column_index";
-        let columns: Vec<(String, String)> = self.rows(sql, &[CATALOG, table], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(Some(columns).filter(|columns| !columns.is_empty()))
+        // DuckDB's own table of all columns takes as long as everything else together: it looks at every view there is.
+        match self.duck.describe_columns(&quote_name([CATALOG, "main", table])) {
+            Ok(columns) => Ok(Some(columns.into_iter().map(|(name, of, _)| (name, of)).collect())),
+            Err(error) if error.lacks_table(table) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
-    fn rows<T>(
-        &self,
-        sql: &str,
-        values: &[&str],
-        row: impl FnMut(&tidegate_duck::duckdb::Row<'_>) -> tidegate_duck::duckdb::Result<T>,
-    ) -> Result<Vec<T>, Failure> {
+    /// From when to when the history of a view is kept; `None` where the mart keeps none at all.
+    fn standing(&self, view: &str) -> Result<Option<Vec<Standing>>, Failure> {
+        let table = quote_name([CATALOG, "main", STANDINGS]);
+        let sql = format!(
+            "SELECT since_epoch, epoch_us(since), epoch, CAST(hash AS VARCHAR), key FROM {table} WHERE lower(view) = lower(?)"
+        );
         let run = || {
-            let mut statement = self.duck.connection().prepare(sql)?;
-            let rows = statement.query_map(tidegate_duck::duckdb::params_from_iter(values), row)?;
-            rows.collect::<tidegate_duck::duckdb::Result<Vec<T>>>()
+            let mut statement = self.duck.connection().prepare(&sql)?;
+            let rows = statement
+                .query_map([view], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?;
+            rows.collect::<duckdb::Result<Vec<Standing>>>()
         };
-        run().map_err(|error| self.duck.error(&error).into())
+        match run().map_err(|error| self.duck.error(&error)) {
+            Ok(standing) => Ok(Some(standing)),
+            Err(error) if error.lacks_table(STANDINGS) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What the mart keeps of a view's past, or why it keeps nothing.
@@ -99,30 +117,32 @@ impl<'p> OpenMart<'p> {
         let name = view.def.name.as_str();
         let table = format!("{name}_history");
         let (path, sink) = (self.mart.path.display(), &self.mart.sink);
-        let columns = match (&view.history, self.columns(&table)?) {
-            (_, Some(columns)) if self.columns("_tidegate_history")?.is_some() => columns,
-            (None, _) => {
+        let known = match self.columns(&table)? {
+            Some(columns) => self.standing(name)?.map(|standing| (columns, standing)),
+            None => None,
+        };
+        let (columns, standing) = match (&view.history, known) {
+            (_, Some(known)) => known,
+            (None, None) => {
                 return Err(Failure::usage(format!(
                     "the past of `{name}` is not kept: write `temporal = true` for the view, or `tidegate track` a source's \
                      table, and run; from then on it can be asked for"
                 )));
             }
-            (Some(_), _) => {
+            (Some(_), None) => {
                 let message = format!("the sink `{sink}` has not begun the history of `{name}` yet: run the pipeline");
                 return Err(Failure::new(ErrorKind::Retry, message));
             }
         };
-        let sql = "SELECT since_epoch, epoch_us(since), epoch, CAST(hash AS VARCHAR), key IS NOT NULL FROM _tidegate_history \
-                   WHERE lower(view) = lower(?)";
-        let found: Vec<Standing> =
-            self.rows(sql, &[name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?;
-        let Some((since_epoch, since, epoch, hash, is_keyed)) = found.into_iter().next() else {
+        let Some((since_epoch, since, epoch, hash, key)) = standing.into_iter().next() else {
             let message =
                 format!("{path} has a table {table}, but does not say since when it is kept: run the pipeline");
             return Err(Failure::new(ErrorKind::Retry, message));
         };
-        let sql = "SELECT unnest(key) FROM _tidegate_history WHERE lower(view) = lower(?)";
-        let key = self.rows(sql, &[name], |row| row.get(0))?;
+        let (key, is_keyed) = match key {
+            Value::List(key) => (key.into_iter().filter_map(text).collect(), true),
+            _ => (Vec::new(), false),
+        };
         let own = |column: &&(String, String)| {
             !["valid_from", "valid_to", "_valid_from_epoch", "_valid_to_epoch"].contains(&column.0.as_str())
         };
@@ -179,6 +199,13 @@ impl HistoryOf {
             )),
             _ => Ok(()),
         }
+    }
+}
+
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::Text(text) => Some(text),
+        _ => None,
     }
 }
 

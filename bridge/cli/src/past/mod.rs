@@ -1,7 +1,9 @@
 //! The past of views: a moment becomes an epoch by the time map, and a mart that keeps histories answers for it.
 
+mod instant;
 pub mod mart;
 pub mod moment;
+mod opening;
 mod output;
 pub mod query;
 pub mod rewrite;
@@ -18,6 +20,7 @@ use crate::failure::Failure;
 use crate::file::{Mart, View, sql};
 
 pub use mart::OpenMart;
+pub use opening::{Opening, Sought};
 pub use output::{Answer, Format, Rows};
 
 /// How often the time map is looked at again, when the process that writes it is just at work.

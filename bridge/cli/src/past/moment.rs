@@ -1,18 +1,18 @@
 //! Moments as people write them.
 
 use tidegate_core::{Epoch, Micros};
-use tidegate_duck::Duck;
 use tidegate_runtime::Moment;
 
+use super::{Opening, instant};
 use crate::failure::Failure;
 
 /// A number is an epoch, a JSON object a frontier, and everything else a timestamp as DuckDB reads it; without a zone it is UTC.
-pub fn parse(text: &str) -> Result<Moment, Failure> {
+pub fn parse(text: &str, duck: &Opening) -> Result<Moment, Failure> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return epoch(text);
     }
-    if text.starts_with('{') { frontier(text) } else { timestamp(text) }
+    if text.starts_with('{') { frontier(text) } else { timestamp(text, duck) }
 }
 
 /// The number of an epoch.
@@ -30,8 +30,11 @@ pub fn frontier(text: &str) -> Result<Moment, Failure> {
 }
 
 /// A timestamp.
-pub fn timestamp(text: &str) -> Result<Moment, Failure> {
-    let duck = Duck::open_in_memory()?;
+pub fn timestamp(text: &str, duck: &Opening) -> Result<Moment, Failure> {
+    if let Some(micros) = instant::read(text) {
+        return Ok(Moment::Timestamp(micros));
+    }
+    let duck = duck.duck()?;
     let read = "SELECT epoch_us(TRY_CAST(? AS TIMESTAMP WITH TIME ZONE))";
     let micros: Option<i64> =
         duck.connection().query_row(read, [text], |row| row.get(0)).map_err(|error| duck.error(&error))?;
@@ -49,7 +52,8 @@ mod tests {
 
     #[test]
     fn timestamps_epochs_and_frontiers() {
-        let at = |text: &str| parse(text).map_err(|failure| failure.messages().join("\n"));
+        let duck = Opening::when_needed();
+        let at = |text: &str| parse(text, &duck).map_err(|failure| failure.messages().join("\n"));
         let three = Ok(Moment::Timestamp(Micros(1_795_359_600_000_000)));
         for text in [
             "2026-11-22T15:00:00Z",

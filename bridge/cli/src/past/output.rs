@@ -1,9 +1,13 @@
 //! Rows for people and programs.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, AsArray};
+use arrow::datatypes::Schema;
 use clap::ValueEnum;
 use serde_json::Value;
 use tidegate_core::schema::columns;
+use tidegate_core::{ErrorKind, duckdb_type};
 use tidegate_duck::{Duck, DuckError, Flow, quote_ident};
 use tidegate_json::RowWriter;
 
@@ -25,6 +29,8 @@ pub enum Format {
 pub struct Rows<'d> {
     pub duck: &'d Duck,
     pub query: String,
+    /// The query's columns with their types, where they are known; else DuckDB is asked.
+    pub columns: Option<Vec<(String, String)>>,
 }
 
 /// What is said besides the rows.
@@ -46,12 +52,12 @@ impl Rows<'_> {
         if !answer.about.is_empty() {
             eprintln!("{}", answer.about);
         }
-        let (names, numeric): (Vec<String>, Vec<bool>) = self
-            .duck
-            .describe_columns(&self.query)?
-            .into_iter()
-            .map(|(name, duckdb_type, _)| (name, is_numeric(&duckdb_type)))
-            .unzip();
+        let columns = match &self.columns {
+            Some(columns) => columns.clone(),
+            None => self.duck.describe_columns(&self.query)?.into_iter().map(|(name, of, _)| (name, of)).collect(),
+        };
+        let (names, numeric): (Vec<String>, Vec<bool>) =
+            columns.into_iter().map(|(name, duckdb_type)| (name, is_numeric(&duckdb_type))).unzip();
         let mut lines = vec![names.clone()];
         self.texts(names.len(), |row| match format {
             Format::Csv => {
@@ -75,7 +81,7 @@ impl Rows<'_> {
     fn texts(&self, columns_count: usize, mut each: impl FnMut(Vec<Option<String>>)) -> Result<(), Failure> {
         let named: Vec<String> = (0..columns_count).map(|index| format!("c{index}")).collect();
         let schema = named.iter().map(|name| (name.as_str(), "VARCHAR", true));
-        let schema = columns(schema).map_err(|error| Failure::caused(tidegate_core::ErrorKind::Bug, &error))?;
+        let schema = columns(schema).map_err(|error| Failure::caused(ErrorKind::Bug, &error))?;
         let expressions: Vec<String> =
             named.iter().map(|name| format!("CAST(tidegate_rows.{} AS VARCHAR)", quote_ident(name))).collect();
         let from = format!("(\n{}\n) AS tidegate_rows({})", self.query, named.join(", "));
@@ -92,7 +98,16 @@ impl Rows<'_> {
     fn write_json(&self, answer: Answer) -> Result<(), Failure> {
         // As a table the query has each name once.
         let from = format!("(\n{}\n)", self.query);
-        let schema = self.duck.describe(&format!("FROM {from}"))?;
+        let schema = match &self.columns {
+            Some(known) => {
+                let field = |(name, of): &(String, String)| {
+                    let field = duckdb_type::field(name, of, true);
+                    field.map_err(|source| DuckError::UnsupportedType { column: name.clone(), source })
+                };
+                Arc::new(Schema::new(known.iter().map(field).collect::<Result<Vec<_>, _>>()?))
+            }
+            None => self.duck.describe(&format!("FROM {from}"))?,
+        };
         let names = schema.fields().iter().map(|field| quote_ident(field.name())).collect::<Vec<_>>();
         let writer = RowWriter::new(&schema);
         let mut text = String::from("[");

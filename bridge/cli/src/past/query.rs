@@ -57,6 +57,14 @@ pub fn as_of(history: &HistoryOf, epoch: Epoch, condition: &Condition) -> String
     format!("SELECT {columns} FROM {} WHERE {valid}{}", history.table, condition.sql)
 }
 
+/// The columns of what [`changes`] answers.
+pub fn columns_of_changes(history: &HistoryOf) -> Vec<(String, String)> {
+    let own =
+        [("_change_type", "VARCHAR"), ("_commit_version", "BIGINT"), ("_commit_timestamp", "TIMESTAMP WITH TIME ZONE")];
+    let own = own.map(|(name, of)| (name.to_owned(), of.to_owned()));
+    history.columns.iter().cloned().chain(own).collect()
+}
+
 /// The order in which rows are shown.
 pub fn order(history: &HistoryOf) -> String {
     match history.key.is_empty() {

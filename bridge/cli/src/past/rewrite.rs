@@ -7,7 +7,7 @@ use std::ops::Range;
 use tidegate_duck::quote_name;
 use tidegate_runtime::Moment;
 
-use super::moment;
+use super::{Opening, moment};
 use crate::failure::Failure;
 use crate::file::sql::{Token, tokens};
 
@@ -25,7 +25,7 @@ pub struct Reference {
 }
 
 /// Every `name AS OF …` of a query, in order.
-pub fn references(text: &str) -> Result<Vec<Reference>, Failure> {
+pub fn references(text: &str, duck: &Opening) -> Result<Vec<Reference>, Failure> {
     let fault = |offset: usize, message: &str| Failure::usage(format!("{}: {message}", place(text, offset)));
     let tokens = tokens(text).map_err(|error| fault(error.offset, &error.message))?;
     let mut ends = tokens.iter().skip_while(|token| token.text != ";");
@@ -56,7 +56,7 @@ pub fn references(text: &str) -> Result<Vec<Reference>, Failure> {
                     "AS OF FRONTIER takes a frontier in single quotes: '{\"ducklake:lake\": {\"snapshot_id\": 42}}'",
                 ));
             }
-            (_, Some(text), _) => moment::timestamp(&text),
+            (_, Some(text), _) => moment::timestamp(&text, duck),
             _ => {
                 return Err(fault(
                     of.offset,
@@ -127,7 +127,8 @@ mod tests {
 
     #[track_caller]
     fn rewrite(text: &str) -> String {
-        let references = references(text).unwrap_or_else(|failure| panic!("{text}: {:?}", failure.messages()));
+        let references = references(text, &Opening::when_needed())
+            .unwrap_or_else(|failure| panic!("{text}: {:?}", failure.messages()));
         rewritten(text, &references)
     }
 
@@ -165,7 +166,7 @@ mod tests {
             ("FROM (SELECT 1) AS OF EPOCH 3", "line 1, column 17 of the query: AS OF follows the name"),
             ("FROM 'v AS OF EPOCH 3", "the string is not closed"),
         ] {
-            let failure = references(text).unwrap_err();
+            let failure = references(text, &Opening::when_needed()).unwrap_err();
             assert!(failure.messages()[0].contains(words), "{text}: {:?}", failure.messages());
         }
     }

@@ -17,6 +17,7 @@ use tidegate_core::{Epoch, failpoint};
 use super::record::{self, Extent, Found, ReadAt};
 use crate::{RuntimeError, durable};
 
+mod replace;
 #[cfg(test)]
 mod tests;
 

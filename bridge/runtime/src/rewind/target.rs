@@ -10,11 +10,11 @@ use crate::time_map::Moment;
 impl Pipeline {
     /// The record of the epoch that a moment means, if the log and the checkpoints reach back to it.
     pub(super) async fn find_target(
-        &self,
+        &mut self,
         target: &Moment,
         headers: &[&RecordHeader],
     ) -> Result<RecordHeader, RuntimeError> {
-        let entry = self.time_map.resolve(target).map_err(|error| RuntimeError::Unresolved(Box::new(error)))?;
+        let entry = self.epoch_of(target).await.map_err(|error| RuntimeError::Unresolved(Box::new(error)))?;
         let log_after = self.log.begins_after().await?.unwrap_or(self.epoch());
         let reachable = self.saved.kept.iter().map(|saved| saved.rung.epoch).filter(|epoch| *epoch >= log_after);
         let oldest = reachable.min();

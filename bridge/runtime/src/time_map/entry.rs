@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_core::{Epoch, EpochHash, Frontier, Micros, SourceId};
 use uuid::Uuid;
 
+use crate::RuntimeError;
 use crate::log::header::{Link, RecordHeader, RecordKind};
 
 /// What is remembered of an epoch: every clock and every position that it can be asked by.
@@ -58,6 +59,12 @@ impl TimeMapEntry {
             logged_at: record.logged_at,
             log_id: record.log_id,
         }
+    }
+
+    /// As it lies in the map.
+    pub(crate) fn encoded(&self) -> Result<Vec<u8>, RuntimeError> {
+        serde_json::to_vec(self)
+            .map_err(|error| RuntimeError::Bug(format!("an entry of the time map cannot be written: {error}")))
     }
 
     pub(crate) fn link(&self) -> Link {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::TimeMap;
+use super::mend::Reach;
+use super::{Moment, TimeMap, TimeMapEntry, Unresolved};
 use crate::RuntimeError;
 use crate::checkpoint::CheckpointFile;
 use crate::log::header::RecordHeader;
@@ -15,6 +16,17 @@ impl Pipeline {
         &self.time_map
     }
 
+    /// The epoch that a moment means. What is damaged on the way there is mended.
+    pub(crate) async fn epoch_of(&mut self, moment: &Moment) -> Result<TimeMapEntry, Unresolved> {
+        match self.time_map.resolve(moment) {
+            Err(Unresolved::Failed(_)) => {
+                self.time_map.mend(&self.log, Reach::Whole).await?;
+                self.time_map.resolve(moment)
+            }
+            resolved => resolved,
+        }
+    }
+
     /// Brings the map in line with a checkpoint and the log after it.
     pub(crate) async fn recover_time_map(
         &mut self,
@@ -25,6 +37,7 @@ impl Pipeline {
         let here = self.record(&LastEpoch { header, previous, origin }, Vec::new());
         let records: Vec<RecordHeader> =
             std::iter::once(here).chain(tail.records.iter().map(|record| record.header.clone())).collect();
+        self.time_map.mend(&self.log, Reach::Recent).await?;
         self.time_map.complete(&self.log, &records).await
     }
 
@@ -38,10 +51,15 @@ impl Pipeline {
     }
 
     /// Forgets epochs that neither the log nor any history can be asked about any more.
-    pub(crate) fn trim_time_map(&mut self) -> Result<(), RuntimeError> {
+    pub(crate) async fn trim_time_map(&mut self) -> Result<(), RuntimeError> {
         let histories = self.config.histories.values().map(|history| history.retention);
         let kept: Option<Vec<Duration>> = histories.chain([Some(self.config.log_retention)]).collect();
         let Some(longest) = kept.and_then(|kept| kept.into_iter().max()) else { return Ok(()) };
-        self.time_map.trim(self.config.clock.now().before(longest)).map(drop)
+        let older_than = self.config.clock.now().before(longest);
+        if self.time_map.trim(older_than).is_err() {
+            self.time_map.mend(&self.log, Reach::Whole).await?;
+            self.time_map.trim(older_than)?;
+        }
+        Ok(())
     }
 }

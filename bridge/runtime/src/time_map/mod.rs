@@ -3,10 +3,11 @@
 //!
 //! It lies in `<state_dir>/time_map`, in small segments. An entry is appended after the log's record of its epoch and
 //! becomes durable with the next checkpoint, before which no record of the log goes: what a crash takes is read from the
-//! log again. Anybody may read it while the pipeline runs.
+//! log again, and so is what is damaged later. Anybody may read it while the pipeline runs.
 
 mod entry;
 mod keep;
+mod mend;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -112,9 +113,7 @@ impl TimeMap {
 
     fn push(&mut self, record: &RecordHeader) -> Result<(), RuntimeError> {
         let entry = TimeMapEntry::of(record, self.last.as_ref());
-        let header = serde_json::to_vec(&entry)
-            .map_err(|error| RuntimeError::Bug(format!("an entry of the time map cannot be written: {error}")))?;
-        self.segments.append(entry.epoch, &header, &mut std::io::empty(), 0)?;
+        self.segments.append(entry.epoch, &entry.encoded()?, &mut std::io::empty(), 0)?;
         self.last = Some(entry);
         Ok(())
     }
@@ -246,7 +245,8 @@ impl TimeMap {
     }
 }
 
-const RENEW: &str = "stop the pipeline, remove that folder and run again: it is made anew as far as the log reaches";
+const RENEW: &str = "start the pipeline again: it mends the map from the log; if it warns that it cannot, stop it, remove that \
+                     folder and run again: the map is then made anew as far as the log reaches";
 
 async fn logged(log: &InputLog, from: Epoch) -> Vec<RecordHeader> {
     match log.records(from).await {

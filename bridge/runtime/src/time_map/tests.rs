@@ -27,7 +27,7 @@ fn position(source: &SourceId, at: u64) -> Position {
 
 /// Epochs of two sources whose clocks differ, step back and sometimes say nothing; numbers that are left out, and
 /// frontiers that go back.
-fn history(rng: &mut StdRng, log_id: Uuid, epochs: usize) -> Vec<RecordHeader> {
+pub(super) fn history(rng: &mut StdRng, log_id: Uuid, epochs: usize) -> Vec<RecordHeader> {
     let sources = sources();
     let mut clocks = [1_000i64, 1_000 + rng.random_range(-500..500)];
     let mut records: Vec<RecordHeader> = Vec::new();
@@ -77,7 +77,7 @@ fn history(rng: &mut StdRng, log_id: Uuid, epochs: usize) -> Vec<RecordHeader> {
     records
 }
 
-fn moments(rng: &mut StdRng, records: &[RecordHeader]) -> Vec<Moment> {
+pub(super) fn moments(rng: &mut StdRng, records: &[RecordHeader]) -> Vec<Moment> {
     let last = records.last().unwrap().header.epoch.0;
     let mut moments = vec![Moment::Timestamp(Micros(i64::MIN)), Moment::Timestamp(Micros(i64::MAX))];
     for _ in 0..30 {
@@ -112,7 +112,7 @@ fn defined(records: &[RecordHeader], moment: &Moment) -> Option<Epoch> {
 
 /// Every moment that has an answer has the one of the definition; says how many have none though they should.
 #[track_caller]
-fn unanswered(map: &TimeMap, records: &[RecordHeader], moments: &[Moment], what: &str) -> usize {
+pub(super) fn unanswered(map: &TimeMap, records: &[RecordHeader], moments: &[Moment], what: &str) -> usize {
     let mut without = 0;
     for moment in moments {
         let expected = defined(records, moment);
@@ -125,13 +125,13 @@ fn unanswered(map: &TimeMap, records: &[RecordHeader], moments: &[Moment], what:
     without
 }
 
-fn files(state: &Path) -> Vec<PathBuf> {
+pub(super) fn files(state: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(state.join(FOLDER)).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files
 }
 
-fn seed(what: &str) -> u64 {
+pub(super) fn seed(what: &str) -> u64 {
     let seed = std::env::var("TIDEGATE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
     eprintln!("{what}: TIDEGATE_SEED={seed}");
     seed
