@@ -94,7 +94,7 @@ fn small_files(scene: Scene<'_>, table: &Table) -> Vec<String> {
         let fitting = mixed.iter().take_while(&mut fits).count().max(1);
         return mixed[..fitting].iter().map(|(path, _)| (*path).clone()).collect();
     }
-    let mut partitions: BTreeMap<(&PartitionValues, Option<Held>), Vec<(&String, &DataFile)>> = BTreeMap::new();
+    let mut partitions: BTreeMap<_, Vec<(&String, &DataFile)>> = BTreeMap::new();
     for (path, file) in table.files.iter().filter(|(_, file)| file.size < target / 2) {
         partitions.entry((&file.partition, kind(file))).or_default().push((path, file));
     }

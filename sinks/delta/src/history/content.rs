@@ -179,7 +179,7 @@ async fn compare(
         let bytes = addresser.of_rows(rows)?;
         Ok(BinaryArray::from_iter_values((0..bytes.len()).map(|row| bytes.get(row))))
     };
-    let from_epoch = Places::of(shape).from_epoch();
+    let from_epoch = Places::of(shape).since_epoch();
     let all = content.versions(shape, None).chain(open).boxed();
     let mut rows = sorted_by(shape, all, place, &[from_epoch])?;
     let mut keeping = FileWriter::new(setting, Kind::Data);
@@ -243,7 +243,7 @@ impl Matching {
             }
         };
         let places = arrow::array::AsArray::as_binary::<i32>(&places);
-        let is_content = |row: usize| rows.column(Places::of(shape).from_epoch()).is_null(row);
+        let is_content = |row: usize| rows.column(Places::of(shape).since_epoch()).is_null(row);
         let (mut kept, mut gone, mut begins) = (Vec::new(), Vec::new(), 0);
         // Where a row of the group is, the group's place, and the copies that no version was found for.
         let mut group = carried.as_ref().map(|(_, place, copies)| ((0, 0), place.as_slice(), *copies));

@@ -54,7 +54,7 @@ async fn cut_into(
     let at = Places::of(shape);
     let (mut hits, mut reopened) = (BTreeMap::<String, Hits>::new(), BTreeMap::new());
     for (path, file) in files.iter().filter(|(_, file)| may(file)) {
-        let mut rows = scan(setting.store, shape, path, file, &[at.from_epoch(), at.to_epoch()]).await?;
+        let mut rows = scan(setting.store, shape, path, file, &[at.since_epoch(), at.until_epoch()]).await?;
         let mut position = 0;
         while let Some(batch) = rows.try_next().await? {
             let [from, to] = [0, 1].map(|column| batch.column(column).as_primitive::<Int64Type>());
@@ -107,7 +107,7 @@ pub(crate) async fn trim(
     let (mut hits, mut last) = (BTreeMap::<String, Hits>::new(), None);
     let mut written = Written::default();
     for (path, file) in files.iter().filter(|(_, file)| is_due(file)) {
-        let mut rows = scan(setting.store, shape, path, file, &[at.to(), at.to_epoch()]).await?;
+        let mut rows = scan(setting.store, shape, path, file, &[at.to(), at.until_epoch()]).await?;
         let mut position = 0;
         while let Some(batch) = rows.try_next().await? {
             let times = batch.column(0).as_primitive::<TimestampMicrosecondType>();

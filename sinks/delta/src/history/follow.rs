@@ -189,7 +189,7 @@ async fn find<'a>(
     let lookup = Lookup::of(wanted.values().map(|row| {
         let of = |column: &usize| match *column {
             column if column < at.columns => probe(changes.batches[row.batch].column(column), row.row),
-            column if column == at.to_epoch() => Probe::Null,
+            column if column == at.until_epoch() => Probe::Null,
             _ => Probe::Anything,
         };
         columns.iter().map(of).collect()
@@ -229,7 +229,7 @@ async fn look_into<'a>(
     let at = Places::of(shape);
     let key = addresser.columns().len();
     let mut columns = addresser.columns().to_vec();
-    columns.extend([at.from(), at.from_epoch(), at.to_epoch()]);
+    columns.extend([at.from(), at.since_epoch(), at.until_epoch()]);
     let mut rows = scan(store, shape, path, file, &columns).await?;
     let (mut found, mut from) = (Vec::new(), 0u64);
     while let Some(batch) = rows.try_next().await? {

@@ -37,7 +37,7 @@ pub(crate) fn versions_of(view: &ViewInfo) -> ViewInfo {
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let mut address = address_of(view);
     let at = Places { columns: view.schema.fields().len() };
-    address.extend([at.to_epoch(), at.from_epoch(), at.to(), at.from()]);
+    address.extend([at.until_epoch(), at.since_epoch(), at.to(), at.from()]);
     ViewInfo::new(name_of(&view.name), schema, RowIdentity::Key(address))
 }
 
@@ -69,22 +69,22 @@ impl Places {
         self.columns + 1
     }
 
-    pub(crate) fn from_epoch(self) -> usize {
+    pub(crate) fn since_epoch(self) -> usize {
         self.columns + 2
     }
 
-    pub(crate) fn to_epoch(self) -> usize {
+    pub(crate) fn until_epoch(self) -> usize {
         self.columns + 3
     }
 
     /// Which rows are open versions.
     pub(crate) fn open(self, rows: &RecordBatch) -> BooleanArray {
-        is_null(rows.column(self.to_epoch())).expect("every array can be asked for its nulls")
+        is_null(rows.column(self.until_epoch())).expect("every array can be asked for its nulls")
     }
 
     /// Which rows are versions that ended.
     pub(crate) fn ended(self, rows: &RecordBatch) -> BooleanArray {
-        is_not_null(rows.column(self.to_epoch())).expect("every array can be asked for its nulls")
+        is_not_null(rows.column(self.until_epoch())).expect("every array can be asked for its nulls")
     }
 }
 
@@ -158,24 +158,24 @@ pub(crate) fn with_ends(
 ) -> Result<RecordBatch, DeltaSinkError> {
     let at = Places::of(shape);
     let mut columns = versions.columns().to_vec();
-    (columns[at.to()], columns[at.to_epoch()]) = (times(shape, to.clone()), epochs(to));
+    (columns[at.to()], columns[at.until_epoch()]) = (times(shape, to.clone()), epochs(to));
     RecordBatch::try_new(shape.stored.clone(), columns).map_err(|error| contract(shape, error))
 }
 
 /// Versions of which the open ones end, while the others stay as they are.
 pub(crate) fn ended(shape: &Shape, versions: &RecordBatch, moment: Moment) -> Result<RecordBatch, DeltaSinkError> {
     let at = Places::of(shape);
-    let known = moments(versions, at.to(), at.to_epoch());
+    let known = moments(versions, at.to(), at.until_epoch());
     with_ends(shape, versions, known.into_iter().map(|known| known.or(Some(moment))))
 }
 
 /// Versions of which those without a beginning begin.
 pub(crate) fn begun(shape: &Shape, versions: &RecordBatch, moment: Moment) -> Result<RecordBatch, DeltaSinkError> {
     let at = Places::of(shape);
-    let known = moments(versions, at.from(), at.from_epoch());
+    let known = moments(versions, at.from(), at.since_epoch());
     let from = known.into_iter().map(|known| known.or(Some(moment)));
     let mut columns = versions.columns().to_vec();
-    (columns[at.from()], columns[at.from_epoch()]) = (times(shape, from.clone()), epochs(from));
+    (columns[at.from()], columns[at.since_epoch()]) = (times(shape, from.clone()), epochs(from));
     RecordBatch::try_new(shape.stored.clone(), columns).map_err(|error| contract(shape, error))
 }
 
