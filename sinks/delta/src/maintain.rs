@@ -25,7 +25,6 @@ use crate::rewrite::Setting;
 use crate::shape::Shape;
 use crate::store::{Created, TableStore};
 use crate::table::{DataFile, Role, Table};
-use crate::write::PartitionValues;
 
 /// What is merged at once, in files of the target size.
 const MERGED_TARGETS: u64 = 32;
