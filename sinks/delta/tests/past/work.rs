@@ -39,7 +39,7 @@ async fn one_row_of(count: u64, often: u64) -> (usize, u64, u64) {
     let delta = changed.change_to(&format!("({id}, 'changed')"));
     let part = changed.changes([(header(epoch), delta)]);
     target.commit(Commit { after: Epoch(epoch - 1), header: header(epoch), views: vec![part] }).await.unwrap();
-    let calls: Vec<_> = watched.take().into_iter().filter(|call| is_history(call)).collect();
+    let calls: Vec<_> = watched.take().into_iter().filter(is_history).collect();
     let mut read: Vec<_> =
         calls.iter().filter_map(|call| if let Call::Get { path, .. } = call { Some(path) } else { None }).collect();
     read.retain(|path| path.ends_with(".parquet"));
