@@ -211,7 +211,7 @@ pub enum Command {
         /// Which backup; the newest if not given
         #[arg(long, value_name = "NAME")]
         at: Option<String>,
-        /// A file whose [storage] tables say how SRC is reached, such as a pipeline file
+        /// A file whose tables `storage` say how SRC is reached, such as a pipeline file
         #[arg(long, value_name = "FILE")]
         storage: Option<PathBuf>,
         /// Answer with JSON
