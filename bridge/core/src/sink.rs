@@ -36,6 +36,12 @@ pub struct History {
     pub retention: Option<Duration>,
 }
 
+impl History {
+    /// The columns that a history has besides the view's, in this order after them: when a version began and ended, and the
+    /// epochs of both. Intervals are half-open, and what is still there has no end.
+    pub const COLUMNS: [&str; 4] = ["valid_from", "valid_to", "_valid_from_epoch", "_valid_to_epoch"];
+}
+
 /// The last epoch that a target holds of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {

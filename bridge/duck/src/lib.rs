@@ -12,6 +12,7 @@ mod connection;
 mod error;
 mod extension;
 mod gate;
+pub mod history;
 pub mod lake;
 mod quote;
 mod read;

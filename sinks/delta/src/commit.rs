@@ -401,18 +401,17 @@ impl Staged {
         header: &EpochHeader,
     ) -> Result<(), DeltaSinkError> {
         tracing::info!(view = %self.view.name, "somebody else changed the table, the commit is prepared anew");
-        let is_made_for_it = match &self.plan {
-            Plan::Changes(_) => true,
-            Plan::Content(_) => false,
-            Plan::Past(turn) => !turn.is_new,
+        // The files of a whole content are right whatever the table holds, and so are the columns of a new history.
+        let (stays, has_columns) = match &self.plan {
+            Plan::Changes(_) => (false, true),
+            Plan::Content(_) => (true, false),
+            Plan::Past(turn) => (false, !turn.is_new),
         };
-        if matches!(&self.plan, Plan::Past(turn) if turn.is_new) {
+        if !stays {
             self.discard().await;
             self.files = Rewrite::default();
         }
-        if is_made_for_it {
-            self.discard().await;
-            self.files = Rewrite::default();
+        if has_columns {
             if let Some(table) = &table {
                 let shape = shape_of(table, &self.view, &self.store)?;
                 if shape.stored != self.shape.stored || shape.partitions != self.shape.partitions {

@@ -11,9 +11,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use arrow::datatypes::SchemaRef;
 use filetime::FileTime;
 use tidegate_core::{Committed, Epoch, ViewInfo, ViewName};
+use tidegate_duck::history::STANDINGS;
 
 use crate::files::wal;
-use crate::history::names::{Names, STANDINGS};
+use crate::history::names::Names;
 
 /// What was seen in a file, names in small letters.
 #[derive(Debug, Default)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use tidegate_core::{CommitOutcome, Committed, Epoch, EpochHeader, Micros, ViewInfo, ViewName, failpoint};
+use tidegate_duck::history::TIMES;
 use tidegate_duck::{Access, quote_literal};
 
 use crate::columns::{Column, Inlining, inlining};
@@ -12,7 +13,7 @@ use crate::config::Place;
 use crate::epochs::{self, EPOCH_ROWS_INLINED, EPOCHS, Epochs};
 use crate::error::DucklakeSinkError;
 use crate::feed::Feed;
-use crate::history::names::{HISTORIES, Names, TIMES};
+use crate::history::names::{HISTORIES, Names};
 use crate::history::standing::{Standings, note_times};
 use crate::history::{self, Moments, Past};
 use crate::lake::{Inserts, Lake, Survey};

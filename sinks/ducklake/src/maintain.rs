@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tidegate_core::{Micros, ViewName};
+use tidegate_duck::history::TIMES;
 use tidegate_duck::lake::LakeCatalog;
 use tidegate_duck::{Access, quote_literal};
 
 use crate::config::{MaintenanceConfig, Place};
 use crate::epochs::{EPOCHS, Epochs};
 use crate::error::DucklakeSinkError;
-use crate::history::names::{HISTORIES, Names, TIMES};
+use crate::history::names::{HISTORIES, Names};
 use crate::lake::{Inserts, Lake, Relation};
 use crate::stage::Stage;
 

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate_core::{Epoch, EpochHash, ErrorKind, Micros};
+use tidegate_core::{Epoch, EpochHash, ErrorKind, History, Micros};
 use tidegate_duck::duckdb::types::Value;
+use tidegate_duck::history::STANDINGS;
 use tidegate_duck::{Duck, DuckError, duckdb, quote_ident, quote_literal, quote_name};
 
 use crate::failure::Failure;
@@ -26,9 +27,6 @@ pub struct OpenMart<'p> {
 
 /// Since which epoch and when, up to which epoch with which hash, and by which key.
 type Standing = (u64, Option<i64>, u64, String, Value);
-
-/// What says from when to when histories are kept.
-const STANDINGS: &str = "_tidegate_history";
 
 /// What a mart keeps of a view's past.
 #[derive(Debug, Clone)]
@@ -143,9 +141,7 @@ impl<'p> OpenMart<'p> {
             Value::List(key) => (key.into_iter().filter_map(text).collect(), true),
             _ => (Vec::new(), false),
         };
-        let own = |column: &&(String, String)| {
-            !["valid_from", "valid_to", "_valid_from_epoch", "_valid_to_epoch"].contains(&column.0.as_str())
-        };
+        let own = |column: &&(String, String)| !History::COLUMNS.contains(&column.0.as_str());
         // Its own columns are the last four.
         let count = columns.len().saturating_sub(4);
         let (columns, last) = columns.split_at(count);

@@ -7,11 +7,11 @@
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 use tidegate_core::schema::{DUCKDB_TYPE, columns};
-use tidegate_core::{RowIdentity, ViewInfo, ViewName};
+use tidegate_core::{History, RowIdentity, ViewInfo, ViewName};
 
 use super::content::scanned;
 use super::events::Moment;
-use super::versions::{COLUMNS, Held, ended, held, name_of, versions_of};
+use super::versions::{Held, ended, held, name_of, versions_of};
 use crate::commit::Scene;
 use crate::error::DeltaSinkError;
 use crate::layout::{self, FileNames};
@@ -51,10 +51,8 @@ pub(crate) async fn put_aside(
         table.files.iter().map(|(p, f)| (p.clone(), f.clone())).partition(|(_, file)| held(file) == Held::Ended);
     let names = FileNames::merged(&scene.attempt());
     let setting = Setting { store: aside, shape: &shape, target: scene.config.target_file_size, names: &names };
-    let rows = {
-        let shape = shape.clone();
-        scanned(store, &shape.clone(), open).map(move |rows| ended(&shape, &rows?, end)).boxed()
-    };
+    let of_open = shape.clone();
+    let rows = scanned(store, &shape, open).map(move |rows| ended(&of_open, &rows?, end)).boxed();
     let mut files = load::write(setting, rows).await?;
     let copies = stream::iter(ended_files).map(|(path, file)| async move {
         let content =
@@ -92,7 +90,7 @@ pub(super) fn shape_of(store: &TableStore, table: &Table) -> Result<Shape, Delta
     let difference = || "its columns are not those of a history".to_owned();
     let altered = || DeltaSinkError::Altered { table: store.shown(""), difference: difference() };
     let fields = table.metadata.schema["fields"].as_array().ok_or_else(altered)?;
-    let own = &fields[..fields.len().saturating_sub(COLUMNS.len())];
+    let own = &fields[..fields.len().saturating_sub(History::COLUMNS.len())];
     let column = |field: &serde_json::Value| {
         let text = |text: &serde_json::Value| text.as_str().map(str::to_owned);
         Some((text(&field["name"])?, text(&field["metadata"][DUCKDB_TYPE])?))

@@ -80,11 +80,10 @@ async fn write_into(
     written: &mut Written,
 ) -> Result<(), DeltaSinkError> {
     let shape = setting.shape;
-    let open: Vec<_> = files.iter().filter(|(_, file)| held(file) != Held::Ended).collect();
-    written.files.removed = open.iter().map(|(path, _)| (*path).clone()).collect();
-    let mixed: Vec<_> = open.iter().filter(|(_, file)| held(file) == Held::Mixed).collect();
-    let mixed: Vec<(String, DataFile)> = mixed.into_iter().map(|(p, f)| ((*p).clone(), (*f).clone())).collect();
-    let open: Vec<(String, DataFile)> = open.into_iter().map(|(path, file)| (path.clone(), file.clone())).collect();
+    let open = files.iter().filter(|(_, file)| held(file) != Held::Ended);
+    let open: Vec<(String, DataFile)> = open.map(|(path, file)| (path.clone(), file.clone())).collect();
+    let mixed: Vec<_> = open.iter().filter(|(_, file)| held(file) == Held::Mixed).cloned().collect();
+    written.files.removed = open.iter().map(|(path, _)| path.clone()).collect();
     let read = Arc::new(AtomicU64::new(0));
     let all_open = || counted(scanned(setting.store, shape, open.clone()), read.clone());
     let in_order = Order::of(shape, config)?;
@@ -171,8 +170,7 @@ async fn compare(
     let unsupported = |fact: String| DeltaSinkError::unsupported(&shape.view.name, fact);
     // The key comes first, so that what is written is sorted by it.
     let mut columns = address_of(&content.shape.view);
-    let others = (0..Places::of(shape).columns).filter(|column| !columns.contains(column));
-    let others: Vec<usize> = others.collect();
+    let others: Vec<usize> = (0..Places::of(shape).columns).filter(|column| !columns.contains(column)).collect();
     columns.extend(others);
     let addresser = Addresser::new(shape, columns, Equality::Same).map_err(unsupported)?;
     let place = move |rows: &RecordBatch| {

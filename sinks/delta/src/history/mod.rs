@@ -21,7 +21,7 @@ pub(crate) mod upkeep;
 pub(crate) mod versions;
 
 use serde_json::json;
-use tidegate_core::{Committed, Epoch, EpochHeader, ViewInfo, ViewName};
+use tidegate_core::{Committed, Epoch, EpochHeader, History, ViewInfo, ViewName};
 
 use crate::commit::{Scene, Staged};
 use crate::error::DeltaSinkError;
@@ -32,7 +32,7 @@ use crate::history::standing::{NOTHING, Standing, Step};
 pub(crate) use crate::history::turn::Turn;
 pub(crate) use crate::history::turn::note_since;
 use crate::history::turn::{Source, since_of};
-use crate::history::versions::{COLUMNS, Spans, name_of, versions_of};
+use crate::history::versions::{Spans, name_of, versions_of};
 use crate::layout::{self, FileNames};
 use crate::log::{AppIds, DataChange, Entry};
 use crate::rewrite::Setting;
@@ -46,7 +46,7 @@ const RESERVED: [&str; 2] = ["_tidegate_time", "_tidegate_history"];
 
 /// Refuses a view whose columns a history has of its own.
 pub(crate) fn check_columns(view: &ViewInfo) -> Result<(), DeltaSinkError> {
-    let taken = |name: &str| COLUMNS.iter().any(|taken| taken.eq_ignore_ascii_case(name));
+    let taken = |name: &str| History::COLUMNS.iter().any(|taken| taken.eq_ignore_ascii_case(name));
     let field = view.schema.fields().iter().find(|field| view.history.is_some() && taken(field.name()));
     field.map_or(Ok(()), |field| {
         let fact = format!(

@@ -6,7 +6,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBat
 use arrow::compute::{is_not_null, is_null};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit, TimestampMicrosecondType};
 use tidegate_core::schema::with_duckdb_type;
-use tidegate_core::{Epoch, Micros, RowIdentity, ViewInfo, ViewName};
+use tidegate_core::{Epoch, History, Micros, RowIdentity, ViewInfo, ViewName};
 
 use super::events::Moment;
 use crate::bounds::Bounds;
@@ -14,9 +14,6 @@ use crate::columns::conform;
 use crate::error::DeltaSinkError;
 use crate::shape::Shape;
 use crate::table::DataFile;
-
-/// The columns that a history has besides the view's.
-pub(crate) const COLUMNS: [&str; 4] = ["valid_from", "valid_to", "_valid_from_epoch", "_valid_to_epoch"];
 
 /// The name of a view's history.
 pub(crate) fn name_of(view: &ViewName) -> ViewName {
@@ -33,7 +30,7 @@ pub(crate) fn versions_of(view: &ViewInfo) -> ViewInfo {
             with_duckdb_type(Field::new(*name, utc, true), "TIMESTAMP WITH TIME ZONE")
         }
     };
-    let fields = view.schema.fields().iter().cloned().chain(COLUMNS.iter().map(of).map(Arc::new));
+    let fields = view.schema.fields().iter().cloned().chain(History::COLUMNS.iter().map(of).map(Arc::new));
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let mut address = address_of(view);
     let at = Places { columns: view.schema.fields().len() };
@@ -58,7 +55,7 @@ pub(crate) struct Places {
 
 impl Places {
     pub(crate) fn of(shape: &Shape) -> Places {
-        Places { columns: shape.stored.fields().len() - COLUMNS.len() }
+        Places { columns: shape.stored.fields().len() - History::COLUMNS.len() }
     }
 
     pub(crate) fn from(self) -> usize {

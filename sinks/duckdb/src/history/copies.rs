@@ -1,6 +1,7 @@
 //! The statements that open and close versions of rows without a key, of which there may be several copies.
 
 use tidegate_core::Epoch;
+use tidegate_duck::history::end_copies;
 
 use super::Past;
 use super::write::{FROM, FROM_EPOCH};
@@ -57,19 +58,7 @@ impl Past<'_> {
         let sql = format!("SELECT coalesce(sum(-weight), 0)::UBIGINT FROM moves WHERE epoch = {epoch} AND weight < 0");
         let expected = mart.counts(&sql, 1)?[0];
         if expected > 0 {
-            let newest = format!("{FROM_EPOCH} DESC, entry DESC");
-            let found = mart.change(&format!(
-                "UPDATE live SET ends = {epoch} WHERE rowid IN ( \
-                 WITH wanted AS (SELECT id, sum(copies)::BIGINT AS total, map(list(bits), list(copies)) AS wanted \
-                   FROM (SELECT id, bits, -sum(weight)::BIGINT AS copies FROM moves \
-                     WHERE epoch = {epoch} AND weight < 0 GROUP BY id, bits) GROUP BY id), \
-                 ranked AS (SELECT l.rowid AS entry, l.id, l.{FROM_EPOCH}, w.total, \
-                   row_number() OVER (PARTITION BY l.id, l.bits ORDER BY l.{FROM_EPOCH} DESC, l.rowid DESC) \
-                   <= coalesce(w.wanted[l.bits], 0) AS same \
-                   FROM live l JOIN wanted w ON w.id = l.id WHERE l.ends IS NULL) \
-                 SELECT entry FROM ranked \
-                 QUALIFY row_number() OVER (PARTITION BY id ORDER BY same DESC, {newest}) <= total)"
-            ))?;
+            let found = mart.change(&end_copies(epoch))?;
             self.all_open(found, expected)?;
         }
         self.execute(&format!(

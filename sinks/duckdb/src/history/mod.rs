@@ -27,11 +27,12 @@ mod write;
 
 use std::collections::BTreeMap;
 
-use tidegate_core::{Committed, Epoch, RowIdentity};
+use tidegate_core::{Committed, Epoch, History, RowIdentity};
+use tidegate_duck::history::{STANDINGS, TIMES};
 
 use crate::commit::{Content, Mode, Part, Range};
 use crate::error::DuckdbSinkError;
-use crate::history::names::{COLUMNS, Names, STANDINGS, TIMES};
+use crate::history::names::Names;
 pub(crate) use crate::history::standing::Moments;
 use crate::history::standing::Since;
 use crate::mart::Mart;
@@ -277,7 +278,7 @@ impl<'a> Past<'a> {
         for (name, bounds) in self.names.tables().into_iter().zip([2, 4, 4]) {
             let mut found = mart.columns(&mart.table(name))?;
             let taken = found.split_off(found.len().saturating_sub(bounds));
-            if found != view || !taken.iter().all(|(name, _)| COLUMNS.contains(&name.as_str())) {
+            if found != view || !taken.iter().all(|(name, _)| History::COLUMNS.contains(&name.as_str())) {
                 return Ok(false);
             }
         }

@@ -2,16 +2,10 @@
 
 use std::path::Path;
 
-use tidegate_core::{ViewInfo, ViewName};
+use tidegate_core::{History, ViewInfo, ViewName};
+use tidegate_duck::history::{STANDINGS, TIMES};
 
 use crate::error::DuckdbSinkError;
-
-/// The table that says, a row a view, what its history holds.
-pub(crate) const STANDINGS: &str = "_tidegate_history";
-/// The table of epochs and the latest source commit up to each.
-pub(crate) const TIMES: &str = "_tidegate_time";
-/// The columns that a history has besides the view's.
-pub(crate) const COLUMNS: [&str; 4] = ["valid_from", "valid_to", "_valid_from_epoch", "_valid_to_epoch"];
 
 /// What keeps the past of one view.
 #[derive(Debug, Clone)]
@@ -73,7 +67,7 @@ pub(crate) fn check(file: &Path, views: &[&ViewInfo]) -> Result<(), DuckdbSinkEr
         if view.history.is_none() {
             continue;
         }
-        let taken = |name: &str| COLUMNS.iter().any(|taken| taken.eq_ignore_ascii_case(name));
+        let taken = |name: &str| History::COLUMNS.iter().any(|taken| taken.eq_ignore_ascii_case(name));
         if let Some(field) = view.schema.fields().iter().find(|field| taken(field.name())) {
             let fact = format!(
                 "its column {} is one that the history has of its own: rename the column, or set temporal = false",

@@ -1,14 +1,14 @@
 //! The tables, the view and the macros of a history, as they are made.
 
-use tidegate_core::ViewName;
-use tidegate_duck::{quote_ident, quote_literal};
+use tidegate_core::{History, ViewName};
+use tidegate_duck::history::{STANDINGS, TIME, as_of_macros};
+use tidegate_duck::quote_ident;
 
 use super::Past;
-use super::names::{COLUMNS, Names, STANDINGS, TIMES};
+use super::names::Names;
 use crate::error::DuckdbSinkError;
 use crate::stage::{column_definitions, column_types};
 
-const TIME: &str = "TIMESTAMP WITH TIME ZONE";
 const UNCOMPRESSED: &str = "USING COMPRESSION uncompressed";
 
 impl Past<'_> {
@@ -16,7 +16,7 @@ impl Past<'_> {
     pub(super) fn create(&self) -> Result<(), DuckdbSinkError> {
         let target = self.target;
         let columns = column_definitions(target.file, target.view)?;
-        let [from, to, from_epoch, to_epoch] = COLUMNS;
+        let [from, to, from_epoch, to_epoch] = History::COLUMNS;
         let names = &self.names;
         let make = |name: &str, columns: &str| {
             let sql = format!("CREATE TABLE {} ({columns})", target.mart.table(name));
@@ -28,8 +28,10 @@ impl Past<'_> {
         make(&names.recent, &format!("{}, {}", self.plain_columns()?, plainly(&bounds)))?;
         target.mart.inside(|| {
             self.made(&names.history, target.mart.execute(&self.view_sql()))?;
-            for (name, sql) in self.macros_sql() {
-                self.made(name, target.mart.execute(&sql))?;
+            let fields = target.view.schema.fields();
+            let columns: Vec<_> = fields.iter().map(|field| quote_ident(field.name())).collect();
+            for (name, sql) in as_of_macros(&target.view.name, &columns, STANDINGS) {
+                self.made(&name, target.mart.execute(&sql))?;
             }
             Ok(())
         })
@@ -75,7 +77,7 @@ impl Past<'_> {
         let columns = |prefix: &str| -> String {
             fields.iter().map(|field| format!("{prefix}.{}, ", quote_ident(field.name()))).collect()
         };
-        let [from, to, from_epoch, to_epoch] = COLUMNS;
+        let [from, to, from_epoch, to_epoch] = History::COLUMNS;
         let ended = |table: &str| {
             format!(
                 "SELECT {}p.{from}, p.{to}, p.{from_epoch}, p.{to_epoch} FROM {} p",
@@ -93,41 +95,6 @@ impl Past<'_> {
             columns = columns("o"),
             open = quote_ident(&self.names.open),
         )
-    }
-
-    /// The macros `<view>_asof(epoch)` and `<view>_asof_ts(ts)`. DuckDB finds the tables of a macro where the
-    /// statement looks for its own: the file must be the database in use. For an epoch that the history does not
-    /// answer for they raise an error.
-    fn macros_sql(&self) -> [(&str, String); 2] {
-        let view = &self.target.view.name;
-        let fields = self.target.view.schema.fields();
-        let columns: Vec<_> = fields.iter().map(|field| format!("h.{}", quote_ident(field.name()))).collect();
-        let columns = columns.join(", ");
-        let [_, _, from_epoch, to_epoch] = COLUMNS;
-        let name = quote_literal(view.as_str());
-        let standing =
-            |column: &str| format!("(SELECT g.{column} FROM {STANDINGS} g WHERE lower(g.\"view\") = lower({name}))");
-        let make = |name: &str, parameter: &str, epoch: &str| {
-            format!(
-                "CREATE MACRO {macro}({parameter}) AS TABLE SELECT {columns} FROM (SELECT CASE \
-                 WHEN q.e IS NULL OR q.first IS NULL OR q.last IS NULL OR q.e < q.first OR q.e > q.last \
-                 THEN error({about} || coalesce(q.first::VARCHAR, 'none') || ' to ' || coalesce(q.last::VARCHAR, 'none') \
-                 || ', and not for ' || coalesce(q.e::VARCHAR, 'what was before')) ELSE q.e END AS e \
-                 FROM (SELECT {epoch} AS e, {first} AS first, {last} AS last) q) r, {history} h \
-                 WHERE h.{from_epoch} <= r.e AND (h.{to_epoch} IS NULL OR h.{to_epoch} > r.e)",
-                macro = quote_ident(name),
-                about = quote_literal(&format!("the history of {view} answers for epochs ")),
-                first = standing("since_epoch"),
-                last = standing("epoch"),
-                history = quote_ident(&self.names.history),
-            )
-        };
-        let of_time = format!(
-            "(SELECT max(t.epoch) FROM {TIMES} t \
-             WHERE t.latest_commit IS NULL OR t.latest_commit <= CAST(ts AS {TIME}))"
-        );
-        let (as_of, as_of_time) = (self.names.as_of.as_str(), self.names.as_of_time.as_str());
-        [(as_of, make(as_of, "epoch", "CAST(epoch AS BIGINT)")), (as_of_time, make(as_of_time, "ts", &of_time))]
     }
 
     /// Puts what was kept so far into a table of its own, and makes room for a history with other columns. No

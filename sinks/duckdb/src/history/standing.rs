@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use tidegate_core::{Committed, Epoch, EpochHash, EpochHeader, Micros, RowIdentity, ViewInfo, ViewName};
 use tidegate_duck::duckdb::params;
+use tidegate_duck::history::{STANDINGS, TIMES, moment_or_null};
 use tidegate_duck::quote_literal;
 
-use super::names::{STANDINGS, TIMES};
 use super::objects::plainly;
 use crate::error::DuckdbSinkError;
 use crate::mart::{EPOCHS, Mart};
@@ -160,7 +160,7 @@ impl Mart<'_> {
         let side = |(epoch, (_, latest)): (&Epoch, &Moments), greatest, before, later| {
             format!(
                 "coalesce((SELECT {greatest}(latest_commit) FROM {table} WHERE epoch {before} {epoch}) {later} {}, false)",
-                moment(latest)
+                moment_or_null(*latest)
             )
         };
         let sql = format!("SELECT ({} OR {})::UBIGINT", side(first, "max", "<", ">"), side(last, "min", ">", "<"));
@@ -194,14 +194,6 @@ impl Mart<'_> {
             difference: format!("its row in {table} is not one of ours"),
         })?;
         Ok(Committed { epoch: Epoch(epoch), hash })
-    }
-}
-
-/// A moment as SQL.
-fn moment(micros: &Option<Micros>) -> String {
-    match micros {
-        Some(micros) => format!("make_timestamp({}::BIGINT)::TIMESTAMP WITH TIME ZONE", micros.0),
-        None => "CAST(NULL AS TIMESTAMP WITH TIME ZONE)".to_owned(),
     }
 }
 

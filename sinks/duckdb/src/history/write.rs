@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_core::{Epoch, Micros, RowIdentity};
+use tidegate_core::{Epoch, History, Micros, RowIdentity};
+use tidegate_duck::history::moment;
 use tidegate_duck::quote_ident;
 
-use super::names::COLUMNS;
 use super::{Moments, Past};
 use crate::error::DuckdbSinkError;
 use crate::stage::{Epochs, Staged, column};
@@ -15,10 +15,10 @@ const RECENT_MAX: u64 = 500_000;
 /// Epochs written by one statement.
 const CHUNK: usize = 1_000;
 
-pub(super) const FROM: &str = COLUMNS[0];
-const TO: &str = COLUMNS[1];
-pub(super) const FROM_EPOCH: &str = COLUMNS[2];
-const TO_EPOCH: &str = COLUMNS[3];
+pub(super) const FROM: &str = History::COLUMNS[0];
+const TO: &str = History::COLUMNS[1];
+pub(super) const FROM_EPOCH: &str = History::COLUMNS[2];
+const TO_EPOCH: &str = History::COLUMNS[3];
 
 impl Past<'_> {
     pub(super) fn execute(&self, sql: &str) -> Result<(), DuckdbSinkError> {
@@ -95,11 +95,8 @@ impl Past<'_> {
     pub(super) fn open_all(&self) -> Result<(), DuckdbSinkError> {
         let (columns, now, epoch) = (self.named("t."), self.now(), self.target.header.epoch);
         let table = self.target.table();
-        let RowIdentity::Key(key) = &self.target.view.identity else {
-            return self
-                .execute(&format!("INSERT INTO {} SELECT {columns}, {now}, {epoch} FROM {table} t", self.open()));
-        };
         let fields = self.target.view.schema.fields();
+        let key: &[usize] = if let RowIdentity::Key(key) = &self.target.view.identity { key } else { &[] };
         let order: Vec<_> = key.iter().map(|index| format!("t.{}", quote_ident(fields[*index].name()))).collect();
         let order = if order.is_empty() { String::new() } else { format!(" ORDER BY {}", order.join(", ")) };
         self.execute(&format!("INSERT INTO {} SELECT {columns}, {now}, {epoch} FROM {table} t{order}", self.open()))
@@ -236,7 +233,7 @@ impl Past<'_> {
         let (mart, view) = (self.target.mart, self.target.view);
         let Some(kept) = view.history.and_then(|history| history.retention) else { return Ok(()) };
         let horizon = self.target.header.time.before(kept);
-        let is_old = format!("{TO} <= make_timestamp({}::BIGINT)::TIMESTAMP WITH TIME ZONE", horizon.0);
+        let is_old = format!("{TO} <= {}", moment(horizon));
         let tables = [self.past(), mart.table(&self.names.recent)];
         let ends: Vec<_> = tables
             .iter()
@@ -265,9 +262,4 @@ impl Past<'_> {
         let epoch = self.target.header.epoch;
         Err(self.altered(format!("{found} of {expected} versions that epoch {epoch} ends are open")))
     }
-}
-
-/// A moment as SQL.
-fn moment(time: Micros) -> String {
-    format!("make_timestamp({}::BIGINT)::TIMESTAMP WITH TIME ZONE", time.0)
 }

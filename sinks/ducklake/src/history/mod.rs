@@ -16,12 +16,13 @@ mod write;
 
 use std::collections::BTreeMap;
 
-use tidegate_core::{Epoch, Micros, RowIdentity, ViewName};
+use tidegate_core::{Epoch, History, Micros, RowIdentity, ViewName};
+use tidegate_duck::history::TIMES;
 
 use crate::commit::{Care, Mode, Part, Range};
 use crate::epochs::Epochs;
 use crate::error::DucklakeSinkError;
-use crate::history::names::{COLUMNS, HISTORIES, Names, TIMES};
+use crate::history::names::{HISTORIES, Names};
 use crate::history::standing::{Since, Standings};
 use crate::lake::{Lake, Survey};
 use crate::target::Target;
@@ -209,7 +210,7 @@ impl<'a> Past<'a> {
         for (name, bounds) in self.names.tables().into_iter().zip([2, 4]) {
             let mut found = columns(name)?;
             let taken = found.split_off(found.len().saturating_sub(bounds));
-            if found != view || !taken.iter().all(|(name, _)| COLUMNS.contains(&name.as_str())) {
+            if found != view || !taken.iter().all(|(name, _)| History::COLUMNS.contains(&name.as_str())) {
                 return Ok(false);
             }
         }

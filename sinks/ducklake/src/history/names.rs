@@ -1,17 +1,12 @@
 //! The names of what keeps a view's past, and views that cannot have one.
 
-use tidegate_core::{ViewInfo, ViewName};
+use tidegate_core::{History, ViewInfo, ViewName};
+use tidegate_duck::history::{STANDINGS, TIMES};
 
 use crate::error::DucklakeSinkError;
 
-/// What readers ask: a row a view, with what its history holds.
-pub(crate) const STANDINGS: &str = "_tidegate_history";
 /// The table behind it, in which keys are texts: lists are not safe in every catalog.
 pub(crate) const HISTORIES: &str = "_tidegate_histories";
-/// The table of epochs and the latest source commit up to each.
-pub(crate) const TIMES: &str = "_tidegate_time";
-/// The columns that a history has besides the view's.
-pub(crate) const COLUMNS: [&str; 4] = ["valid_from", "valid_to", "_valid_from_epoch", "_valid_to_epoch"];
 
 /// What keeps the past of one view.
 #[derive(Debug, Clone)]
@@ -65,7 +60,7 @@ pub(crate) fn check(lake: &str, views: &[&ViewInfo]) -> Result<(), DucklakeSinkE
                 return refuse(format!("the name is taken by the history of view {}: rename one of them", other.name));
             }
         }
-        let taken = |name: &str| COLUMNS.iter().any(|taken| taken.eq_ignore_ascii_case(name));
+        let taken = |name: &str| History::COLUMNS.iter().any(|taken| taken.eq_ignore_ascii_case(name));
         let field = view.schema.fields().iter().find(|field| view.history.is_some() && taken(field.name()));
         if let Some(field) = field {
             return refuse(format!(

@@ -1,15 +1,14 @@
 //! The tables, the view and the macros of a history, as they are made.
 
-use tidegate_core::ViewName;
-use tidegate_duck::{quote_ident, quote_literal};
+use tidegate_core::{History, ViewName};
+use tidegate_duck::history::{STANDINGS, TIME, TIMES, as_of_macros};
+use tidegate_duck::quote_ident;
 
 use super::Past;
-use super::names::{COLUMNS, HISTORIES, Names, STANDINGS, TIMES};
+use super::names::{HISTORIES, Names};
 use crate::columns::natural_order;
 use crate::error::DucklakeSinkError;
 use crate::lake::Lake;
-
-const TIME: &str = "TIMESTAMP WITH TIME ZONE";
 
 /// Makes the tables about all histories where they are missing.
 pub(super) fn create_shared(lake: &Lake<'_>) -> Result<(), DucklakeSinkError> {
@@ -34,7 +33,7 @@ impl Past<'_> {
         let target = self.target;
         let columns: Vec<_> = target.columns.iter().map(|c| format!("{} {}", c.name, c.held_type)).collect();
         let columns = columns.join(", ");
-        let [from, to, from_epoch, to_epoch] = COLUMNS;
+        let [from, to, from_epoch, to_epoch] = History::COLUMNS;
         let order = natural_order(target.view, target.columns).join(", ");
         let make = |name: &str, bounds: &str| {
             let table = target.lake.table(name);
@@ -48,8 +47,9 @@ impl Past<'_> {
         make(&self.names.past, &format!("{from} {TIME}, {to} {TIME}, {from_epoch} BIGINT, {to_epoch} BIGINT"))?;
         target.lake.inside(|| {
             self.made(&self.names.history, target.lake.execute(&self.view_sql()))?;
-            for (name, sql) in self.macros_sql() {
-                self.made(name, target.lake.execute(&sql))?;
+            let columns: Vec<_> = target.columns.iter().map(|column| column.name.clone()).collect();
+            for (name, sql) in as_of_macros(&target.view.name, &columns, HISTORIES) {
+                self.made(&name, target.lake.execute(&sql))?;
             }
             Ok(())
         })
@@ -71,7 +71,7 @@ impl Past<'_> {
         let columns = |prefix: &str| -> String {
             self.target.columns.iter().map(|column| format!("{prefix}.{}, ", column.name)).collect()
         };
-        let [from, to, from_epoch, to_epoch] = COLUMNS;
+        let [from, to, from_epoch, to_epoch] = History::COLUMNS;
         format!(
             "CREATE VIEW {history} AS SELECT {ended}p.{from}, p.{to}, p.{from_epoch}, p.{to_epoch} FROM {past} p UNION ALL \
              SELECT {current}o.{from}, CAST(NULL AS {TIME}) AS {to}, o.{from_epoch}, CAST(NULL AS BIGINT) AS {to_epoch} \
@@ -82,40 +82,6 @@ impl Past<'_> {
             current = columns("o"),
             open = quote_ident(&self.names.open),
         )
-    }
-
-    /// The macros `<view>_asof(epoch)` and `<view>_asof_ts(ts)`. DuckDB finds the tables of a macro where the
-    /// statement looks for its own: the lake must be the database in use. For an epoch that the history does not
-    /// answer for they raise an error.
-    fn macros_sql(&self) -> [(&str, String); 2] {
-        let view = &self.target.view.name;
-        let columns: Vec<_> = self.target.columns.iter().map(|column| format!("h.{}", column.name)).collect();
-        let columns = columns.join(", ");
-        let [_, _, from_epoch, to_epoch] = COLUMNS;
-        let name = quote_literal(view.as_str());
-        let standing =
-            |column: &str| format!("(SELECT g.{column} FROM {HISTORIES} g WHERE lower(g.\"view\") = lower({name}))");
-        let make = |name: &str, parameter: &str, epoch: &str| {
-            format!(
-                "CREATE MACRO {macro}({parameter}) AS TABLE SELECT {columns} FROM (SELECT CASE \
-                 WHEN q.e IS NULL OR q.first IS NULL OR q.last IS NULL OR q.e < q.first OR q.e > q.last \
-                 THEN error({about} || coalesce(q.first::VARCHAR, 'none') || ' to ' || coalesce(q.last::VARCHAR, 'none') \
-                 || ', and not for ' || coalesce(q.e::VARCHAR, 'what was before')) ELSE q.e END AS e \
-                 FROM (SELECT {epoch} AS e, {first} AS first, {last} AS last) q) r, {history} h \
-                 WHERE h.{from_epoch} <= r.e AND (h.{to_epoch} IS NULL OR h.{to_epoch} > r.e)",
-                macro = quote_ident(name),
-                about = quote_literal(&format!("the history of {view} answers for epochs ")),
-                first = standing("since_epoch"),
-                last = standing("epoch"),
-                history = quote_ident(&self.names.history),
-            )
-        };
-        let of_time = format!(
-            "(SELECT max(t.epoch) FROM {TIMES} t \
-             WHERE t.latest_commit IS NULL OR t.latest_commit <= CAST(ts AS {TIME}))"
-        );
-        let (as_of, as_of_time) = (self.names.as_of.as_str(), self.names.as_of_time.as_str());
-        [(as_of, make(as_of, "epoch", "CAST(epoch AS BIGINT)")), (as_of_time, make(as_of_time, "ts", &of_time))]
     }
 
     /// Puts what was kept so far into a table of its own, and makes room for a history with other columns. No

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use tidegate_core::{Committed, Epoch, EpochHash, EpochHeader, Micros, RowIdentity, ViewInfo, ViewName};
 use tidegate_duck::duckdb::params;
+use tidegate_duck::history::{TIMES, moment_or_null};
 
 use super::Moments;
-use super::names::{HISTORIES, TIMES};
+use super::names::HISTORIES;
 use crate::commit::Care;
 use crate::error::DucklakeSinkError;
 use crate::lake::{Lake, Survey};
@@ -101,7 +102,7 @@ pub(crate) fn note_times(
         let side = |(epoch, (_, latest)): (&Epoch, &Moments), greatest, before, later| {
             format!(
                 "coalesce((SELECT {greatest}(latest_commit) FROM {table} WHERE epoch {before} {epoch}) {later} {}, false)",
-                moment(latest)
+                moment_or_null(*latest)
             )
         };
         let sql = format!("SELECT ({} OR {})::UBIGINT", side(first, "max", "<", ">"), side(last, "min", ">", "<"));
@@ -111,7 +112,7 @@ pub(crate) fn note_times(
     }
     lake.execute("CREATE OR REPLACE TEMP TABLE range_times (epoch BIGINT, latest_commit TIMESTAMP WITH TIME ZONE)")?;
     for chunk in epochs.iter().collect::<Vec<_>>().chunks(CHUNK) {
-        let values = chunk.iter().map(|(epoch, (_, latest))| format!("({epoch}, {})", moment(latest)));
+        let values = chunk.iter().map(|(epoch, (_, latest))| format!("({epoch}, {})", moment_or_null(*latest)));
         lake.execute(&format!("INSERT INTO range_times VALUES {}", values.collect::<Vec<_>>().join(", ")))?;
     }
     let there = format!("(FROM {table} WHERE epoch BETWEEN {} AND {})", first.0, last.0);
@@ -127,14 +128,6 @@ pub(crate) fn note_times(
         return Ok(());
     }
     lake.execute(&format!("INSERT INTO {table} FROM range_times"))
-}
-
-/// A moment as SQL.
-fn moment(micros: &Option<Micros>) -> String {
-    match micros {
-        Some(micros) => format!("make_timestamp({}::BIGINT)::TIMESTAMP WITH TIME ZONE", micros.0),
-        None => "CAST(NULL AS TIMESTAMP WITH TIME ZONE)".to_owned(),
-    }
 }
 
 /// The names of a view's key columns as a list in JSON; `None` without a key.

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_core::{Epoch, RowIdentity};
+use tidegate_core::{Epoch, History, RowIdentity};
+use tidegate_duck::history::{end_copies, moment};
 
-use super::names::COLUMNS;
 use super::{Moments, Past, altered, standing};
 use crate::error::DucklakeSinkError;
 use crate::stage::column;
@@ -13,10 +13,10 @@ use crate::stage::column;
 /// Epochs written by one statement.
 const CHUNK: usize = 1_000;
 
-const FROM: &str = COLUMNS[0];
-const TO: &str = COLUMNS[1];
-const FROM_EPOCH: &str = COLUMNS[2];
-const TO_EPOCH: &str = COLUMNS[3];
+const FROM: &str = History::COLUMNS[0];
+const TO: &str = History::COLUMNS[1];
+const FROM_EPOCH: &str = History::COLUMNS[2];
+const TO_EPOCH: &str = History::COLUMNS[3];
 
 impl Past<'_> {
     fn execute(&self, sql: &str) -> Result<(), DucklakeSinkError> {
@@ -60,7 +60,7 @@ impl Past<'_> {
 
     /// The time of the epoch that is committed.
     pub(super) fn now(&self) -> String {
-        format!("make_timestamp({}::BIGINT)::TIMESTAMP WITH TIME ZONE", self.target.header.time.0)
+        moment(self.target.header.time)
     }
 
     /// The first moment after everything that the history holds: not later than the next epoch.
@@ -205,19 +205,7 @@ impl Past<'_> {
             "SELECT coalesce(sum(-weight), 0)::UBIGINT FROM moves WHERE epoch = {epoch} AND weight < 0"
         ))?;
         if expected > 0 {
-            let update = format!(
-                "UPDATE live SET ends = {epoch} WHERE rowid IN ( \
-                 WITH wanted AS (SELECT id, sum(copies)::BIGINT AS total, map(list(bits), list(copies)) AS wanted \
-                   FROM (SELECT id, bits, -sum(weight)::BIGINT AS copies FROM moves \
-                     WHERE epoch = {epoch} AND weight < 0 GROUP BY id, bits) GROUP BY id), \
-                 ranked AS (SELECT l.rowid AS entry, l.id, l.{FROM_EPOCH}, w.total, \
-                   row_number() OVER (PARTITION BY l.id, l.bits ORDER BY l.{FROM_EPOCH} DESC, l.rowid DESC) \
-                   <= coalesce(w.wanted[l.bits], 0) AS same \
-                   FROM live l JOIN wanted w ON w.id = l.id WHERE l.ends IS NULL) \
-                 SELECT entry FROM ranked \
-                 QUALIFY row_number() OVER (PARTITION BY id ORDER BY same DESC, {FROM_EPOCH} DESC, entry DESC) <= total)"
-            );
-            self.all_open(self.target.lake.change(&update, [])?, expected)?;
+            self.all_open(self.target.lake.change(&end_copies(epoch), [])?, expected)?;
         }
         self.execute(&format!(
             "INSERT INTO live SELECT {columns}, bits, time, epoch, id, NULL FROM moves, range(weight) \
@@ -277,7 +265,7 @@ impl Past<'_> {
         let (lake, view) = (self.target.lake, self.target.view);
         let Some(kept) = view.history.and_then(|history| history.retention) else { return Ok(()) };
         let horizon = self.target.header.time.before(kept);
-        let is_old = format!("{TO} <= make_timestamp({}::BIGINT)::TIMESTAMP WITH TIME ZONE", horizon.0);
+        let is_old = format!("{TO} <= {}", moment(horizon));
         let past = self.past();
         let sql = format!("SELECT max({TO_EPOCH}), max(epoch_us({TO})) FROM {past} WHERE {is_old}");
         let ends: Vec<(Option<i64>, Option<i64>)> = lake.rows(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
