@@ -58,6 +58,7 @@ mod text;
 mod threshold;
 mod validate;
 mod virtual_columns;
+mod walk;
 
 pub use cost::Cost;
 pub use error::{PlanError, Refusal};

@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use datafusion_sql::sqlparser::ast::{
-    Ident, ObjectName, Query, Spanned, Statement, TableFactor, Visit, Visitor, visit_relations,
-};
+use datafusion_sql::sqlparser::ast::{Ident, ObjectName, Query, Spanned, Statement, TableFactor, Visitor};
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, Tokenizer};
 
@@ -15,6 +13,7 @@ use crate::error::Refusal;
 use crate::filter_word::with_where;
 use crate::pivot_word::in_from;
 use crate::shorthand::spelled_out;
+use crate::walk;
 
 const ONE_QUERY: &str = "a view is one query: write a single SELECT";
 
@@ -49,9 +48,9 @@ pub fn parse(sql: &str) -> Result<Query, Refusal> {
 pub fn table_references(sql: &str) -> Result<Vec<Vec<String>>, Refusal> {
     let query = parse(sql)?;
     let mut ctes = OtherNames::default();
-    let _ = query.visit(&mut ctes);
+    let _ = walk::visit(&query, &mut ctes);
     let mut names = BTreeSet::new();
-    let _ = visit_relations(&query, |name| {
+    let _ = walk::relations(&query, |name| {
         let parts = parts(name);
         if ctes.functions.contains(&name.span()) {
             return ControlFlow::Continue(());

@@ -7,8 +7,7 @@ use std::ops::ControlFlow;
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::{Expr as Planned, LogicalPlan};
 use datafusion_sql::sqlparser::ast::{
-    Expr, JoinConstraint, JoinOperator, Query, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Spanned, Visit,
-    Visitor, visit_expressions, visit_relations,
+    Expr, JoinConstraint, JoinOperator, Query, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Spanned, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::{Location, Span};
 use tidegate_core::schema::{is_virtual, refused};
@@ -19,6 +18,7 @@ use crate::names::{Names, Relation};
 use crate::optimise::optimise;
 use crate::parse::{parse, parts};
 use crate::program::{Program, ViewDef};
+use crate::walk;
 
 /// The tables with those virtual columns of their sources that some view over them may mean, as far as its text tells.
 /// `offered` has the columns by the name of the source.
@@ -77,14 +77,14 @@ fn collect(plan: &LogicalPlan, read: &mut BTreeSet<(u64, String, String)>) {
 /// Refuses what the planner below us would write out with virtual columns among the others: stars and natural joins over
 /// columns that the syntax does not know.
 pub(crate) fn check_spread(query: &Query, names: &Names) -> Result<(), Refusal> {
-    let reads = visit_relations(query, |name| match names.resolve(&parts(name), Span::empty()) {
+    let reads = walk::relations(query, |name| match names.resolve(&parts(name), Span::empty()) {
         Ok(relation) if relation.has_virtual_columns() => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     });
     if reads.is_continue() {
         return Ok(());
     }
-    match query.visit(&mut Left) {
+    match walk::visit(query, &mut Left) {
         ControlFlow::Break((span, what)) => Err(Refusal::at(
             span,
             format!(
@@ -204,7 +204,7 @@ fn refused_in(plan: &LogicalPlan, named: &BTreeSet<String>) -> Option<(String, S
 /// Where SQL names a column first.
 fn place(sql: &str, name: &str) -> Option<Location> {
     let query = parse(sql).ok()?;
-    let found = visit_expressions(&query, |expr| {
+    let found = walk::expressions(&query, |expr| {
         let parts = match expr {
             Expr::Identifier(part) => std::slice::from_ref(part),
             Expr::CompoundIdentifier(parts) => parts.as_slice(),

@@ -53,7 +53,7 @@ mod window_udf;
 
 use std::ops::ControlFlow;
 
-use datafusion_sql::sqlparser::ast::{Expr, visit_expressions};
+use datafusion_sql::sqlparser::ast::Expr;
 
 pub use aggregate::{AggregateCall, AggregateKind, aggregate_call};
 pub(crate) use asof::push_down as push_into_asof;
@@ -79,6 +79,7 @@ pub(crate) use window::{OVER, is_window, may_ignore_nulls, over_name};
 
 use crate::error::Refusal;
 use crate::names::did_you_mean;
+use crate::walk;
 
 /// The aggregate that is written as the list of a group's values, of which DuckDB computes the estimate.
 pub(crate) const COUNTED_BY_HASHES: &str = "approx_count_distinct";
@@ -98,7 +99,7 @@ pub(crate) fn is_scalar(name: &str) -> bool {
 
 /// Whether an expression of the query holds an aggregate.
 pub(crate) fn has_aggregate(expr: &Expr) -> bool {
-    visit_expressions(expr, |e| match e {
+    walk::expressions(expr, |e| match e {
         Expr::Function(f) if is_aggregate(&f.name.to_string().trim_matches('"').to_ascii_lowercase()) => {
             ControlFlow::Break(())
         }

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     BinaryOperator, DataType, Expr, Function, FunctionArguments, Ident, Query, SelectItem, SetExpr, TimezoneInfo,
-    Visit, Visitor, visit_expressions_mut,
+    Visit, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -17,6 +17,7 @@ use super::precedence;
 use crate::error::Refusal;
 use crate::names::{CLOCK, CLOCK_COLUMN, Names};
 use crate::semantics;
+use crate::walk;
 
 /// What the side of a comparison calls the time when DuckDB computes it.
 const ARGUMENT: &str = "c0";
@@ -30,7 +31,7 @@ pub(super) fn compares(op: &BinaryOperator) -> bool {
 /// Whether something reads the time of the epoch, its subqueries apart.
 pub(super) fn is_in(node: &impl Visit) -> bool {
     let mut reads = Reads::default();
-    let _ = node.visit(&mut reads);
+    let _ = walk::visit(node, &mut reads);
     reads.time
 }
 
@@ -53,7 +54,7 @@ pub(super) fn in_join() -> Refusal {
 /// One side of a comparison, rewritten.
 pub(super) fn side(mut expr: Expr, span: Span, names: &Names) -> Result<Expr, Refusal> {
     let mut reads = Reads::default();
-    let _ = expr.visit(&mut reads);
+    let _ = walk::visit(&expr, &mut reads);
     if !reads.time {
         prepare(&mut expr, names)?;
         return Ok(expr);
@@ -64,10 +65,10 @@ pub(super) fn side(mut expr: Expr, span: Span, names: &Names) -> Result<Expr, Re
              the columns alone on the other side, as in ts > tidegate_now() - INTERVAL 1 hour",
         ));
     }
-    if let ControlFlow::Break(refusal) = expr.visit(&mut Check) {
+    if let ControlFlow::Break(refusal) = walk::visit(&expr, &mut Check) {
         return Err(refusal);
     }
-    let _ = visit_expressions_mut(&mut expr, |expr| {
+    let _ = walk::expressions_mut(&mut expr, |expr| {
         if matches!(expr, Expr::Function(function) if is_now(function)) {
             *expr = Expr::Identifier(Ident::new(ARGUMENT));
         }

@@ -5,8 +5,7 @@ use std::ops::ControlFlow;
 
 use arrow::array::{Array, AsArray};
 use datafusion_sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, LambdaFunction, Query, Value, VisitMut,
-    VisitorMut,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, LambdaFunction, Query, Value, VisitorMut,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 use tidegate_duck::{ScalarExpression, quote_literal};
@@ -18,6 +17,7 @@ use super::star::{Chosen, known, of_star, of_table};
 use crate::error::Refusal;
 use crate::names::did_you_mean;
 use crate::shorthand::UNPACKED;
+use crate::walk;
 
 /// The columns that `COLUMNS(…)` stands for, and the pattern by which they were chosen.
 pub(super) fn choose(function: &Function, sight: &Sight, span: Span) -> Result<(Vec<Chosen>, Option<String>), Refusal> {
@@ -176,7 +176,7 @@ impl<F: FnMut(&mut Expr) -> Result<(), Refusal>> VisitorMut for Calls<F> {
 }
 
 fn calls(expr: &mut Expr, see: impl FnMut(&mut Expr) -> Result<(), Refusal>) -> Result<(), Refusal> {
-    match expr.visit(&mut Calls { queries: 0, see }) {
+    match walk::visit_mut(expr, &mut Calls { queries: 0, see }) {
         ControlFlow::Break(refusal) => Err(refusal),
         ControlFlow::Continue(()) => Ok(()),
     }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     BinaryOperator, Distinct, Expr, Ident, LimitClause, Offset, OrderByExpr, OrderByKind, Query, Select, SelectItem,
-    SetExpr, Spanned, Value, WindowSpec, WindowType, visit_expressions,
+    SetExpr, Spanned, Value, WindowSpec, WindowType,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -12,6 +12,7 @@ use super::expression::{self, number, refuse};
 use super::{one_row, window};
 use crate::error::Refusal;
 use crate::names::Names;
+use crate::walk;
 
 /// Takes the order of a view out where it orders rows and does not choose any; a view is a multiset.
 pub(crate) fn take_order(query: &mut Query) -> bool {
@@ -156,7 +157,7 @@ fn distinct_on(query: &mut Query) -> Result<bool, Refusal> {
 }
 
 fn has_unnest(item: &SelectItem) -> bool {
-    let found = visit_expressions(item, |expr| match expr {
+    let found = walk::expressions(item, |expr| match expr {
         Expr::Function(call) if ["unnest", "unlist"].contains(&call.name.to_string().to_ascii_lowercase().as_str()) => {
             ControlFlow::Break(())
         }
@@ -216,7 +217,7 @@ fn plain_or_without_aliases(expr: &Expr, aliases: &[(String, Expr)]) -> Result<(
     if matches!(expr, Expr::Identifier(_)) {
         return Ok(());
     }
-    let found = visit_expressions(expr, |e| match e {
+    let found = walk::expressions(expr, |e| match e {
         Expr::Identifier(name) if aliases.iter().any(|(alias, _)| alias.eq_ignore_ascii_case(&name.value)) => {
             ControlFlow::Break(name.value.clone())
         }

@@ -4,10 +4,11 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     Expr, GroupByExpr, Join, JoinOperator, LimitClause, Query, Select, SelectItem, SetExpr, TableFactor,
-    TableWithJoins, Value, Visit, Visitor,
+    TableWithJoins, Value, Visitor,
 };
 
 use crate::semantics;
+use crate::walk;
 
 /// Drops a LIMIT of one or more, without OFFSET, where the query has no more than one row anyway.
 pub(super) fn drop_limit(query: &mut Query) {
@@ -35,7 +36,7 @@ fn aggregates_all(select: &Select) -> bool {
     let mut calls = Calls::default();
     for item in &select.projection {
         let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else { return false };
-        let _ = expr.visit(&mut calls);
+        let _ = walk::visit(expr, &mut calls);
     }
     is_ungrouped(select) && calls.aggregates && !calls.others
 }
@@ -43,7 +44,7 @@ fn aggregates_all(select: &Select) -> bool {
 /// Subqueries of one row each, side by side.
 fn joins_single_rows(select: &Select) -> bool {
     let mut calls = Calls::default();
-    let _ = select.projection.visit(&mut calls);
+    let _ = walk::visit(&select.projection, &mut calls);
     let is_single = |table: &TableFactor| match table {
         TableFactor::Derived { lateral: false, subquery, sample: None, .. } => has_one_row(&subquery.body),
         _ => false,

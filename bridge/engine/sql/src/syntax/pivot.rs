@@ -9,7 +9,7 @@ use datafusion_sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType as SqlType, ExcludeSelectItem, Expr, ExprWithAlias, Function, FunctionArg,
     FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, NullInclusion, ObjectName, PivotValueSource, Query, Select,
     SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor, TableWithJoins, UnaryOperator,
-    Value, WildcardAdditionalOptions, visit_expressions,
+    Value, WildcardAdditionalOptions,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -20,6 +20,7 @@ use super::unnest;
 use crate::error::Refusal;
 use crate::names::Names;
 use crate::pivot_word::GROUPS;
+use crate::walk;
 
 /// What the unpivoted columns are qualified by, which nothing else is.
 const UNPIVOTED: &str = "#unpivoted";
@@ -166,7 +167,7 @@ fn pivot(table: &mut TableFactor, columns: Columns) -> Result<(Query, Option<Tab
     let is_whole = by_type.as_ref().is_some_and(DataType::is_integer);
     let mut used: BTreeSet<String> = BTreeSet::from([by_name.to_ascii_lowercase()]);
     for call in aggregate_functions.iter() {
-        let _ = visit_expressions(&call.expr, |expr| {
+        let _ = walk::expressions(&call.expr, |expr| {
             let name = match expr {
                 Expr::Identifier(name) => Some(name),
                 Expr::CompoundIdentifier(parts) => parts.last(),

@@ -12,8 +12,7 @@
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    Cte, Ident, ObjectName, Query, SetExpr, SetOperator, SetQuantifier, Spanned, Visit, Visitor, visit_relations,
-    visit_relations_mut,
+    Cte, Ident, ObjectName, Query, SetExpr, SetOperator, SetQuantifier, Spanned, Visit, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -22,6 +21,7 @@ use super::query::{Walk, located, table_alias};
 use super::scope;
 use crate::error::Refusal;
 use crate::semantics::round_name;
+use crate::walk;
 
 /// Whether a common table expression of WITH RECURSIVE reads itself.
 pub(super) fn reads_itself(cte: &Cte) -> bool {
@@ -87,7 +87,7 @@ impl Walk<'_> {
 
         let mut term = Query { body: right, ..query };
         self.query(&mut term)?;
-        let _ = visit_relations_mut(&mut term, |relation| {
+        let _ = walk::relations_mut(&mut term, |relation| {
             let parts = crate::parse::parts(relation);
             if parts.len() == 1 && parts[0].eq_ignore_ascii_case(&name) {
                 *relation = ObjectName::from(vec![Ident::with_quote_and_span('"', relation.span(), round.clone())]);
@@ -127,7 +127,7 @@ fn inner_query(query: Query) -> Query {
 
 /// The place of the first reading of a name.
 fn reading<V: Visit>(part: &V, name: &str) -> Option<Span> {
-    let found = visit_relations(part, |relation| {
+    let found = walk::relations(part, |relation| {
         let parts = crate::parse::parts(relation);
         if parts.len() == 1 && parts[0].eq_ignore_ascii_case(name) {
             ControlFlow::Break(relation.span())
@@ -149,5 +149,5 @@ fn defines(query: &Query, name: &str) -> bool {
             if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         }
     }
-    query.visit(&mut Names(name)).is_break()
+    walk::visit(query, &mut Names(name)).is_break()
 }

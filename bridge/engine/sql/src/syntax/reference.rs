@@ -15,6 +15,7 @@ use super::spread::Spread;
 use super::{json_arrow, lambda};
 use crate::error::Refusal;
 use crate::semantics;
+use crate::walk;
 
 /// The names of a select list, in order.
 #[derive(Default)]
@@ -92,7 +93,7 @@ impl<'a> Resolver<'a> {
     /// Every expression of a clause.
     pub(super) fn visit<T: VisitMut>(&self, node: &mut T, aliases: &Aliases, clause: &Clause) -> Result<(), Refusal> {
         let mut walk = Walk { resolver: self, aliases, clause, queries: 0, aggregates: 0, parameters: Vec::new() };
-        match node.visit(&mut walk) {
+        match walk::visit_mut(node, &mut walk) {
             ControlFlow::Break(refusal) => Err(refusal),
             ControlFlow::Continue(()) => Ok(()),
         }

@@ -4,20 +4,19 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use datafusion_sql::sqlparser::ast::{
-    Expr, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins, visit_expressions,
-};
+use datafusion_sql::sqlparser::ast::{Expr, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins};
 
 use super::limit::aliases;
 use crate::error::Refusal;
 use crate::names::{Ctes, Names};
+use crate::walk;
 
 /// Refuses a name in QUALIFY that is both a column of FROM, which DuckDB takes, and a name of the select list.
 pub(super) fn check_qualify(select: &Select, names: &Names, ctes: &Ctes) -> Result<(), Refusal> {
     let Some(qualify) = &select.qualify else { return Ok(()) };
     let aliases = aliases(select);
     let columns = of_tables(&select.from, names, ctes);
-    let found = visit_expressions(qualify, |expr| match expr {
+    let found = walk::expressions(qualify, |expr| match expr {
         Expr::Identifier(name) => {
             let lower = name.value.to_ascii_lowercase();
             let is_both = aliases.iter().any(|(alias, _)| *alias == lower) && columns.contains(&lower);

@@ -3,7 +3,8 @@
 
 use std::ops::ControlFlow;
 
-use datafusion_sql::sqlparser::ast::{Cte, Query, Visit, visit_relations};
+use crate::walk;
+use datafusion_sql::sqlparser::ast::{Cte, Query, Visit};
 
 /// Takes them out of a query.
 pub(super) fn take_out(query: &mut Query) {
@@ -27,7 +28,7 @@ pub(super) fn take_out(query: &mut Query) {
 
 /// Whether a name stands alone in a FROM. That it may be another's there only keeps more.
 fn reads<V: Visit>(node: &V, name: &str) -> bool {
-    let found = visit_relations(node, |relation| match crate::parse::parts(relation).as_slice() {
+    let found = walk::relations(node, |relation| match crate::parse::parts(relation).as_slice() {
         [part] if part.eq_ignore_ascii_case(name) => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     });

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use datafusion_sql::sqlparser::ast::{
     Expr, Function, FunctionArgumentClause, FunctionArguments, Interval, NamedWindowDefinition, NamedWindowExpr,
     NullTreatment, OrderByExpr, Select, Spanned, Value, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowSpec,
-    WindowType, visit_expressions, visit_expressions_mut,
+    WindowType,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -16,6 +16,7 @@ use super::literal;
 use crate::error::Refusal;
 use crate::names::Names;
 use crate::semantics;
+use crate::walk;
 
 /// Replaces the windows that a SELECT names by their specifications, wherever they are used in it.
 pub(super) fn spread_names(select: &mut Select) -> Result<(), Refusal> {
@@ -36,9 +37,9 @@ pub(super) fn spread_names(select: &mut Select) -> Result<(), Refusal> {
         },
         _ => ControlFlow::Continue(()),
     };
-    let mut found = visit_expressions_mut(&mut select.projection, &mut spread);
+    let mut found = walk::expressions_mut(&mut select.projection, &mut spread);
     if let (ControlFlow::Continue(()), Some(qualify)) = (&found, &mut select.qualify) {
-        found = visit_expressions_mut(qualify, &mut spread);
+        found = walk::expressions_mut(qualify, &mut spread);
     }
     match found {
         ControlFlow::Break(refusal) => Err(refusal),
@@ -81,7 +82,7 @@ fn merged(mut spec: WindowSpec, windows: &BTreeMap<String, WindowSpec>) -> Resul
 
 /// Whether an expression holds a window function.
 pub(super) fn has_window(expr: &Expr) -> bool {
-    let found = visit_expressions(expr, |e| match e {
+    let found = walk::expressions(expr, |e| match e {
         Expr::Function(function) if function.over.is_some() => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     });
