@@ -8,6 +8,7 @@ mod packages;
 mod process;
 mod runtime;
 mod setup;
+mod tests;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -114,7 +115,7 @@ fn run(verb: Verb, line: &[String]) -> Result<()> {
         Verb::Setup => setup::run(),
         Verb::Test { arguments } => {
             setup::run()?;
-            test(as_written(line, &arguments))
+            tests::run(as_written(line, &arguments))
         }
         Verb::Demo { name, arguments } => {
             setup::run()?;
@@ -128,14 +129,6 @@ fn run(verb: Verb, line: &[String]) -> Result<()> {
         }
         Verb::Runtime { folder } => runtime::run(&folder),
     }
-}
-
-/// All tests, unless the arguments name packages.
-fn test(arguments: &[String]) -> Result<()> {
-    let names_package = |argument: &String| argument == "-p" || argument.starts_with("--package");
-    let own = arguments.split(|argument| argument == "--").next().unwrap_or_default();
-    let scope = (!own.iter().any(names_package)).then_some("--workspace");
-    cargo(["test", "--release"]).args(scope).args(arguments).run()
 }
 
 /// Builds programs and returns the folder they lie in. They are built as parts of the whole
@@ -154,12 +147,12 @@ fn build(programs: &[&str]) -> Result<PathBuf> {
 fn lint() -> Result<()> {
     cargo(["fmt", "--all", "--check"]).run()?;
     setup::run()?;
-    cargo(["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"]).run()?;
-    cargo(["doc", "--release", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings").run()
+    cargo(["clippy", "--profile", "tests", "--workspace", "--all-targets", "--", "-D", "warnings"]).run()?;
+    cargo(["doc", "--profile", "tests", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings").run()
 }
 
 #[cfg(test)]
-mod tests {
+mod command_line {
     use super::*;
 
     #[test]

@@ -75,6 +75,25 @@ impl Child {
         String::from_utf8(output.stdout).with_context(|| format!("`{self}` wrote something that is not UTF-8"))
     }
 
+    /// Runs it with the standard error of this task, and returns what it wrote to standard output.
+    pub fn output_shown(mut self) -> Result<String> {
+        let output =
+            self.0.stderr(Stdio::inherit()).output().with_context(|| format!("`{self}` could not be started"))?;
+        if !output.status.success() {
+            bail!("`{self}` failed ({})", output.status);
+        }
+        String::from_utf8(output.stdout).with_context(|| format!("`{self}` wrote something that is not UTF-8"))
+    }
+
+    /// Runs it and returns whether it succeeded; what it writes goes into a file. A pipe would also wait for whatever it
+    /// leaves running.
+    pub fn run_into(mut self, file: &std::path::Path) -> Result<bool> {
+        let output = std::fs::File::create(file).with_context(|| file.display().to_string())?;
+        let errors = output.try_clone().with_context(|| file.display().to_string())?;
+        let status = self.0.stdout(output).stderr(errors).status();
+        Ok(status.with_context(|| format!("`{self}` could not be started"))?.success())
+    }
+
     /// Whether it can be started and succeeds.
     pub fn succeeds(mut self) -> bool {
         self.0.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
