@@ -26,6 +26,7 @@ pub mod proxy;
 pub mod rows;
 pub mod s3;
 pub mod seed;
+pub mod tpch;
 pub mod value;
 
 pub use chronicle::{Chronicle, TableAt};

@@ -11,9 +11,10 @@ use tidegate_core::{TableEvent, TableSchema, ViewName};
 use tidegate_duck::{Duck, DuckBinder, Extension};
 use tidegate_engine::{Program, RebuildScope, ViewDef};
 use tidegate_testkit::Tolerance;
+use tidegate_testkit::tpch::{rows, table, view};
 
-use crate::harness::{Harness, table};
-use crate::tpch::{rows, setting, view};
+use crate::harness::Harness;
+use crate::tpch::setting;
 
 const ROWS: &str = include_str!("tpcds/rows.sql");
 
@@ -47,14 +48,7 @@ type Change = (TableSchema, TableEvent);
 
 /// The tables with the rows they have first, and the epochs after that.
 fn history(duck: &Duck, names: &[String], rounds: u32) -> (Vec<TableSchema>, Vec<Change>, Vec<Vec<Change>>) {
-    let schemas: Vec<TableSchema> = names
-        .iter()
-        .map(|name| {
-            let columns = duck.describe_columns(&format!("FROM {name}")).expect("the table is there");
-            let columns: Vec<_> = columns.iter().map(|(name, kind, _)| (name.as_str(), kind.as_str())).collect();
-            table(name, &columns, None)
-        })
-        .collect();
+    let schemas: Vec<TableSchema> = names.iter().map(|name| table(duck, name)).collect();
     let mut start = Vec::new();
     for schema in &schemas {
         let name = &schema.name.table;

@@ -6,17 +6,13 @@
 
 use std::time::Instant;
 
-use arrow::array::AsArray;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tidegate_core::{TableEvent, TableName, TableSchema, ZSet};
-use tidegate_duck::{Duck, DuckError, Extension, Flow, quote_ident};
 use tidegate_engine::Engine;
+use tidegate_testkit::tpch::{self, TABLES, Tpch};
 use tidegate_testkit::{ViewRows, seed};
 
-use crate::harness::{Harness, table};
-
-const TABLES: [&str; 8] = ["customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier"];
+use crate::harness::Harness;
 
 /// Changes in the model, each round; `{n}` is the round and `{k}` a number from 0 to 999. What goes is
 /// in `gone_<table>`, what comes in `come_<table>`.
@@ -58,29 +54,6 @@ pub fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
     std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }
 
-pub fn rows(duck: &Duck, query: &str, schema: &TableSchema, weight: i64) -> Option<TableEvent> {
-    let (_, batches) = duck.query(query).expect("the model answers");
-    let batch = arrow::compute::concat_batches(&batches.first()?.schema(), &batches).expect("rows of one query");
-    let batch = batch.with_schema(schema.columns.clone()).expect("rows of one table");
-    (batch.num_rows() > 0).then(|| TableEvent::Rows(ZSet::uniform(batch, weight)))
-}
-
-/// A query as a view over the tables of the lake. A view is a multiset, so that an order without a limit is
-/// left out.
-pub fn view(query: &str, tables: &[String]) -> String {
-    let query = query.trim().trim_end_matches(';');
-    let query = match query.rfind("ORDER BY") {
-        Some(at) if !query[at..].contains("LIMIT") => &query[..at],
-        _ => query,
-    };
-    let tables: Vec<String> = tables.iter().map(|name| format!("{name} AS (SELECT * FROM lake.{name})")).collect();
-    let tables = tables.join(", ");
-    match query.strip_prefix("WITH") {
-        Some(rest) => format!("WITH {tables}, {rest}"),
-        None => format!("WITH {tables} {query}"),
-    }
-}
-
 #[test]
 fn the_queries_of_tpch_follow_refreshes() {
     let scale = setting("TIDEGATE_TPCH_SF", 0.01);
@@ -94,38 +67,21 @@ fn the_queries_of_tpch_follow_refreshes() {
 fn follow_refreshes(numbers: &[usize], scale: f64) {
     let begin = Instant::now();
     let mut rng = StdRng::seed_from_u64(seed::seed("tpch"));
-    let duck = Duck::open_in_memory().expect("DuckDB opens");
-    duck.load(Extension::Tpch).expect("the extension is there");
-    duck.execute(&format!("ATTACH ':memory:' AS lake; USE lake; CALL dbgen(sf = {scale})"))
-        .expect("the tables are made");
-    let schemas = TABLES.map(|name| {
-        let columns = duck.describe_columns(&format!("FROM {name}")).expect("the table is there");
-        let columns: Vec<_> = columns.iter().map(|(name, kind, _)| (name.as_str(), kind.as_str())).collect();
-        table(name, &columns, None)
-    });
-    let schema = |name: &str| schemas.iter().find(|schema| schema.name == TableName::new("lake", "main", name));
-    let schema = |name: &str| schema(name).expect("the table is known");
-    let (_, queries) = duck.query("SELECT query FROM tpch_queries() ORDER BY query_nr").expect("there are queries");
-    let texts = queries.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten());
-    let queries: Vec<String> = texts.map(|query| view(query, &TABLES.map(str::to_owned))).collect();
-    assert_eq!(queries.len(), 22);
+    let tpch = Tpch::generate(scale, None);
+    let duck = tpch.duck();
+    let tables = TABLES.map(str::to_owned);
+    let queries: Vec<String> = tpch.queries().iter().map(|query| tpch::view(query, &tables)).collect();
     let names: Vec<String> = numbers.iter().map(|number| format!("q{number:02}")).collect();
     let queries: Vec<&String> = numbers.iter().map(|number| &queries[number - 1]).collect();
     let views: Vec<(&str, &str)> = names.iter().zip(&queries).map(|(n, q)| (n.as_str(), q.as_str())).collect();
     let expected = || {
-        let read = |query: &&String| ViewRows::read(&duck, query).expect("the model answers");
+        let read = |query: &&String| ViewRows::read(duck, query).expect("the model answers");
         queries.iter().map(read).collect::<Vec<_>>()
     };
-    let mut harness = Harness::new(&schemas, &views, 2);
+    let mut harness = Harness::new(tpch.schemas(), &views, 2);
     let load = |engine: &mut Engine| {
         for name in TABLES {
-            let columns: Vec<_> = schema(name).columns.fields().iter().map(|field| quote_ident(field.name())).collect();
-            let each = |batch| {
-                let event = TableEvent::Rows(ZSet::uniform(batch, 1));
-                engine.load(&schema(name).name, event).expect("the event is taken");
-                Ok::<_, DuckError>(Flow::Continue)
-            };
-            duck.stream(&columns, name, "", &schema(name).columns, each).expect("the model answers");
+            tpch.contents(name, |table, event| engine.load(table, event).expect("the event is taken"));
         }
     };
     harness.load_against(load, expected());
@@ -141,9 +97,10 @@ fn follow_refreshes(numbers: &[usize], scale: f64) {
         let script = ROUND.replace("{n}", &u32::to_string(&round)).replace("{k}", &k.to_string());
         duck.execute(&script).expect("the round is made");
         for (name, key) in CHANGED {
+            let schema = tpch.schema(name);
             for (table, weight) in [("gone", -1), ("come", 1)] {
-                if let Some(event) = rows(&duck, &format!("FROM {table}_{name}"), schema(name), weight) {
-                    harness.engine().feed(&schema(name).name, event).expect("the event is taken");
+                if let Some(event) = tpch::rows(duck, &format!("FROM {table}_{name}"), schema, weight) {
+                    harness.engine().feed(&schema.name, event).expect("the event is taken");
                 }
             }
             duck.execute(&format!(
