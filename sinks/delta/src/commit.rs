@@ -411,13 +411,11 @@ impl Staged {
             self.discard().await;
             self.files = Rewrite::default();
         }
-        if has_columns {
-            if let Some(table) = &table {
-                let shape = shape_of(table, &self.view, &self.store)?;
-                if shape.stored != self.shape.stored || shape.partitions != self.shape.partitions {
-                    let difference = "its columns were renamed in the files".to_owned();
-                    return Err(DeltaSinkError::Altered { table: self.store.shown(""), difference });
-                }
+        if has_columns && let Some(table) = &table {
+            let shape = shape_of(table, &self.view, &self.store)?;
+            if shape.stored != self.shape.stored || shape.partitions != self.shape.partitions {
+                let difference = "its columns were renamed in the files".to_owned();
+                return Err(DeltaSinkError::Altered { table: self.store.shown(""), difference });
             }
         }
         self.table = table;
