@@ -124,6 +124,34 @@ async fn what_is_somebody_elses_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_history_begins_when_the_tables_that_are_named_are_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ours = view();
+    for epoch in 1..=3 {
+        let commit = commit(&mut ours, epoch, &format!("({epoch}, 1, NULL, NULL)"));
+        sink(Kind::DuckDb, folder.path()).commit(commit).await.unwrap();
+    }
+    let lake = catalog(Kind::DuckDb, folder.path());
+    reader(&lake).execute("DROP TABLE lake.main.\"a \"\"v\"\"\"").unwrap();
+    let again = commit(&mut view(), 1, "(1, 2, NULL, NULL)");
+    let error = sink(Kind::DuckDb, folder.path()).commit(again).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Stop);
+    let error = error.to_string();
+    assert!(error.contains("holds epoch 3, and epoch 1 is to be written"), "{error}");
+    let tables = error.split_once("drop the tables ").and_then(|(_, rest)| rest.split_once(", and the next run"));
+    for table in tables.unwrap().0.split(", ") {
+        reader(&lake).execute(&format!("DROP TABLE lake.main.{table}")).unwrap();
+    }
+    let mut again = view();
+    for epoch in 1..=2 {
+        let commit = commit(&mut again, epoch, &format!("({epoch}, 2, NULL, NULL)"));
+        sink(Kind::DuckDb, folder.path()).commit(commit).await.unwrap();
+    }
+    rows(&reader(&lake), "FROM lake.main.\"a \"\"v\"\"\"").unwrap().assert_equals(&again.multiset(), "the view");
+    assert_eq!(Seen(Kind::DuckDb).versions(folder.path(), again.info()).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_that_went_by_another_hand_stop_the_sink() {
     let folder = tempfile::tempdir().unwrap();
     let (mut view, mut target) = (view(), sink(Kind::DuckDb, folder.path()));

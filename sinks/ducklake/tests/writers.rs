@@ -1,7 +1,7 @@
 //! Others who write the lake at the same time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -19,9 +19,16 @@ fn pairs(name: &str) -> ViewModel {
 /// Catalogs that admit several processes.
 const SHARED: [Kind; 2] = [Kind::Sqlite, Kind::Postgres];
 
-/// Commits as the runtime does: what another writer was in the way of is tried again.
-async fn commit_at_last(target: &mut DucklakeSink, epoch: u64, view: &ViewModel, delta: &DeltaBatch) {
-    for _ in 0..10 {
+/// Commits as the runtime does: what another writer was in the way of is tried again. `tries` are those of this epoch.
+async fn commit_at_last(
+    target: &mut DucklakeSink,
+    epoch: u64,
+    view: &ViewModel,
+    delta: &DeltaBatch,
+    tries: &AtomicU32,
+) {
+    for number in 0..10 {
+        tries.store(number, Ordering::Relaxed);
         match commit(target, epoch, view.changes([(header(epoch), delta.clone())])).await {
             Err(error) if error.kind() == ErrorKind::Retry => println!("again: {error}"),
             outcome => {
@@ -44,7 +51,8 @@ async fn commits_get_through_beside_writers_of_other_tables_and_of_our_own() {
         let delta = view.change_to("(1, 'a')");
         commit(&mut target, 1, view.changes([(header(1), delta)])).await.unwrap();
         let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, other_lake) = (stop.clone(), lake.clone());
+        let tries = Arc::new(AtomicU32::new(0));
+        let (stopped, other_lake, seen) = (stop.clone(), lake.clone(), tries.clone());
         let other = std::thread::spawn(move || {
             let duck = reader(&other_lake);
             while duck.execute("CREATE TABLE IF NOT EXISTS lake.other (n INTEGER)").is_err() {
@@ -55,14 +63,15 @@ async fn commits_get_through_beside_writers_of_other_tables_and_of_our_own() {
                 written += usize::from(duck.execute("INSERT INTO lake.other VALUES (1)").is_ok());
                 // Deletes nothing of ours, and flushes under our feet.
                 let _ = duck.execute("CALL ducklake_flush_inlined_data('lake')");
-                // With SQLite, a commit gets through only where no other one is within its own time.
-                std::thread::sleep(Duration::from_millis(250));
+                // With SQLite, a commit gets through only where no other one is within its own time, which is longer on a
+                // busy machine.
+                std::thread::sleep(Duration::from_millis(250) * 2_u32.pow(seen.load(Ordering::Relaxed).min(5)));
             }
             written
         });
         for epoch in 2..=10 {
             let delta = view.change_to(&format!("({epoch}, 'a'), (1, '{epoch}')"));
-            commit_at_last(&mut target, epoch, &view, &delta).await;
+            commit_at_last(&mut target, epoch, &view, &delta, &tries).await;
         }
         stop.store(true, Ordering::Relaxed);
         let written = other.join().unwrap();
@@ -121,7 +130,7 @@ async fn two_pipelines_share_a_lake() {
                 let mut view = pairs(name);
                 for epoch in 1..=6 {
                     let delta = view.change_to(&format!("({}, 'x'), (1, '{epoch}')", epoch + 100));
-                    commit_at_last(&mut target, epoch, &view, &delta).await;
+                    commit_at_last(&mut target, epoch, &view, &delta, &AtomicU32::new(0)).await;
                 }
                 view
             })

@@ -28,7 +28,8 @@ mod write;
 use std::collections::BTreeMap;
 
 use tidegate_core::{Committed, Epoch, History, RowIdentity};
-use tidegate_duck::history::{STANDINGS, TIMES};
+use tidegate_duck::history::TIMES;
+use tidegate_duck::quote_ident;
 
 use crate::commit::{Content, Mode, Part, Range};
 use crate::error::DuckdbSinkError;
@@ -90,7 +91,7 @@ pub(crate) fn course(mart: &mut Mart<'_>, part: &Part, range: &Range) -> Result<
             view: view.name.clone(),
             held: held.epoch.0,
             epoch: range.header.epoch.0,
-            tables: [&names.open, &names.recent, &names.past, STANDINGS, TIMES].join(", "),
+            tables: [&names.open, &names.recent, &names.past, TIMES].map(quote_ident).join(", "),
         });
     }
     let noted: Option<Committed> = mart.last_noted(&view.name)?;

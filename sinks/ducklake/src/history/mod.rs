@@ -18,11 +18,12 @@ use std::collections::BTreeMap;
 
 use tidegate_core::{Epoch, History, Micros, RowIdentity, ViewName};
 use tidegate_duck::history::TIMES;
+use tidegate_duck::quote_ident;
 
 use crate::commit::{Care, Mode, Part, Range};
 use crate::epochs::Epochs;
 use crate::error::DucklakeSinkError;
-use crate::history::names::{HISTORIES, Names};
+use crate::history::names::Names;
 use crate::history::standing::{Since, Standings};
 use crate::lake::{Lake, Survey};
 use crate::target::Target;
@@ -81,7 +82,7 @@ pub(crate) fn course(
             view: view.name.clone(),
             held: held.epoch.0,
             epoch: range.header.epoch.0,
-            tables: [&names.open, &names.past, HISTORIES, TIMES].join(", "),
+            tables: [&names.open, &names.past, TIMES].map(quote_ident).join(", "),
         });
     }
     let noted = epochs.noted(&view.name);
