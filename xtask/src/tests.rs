@@ -14,6 +14,9 @@ use crate::process::{cargo, child};
 /// The profile that tests are built in.
 const PROFILE: &str = "tests";
 
+/// The packages whose tests take longest, in this order. They begin first, lest one of them is left alone at the end.
+const LONGEST: [&str; 4] = ["sources/ducklake", "bridge/cli", "sinks/ducklake", "sinks/delta"];
+
 /// Runs all tests; with arguments, those that `cargo test` runs with them, in its way.
 pub fn run(arguments: &[String]) -> Result<()> {
     if !arguments.is_empty() {
@@ -68,6 +71,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct TestProgram {
     /// The package, and what of it is tested.
     name: String,
+    /// The package's folder in the checkout.
+    package: String,
     file: PathBuf,
     /// The folder of the package, in which its tests run.
     folder: PathBuf,
@@ -119,6 +124,9 @@ fn build() -> Result<Vec<TestProgram>> {
     if programs.is_empty() {
         bail!("cargo names no test programs");
     }
+    programs.sort_by_key(|program: &TestProgram| {
+        LONGEST.iter().position(|package| program.package == *package).unwrap_or(LONGEST.len())
+    });
     Ok(programs)
 }
 
@@ -128,5 +136,5 @@ fn read(message: &Value) -> Option<TestProgram> {
     let folder = PathBuf::from(message["manifest_path"].as_str()?).parent()?.to_owned();
     let (kind, target) = (message["target"]["kind"][0].as_str()?, message["target"]["name"].as_str()?);
     let package = folder.strip_prefix(crate::process::checkout()).unwrap_or(&folder).display().to_string();
-    Some(TestProgram { name: format!("{package} ({kind} {target})"), file, folder })
+    Some(TestProgram { name: format!("{package} ({kind} {target})"), package, file, folder })
 }
