@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use duckdb::{AccessMode, Config, Connection};
 
 use crate::error::conceal;
+use crate::extension::Signatures;
 use crate::{DuckError, Extension, extension};
 
 /// Whether a database file is written.
@@ -29,11 +30,21 @@ pub struct Options {
     /// Where large intermediate results go. An in-memory database spills to `.tmp` in the working
     /// folder when this is `None`, so that folder is switched off then.
     pub temp_dir: Option<PathBuf>,
+    /// Whether statements of users run in it. Then nothing without a signature can be loaded whatever they say; others
+    /// load by [`Duck::load`] alone, which verifies a file once in a process.
+    pub of_users: bool,
+}
+
+impl Options {
+    fn signatures(&self) -> Signatures {
+        if self.of_users { Signatures::Verified } else { Signatures::now() }
+    }
 }
 
 /// An open DuckDB: UTC, nothing installed or loaded behind one's back, exact Arrow types.
 pub struct Duck {
     connection: Connection,
+    signatures: Signatures,
     secrets: Vec<String>,
 }
 
@@ -45,19 +56,21 @@ impl Duck {
 
     /// A database of its own in memory, with limits.
     pub fn open_in_memory_with(options: &Options) -> Result<Duck, DuckError> {
-        let opened = config(options).and_then(Connection::open_in_memory_with_flags);
-        Self::prepare(opened)
+        let signatures = options.signatures();
+        let opened = config(options, signatures).and_then(Connection::open_in_memory_with_flags);
+        Self::prepare(opened, signatures)
     }
 
     /// A database file.
     pub fn open(path: &Path, options: &Options) -> Result<Duck, DuckError> {
-        let opened = config(options).and_then(|config| Connection::open_with_flags(path, config));
-        Self::prepare(opened)
+        let signatures = options.signatures();
+        let opened = config(options, signatures).and_then(|config| Connection::open_with_flags(path, config));
+        Self::prepare(opened, signatures)
     }
 
-    fn prepare(opened: duckdb::Result<Connection>) -> Result<Duck, DuckError> {
+    fn prepare(opened: duckdb::Result<Connection>, signatures: Signatures) -> Result<Duck, DuckError> {
         let connection = opened.map_err(|error| DuckError::from_duckdb(&error, &[]))?;
-        let duck = Duck { connection, secrets: Vec::new() };
+        let duck = Duck { connection, signatures, secrets: Vec::new() };
         if cfg!(feature = "bundled") {
             duck.load(Extension::Icu)?;
         }
@@ -69,14 +82,20 @@ impl Duck {
     /// A second connection to the same database: its own transactions and temporary tables.
     pub fn try_clone(&self) -> Result<Duck, DuckError> {
         let connection = self.connection.try_clone().map_err(|error| self.error(&error))?;
-        let duck = Duck { connection, secrets: self.secrets.clone() };
+        let duck = Duck { connection, signatures: self.signatures, secrets: self.secrets.clone() };
         duck.execute("SET TimeZone = 'UTC'; SET Calendar = 'gregorian'")?;
         Ok(duck)
     }
 
     /// Makes an extension available.
     pub fn load(&self, extension: Extension) -> Result<(), DuckError> {
-        extension::load(&self.connection, extension)
+        extension::load(&self.connection, self.signatures, extension)
+    }
+
+    /// Whether it verifies what it loads.
+    #[cfg(test)]
+    pub(crate) fn signatures(&self) -> Signatures {
+        self.signatures
     }
 
     /// Runs statements without results. The text must come from us: names quoted, values quoted.
@@ -108,7 +127,7 @@ impl Duck {
     }
 }
 
-fn config(options: &Options) -> duckdb::Result<Config> {
+fn config(options: &Options, signatures: Signatures) -> duckdb::Result<Config> {
     let temp_dir = options.temp_dir.as_deref().map(Path::to_string_lossy).unwrap_or_default();
     let mut config = Config::default()
         .access_mode(match options.access {
@@ -117,6 +136,7 @@ fn config(options: &Options) -> duckdb::Result<Config> {
         })?
         .with("autoinstall_known_extensions", "false")?
         .with("autoload_known_extensions", "false")?
+        .with("allow_unsigned_extensions", signatures.allow_unsigned())?
         .with("temp_directory", temp_dir)?
         .with("arrow_lossless_conversion", "false")?
         .with("arrow_output_version", "1.0")?;

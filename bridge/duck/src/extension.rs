@@ -1,8 +1,11 @@
 //! Where DuckDB's extensions come from: a configured folder, the cache that `cargo xtask setup`
 //! fills, and at last DuckDB's own download.
 
+use std::collections::HashSet;
 use std::env;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use duckdb::Connection;
 
@@ -57,8 +60,60 @@ fn cache_dir() -> Option<PathBuf> {
     Some(cache.join("tidegate/extensions").join(DUCKDB_VERSION).join("linux_amd64"))
 }
 
-/// Loads an extension unless it is loaded.
-pub(crate) fn load(connection: &Connection, extension: Extension) -> Result<(), DuckError> {
+/// Which build of a file it is: changed by whoever writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Build {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Build {
+    fn of(file: &Path) -> Option<Build> {
+        let found = file.metadata().ok()?;
+        Some(Build {
+            device: found.dev(),
+            inode: found.ino(),
+            bytes: found.len(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
+    }
+}
+
+/// The files whose signatures DuckDB has verified in this process. It hashes tens of megabytes each time, and this process opens many
+/// DuckDBs.
+static VERIFIED: LazyLock<Mutex<HashSet<Build>>> = LazyLock::new(Mutex::default);
+
+fn verified() -> MutexGuard<'static, HashSet<Build>> {
+    VERIFIED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a DuckDB verifies what it loads. That is said when it is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signatures {
+    /// DuckDB itself does.
+    Verified,
+    /// [`load`] sees to it.
+    Known,
+}
+
+impl Signatures {
+    /// What is worth while for one that is opened now.
+    pub(crate) fn now() -> Signatures {
+        if verified().is_empty() { Signatures::Verified } else { Signatures::Known }
+    }
+
+    /// The setting of DuckDB.
+    pub(crate) fn allow_unsigned(self) -> &'static str {
+        if self == Signatures::Known { "true" } else { "false" }
+    }
+}
+
+/// Loads an extension unless it is loaded. Only what has a signature is.
+pub(crate) fn load(connection: &Connection, signatures: Signatures, extension: Extension) -> Result<(), DuckError> {
     let name = extension.name();
     let loaded = connection
         .query_row("SELECT loaded FROM duckdb_extensions() WHERE extension_name = ?", [name], |row| row.get(0))
@@ -74,13 +129,13 @@ pub(crate) fn load(connection: &Connection, extension: Extension) -> Result<(), 
             tried.push(format!("{}: not there", file.display()));
             continue;
         }
-        match connection.execute_batch(&format!("LOAD {}", quote_literal(&file.to_string_lossy()))) {
+        match load_file(connection, signatures, &file) {
             Ok(()) => return Ok(()),
             Err(error) => tried.push(format!("{}: {}", file.display(), first_line(&error))),
         }
     }
     tracing::debug!(extension = name, "extension is not in the cache, asking DuckDB to install it");
-    match connection.execute_batch(&format!("INSTALL {name}; LOAD {name}")) {
+    match verify_then_load(connection, signatures, &format!("INSTALL {name}; LOAD {name}")) {
         Ok(()) => Ok(()),
         Err(error) => {
             tried.push(format!("INSTALL: {}", first_line(&error)));
@@ -89,6 +144,56 @@ pub(crate) fn load(connection: &Connection, extension: Extension) -> Result<(), 
     }
 }
 
+fn load_file(connection: &Connection, signatures: Signatures, file: &Path) -> duckdb::Result<()> {
+    // Which build it is, is looked up before DuckDB reads it: one that is put in its place meanwhile is not the verified one.
+    let build = Build::of(file);
+    let statement = format!("LOAD {}", quote_literal(&file.to_string_lossy()));
+    if build.as_ref().is_some_and(|build| verified().contains(build)) {
+        return connection.execute_batch(&statement);
+    }
+    verify_then_load(connection, signatures, &statement)?;
+    verified().extend(build);
+    Ok(())
+}
+
+/// Runs a statement that loads something; first in a DuckDB that verifies it where this one does not.
+fn verify_then_load(connection: &Connection, signatures: Signatures, statement: &str) -> duckdb::Result<()> {
+    if signatures == Signatures::Known {
+        Connection::open_in_memory()?.execute_batch(statement)?;
+    }
+    connection.execute_batch(statement)
+}
+
 fn first_line(error: &duckdb::Error) -> String {
     crate::error::clean(&error.to_string()).lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Duck, Options};
+
+    #[test]
+    fn what_has_no_signature_is_loaded_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tpch.duckdb_extension");
+        std::fs::copy(cache_dir().unwrap().join("tpch.duckdb_extension"), &file).unwrap();
+        let opened = |of_users| Duck::open_in_memory_with(&Options { of_users, ..Options::default() }).unwrap();
+        let load = |duck: &Duck| load_file(duck.connection(), duck.signatures(), &file);
+        load(&opened(false)).unwrap();
+        let trusting = opened(false);
+        assert_eq!(trusting.signatures(), Signatures::Known);
+        load(&trusting).unwrap();
+        assert_eq!(opened(true).signatures(), Signatures::Verified);
+        // Another one in its place, lest the one that is loaded changes.
+        let (damaged, mut bytes) = (folder.path().join("damaged"), std::fs::read(&file).unwrap());
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&damaged, bytes).unwrap();
+        std::fs::rename(&damaged, &file).unwrap();
+        for of_users in [false, true] {
+            let error = load(&opened(of_users)).unwrap_err().to_string();
+            assert!(error.contains("signature"), "{error}");
+        }
+    }
 }

@@ -27,7 +27,7 @@ impl Sought {
 
     fn open(self) -> Result<Duck, DuckError> {
         let threads = (self == Sought::Key).then_some(1);
-        Duck::open_in_memory_with(&Options { threads, ..Options::default() })
+        Duck::open_in_memory_with(&Options { threads, of_users: true, ..Options::default() })
     }
 }
 
