@@ -1,6 +1,7 @@
 //! DuckLakes for tests: made in a folder, changed by SQL from a connection that holds them only
 //! while it runs.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use tidegate_duck::lake::Storage;
@@ -69,13 +70,14 @@ pub fn attach(duck: &Duck, catalog: &Catalog, name: &str, options: &[String]) ->
     duck.execute(&format!("ATTACH {} AS {}{options}", quote_literal(&catalog.uri()), quote_ident(name)))
 }
 
-/// A lake. The catalog is attached only while a call runs, so that the pipeline under test can
-/// have it in between.
+/// A lake. A catalog that one process has at a time is attached only while a call runs, so that the pipeline under test
+/// can have it in between.
 pub struct Lake {
     duck: Duck,
     catalog: Catalog,
     name: String,
     data_path: PathBuf,
+    is_attached: Cell<bool>,
 }
 
 impl Lake {
@@ -135,7 +137,7 @@ impl Lake {
         let duck = Duck::open_in_memory_with(&Options { threads: Some(1), ..Options::default() })
             .unwrap_or_else(|error| panic!("DuckDB does not open: {error}"));
         prepare(&duck).unwrap_or_else(|error| panic!("DuckDB is not prepared: {error}"));
-        let lake = Lake { duck, catalog, name: name.to_owned(), data_path };
+        let lake = Lake { duck, catalog, name: name.to_owned(), data_path, is_attached: Cell::new(false) };
         let options = [format!("DATA_PATH {}{further}", quote_literal(&lake.data_path.to_string_lossy()))];
         let made = attach(&lake.duck, &lake.catalog, name, &options).and_then(|()| lake.detach());
         made.unwrap_or_else(|error| panic!("lake {name} cannot be made: {error}"));
@@ -167,15 +169,31 @@ impl Lake {
     /// # Panics
     /// When the lake cannot be attached or let go.
     pub fn attached<T>(&self, run: impl FnOnce(&Duck) -> Result<T, DuckError>) -> Result<T, DuckError> {
-        attach(&self.duck, &self.catalog, &self.name, &[])
-            .unwrap_or_else(|error| panic!("lake {} cannot be attached: {error}", self.name));
+        if !self.is_attached.replace(true) {
+            attach(&self.duck, &self.catalog, &self.name, &[])
+                .unwrap_or_else(|error| panic!("lake {} cannot be attached: {error}", self.name));
+        }
         let result = run(&self.duck);
-        if !self.duck.connection().is_autocommit() || result.is_err() {
+        let is_over = self.duck.connection().is_autocommit() && result.is_ok();
+        if !is_over {
             // A transaction that failed is still open; without one this is refused, and rightly.
             let _ = self.duck.execute("ROLLBACK");
         }
-        self.detach().unwrap_or_else(|error| panic!("lake {} cannot be detached: {error}", self.name));
+        // Attaching is most of what a statement costs.
+        if !is_over || matches!(self.catalog, Catalog::DuckDb(_)) {
+            self.let_go();
+        }
         result
+    }
+
+    /// Attaches the lake anew for what comes next, for tests that change the catalog behind DuckLake's back.
+    ///
+    /// # Panics
+    /// When DuckDB refuses.
+    pub fn let_go(&self) {
+        if self.is_attached.replace(false) {
+            self.detach().unwrap_or_else(|error| panic!("lake {} cannot be detached: {error}", self.name));
+        }
     }
 
     /// Runs statements; each is a transaction of its own unless they say otherwise.
