@@ -78,6 +78,8 @@ pub struct Lake {
     name: String,
     data_path: PathBuf,
     is_attached: Cell<bool>,
+    /// How many calls of [`Lake::held`] run.
+    held: Cell<u32>,
 }
 
 impl Lake {
@@ -137,7 +139,8 @@ impl Lake {
         let duck = Duck::open_in_memory_with(&Options { threads: Some(1), ..Options::default() })
             .unwrap_or_else(|error| panic!("DuckDB does not open: {error}"));
         prepare(&duck).unwrap_or_else(|error| panic!("DuckDB is not prepared: {error}"));
-        let lake = Lake { duck, catalog, name: name.to_owned(), data_path, is_attached: Cell::new(false) };
+        let lake =
+            Lake { duck, catalog, name: name.to_owned(), data_path, is_attached: Cell::new(false), held: Cell::new(0) };
         let options = [format!("DATA_PATH {}{further}", quote_literal(&lake.data_path.to_string_lossy()))];
         let made = attach(&lake.duck, &lake.catalog, name, &options).and_then(|()| lake.detach());
         made.unwrap_or_else(|error| panic!("lake {name} cannot be made: {error}"));
@@ -180,17 +183,29 @@ impl Lake {
             let _ = self.duck.execute("ROLLBACK");
         }
         // Attaching is most of what a statement costs.
-        if !is_over || matches!(self.catalog, Catalog::DuckDb(_)) {
+        if !is_over {
             self.let_go();
         }
+        self.let_go_of_a_file();
         result
     }
 
-    /// Attaches the lake anew for what comes next, for tests that change the catalog behind DuckLake's back.
-    ///
-    /// # Panics
-    /// When DuckDB refuses.
-    pub fn let_go(&self) {
+    /// Runs something with many calls for this lake, which stays attached meanwhile whatever its catalog is.
+    pub fn held<T>(&self, run: impl FnOnce() -> T) -> T {
+        self.held.update(|held| held + 1);
+        let result = run();
+        self.held.update(|held| held - 1);
+        self.let_go_of_a_file();
+        result
+    }
+
+    fn let_go_of_a_file(&self) {
+        if self.held.get() == 0 && matches!(self.catalog, Catalog::DuckDb(_)) {
+            self.let_go();
+        }
+    }
+
+    fn let_go(&self) {
         if self.is_attached.replace(false) {
             self.detach().unwrap_or_else(|error| panic!("lake {} cannot be detached: {error}", self.name));
         }
@@ -206,7 +221,16 @@ impl Lake {
 
     /// Runs statements that may be refused.
     pub fn try_execute(&self, sql: &str) -> Result<(), DuckError> {
-        self.attached(|duck| duck.execute(sql))
+        let result = self.attached(|duck| duck.execute(sql));
+        self.forget_columns(sql);
+        result
+    }
+
+    /// After a change of columns: an attached lake keeps the statistics of a column that has another type now, and fails over them.
+    pub(crate) fn forget_columns(&self, sql: &str) {
+        if sql.contains("ALTER TABLE") {
+            self.let_go();
+        }
     }
 
     /// The columns and rows of a query.

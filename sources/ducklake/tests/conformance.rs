@@ -1,9 +1,9 @@
 //! The suite that every source passes.
 
+use tidegate_testkit::Catalog;
 use tidegate_testkit::conformance::{LakeFixture, source};
-use tidegate_testkit::{Catalog, Postgres};
 
-use crate::follower::{READERS, connect};
+use crate::follower::{READERS, SERVER, connect};
 
 #[test]
 fn lakes_in_duckdb_files_conform() {
@@ -21,10 +21,9 @@ fn lakes_in_sqlite_conform() {
 
 #[test]
 fn lakes_in_postgres_conform() {
-    let server = Postgres::start();
     for reader in READERS {
         source(|dir, seed| {
-            LakeFixture::new(dir, Catalog::postgres(&server), seed, move |lake| Box::new(connect(lake, reader)))
+            LakeFixture::new(dir, Catalog::postgres(&SERVER), seed, move |lake| Box::new(connect(lake, reader)))
         });
     }
 }

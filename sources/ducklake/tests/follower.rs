@@ -1,6 +1,7 @@
 //! A reader that follows a lake as the pipeline does, and compares what it holds with the lake.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use futures::TryStreamExt;
 use tidegate_core::{ConnectorError, Polled, Position, SnapshotId, Source, TableName, TableSchema};
@@ -9,6 +10,9 @@ use tidegate_testkit::{Catalog, Lake, Postgres, TableContents};
 
 /// What `reader` of the configuration may be; every test of the source runs with each of them.
 pub const READERS: [&str; 2] = ["extension", "native"];
+
+/// A server for the tests that want nothing of it but a database for a catalog.
+pub static SERVER: LazyLock<Postgres> = LazyLock::new(Postgres::start);
 
 /// The source for a lake, as a pipeline file would describe it.
 pub fn connect(lake: &Lake, reader: &str) -> DucklakeSource {
@@ -137,10 +141,9 @@ pub fn apply(contents: &mut [TableContents], events: &[(TableName, tidegate_core
 /// Runs a test on a lake with its catalog in a DuckDB file, one in SQLite, and one in PostgreSQL. The extension, for which the catalog
 /// makes no difference but in how it is attached, has its turn on the last.
 pub fn on_every_catalog(test: impl Fn(&Lake, &str)) {
-    let server = Postgres::start();
     on(&Catalog::duckdb, &["native"], &test);
     on(&Catalog::sqlite, &["native"], &test);
-    on(&|_| Catalog::postgres(&server), &READERS, &test);
+    on(&|_| Catalog::postgres(&SERVER), &READERS, &test);
 }
 
 /// Runs a test with every reader, on a lake with its catalog in SQLite.

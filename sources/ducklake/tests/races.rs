@@ -12,9 +12,9 @@
 
 use std::path::Path;
 
-use tidegate_testkit::{Catalog, Chronicle, Lake, Postgres};
+use tidegate_testkit::{Catalog, Chronicle, Lake};
 
-use crate::follower::{READERS, connect};
+use crate::follower::{READERS, SERVER, connect};
 use crate::reading::{Reading, Remains, Tally};
 
 /// Statements of one connection, or of a second one.
@@ -77,8 +77,7 @@ impl History {
 
 /// The same with the native reader alone, on the catalogs that let writers overlap.
 fn by_native(inlined: u32, steps: &[Do<'_>], check: impl Fn(&Tally)) {
-    let server = Postgres::start();
-    let catalogs: [&dyn Fn(&Path) -> Catalog; 2] = [&Catalog::duckdb, &|_| Catalog::postgres(&server)];
+    let catalogs: [&dyn Fn(&Path) -> Catalog; 2] = [&Catalog::duckdb, &|_| Catalog::postgres(&SERVER)];
     for catalog in catalogs {
         check(&History::of(catalog, inlined, steps).ranges("native"));
     }
@@ -87,9 +86,8 @@ fn by_native(inlined: u32, steps: &[Do<'_>], check: impl Fn(&Tally)) {
 /// Reads all ranges of a history with every reader on every catalog that lets writers overlap as they do in it: one in SQLite refuses
 /// the second of them. `check` is told the reader and what came out.
 fn on_catalogs(inlined: u32, steps: &[Do<'_>], check: impl Fn(&str, &Tally)) {
-    let server = Postgres::start();
     let catalogs: [&dyn Fn(&Path) -> Catalog; 3] =
-        [&Catalog::duckdb, &|_| Catalog::postgres(&server), &Catalog::sqlite];
+        [&Catalog::duckdb, &|_| Catalog::postgres(&SERVER), &Catalog::sqlite];
     let overlap = steps.iter().any(|step| matches!(step, Other(_)));
     for catalog in &catalogs[..if overlap { 2 } else { 3 }] {
         let history = History::of(catalog, inlined, steps);

@@ -1,4 +1,4 @@
-//! Random histories: what a follower holds after any polls is what the lake holds there. Seeds are
+//! Random histories: what a follower holds after any polls is what the lake holds there. Every reader follows each lake. Seeds are
 //! printed; `TIDEGATE_SEED` and `TIDEGATE_SEQUENCES` run them again, or more of them.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use tidegate_testkit::dml::Mix;
 use tidegate_testkit::seed::{seed, sequences};
 use tidegate_testkit::{Catalog, Lake, Multiset};
 
-use crate::follower::{Answer, Follower, READERS};
+use crate::follower::{Answer, Follower, READERS, SERVER};
 
 /// Steps of a sequence; opening a lake costs about as much as ten of them.
 const STEPS: u32 = 40;
@@ -20,7 +20,7 @@ const STEPS: u32 = 40;
 /// later may damage the lake's own memory of it.
 type Truth = BTreeMap<u64, Vec<Multiset>>;
 
-fn run(seed: u64, reader: &str, catalog: impl Fn(&Path) -> Catalog) {
+fn run(seed: u64, catalog: impl Fn(&Path) -> Catalog) {
     let mut rng = StdRng::seed_from_u64(seed);
     let dir = tempfile::tempdir().unwrap();
     let mix = Mix { maintenance: 25, expire: 4, schema: 5, rollback: 4, damage: true, ..Mix::changes_only() };
@@ -28,33 +28,39 @@ fn run(seed: u64, reader: &str, catalog: impl Fn(&Path) -> Catalog) {
     let tables = dml.tables();
     let mut truth = Truth::new();
     let record = |truth: &mut Truth| {
-        let held = || tables.iter().map(|table| lake.rows(table, None)).collect();
-        truth.entry(lake.snapshot()).or_insert_with(held);
+        let rows = || tables.iter().map(|table| lake.rows(table, None)).collect();
+        truth.entry(lake.snapshot()).or_insert_with(rows);
     };
-    record(&mut truth);
-    let mut follower = Follower::load(&lake, reader, &tables);
+    lake.held(|| record(&mut truth));
+    let mut followers = READERS.map(|reader| (reader, Follower::load(&lake, reader, &tables)));
     for _ in 0..STEPS {
         let step = dml.step();
         println!("{}", step.sql());
-        lake.take(&step);
-        record(&mut truth);
-        if rng.random_ratio(1, 2) {
-            catch_up(&mut follower, &truth, if rng.random() { u64::MAX } else { 3 });
+        lake.held(|| {
+            lake.take(&step);
+            record(&mut truth);
+        });
+        for (reader, follower) in &mut followers {
+            if rng.random_ratio(1, 2) {
+                catch_up(reader, follower, &truth, if rng.random() { u64::MAX } else { 3 });
+            }
         }
     }
-    catch_up(&mut follower, &truth, u64::MAX);
+    for (reader, follower) in &mut followers {
+        catch_up(reader, follower, &truth, u64::MAX);
+    }
 }
 
-fn catch_up(follower: &mut Follower, truth: &Truth, rows_max: u64) {
+fn catch_up(reader: &str, follower: &mut Follower, truth: &Truth, rows_max: u64) {
     loop {
-        match follower.try_poll(rows_max).unwrap() {
+        match follower.try_poll(rows_max).unwrap_or_else(|error| panic!("{reader}: {error}")) {
             Answer::Idle => return,
             Answer::Advanced | Answer::Changes => {}
             Answer::SchemaChanged(_) | Answer::Expired(_) => follower.reload(),
         }
         let Position::SnapshotId(SnapshotId(id)) = follower.at else { panic!("a lake has snapshots") };
         for (found, expected) in follower.contents.iter().zip(&truth[&id]) {
-            found.multiset().assert_equals(expected, &format!("{} at snapshot {id}", found.schema().name));
+            found.multiset().assert_equals(expected, &format!("{reader}: {} at snapshot {id}", found.schema().name));
         }
     }
 }
@@ -63,10 +69,8 @@ fn run_many(test: &str, number: u64, catalog: impl Fn(&Path) -> Catalog + Copy) 
     let first = seed(test);
     for sequence in 0..sequences(number) {
         let seed = first.wrapping_add(sequence);
-        for reader in READERS {
-            println!("{test}, reader {reader}: TIDEGATE_SEED={seed} TIDEGATE_SEQUENCES=1");
-            run(seed, reader, catalog);
-        }
+        println!("{test}: TIDEGATE_SEED={seed} TIDEGATE_SEQUENCES=1");
+        run(seed, catalog);
     }
 }
 
@@ -82,6 +86,5 @@ fn random_histories_in_sqlite() {
 
 #[test]
 fn random_histories_in_postgres() {
-    let server = tidegate_testkit::Postgres::start();
-    run_many("random histories in PostgreSQL", 5, |_: &Path| Catalog::postgres(&server));
+    run_many("random histories in PostgreSQL", 5, |_: &Path| Catalog::postgres(&SERVER));
 }

@@ -15,7 +15,7 @@ use tidegate_testkit::dml::{Mix, Outcome};
 use tidegate_testkit::seed::histories;
 use tidegate_testkit::{Catalog, Chronicle, Lake};
 
-use crate::follower::{READERS, connect, connect_with};
+use crate::follower::{READERS, SERVER, connect, connect_with};
 use crate::reading::{Reading, Remains, Tally};
 
 /// Steps of a history.
@@ -59,23 +59,31 @@ fn mix_without_files(rng: &mut StdRng) -> Mix {
     Mix { files: 0, ..mix(rng) }
 }
 
+/// Who reads the ranges of a history.
+struct Watcher {
+    source: DucklakeSource,
+    /// Where it stands, and what it holds.
+    reading: Reading,
+    tally: Tally,
+}
+
 /// One history of one lake, and its ranges.
 pub(crate) struct History {
     lake: Lake,
     chronicle: Chronicle,
-    source: DucklakeSource,
+    watchers: Vec<Watcher>,
     rng: StdRng,
-    tally: Tally,
 }
 
 impl History {
+    /// What each of these sources came to, in their order; which of them reads is printed by its number.
     pub(crate) fn run(
         seed: u64,
         lake: Lake,
         folder: &Path,
         mix: fn(&mut StdRng) -> Mix,
-        source: &dyn Fn(&Lake) -> DucklakeSource,
-    ) -> Tally {
+        sources: &dyn Fn(&Lake) -> Vec<DucklakeSource>,
+    ) -> Vec<Tally> {
         let mut rng = StdRng::seed_from_u64(seed);
         let (lake, mut dml) = lake.with_generated(folder, seed, mix(&mut rng));
         let mut chronicle = Chronicle::new(lake.name());
@@ -87,9 +95,12 @@ impl History {
             recorded.unwrap();
         };
         record(&mut chronicle);
-        let source = source(&lake);
-        let mut reading = Reading::at(&chronicle, chronicle.newest(), |_| true);
-        let mut history = History { lake, chronicle, source, rng, tally: Tally::default() };
+        let watcher = |source| {
+            let reading = Reading::at(&chronicle, chronicle.newest(), |_| true);
+            Watcher { source, reading, tally: Tally::default() }
+        };
+        let watchers = sources(&lake).into_iter().map(watcher).collect();
+        let mut history = History { lake, chronicle, watchers, rng };
         for _ in 0..STEPS {
             let step = dml.step();
             println!("{}", step.sql());
@@ -98,38 +109,42 @@ impl History {
                 dml.undo();
             }
             if history.rng.random_ratio(1, 3) {
-                history.at_once(&mut reading);
+                history.at_once();
             }
             if history.rng.random_ratio(1, 12) {
                 history.late(2);
             }
         }
-        history.at_once(&mut reading);
+        history.at_once();
         history.late(LATE_RANGES);
-        history.tally
+        history.watchers.into_iter().map(|watcher| watcher.tally).collect()
     }
 
-    /// The range from where a reader stands to the newest snapshot.
-    fn at_once(&mut self, reading: &mut Reading) {
+    /// The ranges from where the readers stand to the newest snapshot.
+    fn at_once(&mut self) {
         let newest = self.chronicle.newest();
-        if reading.at == newest {
-            return;
-        }
         let remains = Remains::of(&self.lake);
-        let rows_max = self.rows_max();
-        if !reading.follow(&mut self.source, &self.chronicle, &remains, newest, rows_max, &mut self.tally) {
-            *reading = Reading::at(&self.chronicle, newest, |_| true);
+        for number in 0..self.watchers.len() {
+            let rows_max = self.rows_max();
+            let Watcher { source, reading, tally } = &mut self.watchers[number];
+            if reading.at == newest {
+                continue;
+            }
+            println!("reader {number}");
+            if !reading.follow(source, &self.chronicle, &remains, newest, rows_max, tally) {
+                *reading = Reading::at(&self.chronicle, newest, |_| true);
+            }
         }
     }
 
     /// Any ranges of the past, of any tables.
-    fn late(&mut self, number: u32) {
+    fn late(&mut self, ranges: u32) {
         let remains = Remains::of(&self.lake);
         let snapshots: Vec<_> = self.chronicle.snapshots().collect();
         if snapshots.len() < 2 {
             return;
         }
-        for _ in 0..number {
+        for _ in 0..ranges {
             let from = self.rng.random_range(0..snapshots.len() - 1);
             // Most ranges are short: a wide one costs as much as many of them, and finds no more.
             let longest = if self.rng.random_ratio(1, 4) { snapshots.len() } else { 4 };
@@ -137,9 +152,12 @@ impl History {
             // Some of them, so that other tables' changes and barriers are left out too.
             let tables = self.chronicle.at(snapshots[from]).unwrap().len();
             let wanted: u32 = self.rng.random_range(1..1 << tables);
-            let mut reading = Reading::at(&self.chronicle, snapshots[from], |place| wanted & (1 << place) != 0);
             let rows_max = self.rows_max();
-            reading.follow(&mut self.source, &self.chronicle, &remains, snapshots[to], rows_max, &mut self.tally);
+            for (number, Watcher { source, tally, .. }) in self.watchers.iter_mut().enumerate() {
+                println!("reader {number}");
+                let mut reading = Reading::at(&self.chronicle, snapshots[from], |place| wanted & (1 << place) != 0);
+                reading.follow(source, &self.chronicle, &remains, snapshots[to], rows_max, tally);
+            }
         }
     }
 
@@ -150,18 +168,21 @@ impl History {
 
 fn run_many(catalog_name: &str, number: u64, catalog: impl Fn(&Path) -> Catalog) {
     let only = std::env::var("TIDEGATE_READER").ok();
-    for reader in READERS.into_iter().filter(|reader| only.as_deref().is_none_or(|only| only == *reader)) {
-        let test = format!("ranges in {catalog_name}");
-        println!("reader {reader}");
-        let mut tally = Tally::default();
-        let sequences = histories(&test, number, |seed, folder| {
-            let lake = Lake::create(folder, catalog(folder));
-            tally.add(&History::run(seed, lake, folder, mix, &|lake| connect(lake, reader)));
-        });
+    let readers = READERS.into_iter().filter(|reader| only.as_deref().is_none_or(|only| only == *reader));
+    let readers: Vec<_> = readers.collect();
+    let test = format!("ranges in {catalog_name}");
+    let mut tallies = vec![Tally::default(); readers.len()];
+    let sequences = histories(&test, number, |seed, folder| {
+        let lake = Lake::create(folder, catalog(folder));
+        let sources = |lake: &Lake| readers.iter().map(|reader| connect(lake, reader)).collect();
+        let told = History::run(seed, lake, folder, mix, &sources);
+        tallies.iter_mut().zip(&told).for_each(|(tally, more)| tally.add(more));
+    });
+    for (reader, tally) in readers.iter().zip(&tallies) {
         println!("{test}, reader {reader}: {sequences} histories, {tally}");
         if sequences >= number {
-            assert!(tally.ranges >= RANGES_MIN, "{test}: {tally}");
-            assert!(tally.unaccounted * 5 <= tally.ranges, "{test}: {tally}");
+            assert!(tally.ranges >= RANGES_MIN, "{test}, reader {reader}: {tally}");
+            assert!(tally.unaccounted * 5 <= tally.ranges, "{test}, reader {reader}: {tally}");
         }
     }
 }
@@ -178,8 +199,7 @@ fn ranges_in_sqlite() {
 
 #[test]
 fn ranges_in_postgres() {
-    let server = tidegate_testkit::Postgres::start();
-    run_many("PostgreSQL", 5, |_: &Path| Catalog::postgres(&server));
+    run_many("PostgreSQL", 5, |_: &Path| Catalog::postgres(&SERVER));
 }
 
 /// Histories with deletion vectors. What they have erased is said, and what is not is read as it was.
@@ -188,9 +208,10 @@ fn run_with_vectors(catalog_name: &str, number: u64, catalog: impl Fn(&Path) -> 
     let mut tally = Tally::default();
     let sequences = histories(&test, number, |seed, folder| {
         let lake = Lake::create(folder, catalog(folder));
-        let diff =
-            |lake: &Lake| connect_with(lake, serde_json::json!({ "catalog": lake.uri(), "deletion_vectors": "diff" }));
-        tally.add(&History::run(seed, lake, folder, mix_with_vectors, &diff));
+        let diff = |lake: &Lake| {
+            vec![connect_with(lake, serde_json::json!({ "catalog": lake.uri(), "deletion_vectors": "diff" }))]
+        };
+        tally.add(&History::run(seed, lake, folder, mix_with_vectors, &diff)[0]);
     });
     println!("{test}: {sequences} histories, {tally}");
     if sequences >= number {
@@ -210,8 +231,7 @@ fn deletion_vectors_in_sqlite() {
 
 #[test]
 fn deletion_vectors_in_postgres() {
-    let server = tidegate_testkit::Postgres::start();
-    run_with_vectors("PostgreSQL", 4, |_: &Path| Catalog::postgres(&server));
+    run_with_vectors("PostgreSQL", 4, |_: &Path| Catalog::postgres(&SERVER));
 }
 
 /// Lakes whose files are encrypted.
@@ -221,7 +241,7 @@ fn ranges_of_encrypted_lakes() {
     let mut tally = Tally::default();
     let sequences = histories(test, 2, |seed, folder| {
         let lake = Lake::create_encrypted(folder, Catalog::sqlite(folder));
-        tally.add(&History::run(seed, lake, folder, mix_without_files, &|lake| connect(lake, "native")));
+        tally.add(&History::run(seed, lake, folder, mix_without_files, &|lake| vec![connect(lake, "native")])[0]);
     });
     println!("{test}: {sequences} histories, {tally}");
     if sequences >= 2 {

@@ -11,7 +11,7 @@ use tidegate_testkit::{Chronicle, Lake, TableContents};
 use crate::follower::{apply, block_on};
 
 /// What was checked.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Tally {
     /// Ranges.
     pub ranges: u64,

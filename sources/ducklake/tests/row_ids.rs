@@ -11,9 +11,9 @@ use tidegate_core::{ErrorKind, Polled, Position, SnapshotId, Source, TableName, 
 use tidegate_source_ducklake::DucklakeSource;
 use tidegate_testkit::dml::{Mix, Outcome};
 use tidegate_testkit::seed::histories;
-use tidegate_testkit::{Catalog, Lake, Postgres, TableContents};
+use tidegate_testkit::{Catalog, Lake, TableContents};
 
-use crate::follower::{apply, block_on, connect, on_every_catalog};
+use crate::follower::{SERVER, apply, block_on, connect, on_every_catalog};
 
 /// A reader of tables with their virtual columns.
 struct Reader {
@@ -97,14 +97,17 @@ impl Reader {
     /// What is held is what DuckDB shows there now.
     #[track_caller]
     fn agree(&self, lake: &Lake) {
-        for contents in &self.contents {
-            let schema = contents.schema();
-            let columns: Vec<String> = schema.columns.fields().iter().map(|f| format!("\"{}\"", f.name())).collect();
-            let (columns, table) = (columns.join(", "), &schema.name.table);
-            let sql = format!("SELECT {columns} FROM {}.\"{table}\" AT (VERSION => {})", lake.name(), self.at);
-            let what = format!("{table} at {}", self.at);
-            contents.multiset().assert_equals(&lake.query(&sql).rows, &what);
-        }
+        lake.held(|| self.contents.iter().for_each(|contents| self.agree_on(contents, lake)));
+    }
+
+    #[track_caller]
+    fn agree_on(&self, contents: &TableContents, lake: &Lake) {
+        let schema = contents.schema();
+        let columns: Vec<String> = schema.columns.fields().iter().map(|f| format!("\"{}\"", f.name())).collect();
+        let (columns, table) = (columns.join(", "), &schema.name.table);
+        let sql = format!("SELECT {columns} FROM {}.\"{table}\" AT (VERSION => {})", lake.name(), self.at);
+        let what = format!("{table} at {}", self.at);
+        contents.multiset().assert_equals(&lake.query(&sql).rows, &what);
     }
 
     fn rows(&self) -> i64 {
@@ -199,8 +202,7 @@ fn histories_with_row_ids_in_sqlite() {
 
 #[test]
 fn histories_with_row_ids_in_postgres() {
-    let server = Postgres::start();
-    run_many("PostgreSQL", 6, |_: &Path| Catalog::postgres(&server));
+    run_many("PostgreSQL", 6, |_: &Path| Catalog::postgres(&SERVER));
 }
 
 /// Ranges without upkeep are read as changes; a merge, or a rewrite, is where the content is read anew; a flush is neither.

@@ -36,8 +36,8 @@ fn ranges_of_lakes_in_an_object_store() {
     let mut tally = Tally::default();
     let sequences = histories(test, HISTORIES, |seed, folder| {
         let lake = lake(&s3, folder, &format!("lake{seed}/"));
-        let source = |lake: &Lake| connect(lake, "native").with_storage(&storage(s3.environment()));
-        tally.add(&History::run(seed, lake, folder, mix, &source));
+        let source = |lake: &Lake| vec![connect(lake, "native").with_storage(&storage(s3.environment()))];
+        tally.add(&History::run(seed, lake, folder, mix, &source)[0]);
     });
     println!("{test}: {sequences} histories, {tally}");
     if sequences >= HISTORIES {

@@ -33,6 +33,7 @@ impl Lake {
     /// When a change of rows is refused, which does not happen but for one fault of DuckLake's own.
     pub fn take_watched(&self, step: &Step, watch: &mut dyn FnMut(&Duck)) -> Outcome {
         let taken = self.attached(|duck| Ok(take(duck, self.name(), step, watch)));
+        self.forget_columns(&step.sql());
         taken.unwrap_or_else(|error| panic!("{}: {error}", step.sql()))
     }
 
