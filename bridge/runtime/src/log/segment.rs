@@ -21,6 +21,9 @@ mod replace;
 #[cfg(test)]
 mod tests;
 
+/// Epochs of a segment at the most: opening a folder reads the headers of its last one.
+const ROLL_EPOCHS: u64 = 1_024;
+
 /// A folder of segments. One process at a time; the state folder's lock sees to it.
 #[derive(Debug)]
 pub struct Segments {
@@ -223,7 +226,9 @@ impl Segments {
         if self.broken {
             return Err(RuntimeError::Bug(format!("{} was written to after a failed append", self.dir.display())));
         }
-        if self.segments.last().is_none_or(|last| self.ended || last.len >= self.roll_bytes) {
+        let is_full =
+            |last: &Segment| last.len >= self.roll_bytes || epoch.0.saturating_sub(last.first.0) >= ROLL_EPOCHS;
+        if self.ended || self.segments.last().is_none_or(is_full) {
             self.roll(epoch)?;
         }
         let last = self.segments.last_mut().unwrap_or_else(|| unreachable!("a segment was just begun"));

@@ -14,7 +14,7 @@ use crate::log::record::{self, Found};
 /// How much of the map, from its end back, is looked through: a start takes no longer however long the map is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Some thirty thousand epochs.
+    /// Some two thousand epochs.
     Recent,
     Whole,
 }
@@ -22,7 +22,7 @@ pub(crate) enum Reach {
 impl Reach {
     fn bytes(self) -> u64 {
         match self {
-            Reach::Recent => 16 << 20,
+            Reach::Recent => 1 << 20,
             Reach::Whole => u64::MAX,
         }
     }

@@ -49,6 +49,20 @@ fn a_segment_ends_when_its_first_record_says_so() {
 }
 
 #[test]
+fn a_segment_ends_after_so_many_epochs_however_small_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Segments { durability: Durability::OnSync, ..open(dir.path(), 1 << 20) };
+    (7..=ROLL_EPOCHS + 7).for_each(|epoch| append(&mut log, epoch, b""));
+    let firsts: Vec<_> = log.segments.iter().map(|segment| segment.first.0).collect();
+    assert_eq!(firsts, [7, ROLL_EPOCHS + 7]);
+    drop(log);
+    let mut log = open(dir.path(), 1 << 20);
+    append(&mut log, ROLL_EPOCHS + 8, b"");
+    assert_eq!(log.segments.len(), 2, "opened again, it goes on in the last one");
+    assert_eq!(epochs(&log, ROLL_EPOCHS + 7), [ROLL_EPOCHS + 7, ROLL_EPOCHS + 8]);
+}
+
+#[test]
 fn a_torn_tail_is_cut_off_and_written_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(dir.path(), 1 << 20);
