@@ -22,12 +22,23 @@ impl Tpch {
     /// # Panics
     /// When DuckDB refuses.
     pub fn generate(scale: f64, file: Option<&Path>) -> Tpch {
+        let place = file.map_or_else(|| ":memory:".into(), Path::to_string_lossy);
+        Tpch::attached(&place, &format!("CALL dbgen(sf = {scale}); CHECKPOINT lake"))
+    }
+
+    /// Opens a file with tables that were [generated](Tpch::generate), or a copy of it.
+    ///
+    /// # Panics
+    /// When DuckDB refuses.
+    pub fn open(file: &Path) -> Tpch {
+        Tpch::attached(&file.to_string_lossy(), "")
+    }
+
+    fn attached(place: &str, script: &str) -> Tpch {
         let duck = Duck::open_in_memory_with(&Options::default()).expect("DuckDB opens");
         duck.load(Extension::Tpch).expect("the extension is there");
-        let place = file.map_or_else(|| ":memory:".into(), Path::to_string_lossy);
-        let place = quote_literal(&place);
-        duck.execute(&format!("ATTACH {place} AS lake; USE lake; CALL dbgen(sf = {scale}); CHECKPOINT lake"))
-            .expect("the tables are made");
+        duck.execute(&format!("ATTACH {} AS lake; USE lake; {script}", quote_literal(place)))
+            .expect("the tables are there");
         let schemas = TABLES.map(|name| table(&duck, name)).into();
         Tpch { duck, schemas }
     }
@@ -58,7 +69,7 @@ impl Tpch {
         let query = "SELECT query FROM tpch_queries() ORDER BY query_nr";
         let (_, batches) = self.duck.query(query).expect("the extension answers");
         let texts = batches.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten());
-        let queries: Vec<String> = texts.map(str::to_owned).collect();
+        let queries: Vec<String> = texts.map(|text| text.trim().trim_end_matches(';').to_owned()).collect();
         assert_eq!(queries.len(), 22);
         queries
     }

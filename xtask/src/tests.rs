@@ -15,7 +15,7 @@ use crate::process::{cargo, child};
 const PROFILE: &str = "tests";
 
 /// The packages whose tests take longest, in this order. They begin first, lest one of them is left alone at the end.
-const LONGEST: [&str; 4] = ["sources/ducklake", "bridge/cli", "sinks/ducklake", "sinks/delta"];
+const LONGEST: [&str; 5] = ["sources/ducklake", "bridge/cli", "sinks/ducklake", "bridge/engine", "sinks/delta"];
 
 /// Runs all tests; with arguments, those that `cargo test` runs with them, in its way.
 pub fn run(arguments: &[String]) -> Result<()> {
