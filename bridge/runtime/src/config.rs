@@ -33,8 +33,7 @@ pub struct PipelineConfig {
     pub log_retention: Duration,
     /// The shortest time between two epochs under load.
     pub epoch_interval: Duration,
-    /// Worker threads of the engine. `None`: those of the state, and the machine's cores for a new
-    /// one.
+    /// Worker threads of each view's circuit. `None`: those of the state, and one for a new one.
     pub workers: Option<usize>,
     /// Bytes of engine memory beyond which state goes to disk.
     pub memory_limit: Option<u64>,

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::Instant;
 
 use tidegate_core::{ErrorKind, Frontier, chain};
@@ -24,6 +23,10 @@ use crate::summary::RunSummary;
 use crate::tail::Tail;
 use crate::time_map::TimeMap;
 use crate::{Connectors, PipelineConfig, RuntimeError, SourceSlot, blocking, durable, planner};
+
+/// Threads of a view's circuit where the configuration does not say. More of them wait for each other several times in
+/// each epoch, which costs more than small epochs have to compute (ADR 13).
+const DEFAULT_WORKERS: usize = 1;
 
 /// Opens a pipeline. `resync` names a sink that may hold anything; then other sinks that do not
 /// fit are left alone instead of stopping everything.
@@ -104,7 +107,7 @@ impl Parts {
         if StateFile::read(&dir, &self.config.name)?.is_some() {
             return Err(RuntimeError::Locked { dir, pid: "(one that has just ended)".to_owned() });
         }
-        let workers = self.config.workers.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
+        let workers = self.config.workers.unwrap_or(DEFAULT_WORKERS);
         let state = StateFile::new(&self.config.name, workers);
         let log = InputLog::open(&self.config.log, &dir, state.log_id)?.with_retention(self.config.log_retention);
         if !log.is_empty().await? {

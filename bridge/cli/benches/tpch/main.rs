@@ -1,10 +1,10 @@
 //! The 22 queries of TPC-H kept up to date: milliseconds of an epoch of 100 to 100,000 changed rows, without and with the
-//! commit into a DuckDB mart, against DuckDB computing the query anew with as many threads in the same run, and the
+//! commit into a DuckDB mart, against DuckDB computing the query anew with all threads in the same run, and the
 //! number of changed rows at which both take the same time. Each query runs by itself; at its end the view is compared
 //! with DuckDB's answer, row by row.
 //!
-//! `tpch [--sf N] [--workers N] [QUERY …]`: the scale factor (1), the workers and DuckDB's threads (2), and numbers of
-//! queries (all).
+//! `tpch [--sf N] [--workers N] [--threads N] [QUERY …]`: the scale factor (1), the workers of the engine (1), DuckDB's
+//! threads (2), and numbers of queries (all).
 
 mod refresh;
 
@@ -44,9 +44,12 @@ struct Arguments {
     /// The scale factor
     #[arg(long, default_value_t = 1.0)]
     sf: f64,
-    /// Workers of the engine, and threads of DuckDB
-    #[arg(long, default_value_t = 2)]
+    /// Workers of the engine
+    #[arg(long, default_value_t = 1)]
     workers: usize,
+    /// Threads of DuckDB
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
     /// Numbers of queries; none: all
     queries: Vec<usize>,
     /// What cargo passes to every benchmark
@@ -239,7 +242,7 @@ fn main() {
         // Every query begins with the same tables.
         std::fs::copy(&generated, &file).expect("the tables are copied");
         let tpch = Tpch::open(&file);
-        tpch.duck().execute(&format!("SET threads = {}", arguments.workers)).expect("the threads are set");
+        tpch.duck().execute(&format!("SET threads = {}", arguments.threads)).expect("the threads are set");
         let query = tpch.queries()[number - 1].clone();
         all.push((number, measure(&tpch, number, &query, &arguments, &mut report)));
         drop(tpch);
