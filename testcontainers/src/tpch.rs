@@ -69,7 +69,7 @@ impl Tpch {
         let query = "SELECT query FROM tpch_queries() ORDER BY query_nr";
         let (_, batches) = self.duck.query(query).expect("the extension answers");
         let texts = batches.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten());
-        let queries: Vec<String> = texts.map(|text| text.trim().trim_end_matches(';').to_owned()).collect();
+        let queries: Vec<String> = texts.map(|text| bare(text).to_owned()).collect();
         assert_eq!(queries.len(), 22);
         queries
     }
@@ -119,7 +119,7 @@ pub fn rows(duck: &Duck, query: &str, schema: &TableSchema, weight: i64) -> Opti
 /// A query as a view over tables of the source `lake`. A view is a multiset, so that an order without a limit is left
 /// out. For DuckDB the query itself is the faster form: it keeps in full what a WITH names that is read twice.
 pub fn view(query: &str, tables: &[String]) -> String {
-    let query = query.trim().trim_end_matches(';');
+    let query = bare(query);
     let query = match query.rfind("ORDER BY") {
         Some(at) if !query[at..].contains("LIMIT") => &query[..at],
         _ => query,
@@ -130,4 +130,9 @@ pub fn view(query: &str, tables: &[String]) -> String {
         Some(rest) => format!("WITH {tables}, {rest}"),
         None => format!("WITH {tables} {query}"),
     }
+}
+
+/// A query without what ends a statement, so that it can be part of one.
+fn bare(query: &str) -> &str {
+    query.trim().trim_end_matches(';')
 }
