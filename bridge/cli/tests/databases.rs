@@ -218,6 +218,9 @@ async fn history(server: Arc<Postgres>, seed: u64, rounds: u32, until: Instant) 
     pipeline.epoch().0
 }
 
+/// As many kills a version has to stand.
+const KILLS_MIN: u32 = 6;
+
 /// The program itself, killed at random moments while both sources change and the server restarts.
 #[test]
 fn killed_while_a_database_and_a_lake_change() {
@@ -236,7 +239,9 @@ fn killed_while_a_database_and_a_lake_change() {
         ));
         let pipeline = PipelineFolder::create(&world.folder.path().join("pipeline"), &spec);
         let (started, mut kills, mut failures) = (Instant::now(), 0, 0);
-        while started.elapsed() < Duration::from_secs(40) {
+        // A machine that has other work takes longer for as many.
+        while started.elapsed() < Duration::from_secs(40) || kills < KILLS_MIN {
+            assert!(started.elapsed() < Duration::from_secs(300), "{kills} kills, {failures} failures that pass");
             let running = pipeline.command("run", &[]).start();
             let moment = Instant::now() + Duration::from_millis(rng.random_range(50..1500));
             while Instant::now() < moment {
@@ -267,7 +272,6 @@ fn killed_while_a_database_and_a_lake_change() {
         println!("{version:?}: {kills} kills, {failures} failures that pass");
         pipeline.catch_up();
         assert_mart(&mut world, &pipeline, &format!("{version:?}, seed {first}, in the end"));
-        assert!(kills > 5);
     }
 }
 
