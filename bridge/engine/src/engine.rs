@@ -1,6 +1,6 @@
 //! The engine: the circuits of a program, fed and stepped together.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use tidegate_core::{DeltaBatch, DeltaKind, Micros, TableEvent, TableName, ViewDelta, ViewName, ZSet};
@@ -12,6 +12,7 @@ use crate::circuit::{StateSnapshot, batch};
 use crate::clock::Clock;
 use crate::files::forget_lost;
 use crate::node::Node;
+use crate::parallel::side_by_side;
 use crate::rebuild::Rebuild;
 use crate::table::{Part, TableState};
 use crate::{EngineError, state};
@@ -50,17 +51,44 @@ pub struct ViewStats {
     pub state_bytes: u64,
 }
 
-/// The deltas of one epoch, upstream views before their readers.
+/// The deltas of one epoch.
 #[derive(Default)]
 pub(crate) struct Deltas {
-    pub in_order: Vec<ViewDelta>,
+    pub found: Vec<ViewDelta>,
 }
 
 impl Deltas {
     fn changes_of(&self, view: &ViewName) -> &[DeltaBatch] {
-        let delta = self.in_order.iter().find(|delta| delta.view == *view && delta.kind == DeltaKind::Changes);
+        let delta = self.found.iter().find(|delta| delta.view == *view && delta.kind == DeltaKind::Changes);
         delta.map_or(&[], |delta| &delta.batches)
     }
+
+    /// All of them as the program has the views: upstream views before their readers.
+    pub fn in_order(mut self, program: Option<&Program>) -> Vec<ViewDelta> {
+        let views = program.iter().flat_map(|program| program.views());
+        let places: HashMap<&ViewName, usize> = views.map(|view| &view.info.name).zip(0..).collect();
+        self.found.sort_by_key(|delta| places.get(&delta.view));
+        self.found
+    }
+}
+
+/// The circuits of a program in ranks: none of a rank reads another one of it, and what they read is in ranks before.
+pub(crate) fn ranks(program: &Program) -> Vec<Vec<&PlannedView>> {
+    let mut ranks: Vec<Vec<&PlannedView>> = Vec::new();
+    let mut of: HashMap<&ViewName, usize> = HashMap::new();
+    for view in program.circuits() {
+        let read = view.inputs.iter().filter_map(|input| match input {
+            Input::View(upstream) => of.get(upstream),
+            Input::Table(_) | Input::Clock => None,
+        });
+        let rank = read.max().map_or(0, |rank| rank + 1);
+        of.insert(&view.info.name, rank);
+        if ranks.len() <= rank {
+            ranks.resize_with(rank + 1, Vec::new);
+        }
+        ranks[rank].push(view);
+    }
+    ranks
 }
 
 /// Views as incremental circuits. All calls block; the circuits have threads of their own.
@@ -124,8 +152,7 @@ impl Engine {
             require_folder(dir, folder)?;
             forget_lost(&dir.join(folder))?;
         }
-        let mut nodes = BTreeMap::new();
-        for saved in &checkpoint.nodes {
+        let nodes = side_by_side(&checkpoint.nodes, |saved: &NodeCheckpoint| {
             let view = program.circuits().find(|view| view.info.name == saved.view);
             let view = view.ok_or_else(|| EngineError::UnknownView(saved.view.clone()))?;
             if view.plan_id != saved.plan_id {
@@ -133,25 +160,23 @@ impl Engine {
                 return Err(EngineError::IncompatibleFormat { found: checkpoint.format, expected: STATE_FORMAT });
             }
             let options = EngineOptions { workers: saved.workers, ..options.clone() };
-            let node = Node::resume(view, dir, &options, saved)?;
-            nodes.insert(saved.view.clone(), node);
-        }
-        let mut tables = BTreeMap::new();
-        for saved in &checkpoint.tables {
+            Ok((saved.view.clone(), Node::resume(view, dir, &options, saved)?))
+        })?;
+        let tables = side_by_side(&checkpoint.tables, |saved: &TableCheckpoint| {
             let schema = program.tables().iter().find(|table| table.name == saved.table);
             let schema =
                 schema.ok_or(EngineError::Misuse("a checkpoint names a table that its program does not use"))?;
             let options = EngineOptions { workers: saved.workers, ..options.clone() };
             let state = TableState::open(schema.clone(), dir, saved.folder.clone(), &options, Some(saved.checkpoint))?;
-            tables.insert(saved.table.clone(), state);
-        }
+            Ok((saved.table.clone(), state))
+        })?;
         Ok(Engine {
             dir: dir.to_owned(),
             options,
             part_rows: PART_ROWS,
             program: Some(program),
-            nodes,
-            tables,
+            nodes: nodes.into_iter().collect(),
+            tables: tables.into_iter().collect(),
             rebuild: None,
             clock: Clock::at(checkpoint.time),
             poisoned: false,
@@ -200,16 +225,19 @@ impl Engine {
                 let mut readers = Readers::of(table, engine.nodes.values_mut(), engine.part_rows);
                 state.step(&mut |part| readers.feed_part(&part))?;
             }
-            for view in program.iter().flat_map(Program::circuits) {
-                engine.step_view(view, &mut deltas)?;
+            for rank in program.iter().flat_map(ranks) {
+                for view in &rank {
+                    engine.feed_upstream(view, &deltas)?;
+                }
+                engine.step_views(&rank, &mut deltas)?;
             }
             Ok(())
         })?;
-        Ok(deltas.in_order)
+        Ok(deltas.in_order(program.as_ref()))
     }
 
-    /// Steps one view whose upstream views have been stepped.
-    pub(crate) fn step_view(&mut self, view: &PlannedView, deltas: &mut Deltas) -> Result<(), EngineError> {
+    /// Feeds a view what changed in the views that it reads.
+    pub(crate) fn feed_upstream(&mut self, view: &PlannedView, deltas: &Deltas) -> Result<(), EngineError> {
         let Some(node) = self.nodes.get_mut(&view.info.name) else { return Ok(()) };
         for input in &view.inputs {
             let Input::View(upstream) = input else { continue };
@@ -217,14 +245,21 @@ impl Engine {
                 node.feed(input, &ZSet::new(batch.rows.clone(), batch.weights.clone()), self.part_rows)?;
             }
         }
-        if node.is_fed()
-            && let Some(delta) = node.step()?
-        {
-            node.check_key()?;
-            if node.checks.is_none() {
-                deltas.in_order.push(delta);
+        Ok(())
+    }
+
+    /// Steps views that were fed, side by side: none of them reads another one.
+    pub(crate) fn step_views(&mut self, views: &[&PlannedView], deltas: &mut Deltas) -> Result<(), EngineError> {
+        let names: BTreeSet<&ViewName> = views.iter().map(|view| &view.info.name).collect();
+        let fed = self.nodes.values_mut().filter(|node| names.contains(&node.info.name) && node.is_fed());
+        let stepped = side_by_side(fed, |node: &mut Node| {
+            let delta = node.step()?;
+            if delta.is_some() {
+                node.check_key()?;
             }
-        }
+            Ok(delta.filter(|_| node.checks.is_none()))
+        })?;
+        deltas.found.extend(stepped.into_iter().flatten());
         Ok(())
     }
 
@@ -273,10 +308,9 @@ impl Engine {
     pub fn checkpoint(&mut self) -> Result<EngineCheckpoint, EngineError> {
         self.check()?;
         let program = self.program.as_ref().ok_or(EngineError::Misuse("there is no program to save yet"))?;
-        let mut nodes = Vec::new();
-        for view in program.circuits() {
-            let Some(node) = self.nodes.get_mut(&view.info.name) else { continue };
-            nodes.push(NodeCheckpoint {
+        // Each waits for the disk most of the time.
+        let saved = side_by_side(self.nodes.values_mut(), |node: &mut Node| {
+            let saved = NodeCheckpoint {
                 view: node.info.name.clone(),
                 plan_id: node.plan_id,
                 checkpoint: node.checkpoint()?,
@@ -285,17 +319,19 @@ impl Engine {
                 rows: node.rows(),
                 steps: node.steps,
                 full_steps: node.full_steps,
-            });
-        }
-        let mut tables = Vec::new();
-        for (table, state) in &mut self.tables {
-            tables.push(TableCheckpoint {
+            };
+            Ok((node.info.name.clone(), saved))
+        })?;
+        let mut saved: BTreeMap<ViewName, NodeCheckpoint> = saved.into_iter().collect();
+        let nodes = program.circuits().filter_map(|view| saved.remove(&view.info.name)).collect();
+        let tables = side_by_side(&mut self.tables, |(table, state): (&TableName, &mut TableState)| {
+            Ok(TableCheckpoint {
                 table: table.clone(),
                 checkpoint: state.checkpoint()?,
                 folder: state.folder.clone(),
                 workers: state.workers,
-            });
-        }
+            })
+        })?;
         sync_folder(&self.dir)?;
         Ok(EngineCheckpoint {
             format: STATE_FORMAT,

@@ -7,12 +7,14 @@
 mod checkpoint;
 mod circuit;
 mod clock;
+mod dataflow;
 mod delta;
 mod engine;
 mod error;
 mod files;
 mod fork;
 mod node;
+mod parallel;
 mod rebuild;
 mod state;
 mod table;

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arrow::datatypes::Schema;
-use dbsp::utils::Tup2;
-use dbsp::{DBSPHandle, IndexedZSetHandle};
+use dbsp::DBSPHandle;
 use tidegate_core::{ViewDelta, ViewInfo, ViewName, ZSet};
-use tidegate_engine_row::{KeyMode, Row, RowCodec};
+use tidegate_engine_row::{KeyMode, RowCodec};
 use tidegate_engine_sql::{Input, PlanId, PlannedView};
 use uuid::Uuid;
 
 use crate::EngineError;
 use crate::checkpoint::NodeCheckpoint;
-use crate::circuit::{self, CircuitPlan, Errors, FlatRow, Handles, Key, KeyedHandle, LeafHandle, Pipe, StateSnapshot};
+use crate::circuit::{self, CircuitPlan, Errors, Handles, Leaf, StateSnapshot};
+use crate::dataflow::Dataflow;
 use crate::delta::{Shape, view_delta};
 use crate::engine::{EngineOptions, make_folder};
 use crate::state;
@@ -38,7 +38,7 @@ pub(crate) struct Node {
     pub codec: RowCodec,
     path: PathBuf,
     plan: Arc<CircuitPlan>,
-    dbsp: DBSPHandle,
+    dataflow: Dataflow,
     handles: Handles,
     errors: Errors,
     state: Option<StateSnapshot>,
@@ -68,7 +68,7 @@ impl Node {
         options: &EngineOptions,
     ) -> Result<Node, EngineError> {
         let mut node = Node::start(view, root, folder, options, None)?;
-        for seed in &node.handles.seeds {
+        for seed in &mut node.handles.seeds {
             seed.seed();
             node.pending += 1;
         }
@@ -118,7 +118,7 @@ impl Node {
             codec: RowCodec::new(&fields, KeyMode::Exact)?,
             path,
             plan,
-            dbsp,
+            dataflow: Dataflow::new(dbsp),
             handles,
             errors,
             state: None,
@@ -141,36 +141,41 @@ impl Node {
         if self.pending < rows_max { Ok(()) } else { self.part() }
     }
 
-    /// Lets the circuit take what was fed. However many parts an epoch has, they are one transaction: operators
-    /// with state collect its rows, on disk where memory gets short, and compute at its end, so that no row is
-    /// made of half an epoch and no partition is computed twice.
+    /// Lets the circuit take what was fed, while the next part is made ready. However many parts an epoch has, they are
+    /// one transaction: operators with state collect its rows, on disk where memory gets short, and compute at its
+    /// end, so that no row is made of half an epoch and no partition is computed twice.
     fn part(&mut self) -> Result<(), EngineError> {
-        let begun = match self.phase {
-            Phase::Idle => self.dbsp.start_transaction(),
+        let phase = std::mem::replace(&mut self.phase, Phase::InParts);
+        (self.pending, self.clean_checkpoint) = (0, None);
+        let begun = self.ready().and_then(|handle| match phase {
+            Phase::Idle => handle.start_transaction(),
             Phase::InParts => Ok(()),
-        };
-        (self.phase, self.pending, self.clean_checkpoint) = (Phase::InParts, 0, None);
-        let stepped = begun.and_then(|()| self.dbsp.step());
-        self.unless_told(stepped.map(|_| ()))
+        });
+        let begun = begun.and_then(|()| self.dataflow.begin_step());
+        self.unless_told(begun)
     }
 
     fn feed_leaves(&mut self, input: Option<&Input>, zset: &ZSet) -> Result<(), EngineError> {
-        for (leaf, handle) in self.plan.leaves.iter().zip(&self.handles.leaves) {
-            if leaf.input.as_ref() != input {
-                continue;
-            }
-            match handle {
-                LeafHandle::Flat(handle) => {
-                    let mut rows: Vec<FlatRow> = Vec::with_capacity(zset.len());
-                    leaf.pipe.flat(zset, &mut rows)?;
-                    self.pending += rows.len() as u64;
-                    handle.append(&mut rows);
-                }
-                LeafHandle::Keyed(KeyedHandle::Short(handle)) => self.pending += feed_keyed(handle, &leaf.pipe, zset)?,
-                LeafHandle::Keyed(KeyedHandle::Row(handle)) => self.pending += feed_keyed(handle, &leaf.pipe, zset)?,
+        for (leaf, inflow) in self.plan.leaves.iter().zip(&mut self.handles.leaves) {
+            if leaf.input.as_ref() == input {
+                self.pending += inflow.take(&leaf.pipe, zset)?;
             }
         }
         Ok(())
+    }
+
+    /// Where rows go in.
+    fn inflows(&mut self) -> impl Iterator<Item = &mut Leaf> {
+        self.handles.leaves.iter_mut().chain(&mut self.handles.seeds)
+    }
+
+    /// The circuit at rest, with what was fed as the input of its next step. It is sorted while the step before goes on.
+    fn ready(&mut self) -> Result<&mut DBSPHandle, dbsp::Error> {
+        let workers = self.workers;
+        self.inflows().for_each(|leaf| leaf.sort(workers));
+        self.dataflow.at_rest()?;
+        self.inflows().for_each(Leaf::hand_over);
+        self.dataflow.at_rest()
     }
 
     /// Whether something was fed since the last step.
@@ -239,10 +244,11 @@ impl Node {
     /// Ends the transaction that has begun, or runs one. It may take several steps: the integral is that of the
     /// last one, and the delta comes once.
     fn transaction(&mut self) -> Result<(), EngineError> {
-        let ended = match self.phase {
-            Phase::Idle => self.dbsp.transaction(),
-            Phase::InParts => self.dbsp.commit_transaction(),
+        let end = match self.phase {
+            Phase::Idle => DBSPHandle::transaction,
+            Phase::InParts => DBSPHandle::commit_transaction,
         };
+        let ended = self.ready().and_then(end);
         self.phase = Phase::Idle;
         self.unless_told(ended)?;
         self.state = Some(self.handles.state.concat());
@@ -270,7 +276,8 @@ impl Node {
         if let Some(checkpoint) = self.clean_checkpoint {
             return Ok(checkpoint);
         }
-        let saved = self.dbsp.checkpoint().run().map_err(|error| self.failed("saving its checkpoint", error))?;
+        let saved = self.dataflow.at_rest().and_then(|handle| handle.checkpoint().run());
+        let saved = saved.map_err(|error| self.failed("saving its checkpoint", error))?;
         self.clean_checkpoint = Some(saved.uuid);
         Ok(saved.uuid)
     }
@@ -278,8 +285,8 @@ impl Node {
     /// Removes old checkpoints but those in `keep`.
     pub fn retain(&mut self, keep: &[Uuid]) -> Result<(), EngineError> {
         let keep = keep.iter().copied().collect();
-        self.dbsp.gc_checkpoint(keep).map_err(|error| self.failed("removing old checkpoints", error))?;
-        Ok(())
+        let removed = self.dataflow.at_rest().and_then(|handle| handle.gc_checkpoint(keep).map(|_| ()));
+        removed.map_err(|error| self.failed("removing old checkpoints", error))
     }
 
     /// Bytes of the circuit's files; state that never left memory is not in them.
@@ -289,22 +296,12 @@ impl Node {
 
     /// Stops the circuit's threads. Its folder stays for the checkpoints in it.
     pub fn stop(self) {
-        // A worker that panicked has said so in the step that failed.
-        let _ = self.dbsp.kill();
+        self.dataflow.stop();
     }
 
     fn failed(&self, during: &'static str, error: dbsp::Error) -> EngineError {
         EngineError::Circuit { view: self.info.name.clone(), during, source: Box::new(error) }
     }
-}
-
-/// Feeds a keyed leaf and answers how many rows there were.
-fn feed_keyed<K: Key>(handle: &IndexedZSetHandle<K, Row>, pipe: &Pipe, zset: &ZSet) -> Result<u64, EngineError> {
-    let mut rows = Vec::with_capacity(zset.len());
-    pipe.keyed(zset, |key, value, weight| rows.push(Tup2(key, Tup2(value, weight))))?;
-    let fed = rows.len() as u64;
-    handle.append(&mut rows);
-    Ok(fed)
 }
 
 fn folder_bytes(folder: &Path) -> u64 {

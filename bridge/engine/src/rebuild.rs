@@ -13,8 +13,9 @@ use tidegate_engine_sql::{Input, PlannedView, Program};
 
 use crate::EngineError;
 use crate::delta::view_delta;
-use crate::engine::{Deltas, Engine, Readers, weighted_rows};
+use crate::engine::{Deltas, Engine, Readers, ranks, weighted_rows};
 use crate::node::Node;
+use crate::parallel::side_by_side;
 use crate::state;
 use crate::table::{TableState, unread};
 
@@ -178,16 +179,14 @@ impl Engine {
                 }
             }
             engine.drop_all_but(&program);
-            for view in program.circuits() {
-                match fresh.remove(&view.info.name) {
-                    Some(node) => engine.put_in_place(view, node, &mut deltas)?,
-                    None => engine.step_view(view, &mut deltas)?,
-                }
+            for rank in ranks(&program) {
+                engine.build(&rank, &mut fresh, &mut deltas)?;
             }
             Ok(())
         })?;
+        let deltas = deltas.in_order(Some(&program));
         self.program = Some(program);
-        Ok(deltas.in_order)
+        Ok(deltas)
     }
 
     /// Stops what a program does not use.
@@ -200,8 +199,40 @@ impl Engine {
         unused.iter().filter_map(|name| self.tables.remove(name)).for_each(TableState::stop);
     }
 
-    /// Completes a fresh circuit whose tables are loaded and whose upstream views are up to date.
-    fn put_in_place(&mut self, view: &PlannedView, mut node: Node, deltas: &mut Deltas) -> Result<(), EngineError> {
+    /// Completes the fresh circuits among the views of a rank, whose tables are loaded and whose upstream views are up to
+    /// date, and steps the others.
+    fn build(
+        &mut self,
+        rank: &[&PlannedView],
+        fresh: &mut BTreeMap<ViewName, Node>,
+        deltas: &mut Deltas,
+    ) -> Result<(), EngineError> {
+        let mut built = Vec::new();
+        let mut going_on = Vec::new();
+        for &view in rank {
+            match fresh.remove(&view.info.name) {
+                Some(mut node) => {
+                    self.fill(view, &mut node)?;
+                    built.push((view, node));
+                }
+                None => {
+                    self.feed_upstream(view, deltas)?;
+                    going_on.push(view);
+                }
+            }
+        }
+        side_by_side(&mut built, |(_, node)| {
+            node.load()?;
+            node.check_key()
+        })?;
+        for (view, node) in built {
+            self.put_in_place(view, node, deltas)?;
+        }
+        self.step_views(&going_on, deltas)
+    }
+
+    /// Feeds a fresh circuit what the engine holds of its inputs.
+    fn fill(&self, view: &PlannedView, node: &mut Node) -> Result<(), EngineError> {
         for input in &view.inputs {
             match input {
                 Input::View(upstream) => {
@@ -218,12 +249,15 @@ impl Engine {
                 }
             }
         }
-        node.load()?;
-        node.check_key()?;
+        Ok(())
+    }
+
+    /// Puts a circuit that was built in the place of the one before.
+    fn put_in_place(&mut self, view: &PlannedView, mut node: Node, deltas: &mut Deltas) -> Result<(), EngineError> {
         let old = self.nodes.get(&view.info.name);
         node.full_steps += old.map_or(0, |old| old.full_steps);
         if node.checks.is_none() {
-            deltas.in_order.extend(replaced(old, &node)?);
+            deltas.found.extend(replaced(old, &node)?);
         }
         if let Some(old) = self.nodes.insert(view.info.name.clone(), node) {
             old.stop();

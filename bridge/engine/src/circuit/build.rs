@@ -9,10 +9,8 @@ use dbsp::circuit::{CircuitConfig, CircuitStorageConfig, Mode};
 use dbsp::operator::{Fold, Max, Min};
 use dbsp::storage::backend::StorageError;
 use dbsp::typed_batch::SpineSnapshot;
-use dbsp::utils::Tup2;
 use dbsp::{
-    DBSPHandle, IndexedZSetHandle, OrdIndexedZSet, OrdZSet, OutputHandle, RootCircuit, Runtime, Stream, ZSetHandle,
-    algebra::UnimplementedSemigroup,
+    DBSPHandle, OrdIndexedZSet, OrdZSet, OutputHandle, RootCircuit, Runtime, Stream, algebra::UnimplementedSemigroup,
 };
 use feldera_types::config::{StorageCacheConfig, StorageConfig, StorageOptions};
 use tidegate_engine_row::Row;
@@ -20,8 +18,9 @@ use tidegate_engine_sql::Comparison;
 use uuid::Uuid;
 
 use super::asof::{self, AsOfPlan};
-use super::group::{Extreme, GroupOutputs, GroupPlan, Part, SEED_TAG, Slots};
-use super::key::{Key, KeyShape, Keyed, KeyedHandle, KeyedStream, Short};
+use super::group::{Extreme, GroupOutputs, GroupPlan, Part, Slots};
+use super::key::{Key, KeyShape, Keyed, KeyedStream, Short};
+use super::leaf::Leaf;
 use super::meet::meet;
 use super::pipe::{Direct, Pipe};
 use super::plan::{CircuitPlan, Edge, Keep, Operator, OperatorKind};
@@ -37,17 +36,11 @@ pub(super) type Flat = Stream<RootCircuit, OrdZSet<Row>>;
 /// A view's integral as DBSP holds it at some moment; cheap to clone, valid while the circuit goes on.
 pub(crate) type StateSnapshot = SpineSnapshot<OrdZSet<Row>>;
 
-/// Where rows of a leaf go in.
-pub(crate) enum LeafHandle {
-    Flat(ZSetHandle<Row>),
-    Keyed(KeyedHandle),
-}
-
 /// The ends of a circuit that stick out of it.
 pub(crate) struct Handles {
-    pub leaves: Vec<LeafHandle>,
+    pub leaves: Vec<Leaf>,
     /// One for each global aggregate.
-    pub seeds: Vec<KeyedHandle>,
+    pub seeds: Vec<Leaf>,
     pub delta: OutputHandle<SpineSnapshot<OrdZSet<Row>>>,
     pub state: OutputHandle<StateSnapshot>,
 }
@@ -71,8 +64,10 @@ pub(crate) fn build(
         .map_err(failed)
 }
 
-/// Without a memory limit, batches up to this size stay in memory between checkpoints.
-const MEMORY_BATCH_BYTES: usize = 512 << 20;
+/// Without a memory limit, batches up to this size stay in memory between checkpoints. Larger ones, those of loads, are
+/// written where they are merged, in a thread beside the circuit's, which leaves less to write to the checkpoint that
+/// follows; the circuit waits for that.
+const MEMORY_BATCH_BYTES: usize = 128 << 20;
 
 /// The cache of a circuit's files where memory is limited: its default of 256 MiB a thread would be more than
 /// many a limit, and caches do not shrink when memory gets short.
@@ -103,10 +98,10 @@ pub(super) struct Builder<'a> {
     pub circuit: &'a RootCircuit,
     plan: &'a CircuitPlan,
     pub errors: &'a Errors,
-    leaves: Vec<LeafHandle>,
+    leaves: Vec<Leaf>,
     flat_leaves: HashMap<usize, Flat>,
     keyed_leaves: HashMap<usize, Keyed>,
-    seeds: Vec<KeyedHandle>,
+    seeds: Vec<Leaf>,
     outputs: Vec<OperatorStream>,
     /// What keyed edges out of operators have become, by their pipes: an edge that several consumers
     /// share is one stream, and what they keep of it is kept once.
@@ -138,16 +133,16 @@ impl<'a> Builder<'a> {
     fn build(mut self) -> Handles {
         for (index, leaf) in self.plan.leaves.iter().enumerate() {
             let id = format!("leaf{index}");
-            let handle = match leaf.pipe.key_shape() {
+            let leaf = match leaf.pipe.key_shape() {
                 Some(KeyShape::Short) => self.keyed_leaf::<Short>(index, &id),
                 Some(KeyShape::Row) => self.keyed_leaf::<Row>(index, &id),
                 None => {
-                    let (stream, handle) = self.circuit.add_input_zset::<Row>();
+                    let (stream, leaf) = Leaf::flat(self.circuit);
                     self.flat_leaves.insert(index, stream.set_persistent_id(Some(&id)));
-                    LeafHandle::Flat(handle)
+                    leaf
                 }
             };
-            self.leaves.push(handle);
+            self.leaves.push(leaf);
         }
         for (index, operator) in self.plan.operators.iter().enumerate() {
             let output = self.operator(index, operator);
@@ -164,10 +159,10 @@ impl<'a> Builder<'a> {
         Handles { leaves: self.leaves, seeds: self.seeds, delta, state }
     }
 
-    fn keyed_leaf<K: Key>(&mut self, index: usize, id: &str) -> LeafHandle {
-        let (stream, handle) = self.circuit.add_input_indexed_zset::<K, Row>();
+    fn keyed_leaf<K: Key>(&mut self, index: usize, id: &str) -> Leaf {
+        let (stream, leaf) = Leaf::keyed::<K>(self.circuit);
         self.keyed_leaves.insert(index, K::keyed(stream.set_persistent_id(Some(id))));
-        LeafHandle::Keyed(K::handle(handle))
+        leaf
     }
 
     fn operator(&mut self, index: usize, operator: &Operator) -> OperatorStream {
@@ -296,8 +291,8 @@ impl<'a> Builder<'a> {
             });
         }
         if group.seeded {
-            let (seed, handle) = self.circuit.add_input_indexed_zset::<K, Row>();
-            self.seeds.push(K::handle(handle));
+            let (seed, leaf) = Leaf::keyed::<K>(self.circuit);
+            self.seeds.push(leaf);
             results.push(seed.set_persistent_id(Some(&format!("{id}.seed"))));
         }
         let (first, rest) = results.split_first().expect("a group has a linear part");
@@ -421,21 +416,7 @@ fn sides(way: Way) -> (Direct, Errors, usize) {
     (direct, way.errors, way.decoder.key_width)
 }
 
-impl KeyedHandle {
-    /// Feeds the row that keeps a global aggregate alive.
-    pub fn seed(&self) {
-        fn feed<K: Key>(handle: &IndexedZSetHandle<K, Row>) {
-            let seed = tagged(SEED_TAG, &Row::empty());
-            handle.append(&mut vec![Tup2(K::from_words(&[]), Tup2(seed, 1))]);
-        }
-        match self {
-            KeyedHandle::Short(handle) => feed(handle),
-            KeyedHandle::Row(handle) => feed(handle),
-        }
-    }
-}
-
-fn tagged(tag: u64, value: &Row) -> Row {
+pub(super) fn tagged(tag: u64, value: &Row) -> Row {
     let words = value.as_words();
     let mut tagged = Vec::with_capacity(words.len() + 2);
     tagged.extend([tag, words.len() as u64]);

@@ -2,8 +2,10 @@
 //! many of them: such keys are kept as that and nothing else, other ones as rows.
 
 use dbsp::utils::Tup2;
-use dbsp::{DBData, IndexedZSetHandle, OrdIndexedZSet, RootCircuit, Stream};
+use dbsp::{DBData, OrdIndexedZSet, RootCircuit, Stream};
 use tidegate_engine_row::{Row, RowCodec};
+
+use super::leaf::{KeyedInflow, Leaf};
 
 /// A stream of rows by key.
 pub(crate) type KeyedStream<K> = Stream<RootCircuit, OrdIndexedZSet<K, Row>>;
@@ -37,12 +39,6 @@ pub(crate) enum Keyed {
     Row(KeyedStream<Row>),
 }
 
-/// Where rows with keys of either shape go in.
-pub(crate) enum KeyedHandle {
-    Short(IndexedZSetHandle<Short, Row>),
-    Row(IndexedZSetHandle<Row, Row>),
-}
-
 /// A shape of keys.
 pub(crate) trait Key: DBData {
     fn from_words(words: &[u64]) -> Self;
@@ -56,7 +52,7 @@ pub(crate) trait Key: DBData {
     /// When the stream has keys of another shape: they follow from the codec on both sides.
     fn stream(keyed: &Keyed) -> KeyedStream<Self>;
 
-    fn handle(handle: IndexedZSetHandle<Self, Row>) -> KeyedHandle;
+    fn leaf(inflow: KeyedInflow<Self>) -> Leaf;
 }
 
 impl Key for Short {
@@ -86,8 +82,8 @@ impl Key for Short {
         }
     }
 
-    fn handle(handle: IndexedZSetHandle<Self, Row>) -> KeyedHandle {
-        KeyedHandle::Short(handle)
+    fn leaf(inflow: KeyedInflow<Self>) -> Leaf {
+        Leaf::Short(inflow)
     }
 }
 
@@ -113,7 +109,7 @@ impl Key for Row {
         }
     }
 
-    fn handle(handle: IndexedZSetHandle<Self, Row>) -> KeyedHandle {
-        KeyedHandle::Row(handle)
+    fn leaf(inflow: KeyedInflow<Self>) -> Leaf {
+        Leaf::Row(inflow)
     }
 }
