@@ -8,7 +8,8 @@ use clap::builder::PossibleValuesParser;
 use crate::process::cargo;
 
 /// The `[[bench]]` targets of the workspace.
-const BENCHES: &[&str] = &["delta", "ducklake", "engine", "inlined", "postgres", "sinks", "time", "tpch"];
+const BENCHES: &[&str] =
+    &["delta", "ducklake", "engine", "inlined", "large", "load", "postgres", "sinks", "time", "tpch"];
 
 /// The names that the command line takes.
 pub fn names() -> PossibleValuesParser {

@@ -1,8 +1,10 @@
-//! The engine by SQL against the same circuit typed by hand in DBSP: two aggregates around a join.
+//! The engine by SQL against the same circuit typed by hand in DBSP: two aggregates around a join; and what one row takes
+//! in a join of three tables with a group by; and what several views take that do not read each other.
 //!
 //! The typed circuit starts from typed tuples and ends in typed tuples; the engine starts from
 //! Arrow batches and ends in Arrow batches, so its figure includes both conversions.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch};
@@ -25,6 +27,17 @@ const STEPS: i64 = 21;
 const SQL: &str = "SELECT d.region, sum(t.events) AS events, sum(t.amount) AS amount FROM \
     (SELECT user_id, count(*) AS events, sum(amount) AS amount FROM lake.events GROUP BY user_id) t \
     JOIN lake.users d ON d.id = t.user_id GROUP BY d.region";
+
+/// The engine may take so many times as long as the circuit by hand.
+const RATIO: f64 = 1.3;
+/// Several views at once may take this share of what they take one after the other.
+const SIDE_BY_SIDE: f64 = 0.8;
+const VIEWS: usize = 4;
+/// Milliseconds that one row may take in a join of three tables with a group by.
+const ONE_ROW_MS: f64 = 0.5;
+const REGIONS: i64 = 100;
+const JOINS: &str = "SELECT r.zone, count(*) AS events, sum(e.amount) AS amount FROM lake.events e \
+    JOIN lake.users u ON u.id = e.user_id JOIN lake.regions r ON r.id = u.region GROUP BY r.zone";
 
 fn user_of(event: i64) -> i64 {
     event.wrapping_mul(2_654_435_761).rem_euclid(EVENTS / 10)
@@ -140,7 +153,7 @@ fn main() {
     });
     let figures = |typed: f64, engine: f64| [("typed_ms", typed), ("engine_ms", engine), ("ratio", engine / typed)];
     report.measure(format!("load of {EVENTS} rows"), &figures(typed_load, engine_load));
-    report.gate("load, engine / typed", engine_load / typed_load, 1.5);
+    report.gate("load, engine / typed", engine_load / typed_load, RATIO);
 
     for delta in [1, 100, 1_000, 10_000] {
         let (mut by_hand, mut by_sql) = (Vec::new(), Vec::new());
@@ -161,7 +174,90 @@ fn main() {
         }
         let (by_hand, by_sql) = (median(by_hand), median(by_sql));
         report.measure(format!("step of {delta} rows"), &figures(by_hand, by_sql));
-        report.gate(format!("step of {delta} rows, engine / typed"), by_sql / by_hand, 1.5);
+        report.gate(format!("step of {delta} rows, engine / typed"), by_sql / by_hand, RATIO);
     }
+    drop(engine);
+    joins(&mut report);
+    side_by_side(&mut report);
     report.finish()
+}
+
+/// An engine with so many views of the same SQL, loaded with users and events.
+fn with_views(folder: &Path, views: usize) -> Engine {
+    let tables = [schema("events", &["id", "user_id", "amount"]), schema("users", &["id", "region"])];
+    let view = |n: usize| ViewDef { name: ViewName::from(format!("v{n}").as_str()), sql: SQL.to_owned(), key: None };
+    let program =
+        Program::plan(tables.to_vec(), (0..views).map(view).collect(), &DuckBinder).expect("they are planned");
+    let options = EngineOptions { workers: 1, memory_limit: None };
+    let mut engine = Engine::create(folder, options).expect("the engine starts");
+    engine.begin_rebuild(program, RebuildScope::All).expect("the load begins");
+    let [events_table, users_table] = &tables;
+    engine.load(&users_table.name, batch(&users_table.columns, users())).expect("users load");
+    engine.load(&events_table.name, batch(&events_table.columns, events(0, LOAD_BATCH))).expect("events load");
+    engine.finish_rebuild().expect("the load ends");
+    engine
+}
+
+/// Views that do not read each other, one and several of them.
+fn side_by_side(report: &mut Report) {
+    let table = schema("events", &["id", "user_id", "amount"]);
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+    let mut engines = [with_views(folders[0].path(), 1), with_views(folders[1].path(), VIEWS)];
+    for delta in [1, 1_000, 10_000] {
+        let mut took = [Vec::new(), Vec::new()];
+        for step in 0..STEPS {
+            let from = EVENTS + delta * 1_000 + step * delta;
+            for (engine, took) in engines.iter_mut().zip(&mut took) {
+                let event = batch(&table.columns, events(from, from + delta));
+                let (ms, _) = timed(|| {
+                    engine.feed(&table.name, event).expect("events are fed");
+                    changed_rows(engine)
+                });
+                took.push(ms);
+            }
+        }
+        let [one, several] = took.map(median);
+        let share = several / (VIEWS as f64 * one);
+        let figures = [("one_ms", one), ("several_ms", several), ("share", share)];
+        report.measure(format!("{VIEWS} views, step of {delta} rows"), &figures);
+        if delta == 10_000 {
+            report.gate(format!("{VIEWS} views / one after the other, step of {delta} rows"), share, SIDE_BY_SIDE);
+        }
+    }
+}
+
+/// One row at a time in a join of three tables with a group by.
+fn joins(report: &mut Report) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let tables = [
+        schema("events", &["id", "user_id", "amount"]),
+        schema("users", &["id", "region"]),
+        schema("regions", &["id", "zone"]),
+    ];
+    let view = ViewDef { name: ViewName::from("per_zone"), sql: JOINS.to_owned(), key: None };
+    let program = Program::plan(tables.to_vec(), vec![view], &DuckBinder).expect("the view is planned");
+    let options = EngineOptions { workers: 1, memory_limit: None };
+    let mut engine = Engine::create(folder.path(), options).expect("the engine starts");
+    let [events_table, users_table, regions_table] = &tables;
+    engine.begin_rebuild(program, RebuildScope::All).expect("the load begins");
+    let regions = [(0..REGIONS).collect(), (0..REGIONS).map(|id| id % 10).collect()];
+    engine.load(&regions_table.name, batch(&regions_table.columns, regions)).expect("regions load");
+    engine.load(&users_table.name, batch(&users_table.columns, users())).expect("users load");
+    for from in (0..EVENTS).step_by(LOAD_BATCH as usize) {
+        let event = batch(&events_table.columns, events(from, from + LOAD_BATCH));
+        engine.load(&events_table.name, event).expect("events load");
+    }
+    engine.finish_rebuild().expect("the load ends");
+    let steps = (0..10 * STEPS).map(|step| {
+        let event = batch(&events_table.columns, events(EVENTS + step, EVENTS + step + 1));
+        let (ms, changed) = timed(|| {
+            engine.feed(&events_table.name, event).expect("the event is fed");
+            changed_rows(&mut engine)
+        });
+        assert_eq!(changed, 2, "one group changes");
+        ms
+    });
+    let one_row = median(steps.collect());
+    report.measure("one row, join of three and group by", &[("engine_ms", one_row)]);
+    report.gate("one row, join of three and group by, ms", one_row, ONE_ROW_MS);
 }

@@ -177,6 +177,8 @@ fn measure(tpch: &Tpch, number: usize, query: &str, arguments: &Arguments, repor
             tpch.contents(table, |table, event| engine.load(table, event).expect("the rows are taken"));
         }
         engine.finish_rebuild().expect("the load ends");
+        // As the program does; from then on the loaded state is in files.
+        engine.checkpoint().expect("the state is saved");
     });
     let mut mart = Mart::new(&marts, info);
     mart.load(&engine);
