@@ -145,6 +145,8 @@ pub(crate) struct Staged {
     pub(crate) rows: u64,
     /// Entries that remove rows.
     pub(crate) removals: u64,
+    /// Whether an entry brings or removes more than one copy of its row.
+    pub(crate) has_copies: bool,
     /// NULLs of each column, in all entries.
     pub(crate) nulls: Vec<u64>,
     /// Whether the entries are of one epoch, or of several.
@@ -204,6 +206,7 @@ impl Inflow {
             }
             self.staged.rows += batch.changed_rows();
             self.staged.removals += batch.weights.values().iter().filter(|weight| **weight < 0).count() as u64;
+            self.staged.has_copies |= batch.weights.values().iter().any(|weight| weight.unsigned_abs() > 1);
             for (nulls, column) in self.staged.nulls.iter_mut().zip(batch.rows.columns()) {
                 *nulls += column.logical_null_count() as u64;
             }

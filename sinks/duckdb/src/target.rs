@@ -71,7 +71,7 @@ impl<'a> Target<'a> {
         match &self.view.identity {
             _ if staged.rows == 0 => Ok(()),
             RowIdentity::Key(key) => self.change_by_key(key, staged),
-            RowIdentity::Rowid | RowIdentity::WholeRow => self.change_rows(),
+            RowIdentity::Rowid | RowIdentity::WholeRow => self.change_rows(staged),
         }
     }
 
@@ -233,9 +233,51 @@ impl<'a> Target<'a> {
         self.mart.execute(&format!("INSERT INTO {table} SELECT {columns} FROM {come} s{order}"))
     }
 
-    /// Rows addressed by all their columns, with their copies. What comes is inserted first, so
-    /// that an epoch may remove, under an equal value, what an earlier one of the range brought.
-    fn change_rows(&self) -> Result<(), DuckdbSinkError> {
+    /// Rows addressed by all their columns. What comes is inserted first, so that an epoch may remove, under an equal value, what an
+    /// earlier one of the range brought.
+    fn change_rows(&self, staged: &Staged) -> Result<(), DuckdbSinkError> {
+        if staged.epochs == Epochs::Several || staged.has_copies {
+            let net = self.net()?;
+            self.insert_copies(net, "copies")?;
+            return self.remove_copies(net);
+        }
+        if staged.rows > staged.removals {
+            let (table, columns, stage) = (self.table(), self.columns("s."), self.stage());
+            self.mart.execute(&format!("INSERT INTO {table} SELECT {columns} FROM {stage} s WHERE s.weight > 0"))?;
+        }
+        if staged.removals == 0 || self.remove_each(staged)? {
+            return Ok(());
+        }
+        let net = self.net()?;
+        self.remove_copies(net)
+    }
+
+    /// Removes rows of which one copy each goes, where each of them is in the table once, the same to the bit: that is the rule,
+    /// and takes a third of what [`Target::remove_copies`] does. Answers whether it was so; nothing is removed otherwise.
+    fn remove_each(&self, staged: &Staged) -> Result<bool, DuckdbSinkError> {
+        let fields = self.view.schema.fields();
+        let agree = self.agree(staged.nulls.iter().copied().enumerate());
+        let (held, gone) = (self.bits("t.", |index| quote_ident(fields[index].name())), self.bits("s.", column));
+        self.mart.execute(&format!(
+            "CREATE OR REPLACE TEMP TABLE doomed AS SELECT t.rowid AS row, s.rowid AS id FROM {} t \
+             JOIN {} s ON {agree} AND {held} = {gone} WHERE s.weight < 0",
+            self.table(),
+            self.stage(),
+        ))?;
+        let found = self.mart.counts("SELECT count(*), count(DISTINCT id) FROM doomed", 2)?;
+        if found != [staged.removals; 2] {
+            return Ok(false);
+        }
+        self.all_found(self.remove_doomed()?, staged.removals)?;
+        Ok(true)
+    }
+
+    fn remove_doomed(&self) -> Result<u64, DuckdbSinkError> {
+        self.mart.change(&format!("DELETE FROM {} WHERE rowid IN (SELECT row FROM doomed)", self.table()))
+    }
+
+    /// A table of what the changes come to, row by row: so many copies more, or fewer.
+    fn net(&self) -> Result<&'static str, DuckdbSinkError> {
         let columns = self.columns("");
         let bits = self.bits("", column);
         self.mart.execute(&format!(
@@ -243,11 +285,16 @@ impl<'a> Target<'a> {
              FROM {} GROUP BY {columns}, {bits} HAVING sum(weight) <> 0",
             self.stage()
         ))?;
-        self.insert_copies("net", "copies")?;
+        Ok("net")
+    }
+
+    /// Removes as many copies of rows as `net` says: those first that are the same to the bit.
+    fn remove_copies(&self, net: &str) -> Result<(), DuckdbSinkError> {
+        let columns = self.columns("");
         self.mart.execute(&format!(
             "CREATE OR REPLACE TEMP TABLE gone AS SELECT row_number() OVER () AS id, {columns}, \
              -sum(copies)::BIGINT AS total, map(list(bits), list(-copies)) AS wanted \
-             FROM net WHERE copies < 0 GROUP BY {columns}"
+             FROM {net} WHERE copies < 0 GROUP BY {columns}"
         ))?;
         let expected = self.mart.counts("SELECT coalesce(sum(total), 0)::UBIGINT FROM gone", 1)?[0];
         if expected == 0 {
@@ -267,9 +314,7 @@ impl<'a> Target<'a> {
              SELECT row FROM ranked QUALIFY row_number() OVER (PARTITION BY id ORDER BY same DESC) <= total",
             self.table()
         ))?;
-        let found =
-            self.mart.change(&format!("DELETE FROM {} WHERE rowid IN (SELECT row FROM doomed)", self.table()))?;
-        self.all_found(found, expected)
+        self.all_found(self.remove_doomed()?, expected)
     }
 
     /// Expression that tells apart values which are equal but not the same: an empty text for

@@ -105,6 +105,34 @@ async fn rows_that_somebody_removed_stop_the_sink() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_second_copy_does_not_stand_in_for_a_row_that_somebody_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sink = sink(folder.path());
+    let view = ViewModel::new("v", &[("k", "INTEGER"), ("v", "VARCHAR")], RowIdentity::WholeRow);
+    let first = delta(&view, "(1, 'a'), (2, 'b')", &[1, 1], &[0, 0]);
+    commit(&mut sink, 1, view.changes([(header(1), first)])).await.unwrap();
+    alter(folder.path(), "DELETE FROM v WHERE k = 2; INSERT INTO v VALUES (1, 'a')");
+    let second = delta(&view, "(1, 'a'), (2, 'b')", &[-1, -1], &[1, 1]);
+    let error = commit(&mut sink, 2, view.changes([(header(2), second)])).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Stop);
+    assert!(error.to_string().contains("1 of 2 rows that epoch 2 removes"), "{error}");
+    assert_eq!(texts(folder.path(), "SELECT v FROM v"), ["a", "a"], "nothing was written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_several_copies_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sink = sink(folder.path());
+    let view = ViewModel::new("v", &[("k", "INTEGER"), ("v", "VARCHAR")], RowIdentity::WholeRow);
+    let first = delta(&view, "(1, 'a'), (2, NULL), (3, 'c')", &[3, 2, 1], &[0, 0, 0]);
+    commit(&mut sink, 1, view.changes([(header(1), first)])).await.unwrap();
+    let second = delta(&view, "(1, 'a'), (2, NULL), (3, 'c'), (4, 'd')", &[-1, -1, -1, 1], &[3, 2, 1, 0]);
+    commit(&mut sink, 2, view.changes([(header(2), second)])).await.unwrap();
+    let left = "SELECT concat(k, v) AS t FROM v ORDER BY ALL";
+    assert_eq!(texts(folder.path(), left), ["1a", "1a", "2", "4d"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn altered_tables_are_named() {
     let alterations = [
         ("ALTER TABLE v ADD COLUMN note VARCHAR", "column note is not one of the view's"),
