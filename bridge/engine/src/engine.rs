@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tidegate_core::{DeltaBatch, DeltaKind, Micros, TableEvent, TableName, ViewDelta, ViewName, ZSet};
 use tidegate_engine_sql::{Input, PlannedView, Program};
@@ -23,6 +24,9 @@ const CHUNK_ROWS: usize = 65_536;
 /// Rows that come together before they go into a circuit, unless [`Engine::set_part_rows`] says otherwise.
 const PART_ROWS: u64 = 500_000;
 
+/// Rows that are encoded for one view after the other: a thread more would take longer to begin.
+const ENCODED_ALONE: usize = 5_000;
+
 /// Resources of new circuits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineOptions {
@@ -30,6 +34,34 @@ pub struct EngineOptions {
     pub workers: usize,
     /// Bytes of memory beyond which state goes to disk.
     pub memory_limit: Option<u64>,
+    /// What is done to be faster; the same when state is resumed.
+    pub shortcuts: Shortcuts,
+}
+
+/// What can be left out without a change in any result: tests compare. All are taken by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shortcuts {
+    /// Rows go from operator to operator as they are encoded, not through Arrow, where nothing is computed on the way.
+    pub direct: bool,
+    /// What a view reads in several places is computed and kept once.
+    pub shared: bool,
+    /// A join on the keys of groups reads the groups as they lie, and keeps no rows of its own for that side.
+    pub groups_as_sides: bool,
+    /// Views that do not read each other are computed at the same time.
+    pub side_by_side: bool,
+}
+
+impl Default for Shortcuts {
+    fn default() -> Self {
+        Shortcuts { direct: true, shared: true, groups_as_sides: true, side_by_side: true }
+    }
+}
+
+impl EngineOptions {
+    /// Threads that compute circuits at the same time.
+    pub(crate) fn threads(&self) -> usize {
+        if self.shortcuts.side_by_side { std::thread::available_parallelism().map_or(1, usize::from) } else { 1 }
+    }
 }
 
 /// Figures of one view.
@@ -96,7 +128,7 @@ pub struct Engine {
     pub(crate) dir: PathBuf,
     pub(crate) options: EngineOptions,
     pub(crate) part_rows: u64,
-    pub(crate) program: Option<Program>,
+    pub(crate) program: Option<Arc<Program>>,
     /// By view; iterate in the program's order.
     pub(crate) nodes: BTreeMap<ViewName, Node>,
     /// The states of the tables whose sources tell only what changes.
@@ -152,7 +184,8 @@ impl Engine {
             require_folder(dir, folder)?;
             forget_lost(&dir.join(folder))?;
         }
-        let nodes = side_by_side(&checkpoint.nodes, |saved: &NodeCheckpoint| {
+        let threads = options.threads();
+        let nodes = side_by_side(threads, &checkpoint.nodes, |saved: &NodeCheckpoint| {
             let view = program.circuits().find(|view| view.info.name == saved.view);
             let view = view.ok_or_else(|| EngineError::UnknownView(saved.view.clone()))?;
             if view.plan_id != saved.plan_id {
@@ -162,7 +195,7 @@ impl Engine {
             let options = EngineOptions { workers: saved.workers, ..options.clone() };
             Ok((saved.view.clone(), Node::resume(view, dir, &options, saved)?))
         })?;
-        let tables = side_by_side(&checkpoint.tables, |saved: &TableCheckpoint| {
+        let tables = side_by_side(threads, &checkpoint.tables, |saved: &TableCheckpoint| {
             let schema = program.tables().iter().find(|table| table.name == saved.table);
             let schema =
                 schema.ok_or(EngineError::Misuse("a checkpoint names a table that its program does not use"))?;
@@ -174,7 +207,7 @@ impl Engine {
             dir: dir.to_owned(),
             options,
             part_rows: PART_ROWS,
-            program: Some(program),
+            program: Some(Arc::new(program)),
             nodes: nodes.into_iter().collect(),
             tables: tables.into_iter().collect(),
             rebuild: None,
@@ -185,7 +218,7 @@ impl Engine {
 
     /// The program in force; none before the first load.
     pub fn program(&self) -> Option<&Program> {
-        self.program.as_ref()
+        self.program.as_deref()
     }
 
     /// How many rows come together before they go into the circuits: loads and epochs with more are applied in
@@ -204,8 +237,9 @@ impl Engine {
     /// Buffers an event of the coming epoch for every view that reads the table.
     pub fn feed(&mut self, table: &TableName, event: TableEvent) -> Result<(), EngineError> {
         self.check()?;
+        let pace = self.pace();
         self.unless_failed(|engine| {
-            let mut readers = Readers::of(table, engine.nodes.values_mut(), engine.part_rows);
+            let mut readers = Readers::of(table, engine.nodes.values_mut(), pace);
             match engine.tables.get_mut(table) {
                 Some(state) => state.feed(event, engine.part_rows, &mut |part| readers.feed_part(&part)),
                 None => readers.feed(&weighted_rows(table, event)?),
@@ -218,14 +252,14 @@ impl Engine {
     pub fn step(&mut self) -> Result<Vec<ViewDelta>, EngineError> {
         self.check()?;
         let program = self.program.clone();
-        let mut deltas = Deltas::default();
+        let (mut deltas, pace) = (Deltas::default(), self.pace());
         self.unless_failed(|engine| {
             engine.clock.strike(engine.nodes.values_mut(), engine.part_rows)?;
             for (table, state) in &mut engine.tables {
-                let mut readers = Readers::of(table, engine.nodes.values_mut(), engine.part_rows);
+                let mut readers = Readers::of(table, engine.nodes.values_mut(), pace);
                 state.step(&mut |part| readers.feed_part(&part))?;
             }
-            for rank in program.iter().flat_map(ranks) {
+            for rank in program.iter().flat_map(|program| ranks(program)) {
                 for view in &rank {
                     engine.feed_upstream(view, &deltas)?;
                 }
@@ -233,7 +267,7 @@ impl Engine {
             }
             Ok(())
         })?;
-        Ok(deltas.in_order(program.as_ref()))
+        Ok(deltas.in_order(program.as_deref()))
     }
 
     /// Feeds a view what changed in the views that it reads.
@@ -252,7 +286,7 @@ impl Engine {
     pub(crate) fn step_views(&mut self, views: &[&PlannedView], deltas: &mut Deltas) -> Result<(), EngineError> {
         let names: BTreeSet<&ViewName> = views.iter().map(|view| &view.info.name).collect();
         let fed = self.nodes.values_mut().filter(|node| names.contains(&node.info.name) && node.is_fed());
-        let stepped = side_by_side(fed, |node: &mut Node| {
+        let stepped = side_by_side(self.options.threads(), fed, |node: &mut Node| {
             let delta = node.step()?;
             if delta.is_some() {
                 node.check_key()?;
@@ -309,7 +343,8 @@ impl Engine {
         self.check()?;
         let program = self.program.as_ref().ok_or(EngineError::Misuse("there is no program to save yet"))?;
         // Each waits for the disk most of the time.
-        let saved = side_by_side(self.nodes.values_mut(), |node: &mut Node| {
+        let threads = self.options.threads();
+        let saved = side_by_side(threads, self.nodes.values_mut(), |node: &mut Node| {
             let saved = NodeCheckpoint {
                 view: node.info.name.clone(),
                 plan_id: node.plan_id,
@@ -324,7 +359,7 @@ impl Engine {
         })?;
         let mut saved: BTreeMap<ViewName, NodeCheckpoint> = saved.into_iter().collect();
         let nodes = program.circuits().filter_map(|view| saved.remove(&view.info.name)).collect();
-        let tables = side_by_side(&mut self.tables, |(table, state): (&TableName, &mut TableState)| {
+        let tables = side_by_side(threads, &mut self.tables, |(table, state): (&TableName, &mut TableState)| {
             Ok(TableCheckpoint {
                 table: table.clone(),
                 checkpoint: state.checkpoint()?,
@@ -360,6 +395,11 @@ impl Engine {
         self.remove_folders_except(&folders)
     }
 
+    /// How tables are fed to their readers.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace { part_rows: self.part_rows, threads: self.options.threads() }
+    }
+
     pub(crate) fn check(&self) -> Result<(), EngineError> {
         if self.poisoned { Err(EngineError::Poisoned) } else { Ok(()) }
     }
@@ -389,23 +429,34 @@ impl Drop for Engine {
     }
 }
 
+/// How a table is fed to its readers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Rows that come together before they go into a circuit.
+    pub part_rows: u64,
+    /// Threads that encode rows for several circuits.
+    pub threads: usize,
+}
+
 /// The views that read a table.
 pub(crate) struct Readers<'a> {
     input: Input,
     nodes: Vec<&'a mut Node>,
-    part_rows: u64,
+    pace: Pace,
 }
 
 impl<'a> Readers<'a> {
     /// Those of `nodes` that read `table`.
-    pub fn of(table: &TableName, nodes: impl Iterator<Item = &'a mut Node>, part_rows: u64) -> Self {
+    pub fn of(table: &TableName, nodes: impl Iterator<Item = &'a mut Node>, pace: Pace) -> Self {
         let input = Input::Table(table.clone());
         let nodes = nodes.filter(|node| node.reads(&input)).collect();
-        Readers { input, nodes, part_rows }
+        Readers { input, nodes, pace }
     }
 
     pub fn feed(&mut self, zset: &ZSet) -> Result<(), EngineError> {
-        self.nodes.iter_mut().try_for_each(|node| node.feed(&self.input, zset, self.part_rows))
+        let threads = if zset.len() < ENCODED_ALONE { 1 } else { self.pace.threads };
+        let (input, part_rows) = (&self.input, self.pace.part_rows);
+        side_by_side(threads, &mut self.nodes, |node: &mut &mut Node| node.feed(input, zset, part_rows)).map(drop)
     }
 
     pub fn is_empty(&self) -> bool {

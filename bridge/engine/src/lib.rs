@@ -20,7 +20,7 @@ mod state;
 mod table;
 
 pub use checkpoint::EngineCheckpoint;
-pub use engine::{Engine, EngineOptions, ViewStats};
+pub use engine::{Engine, EngineOptions, Shortcuts, ViewStats};
 pub use error::EngineError;
 pub use files::CheckpointFiles;
 pub use rebuild::RebuildScope;

@@ -102,7 +102,7 @@ impl Node {
     ) -> Result<Node, EngineError> {
         let path = root.join(&folder);
         make_folder(&path)?;
-        let plan = Arc::new(circuit::compile(view)?);
+        let plan = Arc::new(circuit::compile(view, options.shortcuts)?);
         let errors = Errors::new(view.info.name.clone());
         let (dbsp, handles) = circuit::build(&plan, &path, options, checkpoint, &errors)?;
         let fields: Vec<_> = view.info.schema.fields().iter().cloned().collect();

@@ -1,4 +1,4 @@
-//! Work on several circuits at the same time, on as many threads as the machine has cores.
+//! Work on several circuits at the same time.
 
 use std::sync::Mutex;
 use std::thread;
@@ -8,15 +8,15 @@ use crate::EngineError;
 /// As much as the main thread has: plans are compiled by recursion.
 const STACK_BYTES: usize = 8 << 20;
 
-/// What `work` answers for each item, in their order, or the error of the first that failed. A single item is worked on
-/// right here.
+/// What `work` answers for each item, in their order, or the error of the first that failed, on up to `threads` threads. A
+/// single item is worked on right here.
 pub(crate) fn side_by_side<I: Send, T: Send>(
+    threads: usize,
     items: impl IntoIterator<Item = I>,
     work: impl Fn(I) -> Result<T, EngineError> + Sync,
 ) -> Result<Vec<T>, EngineError> {
     let items: Vec<I> = items.into_iter().collect();
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let helpers = items.len().min(cores).saturating_sub(1);
+    let helpers = items.len().min(threads).saturating_sub(1);
     if helpers == 0 {
         return items.into_iter().map(work).collect();
     }
@@ -53,15 +53,15 @@ mod tests {
 
     #[test]
     fn answers_come_in_order() {
-        for count in [0, 1, 2, 100] {
-            let answers = side_by_side(0..count, |item: u64| Ok(item * 2)).unwrap();
+        for (count, threads) in [(0, 2), (1, 2), (2, 2), (100, 1), (100, 3)] {
+            let answers = side_by_side(threads, 0..count, |item: u64| Ok(item * 2)).unwrap();
             assert_eq!(answers, (0..count).map(|item| item * 2).collect::<Vec<_>>());
         }
     }
 
     #[test]
     fn the_first_error_counts() {
-        let failed = side_by_side([5, 1, 3, 2], |item: u64| match item {
+        let failed = side_by_side(2, [5, 1, 3, 2], |item: u64| match item {
             5 => Ok(item),
             1 => Err(EngineError::Misuse("one")),
             _ => Err(EngineError::Misuse("another one")),
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn what_is_borrowed_is_changed() {
         let mut numbers = vec![1, 2, 3];
-        side_by_side(&mut numbers, |number: &mut u64| {
+        side_by_side(2, &mut numbers, |number: &mut u64| {
             *number += 1;
             Ok(())
         })

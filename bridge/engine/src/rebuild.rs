@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use tidegate_core::{DeltaKind, TableEvent, TableName, TableSchema, ViewDelta, ViewName};
 use tidegate_engine_sql::{Input, PlannedView, Program};
@@ -134,17 +135,17 @@ impl Engine {
     /// Feeds the content of a table that is loaded, or an event that takes the state of another one from
     /// its present position to that of the rebuild.
     pub fn load(&mut self, table: &TableName, event: TableEvent) -> Result<(), EngineError> {
-        let part_rows = self.part_rows;
+        let pace = self.pace();
         let rebuild = self.rebuild.as_mut().ok_or(EngineError::Misuse("no rebuild has begun"))?;
         if let Some(state) = rebuild.tables.get_mut(table) {
-            return state.feed(event, part_rows, &mut unread);
+            return state.feed(event, pace.part_rows, &mut unread);
         }
         if rebuild.kept.contains(table) {
             let state = self.tables.get_mut(table).ok_or(EngineError::Misuse("a kept table has a state"))?;
             // Nothing is applied before the end, so that it can be discarded.
             return state.feed(event, u64::MAX, &mut unread);
         }
-        Readers::of(table, rebuild.fresh.values_mut(), part_rows).feed(&weighted_rows(table, event)?)
+        Readers::of(table, rebuild.fresh.values_mut(), pace).feed(&weighted_rows(table, event)?)
     }
 
     /// Puts the fresh circuits and states in the place of the old ones, and the kept states where they
@@ -157,13 +158,13 @@ impl Engine {
             self.rebuild.take().ok_or(EngineError::Misuse("no rebuild has begun"))?;
         let mut deltas = Deltas::default();
         self.unless_failed(|engine| {
-            let part_rows = engine.part_rows;
+            let pace = engine.pace();
             let goes_on = |view: &ViewName| has_circuit(&program, view) && !fresh.contains_key(view);
             let mut nodes: Vec<&mut Node> = engine.nodes.values_mut().filter(|node| goes_on(&node.info.name)).collect();
-            engine.clock.strike(nodes.iter_mut().map(|node| &mut **node), part_rows)?;
+            engine.clock.strike(nodes.iter_mut().map(|node| &mut **node), pace.part_rows)?;
             for (name, mut state) in tables {
                 state.step(&mut unread)?;
-                let mut readers = Readers::of(&name, nodes.iter_mut().map(|node| &mut **node), part_rows);
+                let mut readers = Readers::of(&name, nodes.iter_mut().map(|node| &mut **node), pace);
                 if let Some(old) = engine.tables.remove(&name) {
                     if old.schema == state.schema && !readers.is_empty() {
                         old.difference(&state, &mut |part| readers.feed_part(&part))?;
@@ -173,7 +174,7 @@ impl Engine {
                 engine.tables.insert(name, state);
             }
             for name in &kept {
-                let mut readers = Readers::of(name, nodes.iter_mut().map(|node| &mut **node), part_rows);
+                let mut readers = Readers::of(name, nodes.iter_mut().map(|node| &mut **node), pace);
                 if let Some(state) = engine.tables.get_mut(name) {
                     state.step(&mut |part| readers.feed_part(&part))?;
                 }
@@ -185,7 +186,7 @@ impl Engine {
             Ok(())
         })?;
         let deltas = deltas.in_order(Some(&program));
-        self.program = Some(program);
+        self.program = Some(Arc::new(program));
         Ok(deltas)
     }
 
@@ -221,7 +222,7 @@ impl Engine {
                 }
             }
         }
-        side_by_side(&mut built, |(_, node)| {
+        side_by_side(self.options.threads(), &mut built, |(_, node)| {
             node.load()?;
             node.check_key()
         })?;

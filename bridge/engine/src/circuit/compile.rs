@@ -19,15 +19,17 @@ use super::key::KeyShape;
 use super::pipe::{Decoder, Encoder, KeyedEncoder, Pipe, ValueEncoder};
 use super::plan::{CircuitPlan, Edge, Leaf, Operator, OperatorKind};
 use crate::EngineError;
+use crate::engine::Shortcuts;
 
 /// Compiles a view.
-pub(crate) fn compile(view: &PlannedView) -> Result<CircuitPlan, EngineError> {
+pub(crate) fn compile(view: &PlannedView, shortcuts: Shortcuts) -> Result<CircuitPlan, EngineError> {
     let mut compiler = Compiler {
         view: &view.info.name,
         leaves: Vec::new(),
         operators: Vec::new(),
         inner: Vec::new(),
         known: Vec::new(),
+        shortcuts,
     };
     let relation = compiler.relation(&view.plan)?;
     let output = compiler.flat_edge(&relation, &view.info.schema, KeyMode::Exact)?;
@@ -43,6 +45,7 @@ pub(super) struct Compiler<'a> {
     pub inner: Vec<Operator>,
     /// Nodes that have an operator: equal ones, as the inputs of grouping sets are, have one.
     known: Vec<(LogicalPlan, Origin, Option<Stretch>)>,
+    shortcuts: Shortcuts,
 }
 
 /// A relation on the way up: where its rows come from and what is still to be done to them.
@@ -75,7 +78,7 @@ impl Compiler<'_> {
             return Ok((origin.clone(), residual.clone()));
         }
         let (origin, residual) = self.new_origin(plan)?;
-        if matches!(origin, Origin::Operator(_)) {
+        if self.shortcuts.shared && matches!(origin, Origin::Operator(_)) {
             self.known.push((plan.clone(), origin.clone(), residual.clone()));
         }
         Ok((origin, residual))
@@ -152,7 +155,10 @@ impl Compiler<'_> {
 
     /// Ends a relation in a pipe with this stretch and encoding.
     pub fn edge(&mut self, relation: &Relation, stretch: Stretch, encoder: Encoder) -> Edge {
-        let pipe = |origin: Option<&Decoder>| Arc::new(Pipe::new(relation.residual.clone(), stretch, encoder, origin));
+        let direct = self.shortcuts.direct;
+        let pipe = |origin: Option<&Decoder>| {
+            Arc::new(Pipe::new(relation.residual.clone(), stretch, encoder, origin.filter(|_| direct)))
+        };
         match &relation.origin {
             Origin::Scan(input) => {
                 self.leaves.push(Leaf { input: input.clone(), pipe: pipe(None) });
@@ -234,6 +240,9 @@ impl Compiler<'_> {
         side: impl Fn(&(Expr, Expr)) -> &Expr,
     ) -> Option<JoinSide> {
         let Origin::Operator(operator) = relation.origin else { return None };
+        if !self.shortcuts.groups_as_sides {
+            return None;
+        }
         let Operator { kind: OperatorKind::Group(_), decoder } = &self.operators[operator] else { return None };
         let (key_codec, value_codec) = decoder.keyed.clone()?;
         let picked = relation.stretch.positions().filter(|_| relation.residual.is_none())?;

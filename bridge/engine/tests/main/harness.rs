@@ -11,7 +11,7 @@ use tidegate_core::{
     ZSet, duckdb_type,
 };
 use tidegate_duck::DuckBinder;
-use tidegate_engine::{Engine, EngineCheckpoint, EngineOptions, Program, RebuildScope, ViewDef};
+use tidegate_engine::{Engine, EngineCheckpoint, EngineOptions, Program, RebuildScope, Shortcuts, ViewDef};
 use tidegate_testkit::{Multiset, Oracle, TableContents, Tolerance, ViewRows};
 
 pub fn table(name: &str, columns: &[(&str, &str)], key: Option<Vec<usize>>) -> TableSchema {
@@ -34,7 +34,22 @@ pub fn told(table: TableSchema) -> TableSchema {
 }
 
 pub fn options(workers: usize) -> EngineOptions {
-    EngineOptions { workers, memory_limit: None }
+    EngineOptions { workers, memory_limit: None, shortcuts: shortcuts() }
+}
+
+/// All but those that `TIDEGATE_WITHOUT` names, by names with spaces in between: so that every test can be run without them.
+fn shortcuts() -> Shortcuts {
+    let mut shortcuts = Shortcuts::default();
+    for name in std::env::var("TIDEGATE_WITHOUT").unwrap_or_default().split_whitespace() {
+        match name {
+            "direct" => shortcuts.direct = false,
+            "shared" => shortcuts.shared = false,
+            "groups_as_sides" => shortcuts.groups_as_sides = false,
+            "side_by_side" => shortcuts.side_by_side = false,
+            other => panic!("TIDEGATE_WITHOUT names {other}, which is no shortcut"),
+        }
+    }
+    shortcuts
 }
 
 pub struct Harness {
@@ -51,6 +66,9 @@ pub struct Harness {
     pub tolerances: BTreeMap<ViewName, Tolerance>,
     state: BTreeMap<ViewName, Multiset>,
     oracle: Oracle,
+    /// What engines are made with; the workers of each are said where it is made.
+    options: EngineOptions,
+    part_rows: Option<u64>,
     pub folder: TempDir,
 }
 
@@ -68,12 +86,27 @@ impl Harness {
             tolerances: BTreeMap::new(),
             state: BTreeMap::new(),
             oracle: Oracle::new().expect("DuckDB opens"),
+            options: options(workers),
+            part_rows: None,
             folder,
         }
     }
 
+    /// Begins anew with an engine of these options, here and wherever one is made from now on.
     pub fn create(&mut self, options: EngineOptions) {
-        self.engine = Some(Engine::create(self.folder.path(), options).expect("the engine starts"));
+        self.engine = None;
+        self.engine = Some(Engine::create(self.folder.path(), options.clone()).expect("the engine starts"));
+        self.options = options;
+    }
+
+    /// Says how many rows go into a circuit at once, here and wherever an engine is made from now on.
+    pub fn in_parts(&mut self, rows: u64) {
+        self.part_rows = Some(rows);
+        self.engine().set_part_rows(rows);
+    }
+
+    fn options(&self, workers: usize) -> EngineOptions {
+        EngineOptions { workers, ..self.options.clone() }
     }
 
     pub fn program(&self) -> Program {
@@ -186,13 +219,16 @@ impl Harness {
     /// The same; other checkpoints stay, too.
     pub fn resume_keeping(&mut self, checkpoint: &EngineCheckpoint, kept: &[EngineCheckpoint], workers: usize) {
         self.engine = None;
-        let engine = Engine::resume(self.folder.path(), options(workers), checkpoint, kept);
+        let engine = Engine::resume(self.folder.path(), self.options(workers), checkpoint, kept);
         self.engine = Some(engine.unwrap_or_else(|error| panic!("{error:?}")));
+        if let Some(rows) = self.part_rows {
+            self.engine().set_part_rows(rows);
+        }
     }
 
     /// An engine beside the present one, at a checkpoint.
     pub fn fork(&self, checkpoint: &EngineCheckpoint, workers: usize) -> Engine {
-        let engine = Engine::fork(self.folder.path(), self.folder.path(), options(workers), checkpoint);
+        let engine = Engine::fork(self.folder.path(), self.folder.path(), self.options(workers), checkpoint);
         engine.unwrap_or_else(|error| panic!("{error:?}"))
     }
 

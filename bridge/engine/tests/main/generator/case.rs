@@ -5,7 +5,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tidegate_core::TableName;
-use tidegate_engine::{EngineCheckpoint, RebuildScope};
+use tidegate_engine::{EngineCheckpoint, EngineOptions, RebuildScope, Shortcuts};
 use tidegate_testkit::TableContents;
 
 use super::changes::{After, Change, Content, Epoch, Replay};
@@ -20,7 +20,32 @@ pub struct Case {
     /// The first is what the tables hold at the beginning.
     pub epochs: Vec<Epoch>,
     pub workers: usize,
+    pub setting: Setting,
 }
+
+/// How the engine computes; it makes no difference in any view.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Setting {
+    pub shortcuts: Shortcuts,
+    /// Rows that go into a circuit at once.
+    pub part_rows: Option<u64>,
+    /// So little memory that all state is on disk.
+    pub on_disk: bool,
+}
+
+impl Setting {
+    /// Brings the engine of a harness into it.
+    pub fn bring(self, harness: &mut Harness, workers: usize) {
+        let memory_limit = self.on_disk.then_some(LEAST_MEMORY);
+        harness.create(EngineOptions { workers, memory_limit, shortcuts: self.shortcuts });
+        if let Some(rows) = self.part_rows {
+            harness.in_parts(rows);
+        }
+    }
+}
+
+/// More is always in use.
+const LEAST_MEMORY: u64 = 1 << 20;
 
 /// How a case fails.
 #[derive(Debug, Clone)]
@@ -109,6 +134,7 @@ impl Case {
             workers: self.workers,
             saved: None,
         };
+        self.setting.bring(&mut run.harness, self.workers);
         for (number, epoch) in self.epochs.iter().enumerate() {
             if number == 0 {
                 run.load(epoch);
@@ -225,6 +251,14 @@ impl fmt::Display for Case {
         let tables: Vec<String> = names.iter().map(|name| format!("{name}.clone()")).collect();
         let (tables, workers) = (tables.join(", "), self.workers);
         writeln!(f, "    let mut harness = Harness::new(&[{tables}], &views, {workers});")?;
+        if self.setting != Setting::default() {
+            let Setting { shortcuts, part_rows, on_disk } = self.setting;
+            writeln!(
+                f,
+                "    let setting = Setting {{ shortcuts: {shortcuts:?}, part_rows: {part_rows:?}, on_disk: {on_disk} }};"
+            )?;
+            writeln!(f, "    setting.bring(&mut harness, {workers});")?;
+        }
         for (number, epoch) in self.epochs.iter().enumerate() {
             for (position, change) in &epoch.changes {
                 let table = &self.tables[*position];

@@ -29,10 +29,10 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tidegate_core::ViewName;
 use tidegate_duck::DuckBinder;
-use tidegate_engine::{Program, ViewDef};
+use tidegate_engine::{Program, Shortcuts, ViewDef};
 use tidegate_testkit::ViewRows;
 
-use case::{Case, Failure};
+use case::{Case, Failure, Setting};
 use expression::{Column, Known, Maker};
 use opinion::Oracles;
 use schema::Table;
@@ -127,7 +127,22 @@ fn report(seed: u64, case: &Case, failure: &Failure) -> String {
 fn case_without_views(rng: &mut StdRng) -> Case {
     let tables = schema::tables(rng);
     let epochs = changes::epochs(&tables, rng);
-    Case { tables, views: Vec::new(), epochs, workers: [1, 1, 2, 4][rng.random_range(0..4)] }
+    Case { tables, views: Vec::new(), epochs, workers: [1, 1, 2, 4][rng.random_range(0..4)], setting: setting(rng) }
+}
+
+/// A half of the cases compute as the program does by default.
+fn setting(rng: &mut StdRng) -> Setting {
+    if rng.random_bool(0.5) {
+        return Setting::default();
+    }
+    let shortcuts = Shortcuts {
+        direct: rng.random_bool(0.5),
+        shared: rng.random_bool(0.5),
+        groups_as_sides: rng.random_bool(0.5),
+        side_by_side: rng.random_bool(0.5),
+    };
+    let part_rows = rng.random_bool(0.3).then(|| rng.random_range(1..5));
+    Setting { shortcuts, part_rows, on_disk: rng.random_bool(0.1) }
 }
 
 /// Draws views until there are enough that DuckDB and the planner take.

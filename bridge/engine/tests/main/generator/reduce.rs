@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::case::Case;
+use tidegate_engine::Shortcuts;
+
+use super::case::{Case, Setting};
 use super::changes::{After, Change};
 use super::schema::{Row, Telling};
 
@@ -77,6 +79,12 @@ fn simpler_setting(case: &Case) -> Vec<Case> {
     }
     if case.workers > 1 {
         add(&|case| case.workers = 1);
+    }
+    if case.setting != Setting::default() {
+        add(&|case| case.setting = Setting::default());
+        add(&|case| case.setting.shortcuts = Shortcuts::default());
+        add(&|case| case.setting.part_rows = None);
+        add(&|case| case.setting.on_disk = false);
     }
     for position in 0..case.tables.len() {
         let truncated = case
