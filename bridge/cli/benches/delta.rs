@@ -137,7 +137,7 @@ fn measure(runtime: &Runtime, report: &mut Report, table_rows: u64, steps: &mut 
     }
 }
 
-fn main() {
+fn main() -> std::process::ExitCode {
     let given: Vec<u64> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
     let sizes = if given.is_empty() { SIZES.to_vec() } else { given };
     let runtime = Runtime::new().expect("the runtime starts");

@@ -110,7 +110,7 @@ impl Bench {
     }
 }
 
-fn main() {
+fn main() -> std::process::ExitCode {
     let scale = std::env::var("TIDEGATE_BENCH_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0);
     let server = Postgres::start();
     let version = server.value("postgres", "SHOW server_version");

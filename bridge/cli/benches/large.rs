@@ -30,7 +30,7 @@ fn change(world: &World, rows: u64, round: u64) {
     ));
 }
 
-fn main() {
+fn main() -> std::process::ExitCode {
     let scale = std::env::var("TIDEGATE_BENCH_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0);
     let versions = [("dbsp", "0.349.0"), ("duckdb", "1.5.5"), ("ducklake", "1.0"), ("arrow", "58")];
     let mut report = Report::new("large", &versions);

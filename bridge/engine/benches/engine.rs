@@ -122,7 +122,7 @@ fn changed_rows(engine: &mut Engine) -> usize {
     deltas.iter().flat_map(|delta| &delta.batches).map(tidegate_core::DeltaBatch::len).sum()
 }
 
-fn main() {
+fn main() -> std::process::ExitCode {
     let mut report = Report::new("engine", &[("dbsp", "0.349.0"), ("datafusion", "53.1"), ("arrow", "58")]);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (events_table, users_table) =

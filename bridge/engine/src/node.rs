@@ -19,6 +19,9 @@ use crate::delta::{Shape, view_delta};
 use crate::engine::{EngineOptions, make_folder};
 use crate::state;
 
+/// A part of a transaction is as large as this share of the rows before it, within limits.
+const PARTS: u64 = 16;
+
 /// A view's circuit.
 pub(crate) struct Node {
     pub info: ViewInfo,
@@ -45,6 +48,8 @@ pub(crate) struct Node {
     /// Rows of the view, counting copies.
     rows: i64,
     pending: u64,
+    /// Rows that the parts of the present transaction had.
+    in_parts: u64,
     phase: Phase,
     /// Whether the view's key is declared and not proven.
     is_checked: bool,
@@ -124,6 +129,7 @@ impl Node {
             state: None,
             rows: 0,
             pending: 0,
+            in_parts: 0,
             phase: Phase::Idle,
             is_checked: view.check.is_some(),
         })
@@ -135,10 +141,12 @@ impl Node {
     }
 
     /// Buffers rows of an input until the next step. When `rows_max` have come together they go into the
-    /// circuit at once.
+    /// circuit at once. The parts of a large load are larger, by up to three times: each is a batch that waits to be merged,
+    /// and DBSP lets whoever adds one wait where there are 128.
     pub fn feed(&mut self, input: &Input, zset: &ZSet, rows_max: u64) -> Result<(), EngineError> {
         self.feed_leaves(Some(input), zset)?;
-        if self.pending < rows_max { Ok(()) } else { self.part() }
+        let part = (self.in_parts / PARTS).clamp(rows_max, rows_max.saturating_mul(3));
+        if self.pending < part { Ok(()) } else { self.part() }
     }
 
     /// Lets the circuit take what was fed, while the next part is made ready. However many parts an epoch has, they are
@@ -146,6 +154,7 @@ impl Node {
     /// end, so that no row is made of half an epoch and no partition is computed twice.
     fn part(&mut self) -> Result<(), EngineError> {
         let phase = std::mem::replace(&mut self.phase, Phase::InParts);
+        self.in_parts += self.pending;
         (self.pending, self.clean_checkpoint) = (0, None);
         let begun = self.ready().and_then(|handle| match phase {
             Phase::Idle => handle.start_transaction(),
@@ -249,7 +258,7 @@ impl Node {
             Phase::InParts => DBSPHandle::commit_transaction,
         };
         let ended = self.ready().and_then(end);
-        self.phase = Phase::Idle;
+        (self.phase, self.in_parts) = (Phase::Idle, 0);
         self.unless_told(ended)?;
         self.state = Some(self.handles.state.concat());
         Ok(())

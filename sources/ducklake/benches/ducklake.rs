@@ -271,7 +271,7 @@ impl Bench {
     }
 }
 
-fn main() {
+fn main() -> std::process::ExitCode {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<f64>().ok());
     let scale = number("TIDEGATE_BENCH_SCALE").unwrap_or(1.0);
     let largest = number("TIDEGATE_BENCH_LARGEST").unwrap_or(f64::INFINITY);

@@ -137,7 +137,7 @@ fn write(path: &Path, batches: &[RecordBatch]) {
     writer.close().expect("the file is written");
 }
 
-fn main() {
+fn main() -> std::process::ExitCode {
     let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let unknown = asked.iter().find(|asked| CANDIDATES.iter().all(|candidate| candidate.name != **asked));
     if let Some(unknown) = unknown {

@@ -41,7 +41,7 @@ impl Bench {
     }
 }
 
-fn main() {
+fn main() -> std::process::ExitCode {
     let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     if let Some(unknown) = asked.iter().find(|asked| PARTS.iter().all(|(name, _)| name != asked)) {
         let names: Vec<_> = PARTS.iter().map(|(name, _)| *name).collect();

@@ -231,7 +231,7 @@ fn measure(tpch: &Tpch, number: usize, query: &str, arguments: &Arguments, repor
     figures
 }
 
-fn main() {
+fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
     let versions = [("dbsp", "0.349.0"), ("datafusion", "53.1"), ("duckdb", "1.5.5"), ("arrow", "58")];
     let mut report = Report::new("tpch", &versions);
