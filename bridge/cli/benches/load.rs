@@ -9,7 +9,7 @@ mod bulk;
 use bulk::{Pipeline, Run, World, orders};
 use tidegate_core::ViewName;
 use tidegate_duck::{Duck, DuckBinder};
-use tidegate_engine::{Engine, EngineOptions, Program, RebuildScope, Shortcuts, ViewDef};
+use tidegate_engine::{Engine, EngineOptions, Program, RebuildScope, ViewDef};
 use tidegate_testkit::bench::{Report, settle, timed};
 use tidegate_testkit::tpch;
 
@@ -48,7 +48,7 @@ fn row_by_row(sql: &str) -> f64 {
     let program = Program::plan(vec![orders.clone(), customers.clone()], vec![view], &DuckBinder);
     let program = program.unwrap_or_else(|errors| panic!("{errors:#?}"));
     let folder = tempfile::tempdir().expect("a folder");
-    let options = EngineOptions { workers: 1, memory_limit: None, shortcuts: Shortcuts::default() };
+    let options = EngineOptions::new(1, None);
     let mut engine = Engine::create(folder.path(), options).expect("the engine");
     engine.begin_rebuild(program, RebuildScope::All).expect("the load begins");
     let all = tpch::rows(&duck, "FROM customers", &customers, 1).expect("customers");

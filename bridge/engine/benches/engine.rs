@@ -15,7 +15,7 @@ use dbsp::utils::Tup2;
 use dbsp::{DBSPHandle, OrdZSet, OutputHandle, RootCircuit, Runtime, ZSetHandle, ZWeight};
 use tidegate_core::{RowIdentity, TableEvent, TableName, TableSchema, ViewName, ZSet, duckdb_type};
 use tidegate_duck::DuckBinder;
-use tidegate_engine::{Engine, EngineOptions, Program, RebuildScope, Shortcuts, ViewDef};
+use tidegate_engine::{Engine, EngineOptions, Program, RebuildScope, ViewDef};
 use tidegate_testkit::bench::{Report, median, timed};
 
 #[global_allocator]
@@ -130,7 +130,7 @@ fn main() -> std::process::ExitCode {
     let view = ViewDef { name: ViewName::from("per_region"), sql: SQL.to_owned(), key: None };
     let tables = vec![events_table.clone(), users_table.clone()];
     let program = Program::plan(tables, vec![view], &DuckBinder).expect("the view is planned");
-    let options = EngineOptions { workers: 1, memory_limit: None, shortcuts: Shortcuts::default() };
+    let options = EngineOptions::new(1, None);
     let mut engine = Engine::create(folder.path(), options).expect("the engine starts");
     engine.begin_rebuild(program, RebuildScope::All).expect("the load begins");
     let mut typed = Typed::new();
@@ -188,7 +188,7 @@ fn with_views(folder: &Path, views: usize) -> Engine {
     let view = |n: usize| ViewDef { name: ViewName::from(format!("v{n}").as_str()), sql: SQL.to_owned(), key: None };
     let program =
         Program::plan(tables.to_vec(), (0..views).map(view).collect(), &DuckBinder).expect("they are planned");
-    let options = EngineOptions { workers: 1, memory_limit: None, shortcuts: Shortcuts::default() };
+    let options = EngineOptions::new(1, None);
     let mut engine = Engine::create(folder, options).expect("the engine starts");
     engine.begin_rebuild(program, RebuildScope::All).expect("the load begins");
     let [events_table, users_table] = &tables;
@@ -236,7 +236,7 @@ fn joins(report: &mut Report) {
     ];
     let view = ViewDef { name: ViewName::from("per_zone"), sql: JOINS.to_owned(), key: None };
     let program = Program::plan(tables.to_vec(), vec![view], &DuckBinder).expect("the view is planned");
-    let options = EngineOptions { workers: 1, memory_limit: None, shortcuts: Shortcuts::default() };
+    let options = EngineOptions::new(1, None);
     let mut engine = Engine::create(folder.path(), options).expect("the engine starts");
     let [events_table, users_table, regions_table] = &tables;
     engine.begin_rebuild(program, RebuildScope::All).expect("the load begins");

@@ -13,9 +13,11 @@ use crate::circuit::{StateSnapshot, batch};
 use crate::clock::Clock;
 use crate::files::forget_lost;
 use crate::node::Node;
+use crate::options::EngineOptions;
 use crate::parallel::side_by_side;
+use crate::readers::{Pace, Readers, weighted_rows};
 use crate::rebuild::Rebuild;
-use crate::table::{Part, TableState};
+use crate::table::TableState;
 use crate::{EngineError, state};
 
 /// Rows of a chunk that [`Engine::rows`] answers.
@@ -23,46 +25,6 @@ const CHUNK_ROWS: usize = 65_536;
 
 /// Rows that come together before they go into a circuit, unless [`Engine::set_part_rows`] says otherwise.
 const PART_ROWS: u64 = 500_000;
-
-/// Rows that are encoded for one view after the other: a thread more would take longer to begin.
-const ENCODED_ALONE: usize = 5_000;
-
-/// Resources of new circuits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EngineOptions {
-    /// Worker threads a circuit, at least 1. A circuit keeps the number it was made with.
-    pub workers: usize,
-    /// Bytes of memory beyond which state goes to disk.
-    pub memory_limit: Option<u64>,
-    /// What is done to be faster; the same when state is resumed.
-    pub shortcuts: Shortcuts,
-}
-
-/// What can be left out without a change in any result: tests compare. All are taken by default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shortcuts {
-    /// Rows go from operator to operator as they are encoded, not through Arrow, where nothing is computed on the way.
-    pub direct: bool,
-    /// What a view reads in several places is computed and kept once.
-    pub shared: bool,
-    /// A join on the keys of groups reads the groups as they lie, and keeps no rows of its own for that side.
-    pub groups_as_sides: bool,
-    /// Views that do not read each other are computed at the same time.
-    pub side_by_side: bool,
-}
-
-impl Default for Shortcuts {
-    fn default() -> Self {
-        Shortcuts { direct: true, shared: true, groups_as_sides: true, side_by_side: true }
-    }
-}
-
-impl EngineOptions {
-    /// Threads that compute circuits at the same time.
-    pub(crate) fn threads(&self) -> usize {
-        if self.shortcuts.side_by_side { std::thread::available_parallelism().map_or(1, usize::from) } else { 1 }
-    }
-}
 
 /// Figures of one view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -221,8 +183,8 @@ impl Engine {
         self.program.as_deref()
     }
 
-    /// How many rows come together before they go into the circuits: loads and epochs with more are applied in
-    /// parts, so that memory does not grow with them. The parts are one transaction of each circuit, and an
+    /// How many rows come together before they go into the circuits, three times as many late in a large load: loads and
+    /// epochs with more are applied in parts, so that memory does not grow with them. The parts are one transaction of each circuit, and an
     /// epoch in parts answers the same deltas.
     pub fn set_part_rows(&mut self, rows: u64) {
         self.part_rows = rows.max(1);
@@ -426,56 +388,6 @@ impl Drop for Engine {
         self.abort_rebuild();
         std::mem::take(&mut self.nodes).into_values().for_each(Node::stop);
         std::mem::take(&mut self.tables).into_values().for_each(TableState::stop);
-    }
-}
-
-/// How a table is fed to its readers.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Pace {
-    /// Rows that come together before they go into a circuit.
-    pub part_rows: u64,
-    /// Threads that encode rows for several circuits.
-    pub threads: usize,
-}
-
-/// The views that read a table.
-pub(crate) struct Readers<'a> {
-    input: Input,
-    nodes: Vec<&'a mut Node>,
-    pace: Pace,
-}
-
-impl<'a> Readers<'a> {
-    /// Those of `nodes` that read `table`.
-    pub fn of(table: &TableName, nodes: impl Iterator<Item = &'a mut Node>, pace: Pace) -> Self {
-        let input = Input::Table(table.clone());
-        let nodes = nodes.filter(|node| node.reads(&input)).collect();
-        Readers { input, nodes, pace }
-    }
-
-    pub fn feed(&mut self, zset: &ZSet) -> Result<(), EngineError> {
-        let threads = if zset.len() < ENCODED_ALONE { 1 } else { self.pace.threads };
-        let (input, part_rows) = (&self.input, self.pace.part_rows);
-        side_by_side(threads, &mut self.nodes, |node: &mut &mut Node| node.feed(input, zset, part_rows)).map(drop)
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
-    }
-
-    pub fn feed_part(&mut self, part: &Part<'_>) -> Result<(), EngineError> {
-        if self.is_empty() { Ok(()) } else { self.feed(&part.zset()?) }
-    }
-}
-
-/// The rows of an event of a table whose content its source keeps.
-pub(crate) fn weighted_rows(table: &TableName, event: TableEvent) -> Result<ZSet, EngineError> {
-    match event {
-        TableEvent::Rows(zset) => Ok(zset),
-        TableEvent::Keyed(_) | TableEvent::Truncate | TableEvent::Replace => Err(EngineError::Event {
-            table: table.clone(),
-            fact: "only rows with weights are taken where the source keeps the content of the table",
-        }),
     }
 }
 

@@ -10,8 +10,9 @@ use tidegate_core::{TableEvent, TableName, ViewDelta, ZSet};
 
 use crate::EngineError;
 use crate::checkpoint::EngineCheckpoint;
-use crate::engine::{Engine, EngineOptions, make_folder, sync_folder};
+use crate::engine::{Engine, make_folder, sync_folder};
 use crate::files::CheckpointFiles;
+use crate::options::EngineOptions;
 use crate::rebuild::{free_folder, replaced};
 
 impl Engine {

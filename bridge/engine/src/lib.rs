@@ -14,15 +14,18 @@ mod error;
 mod files;
 mod fork;
 mod node;
+mod options;
 mod parallel;
+mod readers;
 mod rebuild;
 mod state;
 mod table;
 
 pub use checkpoint::EngineCheckpoint;
-pub use engine::{Engine, EngineOptions, Shortcuts, ViewStats};
+pub use engine::{Engine, ViewStats};
 pub use error::EngineError;
 pub use files::CheckpointFiles;
+pub use options::{EngineOptions, Shortcuts};
 pub use rebuild::RebuildScope;
 pub use tidegate_engine_sql::{
     Cost, Input, PlanError, PlanId, PlannedView, Program, ProgramDefinition, ViewDef, table_references,

@@ -16,7 +16,8 @@ use crate::checkpoint::NodeCheckpoint;
 use crate::circuit::{self, CircuitPlan, Errors, Handles, Leaf, StateSnapshot};
 use crate::dataflow::Dataflow;
 use crate::delta::{Shape, view_delta};
-use crate::engine::{EngineOptions, make_folder};
+use crate::engine::make_folder;
+use crate::options::EngineOptions;
 use crate::state;
 
 /// A part of a transaction is as large as this share of the rows before it, within limits.

@@ -14,9 +14,10 @@ use tidegate_engine_sql::{Input, PlannedView, Program};
 
 use crate::EngineError;
 use crate::delta::view_delta;
-use crate::engine::{Deltas, Engine, Readers, ranks, weighted_rows};
+use crate::engine::{Deltas, Engine, ranks};
 use crate::node::Node;
 use crate::parallel::side_by_side;
+use crate::readers::{Readers, weighted_rows};
 use crate::state;
 use crate::table::{TableState, unread};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tidegate_core::{ErrorKind, Frontier, chain};
-use tidegate_engine::{Engine, EngineCheckpoint, EngineOptions, Program, Shortcuts};
+use tidegate_engine::{Engine, EngineCheckpoint, EngineOptions, Program};
 
 use crate::check::unknown_view;
 use crate::checkpoint::{CheckpointFile, Checkpoints, Listed};
@@ -276,7 +276,7 @@ pub(crate) fn views_json(config: &PipelineConfig) -> Result<serde_json::Value, R
 }
 
 pub(crate) fn options(config: &PipelineConfig, state: &StateFile) -> EngineOptions {
-    EngineOptions { workers: state.workers, memory_limit: config.memory_limit, shortcuts: Shortcuts::default() }
+    EngineOptions::new(state.workers, config.memory_limit)
 }
 
 fn new_engine(dir: &Path, config: &PipelineConfig, state: &StateFile) -> Result<OpenEngine, RuntimeError> {

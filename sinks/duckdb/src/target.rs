@@ -192,13 +192,12 @@ impl<'a> Target<'a> {
         DuckdbSinkError::Foreign { file: self.file.display().to_string(), view: self.view.name.clone() }
     }
 
-    /// Inserts every row of `from` as often as its column `copies` says, if that is positive.
-    fn insert_copies(&self, from: &str, copies: &str) -> Result<(), DuckdbSinkError> {
+    /// Inserts as many copies of rows as `net` says.
+    fn insert_copies(&self) -> Result<(), DuckdbSinkError> {
         let (table, columns) = (self.table(), self.columns("s."));
-        self.mart.execute(&format!("INSERT INTO {table} SELECT {columns} FROM {from} s WHERE s.{copies} = 1"))?;
-        self.mart.execute(&format!(
-            "INSERT INTO {table} SELECT {columns} FROM {from} s, range(s.{copies}) WHERE s.{copies} > 1"
-        ))
+        self.mart.execute(&format!("INSERT INTO {table} SELECT {columns} FROM net s WHERE s.copies = 1"))?;
+        self.mart
+            .execute(&format!("INSERT INTO {table} SELECT {columns} FROM net s, range(s.copies) WHERE s.copies > 1"))
     }
 
     /// Rows addressed by their key: those whose first change is a removal go, and what the last
@@ -237,9 +236,9 @@ impl<'a> Target<'a> {
     /// earlier one of the range brought.
     fn change_rows(&self, staged: &Staged) -> Result<(), DuckdbSinkError> {
         if staged.epochs == Epochs::Several || staged.has_copies {
-            let net = self.net()?;
-            self.insert_copies(net, "copies")?;
-            return self.remove_copies(net);
+            self.net()?;
+            self.insert_copies()?;
+            return self.remove_copies();
         }
         if staged.rows > staged.removals {
             let (table, columns, stage) = (self.table(), self.columns("s."), self.stage());
@@ -248,12 +247,12 @@ impl<'a> Target<'a> {
         if staged.removals == 0 || self.remove_each(staged)? {
             return Ok(());
         }
-        let net = self.net()?;
-        self.remove_copies(net)
+        self.net()?;
+        self.remove_copies()
     }
 
     /// Removes rows of which one copy each goes, where each of them is in the table once, the same to the bit: that is the rule,
-    /// and takes a third of what [`Target::remove_copies`] does. Answers whether it was so; nothing is removed otherwise.
+    /// and takes a third to a half of what [`Target::remove_copies`] does. Answers whether it was so; nothing is removed otherwise.
     fn remove_each(&self, staged: &Staged) -> Result<bool, DuckdbSinkError> {
         let fields = self.view.schema.fields();
         let agree = self.agree(staged.nulls.iter().copied().enumerate());
@@ -276,25 +275,24 @@ impl<'a> Target<'a> {
         self.mart.change(&format!("DELETE FROM {} WHERE rowid IN (SELECT row FROM doomed)", self.table()))
     }
 
-    /// A table of what the changes come to, row by row: so many copies more, or fewer.
-    fn net(&self) -> Result<&'static str, DuckdbSinkError> {
+    /// Makes `net`, a table of what the changes come to, row by row: so many copies more, or fewer.
+    fn net(&self) -> Result<(), DuckdbSinkError> {
         let columns = self.columns("");
         let bits = self.bits("", column);
         self.mart.execute(&format!(
             "CREATE OR REPLACE TEMP TABLE net AS SELECT {columns}, {bits} AS bits, sum(weight)::BIGINT AS copies \
              FROM {} GROUP BY {columns}, {bits} HAVING sum(weight) <> 0",
             self.stage()
-        ))?;
-        Ok("net")
+        ))
     }
 
     /// Removes as many copies of rows as `net` says: those first that are the same to the bit.
-    fn remove_copies(&self, net: &str) -> Result<(), DuckdbSinkError> {
+    fn remove_copies(&self) -> Result<(), DuckdbSinkError> {
         let columns = self.columns("");
         self.mart.execute(&format!(
             "CREATE OR REPLACE TEMP TABLE gone AS SELECT row_number() OVER () AS id, {columns}, \
              -sum(copies)::BIGINT AS total, map(list(bits), list(-copies)) AS wanted \
-             FROM {net} WHERE copies < 0 GROUP BY {columns}"
+             FROM net WHERE copies < 0 GROUP BY {columns}"
         ))?;
         let expected = self.mart.counts("SELECT coalesce(sum(total), 0)::UBIGINT FROM gone", 1)?[0];
         if expected == 0 {

@@ -17,7 +17,7 @@ use tidegate_core::{
     ViewInfo, ViewName,
 };
 use tidegate_duck::DuckBinder;
-use tidegate_engine::{Engine, EngineOptions, Program, RebuildScope, Shortcuts, ViewDef};
+use tidegate_engine::{Engine, EngineOptions, Program, RebuildScope, ViewDef};
 use tidegate_sink_duckdb::{DuckdbConfig, DuckdbSink};
 use tidegate_testkit::bench::{Report, median, settle, timed};
 use tidegate_testkit::conformance::model::header;
@@ -169,7 +169,7 @@ fn measure(tpch: &Tpch, number: usize, query: &str, arguments: &Arguments, repor
     let folder = tempfile::tempdir().expect("a folder");
     let (states, marts) = (folder.path().join("engine"), folder.path().join("mart"));
     std::fs::create_dir(&states).and_then(|()| std::fs::create_dir(&marts)).expect("folders");
-    let options = EngineOptions { workers: arguments.workers, memory_limit: None, shortcuts: Shortcuts::default() };
+    let options = EngineOptions::new(arguments.workers, None);
     let mut engine = Engine::create(&states, options).expect("the engine starts");
     let (load_ms, ()) = timed(|| {
         engine.begin_rebuild(program, RebuildScope::All).expect("the load begins");

@@ -29,7 +29,7 @@ use super::threshold;
 use super::way::{Errors, Way};
 use super::window::{self, TopPlan, WindowPlan};
 use crate::EngineError;
-use crate::engine::EngineOptions;
+use crate::options::EngineOptions;
 
 pub(super) type Flat = Stream<RootCircuit, OrdZSet<Row>>;
 
@@ -76,7 +76,7 @@ fn cache_mib(memory_limit: u64) -> usize {
 }
 
 /// How often a file's Bloom filter says that a key may be there which is not. Filters are in memory as a whole: 6 bits a key, where
-/// DBSP's default of 0.0001 is 19, which took a sixth of the time of a load whose state does not fit. With some files for each
+/// DBSP's default of 0.0001 is 19, which took a sixth of the time of merging state that does not fit. With some files for each
 /// state, a look-up reads a quarter more than it must.
 const FALSE_POSITIVES: f64 = 0.05;
 

@@ -19,7 +19,7 @@ use super::key::KeyShape;
 use super::pipe::{Decoder, Encoder, KeyedEncoder, Pipe, ValueEncoder};
 use super::plan::{CircuitPlan, Edge, Leaf, Operator, OperatorKind};
 use crate::EngineError;
-use crate::engine::Shortcuts;
+use crate::options::Shortcuts;
 
 /// Compiles a view.
 pub(crate) fn compile(view: &PlannedView, shortcuts: Shortcuts) -> Result<CircuitPlan, EngineError> {

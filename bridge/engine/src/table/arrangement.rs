@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::EngineError;
 use crate::circuit::config;
-use crate::engine::EngineOptions;
+use crate::options::EngineOptions;
 
 /// Where a circuit keeps its files, and how it starts.
 pub(super) struct Place<'a> {

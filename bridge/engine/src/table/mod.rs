@@ -20,7 +20,8 @@ use uuid::Uuid;
 
 use crate::EngineError;
 use crate::circuit::batch;
-use crate::engine::{EngineOptions, make_folder};
+use crate::engine::make_folder;
+use crate::options::EngineOptions;
 use arrangement::Place;
 use keyed::KeyedTable;
 use whole::WholeTable;

@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, Decimal128Array, Int64Array, RecordBatch, StringArr
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tidegate_core::{ChangeType, KeyedChanges, KeyedOp, RowIdentity, TableEvent, TableSchema, ViewDelta, ZSet};
-use tidegate_engine::{EngineOptions, RebuildScope, Shortcuts};
+use tidegate_engine::{EngineOptions, RebuildScope};
 use tidegate_testkit::rows::{deleted, inserted};
 use tidegate_testkit::seed;
 
@@ -275,7 +275,7 @@ fn peak_mib() -> u64 {
 fn ten_million_rows_need_less_than_a_gibibyte() {
     let schema = wide(true);
     let mut harness = Harness::new(std::slice::from_ref(&schema), LARGE_VIEWS, 1);
-    harness.create(EngineOptions { workers: 1, memory_limit: Some(512 << 20), shortcuts: Shortcuts::default() });
+    harness.create(EngineOptions::new(1, Some(512 << 20)));
     harness.rebuild(RebuildScope::All, "initial load");
     let before = peak_mib();
     let deltas = write(&mut harness, &schema, 0..10_000_000, 0);

@@ -34,8 +34,11 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// Brings the engine of a harness into it.
+    /// Brings the engine of a harness into it; the default is what it was made with.
     pub fn bring(self, harness: &mut Harness, workers: usize) {
+        if self == Setting::default() {
+            return;
+        }
         let memory_limit = self.on_disk.then_some(LEAST_MEMORY);
         harness.create(EngineOptions { workers, memory_limit, shortcuts: self.shortcuts });
         if let Some(rows) = self.part_rows {
