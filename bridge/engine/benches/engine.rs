@@ -1,5 +1,6 @@
 //! The engine by SQL against the same circuit typed by hand in DBSP: two aggregates around a join; and what one row takes
-//! in a join of three tables with a group by; and what several views take that do not read each other.
+//! in a join of three tables with a group by; what several views take that do not read each other; and what they take
+//! that compute a part alike.
 //!
 //! The typed circuit starts from typed tuples and ends in typed tuples; the engine starts from
 //! Arrow batches and ends in Arrow batches, so its figure includes both conversions.
@@ -15,7 +16,7 @@ use dbsp::utils::Tup2;
 use dbsp::{DBSPHandle, OrdZSet, OutputHandle, RootCircuit, Runtime, ZSetHandle, ZWeight};
 use tidegate_core::{RowIdentity, TableEvent, TableName, TableSchema, ViewName, ZSet, duckdb_type};
 use tidegate_duck::DuckBinder;
-use tidegate_engine::{Engine, EngineOptions, Program, RebuildScope, ViewDef};
+use tidegate_engine::{Engine, EngineOptions, Program, RebuildScope, Shortcuts, ViewDef};
 use tidegate_testkit::bench::{Report, median, timed};
 
 #[global_allocator]
@@ -33,6 +34,8 @@ const RATIO: f64 = 1.3;
 /// Several views at once may take this share of what they take one after the other.
 const SIDE_BY_SIDE: f64 = 0.8;
 const VIEWS: usize = 4;
+/// What several views compute alike may take this share of what it takes in each of them.
+const SHARED: f64 = 0.8;
 /// Milliseconds that one row may take in a join of three tables with a group by.
 const ONE_ROW_MS: f64 = 0.5;
 const REGIONS: i64 = 100;
@@ -179,16 +182,20 @@ fn main() -> std::process::ExitCode {
     drop(engine);
     joins(&mut report);
     side_by_side(&mut report);
+    alike(&mut report);
     report.finish()
 }
 
-/// An engine with so many views of the same SQL, loaded with users and events.
-fn with_views(folder: &Path, views: usize) -> Engine {
+/// An engine with views, loaded with users and events.
+fn with_views(folder: &Path, views: &[String], shortcuts: Shortcuts) -> Engine {
     let tables = [schema("events", &["id", "user_id", "amount"]), schema("users", &["id", "region"])];
-    let view = |n: usize| ViewDef { name: ViewName::from(format!("v{n}").as_str()), sql: SQL.to_owned(), key: None };
-    let program =
-        Program::plan(tables.to_vec(), (0..views).map(view).collect(), &DuckBinder).expect("they are planned");
-    let options = EngineOptions::new(1, None);
+    let view = |(n, sql): (usize, &String)| {
+        let name = ViewName::from(format!("v{n}").as_str());
+        ViewDef { name, sql: sql.clone(), key: None }
+    };
+    let views = views.iter().enumerate().map(view).collect();
+    let program = Program::plan(tables.to_vec(), views, &DuckBinder).expect("they are planned");
+    let options = EngineOptions { shortcuts, ..EngineOptions::new(1, None) };
     let mut engine = Engine::create(folder, options).expect("the engine starts");
     engine.begin_rebuild(program, RebuildScope::All).expect("the load begins");
     let [events_table, users_table] = &tables;
@@ -198,30 +205,73 @@ fn with_views(folder: &Path, views: usize) -> Engine {
     engine
 }
 
-/// Views that do not read each other, one and several of them.
-fn side_by_side(report: &mut Report) {
+/// Milliseconds of an epoch of so many rows in each of two engines.
+fn compared(engines: &mut [Engine; 2], delta: i64) -> [f64; 2] {
     let table = schema("events", &["id", "user_id", "amount"]);
-    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
-    let mut engines = [with_views(folders[0].path(), 1), with_views(folders[1].path(), VIEWS)];
-    for delta in [1, 1_000, 10_000] {
-        let mut took = [Vec::new(), Vec::new()];
-        for step in 0..STEPS {
-            let from = EVENTS + delta * 1_000 + step * delta;
-            for (engine, took) in engines.iter_mut().zip(&mut took) {
-                let event = batch(&table.columns, events(from, from + delta));
-                let (ms, _) = timed(|| {
-                    engine.feed(&table.name, event).expect("events are fed");
-                    changed_rows(engine)
-                });
-                took.push(ms);
-            }
+    let mut took = [Vec::new(), Vec::new()];
+    for step in 0..STEPS {
+        let from = EVENTS + delta * 1_000 + step * delta;
+        for (engine, took) in engines.iter_mut().zip(&mut took) {
+            let event = batch(&table.columns, events(from, from + delta));
+            let (ms, _) = timed(|| {
+                engine.feed(&table.name, event).expect("events are fed");
+                changed_rows(engine)
+            });
+            took.push(ms);
         }
-        let [one, several] = took.map(median);
+    }
+    took.map(median)
+}
+
+/// Views that do not read each other and have nothing in common, one and several of them.
+fn side_by_side(report: &mut Report) {
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+    let views: Vec<String> =
+        (0..VIEWS).map(|n| SQL.replace("GROUP BY user_id", &format!("WHERE amount >= {n} GROUP BY user_id"))).collect();
+    let mut engines = [
+        with_views(folders[0].path(), &views[..1], Shortcuts::default()),
+        with_views(folders[1].path(), &views, Shortcuts::default()),
+    ];
+    for delta in [1, 1_000, 10_000] {
+        let [one, several] = compared(&mut engines, delta);
         let share = several / (VIEWS as f64 * one);
         let figures = [("one_ms", one), ("several_ms", several), ("share", share)];
         report.measure(format!("{VIEWS} views, step of {delta} rows"), &figures);
         if delta == 10_000 {
             report.gate(format!("{VIEWS} views / one after the other, step of {delta} rows"), share, SIDE_BY_SIDE);
+        }
+    }
+}
+
+/// Views that have a part in common, which has one circuit, against each computing it.
+fn alike(report: &mut Report) {
+    let over = |part: &str, column: &str| -> Vec<String> {
+        (0..VIEWS).map(|n| format!("SELECT region, sum({column} + {n}) AS total FROM {part} GROUP BY region")).collect()
+    };
+    let joined = "lake.events e JOIN lake.users u ON u.id = e.user_id";
+    let grouped = "(SELECT user_id, sum(amount) AS amount FROM lake.events GROUP BY user_id) t JOIN lake.users u ON u.id = t.user_id";
+    for (name, views) in [("a join", over(joined, "e.amount")), ("a group by and a join", over(grouped, "t.amount"))] {
+        for count in [2, VIEWS] {
+            let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+            let apart = Shortcuts { shared: false, ..Shortcuts::default() };
+            let mut engines = [
+                with_views(folders[0].path(), &views[..count], Shortcuts::default()),
+                with_views(folders[1].path(), &views[..count], apart),
+            ];
+            let state = |engine: &mut Engine| {
+                engine.checkpoint().expect("the state is saved");
+                engine.stats().iter().map(|stats| stats.state_bytes).sum::<u64>() as f64 / 1_048_576.0
+            };
+            let [shared_mib, apart_mib] = engines.each_mut().map(state);
+            for delta in [1, 1_000, 10_000] {
+                let [shared, apart] = compared(&mut engines, delta);
+                let figures =
+                    [("shared_ms", shared), ("apart_ms", apart), ("shared_mib", shared_mib), ("apart_mib", apart_mib)];
+                report.measure(format!("{name} of {count} views, step of {delta} rows"), &figures);
+                if count == VIEWS && delta == 10_000 {
+                    report.gate(format!("{name}, shared by {count} views / apart"), shared / apart, SHARED);
+                }
+            }
         }
     }
 }

@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::array::Int64Array;
+use arrow::datatypes::SchemaRef;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use tidegate_core::{ChangeType, DeltaBatch, DeltaKind, RowIdentity, ViewDelta, ViewInfo};
+use tidegate_core::{ChangeType, DeltaBatch, DeltaKind, RowIdentity, ViewDelta, ViewInfo, ZSet};
 use tidegate_engine_row::{KeyMode, Row, RowCodec};
 
 use crate::EngineError;
@@ -40,6 +41,23 @@ pub(crate) fn view_delta<I: Iterator<Item = Weighted>>(
     };
     let delta = ViewDelta { view: info.name.clone(), kind: DeltaKind::Changes, batches };
     Ok((!delta.batches.is_empty()).then_some(delta))
+}
+
+/// Changes as rows with weights.
+pub(crate) fn zsets(
+    schema: &SchemaRef,
+    codec: &RowCodec,
+    mut changes: impl Iterator<Item = Weighted>,
+) -> Result<Vec<ZSet>, EngineError> {
+    let mut zsets = Vec::new();
+    loop {
+        let part: Vec<Weighted> = changes.by_ref().take(BATCH_ENTRIES).collect();
+        if part.is_empty() {
+            return Ok(zsets);
+        }
+        let rows = batch(schema, codec.decode(part.iter().map(|(row, _)| row))?, part.len())?;
+        zsets.push(ZSet::new(rows, part.iter().map(|(_, weight)| *weight).collect::<Int64Array>()));
+    }
 }
 
 /// The key of a view.

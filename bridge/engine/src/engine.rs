@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidegate_core::{DeltaBatch, DeltaKind, Micros, TableEvent, TableName, ViewDelta, ViewName, ZSet};
+use tidegate_core::{DeltaKind, Micros, TableEvent, TableName, ViewDelta, ViewName, ZSet};
 use tidegate_engine_sql::{Input, PlannedView, Program};
 use uuid::Uuid;
 
@@ -12,7 +12,7 @@ use crate::checkpoint::{EngineCheckpoint, NodeCheckpoint, STATE_FORMAT, TableChe
 use crate::circuit::{StateSnapshot, batch};
 use crate::clock::Clock;
 use crate::files::forget_lost;
-use crate::node::Node;
+use crate::node::{Change, Node};
 use crate::options::EngineOptions;
 use crate::parallel::side_by_side;
 use crate::readers::{Pace, Readers, weighted_rows};
@@ -49,12 +49,26 @@ pub struct ViewStats {
 #[derive(Default)]
 pub(crate) struct Deltas {
     pub found: Vec<ViewDelta>,
+    /// What changed in the parts that views share.
+    pub parts: BTreeMap<ViewName, Vec<ZSet>>,
 }
 
 impl Deltas {
-    fn changes_of(&self, view: &ViewName) -> &[DeltaBatch] {
+    fn changes_of(&self, view: &ViewName) -> Vec<ZSet> {
+        if let Some(part) = self.parts.get(view) {
+            return part.clone();
+        }
         let delta = self.found.iter().find(|delta| delta.view == *view && delta.kind == DeltaKind::Changes);
-        delta.map_or(&[], |delta| &delta.batches)
+        let batches = delta.iter().flat_map(|delta| &delta.batches);
+        batches.map(|batch| ZSet::new(batch.rows.clone(), batch.weights.clone())).collect()
+    }
+
+    /// Adds what changed in a view, or in what is not one.
+    pub fn add(&mut self, change: Change) {
+        match change {
+            Change::View(delta) => self.found.push(delta),
+            Change::Part(part, rows) => drop(self.parts.insert(part, rows)),
+        }
     }
 
     /// All of them as the program has the views: upstream views before their readers.
@@ -148,7 +162,7 @@ impl Engine {
         }
         let threads = options.threads();
         let nodes = side_by_side(threads, &checkpoint.nodes, |saved: &NodeCheckpoint| {
-            let view = program.circuits().find(|view| view.info.name == saved.view);
+            let view = program.circuits().iter().find(|view| view.info.name == saved.view);
             let view = view.ok_or_else(|| EngineError::UnknownView(saved.view.clone()))?;
             if view.plan_id != saved.plan_id {
                 // The same SQL is planned differently by this version.
@@ -238,7 +252,7 @@ impl Engine {
         for input in &view.inputs {
             let Input::View(upstream) = input else { continue };
             for batch in deltas.changes_of(upstream) {
-                node.feed(input, &ZSet::new(batch.rows.clone(), batch.weights.clone()), self.part_rows)?;
+                node.feed(input, &batch, self.part_rows)?;
             }
         }
         Ok(())
@@ -249,13 +263,13 @@ impl Engine {
         let names: BTreeSet<&ViewName> = views.iter().map(|view| &view.info.name).collect();
         let fed = self.nodes.values_mut().filter(|node| names.contains(&node.info.name) && node.is_fed());
         let stepped = side_by_side(self.options.threads(), fed, |node: &mut Node| {
-            let delta = node.step()?;
-            if delta.is_some() {
+            let change = node.step()?;
+            if change.is_some() {
                 node.check_key()?;
             }
-            Ok(delta.filter(|_| node.checks.is_none()))
+            Ok(change)
         })?;
-        deltas.found.extend(stepped.into_iter().flatten());
+        stepped.into_iter().flatten().for_each(|change| deltas.add(change));
         Ok(())
     }
 
@@ -283,20 +297,32 @@ impl Engine {
         })
     }
 
-    /// Figures of each view, in the program's order.
+    /// All rows of a view, counting copies, and the first `rows_max` different ones in the order in which they are kept.
+    pub fn sample(&self, view: &ViewName, rows_max: usize) -> Result<(u64, ZSet), EngineError> {
+        let node = self.nodes.get(view).ok_or_else(|| EngineError::UnknownView(view.clone()))?;
+        let rows = node.state().map(|state| state::rows_after(state, None, rows_max)).unwrap_or_default();
+        let arrays = node.codec.decode(rows.iter().map(|(row, _)| row))?;
+        let weights: Vec<i64> = rows.iter().map(|(_, weight)| *weight).collect();
+        Ok((node.rows(), ZSet::new(batch(&node.info.schema, arrays, weights.len())?, weights.into())))
+    }
+
+    /// Figures of each view, in the program's order. What several views share counts for the first of them.
     pub fn stats(&self) -> Vec<ViewStats> {
-        let views = self.program.iter().flat_map(|program| program.views());
-        views
-            .filter_map(|view| self.nodes.get(&view.info.name))
-            .map(|node| ViewStats {
+        let Some(program) = &self.program else { return Vec::new() };
+        let of_view = |view: &PlannedView| {
+            let node = self.nodes.get(&view.info.name)?;
+            let circuits = program.circuits().iter().filter(|circuit| *circuit.origin() == view.info.name);
+            let nodes: Vec<&Node> = circuits.filter_map(|circuit| self.nodes.get(&circuit.info.name)).collect();
+            Some(ViewStats {
                 view: node.info.name.clone(),
                 rows: node.rows(),
                 steps: node.steps,
                 full_steps: node.full_steps,
-                recomputed_rows: node.recomputed_rows(),
-                state_bytes: node.disk_bytes(),
+                recomputed_rows: nodes.iter().map(|node| node.recomputed_rows()).sum(),
+                state_bytes: nodes.iter().map(|node| node.disk_bytes()).sum(),
             })
-            .collect()
+        };
+        program.views().iter().filter_map(of_view).collect()
     }
 
     /// Saves the state at this epoch boundary. Durable when it returns; circuits that did not run
@@ -320,7 +346,7 @@ impl Engine {
             Ok((node.info.name.clone(), saved))
         })?;
         let mut saved: BTreeMap<ViewName, NodeCheckpoint> = saved.into_iter().collect();
-        let nodes = program.circuits().filter_map(|view| saved.remove(&view.info.name)).collect();
+        let nodes = program.circuits().iter().filter_map(|view| saved.remove(&view.info.name)).collect();
         let tables = side_by_side(threads, &mut self.tables, |(table, state): (&TableName, &mut TableState)| {
             Ok(TableCheckpoint {
                 table: table.clone(),

@@ -15,20 +15,32 @@ use crate::EngineError;
 use crate::checkpoint::NodeCheckpoint;
 use crate::circuit::{self, CircuitPlan, Errors, Handles, Leaf, StateSnapshot};
 use crate::dataflow::Dataflow;
-use crate::delta::{Shape, view_delta};
+use crate::delta::{Shape, view_delta, zsets};
 use crate::engine::make_folder;
 use crate::options::EngineOptions;
-use crate::state;
+use crate::rebuild::replaced;
+use crate::state::{self, Weighted};
 
 /// A part of a transaction is as large as this share of the rows before it, within limits.
 const PARTS: u64 = 16;
+
+/// What an epoch changed in what a circuit computes.
+pub(crate) enum Change {
+    View(ViewDelta),
+    /// Rows of a part that views share, or of a check.
+    Part(ViewName, Vec<ZSet>),
+}
 
 /// A view's circuit.
 pub(crate) struct Node {
     pub info: ViewInfo,
     pub plan_id: PlanId,
+    /// Whether what it computes is a view, of which others than the engine hear.
+    pub is_view: bool,
+    /// The view that is told of in errors.
+    origin: ViewName,
     /// The view whose declared key this circuit checks.
-    pub checks: Option<ViewName>,
+    checks: Option<ViewName>,
     /// The circuit's folder below the engine's.
     pub folder: String,
     pub workers: usize,
@@ -109,12 +121,14 @@ impl Node {
         let path = root.join(&folder);
         make_folder(&path)?;
         let plan = Arc::new(circuit::compile(view, options.shortcuts)?);
-        let errors = Errors::new(view.info.name.clone());
+        let errors = Errors::new(view.origin().clone());
         let (dbsp, handles) = circuit::build(&plan, &path, options, checkpoint, &errors)?;
         let fields: Vec<_> = view.info.schema.fields().iter().cloned().collect();
         Ok(Node {
             info: view.info.clone(),
             plan_id: view.plan_id,
+            is_view: view.is_view(),
+            origin: view.origin().clone(),
             checks: view.checks.clone(),
             folder,
             workers: options.workers,
@@ -147,13 +161,13 @@ impl Node {
     pub fn feed(&mut self, input: &Input, zset: &ZSet, rows_max: u64) -> Result<(), EngineError> {
         self.feed_leaves(Some(input), zset)?;
         let part = (self.in_parts / PARTS).clamp(rows_max, rows_max.saturating_mul(3));
-        if self.pending < part { Ok(()) } else { self.part() }
+        if self.pending < part { Ok(()) } else { self.apply_part() }
     }
 
     /// Lets the circuit take what was fed, while the next part is made ready. However many parts an epoch has, they are
     /// one transaction: operators with state collect its rows, on disk where memory gets short, and compute at its
     /// end, so that no row is made of half an epoch and no partition is computed twice.
-    fn part(&mut self) -> Result<(), EngineError> {
+    fn apply_part(&mut self) -> Result<(), EngineError> {
         let phase = std::mem::replace(&mut self.phase, Phase::InParts);
         self.in_parts += self.pending;
         (self.pending, self.clean_checkpoint) = (0, None);
@@ -205,12 +219,33 @@ impl Node {
     }
 
     /// Applies what was fed and answers what changed in the view, if anything did.
-    pub fn step(&mut self) -> Result<Option<ViewDelta>, EngineError> {
+    pub fn step(&mut self) -> Result<Option<Change>, EngineError> {
         let before = self.state.clone();
         let delta = self.apply()?;
         self.steps += 1;
         self.check_rows()?;
-        view_delta(&self.shape(), || state::rows(Some(&delta)), before.as_ref())
+        if self.is_view {
+            let delta = view_delta(&self.shape(), || state::rows(Some(&delta)), before.as_ref())?;
+            return Ok(delta.map(Change::View));
+        }
+        self.part(state::rows(Some(&delta)))
+    }
+
+    /// What becomes of the readers of this circuit, which takes the place of `old`.
+    pub fn replaces(&self, old: Option<&Node>) -> Result<Option<Change>, EngineError> {
+        if self.is_view {
+            return Ok(replaced(old, self)?.map(Change::View));
+        }
+        match old {
+            // Whoever reads it is built, too: its name says what it computes.
+            None => Ok(None),
+            Some(old) => self.part(state::difference(old.state(), self.state())),
+        }
+    }
+
+    fn part(&self, rows: impl Iterator<Item = Weighted>) -> Result<Option<Change>, EngineError> {
+        let zsets = zsets(&self.info.schema, &self.codec, rows)?;
+        Ok((!zsets.is_empty()).then(|| Change::Part(self.info.name.clone(), zsets)))
     }
 
     /// How the view's rows are read.
@@ -248,7 +283,7 @@ impl Node {
             return Ok(());
         }
         let fact = "the view would have a negative number of rows";
-        Err(EngineError::Inconsistent { view: self.info.name.clone(), fact })
+        Err(EngineError::Inconsistent { view: self.origin.clone(), fact })
     }
 
     /// Ends the transaction that has begun, or runs one. It may take several steps: the integral is that of the
@@ -310,7 +345,7 @@ impl Node {
     }
 
     fn failed(&self, during: &'static str, error: dbsp::Error) -> EngineError {
-        EngineError::Circuit { view: self.info.name.clone(), during, source: Box::new(error) }
+        EngineError::Circuit { view: self.origin.clone(), during, source: Box::new(error) }
     }
 }
 

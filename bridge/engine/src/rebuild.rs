@@ -65,9 +65,19 @@ impl Rebuild {
 impl Engine {
     /// The views that `program` would rebuild under [`RebuildScope::Changed`]; views that it drops
     /// are not among them.
-    pub fn would_rebuild(&self, program: &Program) -> Vec<ViewName> {
-        let changed = self.changed_views(program, &RebuildScope::Changed).filter(|view| view.checks.is_none());
-        changed.map(|view| view.info.name.clone()).collect()
+    pub fn would_rebuild(&self, program: &Program) -> Result<Vec<ViewName>, EngineError> {
+        let program = self.shared(program.clone(), &RebuildScope::Changed)?;
+        let changed = self.changed_views(&program, &RebuildScope::Changed).filter(|view| view.is_view());
+        Ok(changed.map(|view| view.info.name.clone()).collect())
+    }
+
+    /// The program with circuits for what its views have in common, as far as it lets those circuits be that go on.
+    fn shared(&self, program: Program, scope: &RebuildScope) -> Result<Program, EngineError> {
+        if !self.options.shortcuts.shared {
+            return Ok(program);
+        }
+        let present = self.program.as_deref().filter(|_| *scope != RebuildScope::All);
+        program.sharing(present).map_err(EngineError::Plan)
     }
 
     fn changed_views<'a>(
@@ -82,7 +92,7 @@ impl Engine {
         let tables = program.tables().iter().filter(is_incomparable);
         let incomparable: BTreeSet<Input> = tables.map(|table| Input::Table(table.name.clone())).collect();
         let all = *scope == RebuildScope::All;
-        program.circuits().filter(move |view| {
+        program.circuits().iter().filter(move |view| {
             all || self.is_changed(view) || view.inputs.iter().any(|input| incomparable.contains(input))
         })
     }
@@ -101,6 +111,7 @@ impl Engine {
     /// present circuits is not allowed until it has ended.
     pub fn begin_rebuild(&mut self, program: Program, scope: RebuildScope) -> Result<Vec<TableName>, EngineError> {
         self.check()?;
+        let program = self.shared(program, &scope)?;
         self.abort_rebuild();
         let mut rebuild = Rebuild {
             program: program.clone(),
@@ -258,9 +269,7 @@ impl Engine {
     fn put_in_place(&mut self, view: &PlannedView, mut node: Node, deltas: &mut Deltas) -> Result<(), EngineError> {
         let old = self.nodes.get(&view.info.name);
         node.full_steps += old.map_or(0, |old| old.full_steps);
-        if node.checks.is_none() {
-            deltas.found.extend(replaced(old, &node)?);
-        }
+        node.replaces(old)?.into_iter().for_each(|change| deltas.add(change));
         if let Some(old) = self.nodes.insert(view.info.name.clone(), node) {
             old.stop();
         }
@@ -290,7 +299,7 @@ pub(crate) fn free_folder(dir: &Path, name: &str) -> String {
 }
 
 fn has_circuit(program: &Program, name: &ViewName) -> bool {
-    program.circuits().any(|view| view.info.name == *name)
+    program.circuits().iter().any(|view| view.info.name == *name)
 }
 
 /// What goes downstream when `new` takes the place of `old`.

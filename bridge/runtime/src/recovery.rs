@@ -187,7 +187,10 @@ impl Parts {
         let checkpoint = candidates[0].clone();
         let mut pipeline = self.assemble(lock, state, engine, log, change)?;
         pipeline.stand_at(&checkpoint, candidates, progress)?;
-        let other_workers = pipeline.engine.program().is_some_and(|p| !pipeline.engine.would_rebuild(p).is_empty());
+        let other_workers = match pipeline.engine.program() {
+            Some(program) => !pipeline.would_rebuild(program)?.is_empty(),
+            None => false,
+        };
         if matches!(pipeline.change, Change::None) && other_workers {
             pipeline.change = Change::Workers;
         }

@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
-use tidegate_core::{ErrorKind, Frontier, Position, SourceId};
-use tidegate_engine::RebuildScope;
+use tidegate_core::{ErrorKind, Frontier, Position, SourceId, ViewName};
+use tidegate_engine::{Program, RebuildScope};
 
 use crate::delivery::{Aside, Driver};
 use crate::error::SinkBehind;
@@ -115,6 +115,11 @@ impl Pipeline {
         Ok(())
     }
 
+    /// The views of a program that the engine would build anew.
+    pub(crate) fn would_rebuild(&self, program: &Program) -> Result<Vec<ViewName>, RuntimeError> {
+        self.engine.would_rebuild(program).map_err(RuntimeError::engine("comparing the views with those there are"))
+    }
+
     /// Builds what is new or different before the first poll.
     pub(crate) async fn apply_change(&mut self, stop: &StopSignal) -> Result<(), RuntimeError> {
         let here = self.positions.clone();
@@ -132,10 +137,8 @@ impl Pipeline {
                 None => return Ok(()),
             },
             Change::Rebuild(program, at) => {
-                let same = self.engine.program().is_some_and(|present| {
-                    present.views().len() == program.views().len() && self.engine.would_rebuild(&program).is_empty()
-                });
-                if same {
+                let present = self.engine.program().map_or(0, |present| present.views().len());
+                if present == program.views().len() && self.would_rebuild(&program)?.is_empty() {
                     return Ok(());
                 }
                 (*program, RebuildScope::Changed, RecordKind::Rebuild, here.join(&at))

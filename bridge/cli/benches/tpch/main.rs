@@ -226,8 +226,8 @@ fn measure(tpch: &Tpch, number: usize, query: &str, arguments: &Arguments, repor
     let expected = ViewRows::read(duck, query).expect("DuckDB answers");
     let found = ViewRows { columns: expected.columns.clone(), rows: Multiset::of_zsets(&chunks) };
     found.assert_equals(&expected, &Tolerance::exact(), &name);
-    let last = figures.steps.last().map_or(f64::NAN, |step| step.2);
-    println!("{name}: recompute {recompute_ms:.1} ms, {AIM} rows {:.2} ms, the most {last:.1} ms", figures.step(AIM));
+    let steps: Vec<String> = figures.steps.iter().map(|(delta, _, ms)| format!("{delta} rows {ms:.2} ms")).collect();
+    println!("{name}: recompute {recompute_ms:.1} ms, {}, break-even {:.0} rows", steps.join(", "), figures.break_even());
     figures
 }
 

@@ -22,10 +22,12 @@ pub async fn explain(path: &Path, name: &str, format: ExplainFormat) -> Result<(
         return Err(Failure::usage(format!("there is no view `{name}`{}", did_you_mean(name, names()))));
     };
     let report = tidegate_runtime::check(&assembly.config, &mut assembly.connectors).await;
-    let view = report.program.as_ref().and_then(|program| program.views().iter().find(|view| view.info.name.0 == name));
-    let Some(view) = view else {
-        return Err(Failure::several(ErrorKind::Reconfigure, check::faults(&report, &assembly.views)));
-    };
+    let faulty = |faults| Failure::several(ErrorKind::Reconfigure, faults);
+    let Some(program) = &report.program else { return Err(faulty(check::faults(&report, &assembly.views))) };
+    let program = program.clone().sharing(None);
+    let program = program.map_err(|errors| faulty(errors.iter().map(ToString::to_string).collect()))?;
+    let view = program.views().iter().find(|view| view.info.name.0 == name);
+    let Some(view) = view else { return Err(faulty(check::faults(&report, &assembly.views))) };
     match format {
         ExplainFormat::Json => output::json(&as_json(view, &assembly)),
         ExplainFormat::Text => show(view, &assembly),

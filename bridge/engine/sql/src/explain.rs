@@ -5,7 +5,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use datafusion_expr::logical_plan::Window;
 use datafusion_expr::{Expr, LogicalPlan};
 use serde_json::{Value, json};
-use tidegate_core::{Integral, RowIdentity};
+use tidegate_core::{Integral, RowIdentity, ViewName};
 
 use crate::cost::{Cost, own_cost, strategy};
 use crate::identity::identity;
@@ -15,6 +15,7 @@ use crate::semantics::{
     AggregateKind, AsOf, Item, Itemless, Recursion, RecursiveUnion, RoundTable, TopRows, Unnest, aggregate_call,
     recomputed_call, window_call,
 };
+use crate::shared::{Readers, shareable};
 use crate::text::{expression, order_by};
 use crate::threshold::{Comparison, Threshold};
 
@@ -29,21 +30,16 @@ struct Node {
     inputs: Vec<Node>,
 }
 
-/// The tree as indented text, one line a node.
-pub(crate) fn text(plan: &LogicalPlan) -> String {
-    text_at(plan, 0)
-}
-
-/// The same, indented as deep.
-pub(crate) fn text_at(plan: &LogicalPlan, depth: usize) -> String {
+/// The tree as text, one line a node, indented as deep. `shared` are the nodes that other views read, too.
+pub(crate) fn text_at(plan: &LogicalPlan, depth: usize, shared: &Readers) -> String {
     let mut lines = String::new();
-    write(&node(plan), depth, &mut lines);
+    write(&node(plan, shared), depth, &mut lines);
     lines
 }
 
 /// The tree as JSON: `operator`, `detail`, `row_identity`, `strategy`, `state`, `cost`, `inputs`.
-pub(crate) fn json(plan: &LogicalPlan) -> Value {
-    value(&node(plan))
+pub(crate) fn json(plan: &LogicalPlan, shared: &Readers) -> Value {
+    value(&node(plan, shared))
 }
 
 fn write(node: &Node, depth: usize, lines: &mut String) {
@@ -70,13 +66,19 @@ fn value(node: &Node) -> Value {
     })
 }
 
-fn node(plan: &LogicalPlan) -> Node {
+fn node(plan: &LogicalPlan, shared: &Readers) -> Node {
     // An alias renames columns and does nothing.
     if let LogicalPlan::SubqueryAlias(alias) = plan {
-        return node(&alias.input);
+        return node(&alias.input, shared);
     }
-    let (operator, detail, state) = describe(plan);
-    let inputs = plan.inputs().into_iter().map(node).collect();
+    let (operator, detail, mut state) = describe(plan);
+    if !shared.is_empty()
+        && let Some(others) = shareable(plan).and_then(|id| shared.get(&id))
+    {
+        let others: Vec<&str> = others.iter().map(ViewName::as_str).collect();
+        state.push_str(&format!("; once, with {}", others.join(", ")));
+    }
+    let inputs = plan.inputs().into_iter().map(|input| node(input, shared)).collect();
     let (strategy, cost) = (strategy(plan), own_cost(plan));
     Node { operator, detail, identity: describe_identity(plan), strategy, state, cost, inputs }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use arrow::datatypes::Schema;
+use datafusion_common::Column;
+use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_expr::{Expr, ExprSchemable, JoinType, LogicalPlan};
 use serde::{Deserialize, Serialize};
 use tidegate_core::ViewInfo;
@@ -24,6 +26,12 @@ const VERSION: u32 = 1;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PlanId(pub [u8; 32]);
 
+/// What a part of a plan computes, whatever its columns and those below it are called: parts with one id answer the
+/// same rows, and have equal columns at each position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PartId(PlanId);
+
 impl PlanId {
     pub(crate) fn of(plan: &LogicalPlan, info: &ViewInfo) -> Self {
         let mut text = format!("tidegate plan {VERSION}\nview {:?} {:?}\n", info.name.0, info.identity);
@@ -34,6 +42,53 @@ impl PlanId {
         }
         PlanId(*blake3::hash(text.as_bytes()).as_bytes())
     }
+}
+
+impl PartId {
+    /// Of a part of a plan, given those of its inputs.
+    pub(crate) fn of(plan: &LogicalPlan, inputs: &[PartId]) -> Self {
+        let mut text = format!("tidegate part {VERSION}\n");
+        describe(plan, &mut text);
+        if !matches!(plan, LogicalPlan::TableScan(_)) {
+            plan.expressions().iter().for_each(|expr| text.push_str(&format!("= {}\n", by_position(expr, plan))));
+        }
+        inputs.iter().for_each(|input| text.push_str(&format!("{input}\n")));
+        PartId(PlanId(*blake3::hash(text.as_bytes()).as_bytes()))
+    }
+}
+
+impl fmt::Display for PartId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An expression with its type, where columns are called by their position and nothing else has a name.
+fn by_position(expr: &Expr, plan: &LogicalPlan) -> String {
+    let inputs = plan.inputs();
+    let position = |column: &Column| {
+        let mut before = 0;
+        for input in &inputs {
+            if let Some(index) = input.schema().maybe_index_of_column(column) {
+                return Some(before + index);
+            }
+            before += input.schema().fields().len();
+        }
+        None
+    };
+    let nameless = expr.clone().transform(|expr| {
+        Ok(match expr {
+            Expr::Column(column) => match position(&column) {
+                Some(position) => Transformed::yes(Expr::Column(Column::from_name(format!("#{position}")))),
+                None => Transformed::no(Expr::Column(column)),
+            },
+            Expr::Alias(alias) => Transformed::yes(*alias.expr),
+            other => Transformed::no(other),
+        })
+    });
+    let types = inputs.iter().find_map(|input| expr.get_type(input.schema()).ok());
+    let text = nameless.map_or_else(|_| expression(expr, true), |nameless| expression(&nameless.data, true));
+    format!("{text}: {types:?}")
 }
 
 fn schema(schema: &Schema, text: &mut String) {
@@ -53,6 +108,17 @@ fn schema(schema: &Schema, text: &mut String) {
 
 fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
     text.push_str(&"  ".repeat(depth));
+    describe(plan, text);
+    if !matches!(plan, LogicalPlan::TableScan(_)) {
+        for expr in plan.expressions() {
+            text.push_str(&format!("{}= {}\n", "  ".repeat(depth), typed(&expr, plan)));
+        }
+    }
+    plan.inputs().into_iter().for_each(|input| node(input, depth + 1, text));
+}
+
+/// A node without its expressions and inputs.
+fn describe(plan: &LogicalPlan, text: &mut String) {
     match plan {
         LogicalPlan::TableScan(scan) => {
             text.push_str(&format!("scan {:?}\n", scan.projection));
@@ -115,12 +181,8 @@ fn node(plan: &LogicalPlan, depth: usize, text: &mut String) {
                 text.push_str(&format!(" {:?} keeps {:?} numbers {numbers:?}", unnest.itemless, unnest.kept));
             }
             text.push('\n');
-            for expr in other.expressions() {
-                text.push_str(&format!("{}= {}\n", "  ".repeat(depth), typed(&expr, other)));
-            }
         }
     }
-    plan.inputs().into_iter().for_each(|input| node(input, depth + 1, text));
 }
 
 /// Whether a node with state occurs more than once.

@@ -51,6 +51,7 @@ mod program;
 mod relation;
 mod resolve;
 mod semantics;
+mod shared;
 mod shorthand;
 mod stretch;
 mod syntax;
@@ -62,7 +63,7 @@ mod walk;
 
 pub use cost::Cost;
 pub use error::{PlanError, Refusal};
-pub use fingerprint::PlanId;
+pub use fingerprint::{PartId, PlanId};
 pub use identity::identity;
 pub use names::{Input, Relation};
 pub use parse::table_references;

@@ -69,6 +69,11 @@ impl Relation {
         Relation { input, declared, identity, incarnation, integral: Integral::Source, lowered }
     }
 
+    /// The rows of a view, or of a part that views share.
+    pub(crate) fn of_view(info: &ViewInfo) -> Self {
+        Relation::new(Input::View(info.name.clone()), Arc::clone(&info.schema), info.identity.clone(), 0)
+    }
+
     /// Whether it has columns that `*` leaves out.
     pub(crate) fn has_virtual_columns(&self) -> bool {
         self.declared.fields().last().is_some_and(|field| is_virtual(field))
@@ -169,8 +174,7 @@ impl Names {
 
     /// Lets later views read this one.
     pub fn add_view(&mut self, info: &ViewInfo) {
-        let input = Input::View(info.name.clone());
-        self.relations.push(Arc::new(Relation::new(input, Arc::clone(&info.schema), info.identity.clone(), 0)));
+        self.relations.push(Arc::new(Relation::of_view(info)));
     }
 
     /// The relation a plan scans under a name.

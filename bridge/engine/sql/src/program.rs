@@ -7,15 +7,16 @@ use serde::{Deserialize, Serialize};
 use tidegate_core::{Binder, DeclaredColumn, RowIdentity, TableSchema, ViewInfo, ViewName};
 
 use crate::error::{PlanError, Refusal};
-use crate::fingerprint::PlanId;
+use crate::fingerprint::{PartId, PlanId};
 use crate::names::{Input, Names, Relation};
 use crate::optimise::optimise;
 use crate::output::declare;
 use crate::resolve::resolve;
 use crate::semantics::{bind_plan, expand_grouping_sets, narrow_unnests};
+use crate::shared::Readers;
 use crate::threshold::thresholds;
 use crate::validate::validate;
-use crate::{Cost, cost, explain, identity, parse, syntax, virtual_columns};
+use crate::{Cost, cost, explain, identity, parse, shared, syntax, virtual_columns};
 
 /// A view as the pipeline file has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,9 @@ pub struct ProgramDefinition {
     pub views: Vec<ViewDef>,
     /// The columns of each view, as DuckDB names and types them.
     pub columns: Vec<Vec<DeclaredColumn>>,
+    /// What several views compute alike and have one circuit for.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub shared: BTreeSet<PartId>,
 }
 
 /// A view with its plan.
@@ -58,19 +62,35 @@ pub struct PlannedView {
     pub check: Option<Box<PlannedView>>,
     /// The view whose key this one checks; its rows are violations, and nobody else's.
     pub checks: Option<ViewName>,
+    /// Of the circuit of a part that views share: these views. Empty for a view.
+    pub readers: Vec<ViewName>,
+    /// The parts of the plan that have a circuit of their own, and which other views read them.
+    pub(crate) shared: Readers,
 }
 
 impl PlannedView {
+    /// Whether it is what a pipeline file calls a view, and not a check of its key or a part that views share.
+    pub fn is_view(&self) -> bool {
+        self.checks.is_none() && self.readers.is_empty()
+    }
+
+    /// The view whose SQL says what this computes; of a part that several share, the first of them.
+    pub fn origin(&self) -> &ViewName {
+        self.readers.first().unwrap_or(&self.info.name)
+    }
+
     /// The tree of operators with row identity, strategy, state and cost, one line each.
     pub fn explain_text(&self) -> String {
-        let check =
-            self.check.iter().map(|check| format!("Check of the declared key\n{}", explain::text_at(&check.plan, 1)));
-        std::iter::once(explain::text(&self.plan)).chain(check).collect()
+        let check = self
+            .check
+            .iter()
+            .map(|check| format!("Check of the declared key\n{}", explain::text_at(&check.plan, 1, &check.shared)));
+        std::iter::once(explain::text_at(&self.plan, 0, &self.shared)).chain(check).collect()
     }
 
     /// The same as JSON: `operator`, `detail`, `row_identity`, `strategy`, `state`, `cost`, `inputs`.
     pub fn explain_json(&self) -> serde_json::Value {
-        explain::json(&self.plan)
+        explain::json(&self.plan, &self.shared)
     }
 
     /// The greatest cost of its operators.
@@ -109,6 +129,7 @@ const ORDER_LEFT_OUT: &str = "its ORDER BY is left out: a view is a multiset; or
 pub struct Program {
     definition: ProgramDefinition,
     views: Vec<PlannedView>,
+    circuits: Vec<PlannedView>,
 }
 
 impl Program {
@@ -133,8 +154,41 @@ impl Program {
 
     /// The same without asking DuckDB again: from what a checkpoint recorded.
     pub fn from_definition(definition: ProgramDefinition) -> Result<Program, Vec<PlanError>> {
-        let ProgramDefinition { tables, views, columns } = definition;
-        build(tables, views, columns.into_iter().map(Ok).collect())
+        let ProgramDefinition { tables, views, columns, shared } = definition;
+        build(tables, views, columns.into_iter().map(Ok).collect())?.with_shared(shared)
+    }
+
+    /// The same program where parts that several views compute alike have a circuit of their own, which these views read. Views
+    /// whose circuits `present` has, and the parts that they read there, stay as they are, so that their state serves on.
+    pub fn sharing(self, present: Option<&Program>) -> Result<Program, Vec<PlanError>> {
+        let kept = present.map(|present| present.definition.shared.clone()).unwrap_or_default();
+        let program = self.with_shared(kept)?;
+        let goes_on = |view: &PlannedView| {
+            let circuit = |program: &Program| {
+                program.circuits.iter().find(|circuit| circuit.info.name == view.info.name).map(|view| view.plan_id)
+            };
+            present.is_some_and(|present| circuit(present) == circuit(&program))
+        };
+        let (going_on, fresh): (Vec<_>, Vec<_>) = program.views.iter().partition(|view| goes_on(view));
+        let fresh: Vec<&LogicalPlan> = fresh.iter().map(|view| &view.plan).collect();
+        let going_on: Vec<&LogicalPlan> = going_on.iter().map(|view| &view.plan).collect();
+        let shared = shared::common(&fresh, &going_on, &program.definition.shared);
+        program.with_shared(shared)
+    }
+
+    /// Cuts these parts out of the views; those that no view has are forgotten.
+    fn with_shared(mut self, shared: BTreeSet<PartId>) -> Result<Program, Vec<PlanError>> {
+        let (circuits, readers) = shared::cut(&self.views, &shared).map_err(|error| vec![error])?;
+        self.circuits = circuits;
+        for view in &mut self.views {
+            let with_others = readers.iter().filter_map(|(id, readers)| {
+                let (own, others): (Vec<_>, Vec<_>) = readers.iter().cloned().partition(|name| *name == view.info.name);
+                (!own.is_empty() && !others.is_empty()).then_some((*id, others))
+            });
+            view.shared = with_others.collect();
+        }
+        self.definition.shared = readers.into_keys().collect();
+        Ok(self)
     }
 
     /// What to record for [`from_definition`](Program::from_definition).
@@ -152,9 +206,10 @@ impl Program {
         &self.views
     }
 
-    /// What has a circuit: each view, and after it the check of its key, if it has one.
-    pub fn circuits(&self) -> impl Iterator<Item = &PlannedView> {
-        self.views.iter().flat_map(|view| std::iter::once(view).chain(view.check.as_deref()))
+    /// What has a circuit: the parts that views share, each view, and after it the check of its key, if it has one. All
+    /// come after what they read.
+    pub fn circuits(&self) -> &[PlannedView] {
+        &self.circuits
     }
 
     /// Whether some view compares with the time of the epoch.
@@ -204,7 +259,8 @@ fn build(
     let mut tables: Vec<TableSchema> =
         tables.iter().filter(|t| used.contains(&Input::Table(t.name.clone()))).cloned().collect();
     tables.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Program { definition: ProgramDefinition { tables, views: definitions, columns: declared }, views })
+    let definition = ProgramDefinition { tables, views: definitions, columns: declared, shared: BTreeSet::new() };
+    Program { definition, views, circuits: Vec::new() }.with_shared(BTreeSet::new())
 }
 
 fn plan_view(
@@ -234,15 +290,30 @@ fn plan_view(
     };
     let info = ViewInfo::new(definition.name.clone(), schema, identity);
     let plan_id = PlanId::of(&plan, &info);
-    let mut inputs = BTreeSet::new();
-    collect_inputs(&plan, &mut inputs);
-    let view =
-        PlannedView { info, plan_id, inputs: inputs.into_iter().collect(), plan, notes, check: None, checks: None };
+    let inputs = inputs_of(&plan);
+    let view = PlannedView {
+        info,
+        plan_id,
+        inputs,
+        plan,
+        notes,
+        check: None,
+        checks: None,
+        readers: Vec::new(),
+        shared: Readers::new(),
+    };
     let view = match unproven {
         Some(key) => view.checked(&key, &columns, names)?,
         None => view,
     };
     Ok((view, columns))
+}
+
+/// The tables and views that a plan reads, each once, sorted.
+pub(crate) fn inputs_of(plan: &LogicalPlan) -> Vec<Input> {
+    let mut inputs = BTreeSet::new();
+    collect_inputs(plan, &mut inputs);
+    inputs.into_iter().collect()
 }
 
 fn collect_inputs(plan: &LogicalPlan, inputs: &mut BTreeSet<Input>) {

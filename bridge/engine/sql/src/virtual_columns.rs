@@ -51,7 +51,7 @@ fn words(sql: &str) -> BTreeSet<String> {
 /// operator that wants all columns may have kept it.
 pub(crate) fn wanted(tables: &[TableSchema], program: &Program) -> Vec<TableSchema> {
     let mut read = BTreeSet::new();
-    program.circuits().for_each(|view| collect(&view.plan, &mut read));
+    program.circuits().iter().for_each(|view| collect(&view.plan, &mut read));
     let of_table = |table: &TableSchema| {
         let is_read = |name: &str| read.contains(&(table.incarnation, table.name.to_string(), name.to_owned()));
         table.clone().with_virtual_columns_if(|field| refused(field).is_none() && is_read(field.name()))

@@ -24,7 +24,7 @@ use crate::options::Shortcuts;
 /// Compiles a view.
 pub(crate) fn compile(view: &PlannedView, shortcuts: Shortcuts) -> Result<CircuitPlan, EngineError> {
     let mut compiler = Compiler {
-        view: &view.info.name,
+        view: view.origin(),
         leaves: Vec::new(),
         operators: Vec::new(),
         inner: Vec::new(),

@@ -18,6 +18,7 @@ mod rebuild;
 mod recursion;
 mod recursive_uses;
 mod scalars;
+mod sharing;
 mod states;
 mod thresholds;
 mod time;

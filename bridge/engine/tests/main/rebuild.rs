@@ -29,7 +29,7 @@ fn a_changed_view_is_rebuilt_alone_and_reaches_its_readers_as_a_delta() {
     let mut harness = loaded();
     harness.views[0].1 = "SELECT customer, count(*) AS n FROM lake.orders WHERE amount > 5 GROUP BY customer".into();
     let program = harness.program();
-    assert_eq!(harness.engine().would_rebuild(&program), [ViewName::from("per_customer")]);
+    assert_eq!(harness.engine().would_rebuild(&program).unwrap(), [ViewName::from("per_customer")]);
     let deltas = harness.rebuild(RebuildScope::Changed, "changed view");
     let kinds: Vec<_> = deltas.iter().map(|delta| (delta.view.as_str(), delta.kind)).collect();
     assert_eq!(kinds, [("per_customer", DeltaKind::Changes), ("busy", DeltaKind::Changes)]);

@@ -154,13 +154,13 @@ fn readers_of_a_table_without_a_fitting_state_are_rebuilt() {
     let lake = TableSchema { integral: Integral::Source, ..customers.clone() };
     harness.redeclare(lake);
     let program = harness.program();
-    assert!(harness.engine().would_rebuild(&program).is_empty(), "what there is goes on without a state");
+    assert!(harness.engine().would_rebuild(&program).unwrap().is_empty(), "what there is goes on without a state");
     harness.redeclare(customers.clone());
     harness.rebuild(RebuildScope::Changed, "nothing to do");
     let other = TableSchema { incarnation: 2, ..customers };
     harness.redeclare(other.clone());
     let program = harness.program();
-    let rebuilt = harness.engine().would_rebuild(&program);
+    let rebuilt = harness.engine().would_rebuild(&program).unwrap();
     assert_eq!(rebuilt, ["joined", "all_customers"].map(ViewName::from));
     let events = vec![
         (orders.name.clone(), keyed::upserts(&orders, "(9, 1, 9, 1, 'z')")),
@@ -194,7 +194,7 @@ fn a_table_that_changes_hands_has_its_state_made_and_dropped() {
     harness.step("first epoch");
     harness.redeclare(told(orders.clone()));
     let program = harness.program();
-    assert_eq!(harness.engine().would_rebuild(&program), ["amounts", "joined"].map(ViewName::from));
+    assert_eq!(harness.engine().would_rebuild(&program).unwrap(), ["amounts", "joined"].map(ViewName::from));
     let (wanted, deltas) = harness.rebuild_after(Vec::new(), RebuildScope::Changed, "now the engine keeps it");
     assert_eq!((wanted, deltas.len()), (vec![customers_name(), orders.name.clone()], 0));
     harness.feed(&orders.name, TableEvent::Truncate);

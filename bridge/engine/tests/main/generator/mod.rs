@@ -175,7 +175,12 @@ fn add_views(case: &mut Case, rng: &mut StdRng, tally: &mut Tally) -> Result<(),
             continue;
         }
         tally.accepted += 1;
-        maker.known.push(known_view(&name, &answers, &query.columns));
+        let known = known_view(&name, &answers, &query.columns);
+        if maker.percent(30) {
+            // Another view that has the same query in it has something in common with this one.
+            maker.known.push(Known { sql: format!("({text})"), ..known.clone() });
+        }
+        maker.known.push(known);
     }
     Ok(())
 }
