@@ -1,9 +1,11 @@
 //! The command line. What is not built yet is not here.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use tidegate_core::{Epoch, Frontier};
+use tidegate_core::{Epoch, Frontier, units};
 
 use crate::log::LogFormat;
 use crate::past::Format;
@@ -55,6 +57,9 @@ pub enum Command {
         /// Stop at a frontier (JSON) or an epoch (a number)
         #[arg(long, value_name = "FRONTIER|EPOCH", value_parser = parse_until)]
         until: Option<Until>,
+        /// Serve the status page, the JSON API, /metrics, /healthz and /readyz there, such as 127.0.0.1:8080
+        #[arg(long, value_name = "ADDR")]
+        http: Option<SocketAddr>,
         /// Answer with JSON at the end
         #[arg(long)]
         json: bool,
@@ -63,6 +68,22 @@ pub enum Command {
     Status {
         /// The pipeline file
         pipeline: PathBuf,
+        /// Answer with JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows the same live in the terminal; `q` leaves
+    Top {
+        /// The pipeline file
+        pipeline: PathBuf,
+    },
+    /// Lets the running process finish what is in flight, save and end, and waits for that
+    Drain {
+        /// The pipeline file
+        pipeline: PathBuf,
+        /// How long to wait, such as 90s
+        #[arg(long, default_value = "120s", value_parser = parse_duration)]
+        timeout: Duration,
         /// Answer with JSON
         #[arg(long)]
         json: bool,
@@ -138,6 +159,9 @@ pub enum Command {
         /// When: a timestamp (UTC where it has no zone), the number of an epoch, or a frontier as JSON
         #[arg(long, value_name = "MOMENT")]
         at: String,
+        /// At most so many rows
+        #[arg(long, value_name = "N")]
+        limit: Option<u64>,
         #[command(flatten)]
         asking: Asking,
     },
@@ -250,6 +274,10 @@ pub enum Until {
     Frontier(Frontier),
 }
 
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    units::duration(text).ok_or_else(|| "write for example 500ms, 90s or 5m".to_owned())
+}
+
 fn parse_until(text: &str) -> Result<Until, String> {
     if let Ok(epoch) = text.parse() {
         return Ok(Until::Epoch(Epoch(epoch)));
@@ -290,6 +318,8 @@ mod tests {
                 "explain",
                 "run",
                 "status",
+                "top",
+                "drain",
                 "doctor",
                 "resnapshot",
                 "resync",

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_core::ErrorKind;
 use tidegate_duck::DuckBinder;
@@ -12,10 +13,17 @@ use crate::failure::Failure;
 use crate::file::{self, Fault, Keeper, Mart, PipelineFile, View};
 use crate::place::Place;
 
+/// How long a stop may take where the pipeline file does not say: less than the 90 seconds that systemd waits.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// A pipeline that is ready to be opened.
 pub struct Assembly {
     pub config: PipelineConfig,
     pub connectors: Connectors,
+    /// The types of the sinks, in their order.
+    pub sink_types: Vec<&'static str>,
+    /// How long a stop may take before the process ends all the same.
+    pub stop_timeout: Duration,
     /// The views with their places in the files.
     pub views: Vec<View>,
     /// The DuckDB files that answer questions about the past.
@@ -62,6 +70,8 @@ fn from_file(file: Result<PipelineFile, Vec<Fault>>) -> Result<Assembly, Failure
     Ok(Assembly {
         config,
         connectors,
+        sink_types: file.sink_types,
+        stop_timeout: file.stop_timeout.unwrap_or(STOP_TIMEOUT),
         views: file.views,
         marts: file.marts,
         keepers: file.keepers,

@@ -15,6 +15,7 @@ mod past;
 mod place;
 mod progress;
 mod registry;
+mod serve;
 mod signals;
 
 use std::process::ExitCode;
@@ -62,8 +63,12 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Init { dir } => commands::init::init(&dir),
             Command::Check { pipeline, json } => commands::check::check(&pipeline, json).await,
             Command::Explain { pipeline, view, format } => commands::explain::explain(&pipeline, &view, format).await,
-            Command::Run { pipeline, once, until, json } => commands::run::run(&pipeline, once, until, json).await,
-            Command::Status { pipeline, json } => commands::status::status(&pipeline, json),
+            Command::Run { pipeline, once, until, http, json } => {
+                commands::run::run(&pipeline, once, until, http, json).await
+            }
+            Command::Status { pipeline, json } => commands::status::status(&pipeline, json).await,
+            Command::Top { pipeline } => commands::top::top(&pipeline).await,
+            Command::Drain { pipeline, timeout, json } => commands::drain::drain(&pipeline, timeout, json).await,
             Command::Doctor { pipeline, install_notify, remove_notify, json } => {
                 let announce = (install_notify || remove_notify).then_some(install_notify);
                 commands::doctor::doctor(&pipeline, announce, json).await
@@ -79,9 +84,9 @@ fn run(command: Command) -> Result<(), Failure> {
                 }
             }
             Command::Resync { pipeline, sink, json } => commands::resync::resync(&pipeline, &sink, json).await,
-            Command::Asof { pipeline, view, at, asking: Asking { key, sink, format } } => {
+            Command::Asof { pipeline, view, at, limit, asking: Asking { key, sink, format } } => {
                 let sink = sink.as_deref();
-                commands::asof::asof(&pipeline, &AsOf { view: &view, at: &at, key: &key, sink, format })
+                commands::asof::asof(&pipeline, &AsOf { view: &view, at: &at, key: &key, limit, sink, format })
             }
             Command::Diff { pipeline, view, from, to, asking: Asking { key, sink, format } } => {
                 let sink = sink.as_deref();

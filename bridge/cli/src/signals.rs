@@ -2,12 +2,24 @@
 //! That is safe at any moment; the next start recovers as after a crash.
 
 use std::io;
+use std::time::Duration;
 
 use tidegate_runtime::StopSignal;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Turns signals into a stop request.
-pub fn stop_on_signal(stop: StopSignal) -> io::Result<()> {
+/// Turns signals into a stop request, and ends a process that does not follow it in time.
+pub fn stop_on_signal(stop: StopSignal, timeout: Duration) -> io::Result<()> {
+    let asked = stop.clone();
+    tokio::spawn(async move {
+        asked.stopped().await;
+        tokio::time::sleep(timeout).await;
+        tracing::error!(
+            timeout_ms = timeout.as_millis() as u64,
+            "the stop takes longer than `stop_timeout`: ending at once; the next start goes on from the log"
+        );
+        std::process::exit(1);
+    });
+
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::spawn(async move {
         for first in [true, false] {

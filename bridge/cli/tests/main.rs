@@ -19,6 +19,7 @@ mod recovery;
 mod rewinds;
 mod row_ids;
 mod sequences;
+mod serving;
 mod stores;
 mod targets;
 mod temporal;

@@ -3,12 +3,12 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tidegate_core::{Epoch, ErrorKind, failpoint};
 
 use crate::delivery::{Aside, Driver, Report, Setback};
-use crate::observer::Progress;
+use crate::observer::{Phase, Progress};
 use crate::pipeline::Pipeline;
 use crate::{OnSinkFailure, RuntimeError};
 
@@ -32,6 +32,7 @@ impl Pipeline {
             if fatal.is_err() {
                 break;
             }
+            self.enter(Phase::Committing);
             self.any_done(&chosen).await;
             fatal = self.take_reports();
             for (driver, chosen) in self.drivers.iter().zip(&mut chosen) {
@@ -133,7 +134,7 @@ impl Pipeline {
                     let reached = views.iter().map(|(_, header)| header.epoch).max();
                     match self.drivers[index].committed(views, end) {
                         Ok(()) => {
-                            self.tell_committed(index, reached);
+                            self.tell_committed(index, reached, took);
                             Ok(())
                         }
                         Err(Setback::Failed(error)) => self.sink_failed(index, error),
@@ -162,10 +163,10 @@ impl Pipeline {
         fatal
     }
 
-    fn tell_committed(&self, index: usize, epoch: Option<Epoch>) {
+    fn tell_committed(&self, index: usize, epoch: Option<Epoch>, took: Duration) {
         let (sink, Some(epoch)) = (&self.drivers[index].name, epoch) else { return };
         tracing::debug!(%sink, %epoch, "committed");
-        self.observer.notify(Progress::Committed { sink, epoch });
+        self.observer.notify(Progress::Committed { sink, epoch, took });
     }
 
     fn sink_failed(&mut self, index: usize, error: tidegate_core::ConnectorError) -> Result<(), RuntimeError> {

@@ -9,7 +9,7 @@ use crate::log::hash::{ContentHash, epoch_hash};
 use crate::log::header::{Origin, RecordHeader, RecordKind};
 use crate::log::section::Section;
 use crate::log::staging::Staged;
-use crate::observer::Progress;
+use crate::observer::{Phase, Progress};
 use crate::pipeline::{LastEpoch, Pipeline};
 use crate::summary::Timed;
 use crate::{RuntimeError, blocking};
@@ -80,6 +80,7 @@ impl Pipeline {
         let last = self.next_epoch(origin, positions.clone(), &staged.content, time);
         let epoch = last.header.epoch;
         let record = self.record(&last, staged.sections.clone());
+        self.enter(Phase::Logging);
         let started = Instant::now();
         let logged = self.log.append(&record, Some(&mut staged)).await;
         self.summary.phases_ms.log += started.elapsed();
@@ -94,6 +95,7 @@ impl Pipeline {
         failpoint::hit("source.acked");
 
         let source_rows = staged.rows();
+        self.enter(Phase::Stepping);
         let deltas = {
             let _timed = Timed::new(&mut self.summary.phases_ms.step);
             let engine = &mut self.engine;
@@ -106,6 +108,7 @@ impl Pipeline {
         failpoint::hit("engine.stepped");
         self.summary.source_rows += source_rows;
         let view_rows = self.count(&last.header, &deltas)?;
+        self.observer.notify(Progress::Changed { header: &last.header, deltas: &deltas });
         self.pending.push(last.header.clone(), previous, deltas);
         if self.pending.bytes() > self.config.pending_bytes_max {
             let _timed = Timed::new(&mut self.summary.phases_ms.checkpoint);
@@ -113,7 +116,13 @@ impl Pipeline {
             blocking(|| pending.spill())?;
         }
         tracing::debug!(%epoch, frontier = %last.header.frontier, source_rows, "stepped");
-        self.observer.notify(Progress::EpochStepped { header: &last.header, source_rows, view_rows: &view_rows });
+        let phases = &self.summary.phases_ms;
+        self.observer.notify(Progress::EpochStepped {
+            header: &last.header,
+            phases,
+            source_rows,
+            view_rows: &view_rows,
+        });
         Ok(())
     }
 

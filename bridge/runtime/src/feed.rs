@@ -49,6 +49,8 @@ pub(crate) struct Feed {
     pub poll_interval: Duration,
     /// Why it is left alone for a while.
     pub trouble: Option<Backoff>,
+    /// What it said when it failed last.
+    pub error: Option<String>,
     /// When it last answered that nothing happened.
     pub idle_since: Option<Instant>,
     /// Whether it was polled in this run.
@@ -95,6 +97,7 @@ impl Feed {
             snapshots: slot.source.snapshots(),
             poll_interval: slot.poll_interval,
             trouble: None,
+            error: None,
             idle_since: None,
             asked: false,
             head: None,

@@ -42,6 +42,7 @@ mod pipeline;
 mod planner;
 mod recovery;
 mod replay;
+mod requests;
 mod resnapshot;
 mod restored;
 mod resync;
@@ -66,10 +67,13 @@ pub use epoch_time::{Clock, epoch_time};
 pub use error::{RuntimeError, SinkBehind, SinkDetached};
 pub use findings::findings;
 pub use log::LogLocation;
-pub use observer::{Observer, Progress, Silent};
+pub use observer::{Observer, Phase, Progress, Silent};
 pub use pipeline::Pipeline;
+pub use requests::{Gone, PipelineHandle, Sample};
 pub use resync::resync;
 pub use rewind::{BranchSummary, RewindOptions, RewindSummary, RewindWay, branch, rewind};
-pub use status::{Lag, ReplayStatus, SinkState, SinkStatus, SourceStatus, Status, ViewStatus, read_status};
+pub use status::{
+    Lag, ReplayStatus, SinkState, SinkStatus, SourceState, SourceStatus, Status, ViewStatus, read_status,
+};
 pub use summary::{BackupSummary, Phases, RestoreSummary, ResyncSummary, RunSummary};
 pub use time_map::{Moment, TimeMap, TimeMapEntry, Unresolved};

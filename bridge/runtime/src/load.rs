@@ -14,7 +14,7 @@ use crate::barrier::without;
 use crate::kept::Unloaded;
 use crate::log::hash::ContentHash;
 use crate::log::header::{LoadedTable, Origin, RecordKind};
-use crate::observer::Progress;
+use crate::observer::{Phase, Progress};
 use crate::pipeline::Pipeline;
 use crate::retry::Backoff;
 use crate::{RuntimeError, StopSignal, blocking, planner};
@@ -130,6 +130,7 @@ impl Pipeline {
         let engine = &mut self.engine;
         let wanted = blocking(|| engine.begin_rebuild(program.clone(), scope))
             .map_err(RuntimeError::engine("beginning to build the views"))?;
+        self.enter(Phase::Loading);
         self.observer.notify(Progress::LoadStarted { rows_estimate: None });
         let stopped = async {
             match stop {
@@ -150,6 +151,7 @@ impl Pipeline {
             }
         };
         failpoint::hit("load.rows_fed");
+        self.enter(Phase::Stepping);
         let started = Instant::now();
         let time = time.unwrap_or_else(|| self.coming_time(&commit_times, self.wall_time_of(program)));
         let engine = &mut self.engine;
@@ -270,8 +272,10 @@ impl Pipeline {
         let changed = self.publish_by_checkpoint(&last, deltas, "rebuild.published").await?;
         self.state.write(&self.config.state_dir)?;
         tracing::info!(epoch = %last.header.epoch, frontier = %last.header.frontier, kind = kind.as_str(), "built the views");
+        self.observer.notify(Progress::Program(program));
         self.observer.notify(Progress::EpochStepped {
             header: &last.header,
+            phases: &self.summary.phases_ms,
             source_rows: self.summary.source_rows,
             view_rows: &changed,
         });

@@ -1,8 +1,13 @@
 //! What a pipeline tells while it works, for progress bars and for tests.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use tidegate_core::{Epoch, EpochHeader, SourceId, ViewName};
+use tidegate_core::{Epoch, EpochHeader, SourceId, ViewDelta, ViewName};
+use tidegate_engine::Program;
+
+use crate::status::Status;
+use crate::summary::Phases;
 
 /// Something that happened.
 #[derive(Debug, Clone, Copy)]
@@ -24,10 +29,25 @@ pub enum Progress<'a> {
         /// Which.
         epoch: Epoch,
     },
+    /// What the loop does from here on.
+    Phase(Phase),
+    /// A program is in force from here on.
+    Program(&'a Program),
+    /// An epoch changed views.
+    Changed {
+        /// Its header.
+        header: &'a EpochHeader,
+        /// The changes.
+        deltas: &'a [ViewDelta],
+    },
+    /// Where the pipeline stands: about once a second, and at the end of a run.
+    Status(&'a Status),
     /// An epoch was made.
     EpochStepped {
         /// Its header.
         header: &'a EpochHeader,
+        /// The time that each phase has taken since the run began.
+        phases: &'a Phases,
         /// Rows of its events.
         source_rows: u64,
         /// Changed rows of each view that changed.
@@ -39,6 +59,8 @@ pub enum Progress<'a> {
         sink: &'a str,
         /// The epoch.
         epoch: Epoch,
+        /// What the commit took.
+        took: Duration,
     },
     /// A sink failed and is tried again.
     SinkRetry {
@@ -54,6 +76,43 @@ pub enum Progress<'a> {
         /// What it said.
         error: &'a str,
     },
+}
+
+/// What a pipeline does at a moment. Sinks commit beside all of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// It waits for the sources.
+    Waiting,
+    /// It takes in what sources offer.
+    Reading,
+    /// It makes an epoch durable in the input log.
+    Logging,
+    /// The views are computed.
+    Stepping,
+    /// It waits for sinks.
+    Committing,
+    /// It saves its state.
+    Checkpointing,
+    /// It reads whole tables.
+    Loading,
+    /// It applies epochs of the log again.
+    Replaying,
+}
+
+impl Phase {
+    /// Its name in outputs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Waiting => "waiting",
+            Phase::Reading => "reading",
+            Phase::Logging => "logging",
+            Phase::Stepping => "stepping",
+            Phase::Committing => "committing",
+            Phase::Checkpointing => "checkpointing",
+            Phase::Loading => "loading",
+            Phase::Replaying => "replaying",
+        }
+    }
 }
 
 /// Listens.

@@ -16,9 +16,10 @@ use crate::ladder::{EPOCH_WORK, Rung};
 use crate::lock::Lock;
 use crate::log::header::{Link, Origin};
 use crate::log::{InputLog, LogRecord};
-use crate::observer::Observer;
+use crate::observer::{Observer, Phase, Progress};
 use crate::open_engine::OpenEngine;
 use crate::pending::Pending;
+use crate::requests::Requests;
 use crate::state::{ProgressFile, StateFile};
 use crate::summary::RunSummary;
 use crate::time_map::TimeMap;
@@ -64,6 +65,8 @@ pub struct Pipeline {
     pub(crate) held_since: Option<Instant>,
     /// The wall time at which a run that ends by itself began.
     pub(crate) run_time: Option<Micros>,
+    /// What others ask.
+    pub(crate) requests: Requests,
     /// The sink that is being resynced, which may hold anything.
     pub(crate) resync: Option<String>,
     /// Held until everything else is gone.
@@ -175,6 +178,11 @@ impl Pipeline {
         let rows = self.engine.rows(view).map_err(failed(view))?;
         let view = view.clone();
         Ok(Box::new(rows.map(move |chunk| chunk.map_err(failed(&view)))))
+    }
+
+    /// Says what it does from here on.
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.observer.notify(Progress::Phase(phase));
     }
 
     /// The last epoch as a link of the chain.

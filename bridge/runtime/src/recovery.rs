@@ -18,6 +18,7 @@ use crate::observer::Observer;
 use crate::open_engine::OpenEngine;
 use crate::pending::Pending;
 use crate::pipeline::{Change, LastEpoch, Pipeline, Saved, SavedCheckpoint};
+use crate::requests::Requests;
 use crate::state::{ProgressFile, StateFile};
 use crate::summary::RunSummary;
 use crate::tail::Tail;
@@ -263,6 +264,7 @@ impl Parts {
             status_at: None,
             held_since: None,
             run_time: None,
+            requests: Requests::default(),
             resync: self.resync,
             config: self.config,
             _lock: lock,

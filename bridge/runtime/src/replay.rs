@@ -7,7 +7,7 @@ use crate::checkpoint::CheckpointFile;
 use crate::kept::Unloaded;
 use crate::log::LogRecord;
 use crate::log::header::{Link, RecordKind};
-use crate::observer::Progress;
+use crate::observer::{Phase, Progress};
 use crate::pipeline::{Change, LastEpoch, Pipeline};
 use crate::tail::{LOST_CHECKPOINTS, Tail};
 use crate::{RuntimeError, blocking};
@@ -94,6 +94,7 @@ impl Pipeline {
 
     async fn replay(&mut self, records: &[LogRecord]) -> Result<(), (usize, RuntimeError)> {
         for (index, record) in records.iter().enumerate() {
+            self.enter(Phase::Replaying);
             let deltas = self.apply(record).await.map_err(|error| (index, error))?;
             self.pending.push(record.header.header.clone(), record.header.previous, deltas);
             self.stand_after(record);

@@ -15,7 +15,7 @@ use crate::barrier::Barrier;
 use crate::delivery::Driver;
 use crate::feed::{Answer, Feed};
 use crate::log::staging::Staging;
-use crate::observer::Progress;
+use crate::observer::{Phase, Progress};
 use crate::pipeline::Pipeline;
 use crate::retry::Backoff;
 use crate::{RuntimeError, StopSignal};
@@ -65,6 +65,7 @@ impl Pipeline {
     /// events.
     pub(crate) async fn round(&mut self, goal: &Goal, stop: &StopSignal) -> Result<(), RuntimeError> {
         let next_due = self.ask_due(goal);
+        self.enter(Phase::Waiting);
         self.rest(next_due, goal, stop).await;
         match stop.is_stopped() {
             true => Ok(()),
@@ -101,7 +102,7 @@ impl Pipeline {
             (true, false) => Some(next_due),
             (false, _) => Some(sinks.chain([next_due]).min().unwrap_or(next_due)),
         };
-        let (feeds, drivers) = (&mut self.feeds, &mut self.drivers);
+        let (feeds, drivers, requests) = (&mut self.feeds, &mut self.drivers, &mut self.requests);
         let news = poll_fn(|cx| {
             let (mut arrived, mut awaited, mut called) = (false, false, false);
             for feed in feeds.iter_mut() {
@@ -113,7 +114,8 @@ impl Pipeline {
             }
             let done =
                 drivers.iter_mut().filter(|driver| driver.is_busy()).any(|driver| driver.poll_done(cx).is_ready());
-            match if goal.at_once { arrived && !awaited } else { arrived || called || done } {
+            let asked = requests.poll_arrived(cx).is_ready();
+            match asked || if goal.at_once { arrived && !awaited } else { arrived || called || done } {
                 true => Poll::Ready(()),
                 false => Poll::Pending,
             }
@@ -198,6 +200,9 @@ impl Pipeline {
         commit_times: &mut BTreeMap<SourceId, Micros>,
     ) -> Result<Found, PollError> {
         let Answer { from, polled, took, .. } = answer;
+        if !matches!(polled, Ok(Polled::Idle)) {
+            self.enter(Phase::Reading);
+        }
         self.summary.phases_ms.read += took;
         let started = Instant::now();
         let mut logging = Duration::ZERO;
@@ -247,6 +252,7 @@ impl Pipeline {
             let text = tidegate_core::chain(error);
             tracing::warn!(source = %source_id, error = %text, "the source failed and is tried again");
             self.observer.notify(Progress::SourceRetry { source: source_id, error: &text });
+            self.feeds[index].error = Some(text);
         }
         Ok(())
     }

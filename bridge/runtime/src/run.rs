@@ -9,6 +9,7 @@ use tidegate_engine::{Program, RebuildScope};
 use crate::delivery::{Aside, Driver};
 use crate::error::SinkBehind;
 use crate::log::header::RecordKind;
+use crate::observer::Progress;
 use crate::pipeline::{Change, Pipeline};
 use crate::recovery::views_json;
 use crate::round::{Goal, LONGEST_SLEEP};
@@ -26,6 +27,10 @@ impl Pipeline {
     pub async fn run(&mut self, until: RunUntil, stop: StopSignal) -> Result<RunSummary, RuntimeError> {
         let started = Instant::now();
         self.summary = RunSummary::default();
+        if let Some(program) = self.engine.program() {
+            self.observer.notify(Progress::Program(program));
+            self.write_status().await?;
+        }
         let result = self.run_until(&until, &stop).await;
         self.cancel_polls().await;
         if result.is_ok() || self.last.is_some() {
@@ -234,6 +239,7 @@ impl Pipeline {
     async fn keep_house(&mut self, goal: &Goal) -> Result<(), RuntimeError> {
         self.take_reports()?;
         self.note_in_line()?;
+        self.answer_requests().await?;
         if self.comparison_is_due() {
             self.cancel_polls().await;
             self.compare_sinks().await?;

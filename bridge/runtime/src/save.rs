@@ -11,6 +11,7 @@ use crate::checkpoint::CheckpointFile;
 use crate::delivery::Aside;
 use crate::ladder::{self, Rung};
 use crate::log::header::{Link, Origin};
+use crate::observer::Phase;
 use crate::pipeline::{Pipeline, SavedCheckpoint};
 use crate::state::ProgressFile;
 use crate::{RuntimeError, SinkDetached, blocking};
@@ -19,6 +20,7 @@ impl Pipeline {
     /// Saves the state at the last epoch. Deltas that some sink lacks are made durable first: after
     /// this nobody can compute them again.
     pub(crate) async fn save_checkpoint(&mut self) -> Result<(), RuntimeError> {
+        self.enter(Phase::Checkpointing);
         let started = Instant::now();
         let saved = self.save_now().await;
         self.summary.phases_ms.checkpoint += started.elapsed();

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tidegate_core::{Epoch, Frontier, Position, ViewName};
 
 use crate::delivery::Aside;
 use crate::lock::Lock;
+use crate::observer::Progress;
 use crate::pipeline::Pipeline;
 use crate::{RuntimeError, durable};
 
@@ -52,6 +53,12 @@ pub struct SourceStatus {
     pub position: Option<Position>,
     /// How far that was behind its end when it was last looked at.
     pub lag: Lag,
+    /// How it fares.
+    #[serde(default)]
+    pub state: SourceState,
+    /// What it said last, if it fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
     /// When the source committed that position, by its own clock: the latest commit of those that were read with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub committed_at: Option<String>,
@@ -66,6 +73,17 @@ pub struct SourceStatus {
     pub kept_ms: Option<u64>,
 }
 
+/// How a source fares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceState {
+    /// It answers.
+    #[default]
+    Ok,
+    /// It failed, and is tried again.
+    Failing,
+}
+
 /// A distance between two positions; empty when the end is not known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lag {
@@ -75,6 +93,9 @@ pub struct Lag {
     /// Of a WAL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// Milliseconds since the source committed what was read last, while there is more to read; 0 without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ms: Option<u64>,
 }
 
 /// How a view fares.
@@ -129,14 +150,19 @@ impl Pipeline {
         let epoch = self.epoch();
         let source = |feed: &crate::feed::Feed| {
             let position = self.positions.get(feed.id()).copied();
-            let lag = position.zip(feed.head).map(|(at, head)| lag(&at, &head)).unwrap_or_default();
-            let committed_at = position.and_then(|at| feed.committed_at(&at)).map(|time| time.to_string());
+            let committed_at = position.and_then(|at| feed.committed_at(&at));
+            let ago = committed_at.and_then(|time| self.config.clock.now().since(time));
+            let lag = position.zip(feed.head).map(|(at, head)| lag(&at, &head, ago)).unwrap_or_default();
+            let committed_at = committed_at.map(|time| time.to_string());
             let horizon = feed.horizon;
             let oldest_at = horizon.and_then(|horizon| horizon.oldest_at);
             let kept = horizon.and_then(|horizon| horizon.read_at?.since(horizon.oldest_at?));
+            let state = if feed.trouble.is_some() { SourceState::Failing } else { SourceState::Ok };
             let status = SourceStatus {
                 position,
                 lag,
+                state,
+                error: feed.error.clone().filter(|_| state == SourceState::Failing),
                 committed_at,
                 oldest: horizon.map(|horizon| horizon.oldest),
                 oldest_committed_at: oldest_at.map(|time| time.to_string()),
@@ -181,7 +207,9 @@ impl Pipeline {
     /// Writes the status down.
     pub(crate) async fn write_status(&mut self) -> Result<(), RuntimeError> {
         self.status_at = Some(Instant::now());
-        durable::write_json(&self.config.state_dir.join("status.json"), &self.status())
+        let status = self.status();
+        self.observer.notify(Progress::Status(&status));
+        durable::write_json(&self.config.state_dir.join("status.json"), &status)
     }
 }
 
@@ -193,12 +221,14 @@ pub fn read_status(state_dir: &Path) -> Result<Option<Status>, RuntimeError> {
     Ok(status.map(|status| Status { running: Lock::is_held(state_dir), ..status }))
 }
 
-fn lag(at: &Position, head: &Position) -> Lag {
-    match (at, head) {
+fn lag(at: &Position, head: &Position, ago: Option<Duration>) -> Lag {
+    let lag = match (at, head) {
         (Position::SnapshotId(at), Position::SnapshotId(head)) => {
-            Lag { snapshots: Some(head.0.saturating_sub(at.0)), bytes: None }
+            Lag { snapshots: Some(head.0.saturating_sub(at.0)), ..Lag::default() }
         }
-        (Position::Lsn(at), Position::Lsn(head)) => Lag { snapshots: None, bytes: Some(head.0.saturating_sub(at.0)) },
-        _ => Lag::default(),
-    }
+        (Position::Lsn(at), Position::Lsn(head)) => Lag { bytes: Some(head.0.saturating_sub(at.0)), ..Lag::default() },
+        _ => return Lag::default(),
+    };
+    let ago = ago.and_then(|ago| u64::try_from(ago.as_millis()).ok());
+    Lag { ms: if lag.snapshots.or(lag.bytes) == Some(0) { Some(0) } else { ago }, ..lag }
 }

@@ -227,7 +227,11 @@ fn measure(tpch: &Tpch, number: usize, query: &str, arguments: &Arguments, repor
     let found = ViewRows { columns: expected.columns.clone(), rows: Multiset::of_zsets(&chunks) };
     found.assert_equals(&expected, &Tolerance::exact(), &name);
     let steps: Vec<String> = figures.steps.iter().map(|(delta, _, ms)| format!("{delta} rows {ms:.2} ms")).collect();
-    println!("{name}: recompute {recompute_ms:.1} ms, {}, break-even {:.0} rows", steps.join(", "), figures.break_even());
+    println!(
+        "{name}: recompute {recompute_ms:.1} ms, {}, break-even {:.0} rows",
+        steps.join(", "),
+        figures.break_even()
+    );
     figures
 }
 

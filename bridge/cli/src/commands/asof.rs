@@ -14,6 +14,8 @@ pub struct AsOf<'a> {
     pub view: &'a str,
     pub at: &'a str,
     pub key: &'a [String],
+    /// At most so many rows.
+    pub limit: Option<u64>,
     pub sink: Option<&'a str>,
     pub format: Format,
 }
@@ -31,9 +33,12 @@ pub fn asof(path: &Path, asked: &AsOf<'_>) -> Result<(), Failure> {
     let history = open.history(view)?;
     history.reaches(&past, at.epoch, mart)?;
     let condition = Condition::of(asked.key, &history, &open)?;
-    let query = as_of(&history, at.epoch, &condition) + &order(&history);
+    let limit = asked.limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default();
+    let query = as_of(&history, at.epoch, &condition) + &order(&history) + &limit;
     let name = view.def.name.as_str();
-    let facts = Map::from_iter([("view".to_owned(), json!(name)), ("at".to_owned(), facts(&at))]);
+    let since = json!(history.since_epoch());
+    let facts = [("view", json!(name)), ("at", facts(&at)), ("kept_since", since)];
+    let facts = Map::from_iter(facts.map(|(name, fact)| (name.to_owned(), fact)));
     let answer = Answer { about: format!("{name} as of {}", about(&at)), facts, rows: "rows" };
     let columns = Some(history.columns);
     Rows { duck: open.duck, query, columns }.write(answer, asked.format)

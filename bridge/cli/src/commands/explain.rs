@@ -29,7 +29,7 @@ pub async fn explain(path: &Path, name: &str, format: ExplainFormat) -> Result<(
     let view = program.views().iter().find(|view| view.info.name.0 == name);
     let Some(view) = view else { return Err(faulty(check::faults(&report, &assembly.views))) };
     match format {
-        ExplainFormat::Json => output::json(&as_json(view, &assembly)),
+        ExplainFormat::Json => output::json(&described(view, check::history(&view.info.name, &assembly))),
         ExplainFormat::Text => show(view, &assembly),
     }
     Ok(())
@@ -47,14 +47,15 @@ fn reads(view: &PlannedView) -> Vec<String> {
     view.inputs.iter().map(ToString::to_string).collect()
 }
 
-fn as_json(view: &PlannedView, assembly: &Assembly) -> Value {
+/// A view and how it is maintained, for programs. `history` is what is kept of its past.
+pub fn described(view: &PlannedView, history: Value) -> Value {
     let column = |(name, of, from)| json!({ "name": name, "type": of, "from": from });
     let columns: Vec<Value> = columns(view).map(column).collect();
     json!({
         "view": view.info.name,
         "mode": "incremental",
         "row_identity": row_identity(&view.info.identity, &view.info.schema),
-        "history": check::history(&view.info.name, assembly),
+        "history": history,
         "reads": reads(view),
         "columns": columns,
         "cost": view.cost().as_str(),

@@ -1,21 +1,28 @@
 //! `tidegate run`: catches up and stops, or goes on until a signal.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
 use tidegate_core::ErrorKind;
-use tidegate_runtime::{Pipeline, RunUntil, StopSignal};
+use tidegate_runtime::{Observer, Pipeline, RunUntil, StopSignal};
 
 use crate::arguments::Until;
 use crate::assembly::{assemble, located};
 use crate::failure::Failure;
 use crate::output::{self, Json};
-use crate::progress::Display;
+use crate::serve::{About, Monitor, Server};
 use crate::signals;
 
 /// Runs a pipeline and says what it did.
-pub async fn run(path: &Path, once: bool, until: Option<Until>, json: bool) -> Result<(), Failure> {
+pub async fn run(
+    path: &Path,
+    once: bool,
+    until: Option<Until>,
+    http: Option<SocketAddr>,
+    json: bool,
+) -> Result<(), Failure> {
     let until = match (until, once) {
         (Some(_), true) => return Err(Failure::usage("--once and --until exclude each other: give one of them")),
         (Some(Until::Epoch(epoch)), false) => RunUntil::Epoch(epoch),
@@ -23,10 +30,10 @@ pub async fn run(path: &Path, once: bool, until: Option<Until>, json: bool) -> R
         (None, true) => RunUntil::Once,
         (None, false) => RunUntil::Stopped,
     };
-    let stop = StopSignal::new();
-    signals::stop_on_signal(stop.clone())
-        .map_err(|error| Failure::new(ErrorKind::Retry, format!("signals cannot be handled: {error}")))?;
     let assembly = assemble(path)?;
+    let stop = StopSignal::new();
+    signals::stop_on_signal(stop.clone(), assembly.stop_timeout)
+        .map_err(|error| Failure::new(ErrorKind::Retry, format!("signals cannot be handled: {error}")))?;
     match &assembly.stdout_sink {
         Some(sink) if json => {
             return Err(Failure::usage(format!(
@@ -37,10 +44,20 @@ pub async fn run(path: &Path, once: bool, until: Option<Until>, json: bool) -> R
         Some(_) => output::results_to_standard_error(),
         None => {}
     }
-    let mut pipeline = Pipeline::open(assembly.config, assembly.connectors, Arc::new(Display::default()))
+    let monitor = Arc::new(Monitor::new(About::of(&assembly)));
+    let server = Server::new(path, Arc::clone(&monitor), stop.clone())?;
+    if let Some(address) = http {
+        server.listen(address).await?;
+    }
+    let state_dir = assembly.config.state_dir.clone();
+    let mut pipeline = Pipeline::open(assembly.config, assembly.connectors, Arc::clone(&monitor) as Arc<dyn Observer>)
         .await
         .map_err(|error| located(error, &assembly.views))?;
-    let summary = pipeline.run(until, stop).await.map_err(|error| located(error, &assembly.views))?;
+    let socket = server.open(pipeline.handle(), &state_dir)?;
+    let summary = pipeline.run(until, stop).await;
+    drop(socket);
+    monitor.over();
+    let summary = summary.map_err(|error| located(error, &assembly.views))?;
     let summary = output::value(&summary)?;
     if json {
         output::json(&summary);

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use axum::http::Method;
 use serde_json::{Value, json};
 use tidegate_core::units::{duration_text, size_text};
 use tidegate_core::{ErrorKind, Position};
@@ -11,9 +12,11 @@ use tidegate_runtime::read_status;
 use crate::assembly::{Assembly, assemble};
 use crate::failure::Failure;
 use crate::output::{self, Json};
+use crate::serve::socket;
 
-/// Shows the status; touches neither sources nor sinks.
-pub fn status(path: &Path, json: bool) -> Result<(), Failure> {
+/// Shows the status; touches neither sources nor sinks. A process that runs the pipeline is asked; otherwise its state folder
+/// tells.
+pub async fn status(path: &Path, json: bool) -> Result<(), Failure> {
     let assembly = assemble(path)?;
     let config = &assembly.config;
     let Some(status) = read_status(&config.state_dir)? else {
@@ -21,7 +24,14 @@ pub fn status(path: &Path, json: bool) -> Result<(), Failure> {
         let message = format!("there is no state in {dir} yet: `tidegate run {}` makes it", path.display());
         return Err(Failure::new(ErrorKind::Retry, message));
     };
-    let mut status = output::value(&status)?;
+    let live = match status.running {
+        true => socket::ask(&config.state_dir, Method::GET, "/api/status").await?,
+        false => None,
+    };
+    let mut status = match live {
+        Some(live) => live,
+        None => output::value(&status)?,
+    };
     status["tracked"] = tracked(&assembly);
     if json {
         output::json(&status);

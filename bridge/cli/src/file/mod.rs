@@ -50,6 +50,7 @@ pub struct PipelineFile {
     pub workers: Option<usize>,
     pub memory_limit: Option<u64>,
     pub retry_for: Option<Duration>,
+    pub stop_timeout: Option<Duration>,
     /// Bytes of changes that are kept for one sink.
     pub sink_lag_max: Option<u64>,
     /// What happens when a sink fails for good or lacks more.
@@ -57,6 +58,8 @@ pub struct PipelineFile {
     pub sources: Vec<SourceSlot>,
     pub views: Vec<View>,
     pub sinks: Vec<SinkSlot>,
+    /// The type of each of them.
+    pub sink_types: Vec<&'static str>,
     /// The DuckDB files among the sinks, which answer questions about the past.
     pub marts: Vec<Mart>,
     /// The sinks that keep histories.
@@ -192,6 +195,7 @@ fn pipeline(
     });
     let memory_limit = head.size("memory_limit");
     let retry_for = head.duration("retry_for");
+    let stop_timeout = head.duration("stop_timeout");
     let sink_lag_max = head.size("sink_lag_max");
     let on_sink_failure = head.text("on_sink_failure").and_then(|policy| match policy.value.as_str() {
         "pause" => Some(OnSinkFailure::Pause),
@@ -239,13 +243,13 @@ fn pipeline(
     }
     let names: BTreeMap<String, ViewName> =
         views.iter().map(|view| (view.def.name.as_str().to_lowercase(), view.def.name.clone())).collect();
-    let mut sink_slots = Vec::new();
+    let (mut sink_slots, mut sink_types) = (Vec::new(), Vec::new());
     let mut read_backs = Vec::new();
     let mut stdout_sink = None;
     let (mut marts, mut keepers, mut sinks_faulty) = (Vec::new(), Vec::new(), false);
     for (name, section) in sinks {
         let around = Surroundings { pipeline, folder, name: &name, state, storage: &storage };
-        let Some(made) = sink(document, &around, section, &names) else {
+        let Some((kind, made)) = sink(document, &around, section, &names) else {
             sinks_faulty = true;
             continue;
         };
@@ -268,6 +272,7 @@ fn pipeline(
             read_backs.extend(homes.iter().filter(|(_, home)| *home == store).map(|(source, _)| of_source(source)));
         }
         sink_slots.push(made.connector);
+        sink_types.push(kind);
     }
     if !sinks_faulty {
         foreign.extend(views.iter().filter_map(|view| unkept(view, &keepers)));
@@ -286,11 +291,13 @@ fn pipeline(
         workers,
         memory_limit,
         retry_for,
+        stop_timeout,
         sink_lag_max,
         on_sink_failure,
         sources: source_slots,
         views,
         sinks: sink_slots,
+        sink_types,
         marts,
         keepers,
         read_backs,
@@ -346,7 +353,7 @@ fn sink(
     around: &Surroundings<'_>,
     mut section: Section<'_>,
     views: &BTreeMap<String, ViewName>,
-) -> Option<Made<SinkSlot>> {
+) -> Option<(&'static str, Made<SinkSlot>)> {
     check_name(document, section.offset(), "sink", around.name);
     let commit_interval = section.duration("commit_interval");
     let chosen = section.texts("views").map(|chosen| {
@@ -363,5 +370,5 @@ fn sink(
     let (kind, make) = connector(document, &mut section, &registry::SINKS)?;
     let keeps = if registry::SINKS_WITH_HISTORY.contains(&kind) { Keeps::History } else { Keeps::Present };
     let made = Made { keeps, ..make(around, section)? };
-    Some(made.map(|sink| SinkSlot { sink, views: chosen, commit_interval }))
+    Some((kind, made.map(|sink| SinkSlot { sink, views: chosen, commit_interval })))
 }

@@ -165,6 +165,11 @@ impl<'p> OpenMart<'p> {
 }
 
 impl HistoryOf {
+    /// The first epoch that can be asked for.
+    pub fn since_epoch(&self) -> Epoch {
+        self.since_epoch
+    }
+
     /// Whether it can answer for an epoch.
     pub fn reaches(&self, past: &Past, epoch: Epoch, mart: &Mart) -> Result<(), Failure> {
         let view = &self.view;

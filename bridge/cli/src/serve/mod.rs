@@ -1,0 +1,85 @@
+//! What a running pipeline tells and takes over HTTP: the status page, a JSON API, metrics and health, on an address that
+//! is asked for (`--http`), and for the other commands on a socket in the state folder.
+
+mod api;
+mod figures;
+mod guard;
+mod metrics;
+mod monitor;
+mod page;
+mod past;
+pub mod socket;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use tidegate_core::ErrorKind;
+use tidegate_runtime::{PipelineHandle, StopSignal};
+use tokio::net::TcpListener;
+
+pub use monitor::{About, Monitor};
+use past::PastRows;
+
+use crate::failure::Failure;
+
+/// What the handlers of requests share.
+pub struct Server {
+    monitor: Arc<Monitor>,
+    /// To ask the pipeline by, once it is open.
+    handle: OnceLock<PipelineHandle>,
+    stop: StopSignal,
+    past: PastRows,
+    /// Whoever says it may drain and save.
+    token: Option<String>,
+}
+
+/// The environment variable of the token that lets others than the state folder's owner drain and save.
+pub const TOKEN: &str = "TIDEGATE_HTTP_TOKEN";
+
+/// The shortest token that is taken.
+const TOKEN_BYTES_MIN: usize = 16;
+
+impl Server {
+    /// A server for the pipeline of a file that `monitor` listens to.
+    pub fn new(pipeline: &Path, monitor: Arc<Monitor>, stop: StopSignal) -> Result<Arc<Server>, Failure> {
+        let token = std::env::var(TOKEN).ok().filter(|token| !token.is_empty());
+        if token.as_ref().is_some_and(|token| token.len() < TOKEN_BYTES_MIN) {
+            return Err(Failure::usage(format!(
+                "{TOKEN} is shorter than {TOKEN_BYTES_MIN} characters: set a longer one, or none"
+            )));
+        }
+        Ok(Arc::new(Server { monitor, handle: OnceLock::new(), stop, past: PastRows::new(pipeline.to_owned()), token }))
+    }
+
+    /// Serves on an address from here on; anybody may read.
+    pub async fn listen(self: &Arc<Self>, address: SocketAddr) -> Result<(), Failure> {
+        let failed = |error: std::io::Error| {
+            Failure::new(
+                ErrorKind::Retry,
+                format!("--http {address}: {error}; is another process there? Give another address or port"),
+            )
+        };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
+        if !bound.ip().is_loopback() {
+            tracing::warn!(address = %bound, "whoever reaches this address can read the status page, rows of the views among it");
+        }
+        tracing::info!("status page at http://{bound}/");
+        let routes = api::routes(Arc::clone(self), guard::Door::Address(bound));
+        tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, routes).await {
+                tracing::error!(%error, "the status page is not served any more");
+            }
+        });
+        Ok(())
+    }
+
+    /// Serves the owner of the state folder from here on, by a handle of the open pipeline.
+    pub fn open(self: &Arc<Self>, handle: PipelineHandle, state_dir: &Path) -> Result<socket::Socket, Failure> {
+        let _ = self.handle.set(handle);
+        let routes = api::routes(Arc::clone(self), guard::Door::Socket);
+        socket::Socket::listen(state_dir, routes)
+    }
+}
