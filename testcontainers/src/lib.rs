@@ -9,6 +9,7 @@
 //! [`postgres`] says how that is decided, and how to decide it by `TIDEGATE_POSTGRES`.
 
 pub mod bench;
+pub mod browser;
 mod cache;
 pub mod chronicle;
 pub mod conformance;
@@ -29,6 +30,7 @@ pub mod seed;
 pub mod tpch;
 pub mod value;
 
+pub use browser::{Browser, Screen};
 pub use chronicle::{Chronicle, TableAt};
 pub use contents::TableContents;
 pub use lake::{Catalog, Lake};

@@ -90,6 +90,24 @@ pub const PACKAGES: &[Package] = &[
         inside: "package/native",
         place: "postgres-18.4",
     },
+    Package {
+        registry: Registry::Npm,
+        name: "@sparticuz/chromium",
+        version: "153.0.0",
+        sha256: "20e5656fcdcf4118ede85edfb9d6bb9cc1bbb7ffb8b75622fffbcf36a835c3c0",
+        purpose: "a browser for the tests",
+        inside: "package/bin",
+        place: "chromium-153.0.0",
+    },
+    Package {
+        registry: Registry::Npm,
+        name: "playwright-core",
+        version: "1.65.1",
+        sha256: "6f5a60be62a4fddfbe7d10c448d8fbd54547da3358f2f8a04211440471ee863e",
+        purpose: "what drives it",
+        inside: "package",
+        place: "playwright-core-1.65.1",
+    },
 ];
 
 /// A program in Python with everything it needs: a file of exact versions, installed beside nothing else.

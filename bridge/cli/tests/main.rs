@@ -2,6 +2,7 @@
 
 mod backups;
 mod bad_input;
+mod browser;
 mod crash;
 mod database_faults;
 mod databases;

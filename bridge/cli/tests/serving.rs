@@ -13,38 +13,38 @@ use tidegate_testkit::{Catalog, Lake, Running};
 use crate::outputs::Outputs;
 use crate::pipeline::{PipelineFolder, Spec, oracle_views};
 
-const TOKEN: &str = "0123456789abcdef";
+pub const TOKEN: &str = "0123456789abcdef";
 
 /// Within this a change at a source, or a failure, is visible.
-const SOON: Duration = Duration::from_secs(2);
+pub const SOON: Duration = Duration::from_secs(2);
 /// Within this a process has started.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 const VIEWS: [(&str, &str); 2] = [
     ("totals", "SELECT customer, count(*) AS n, sum(amount) AS total FROM lake.orders GROUP BY customer"),
     ("large", "SELECT customer FROM totals WHERE total > 100"),
 ];
 
-fn orders(folder: &Path) -> Lake {
+pub fn orders(folder: &Path) -> Lake {
     orders_in(folder, Catalog::sqlite(folder))
 }
 
-fn orders_in(folder: &Path, catalog: Catalog) -> Lake {
+pub fn orders_in(folder: &Path, catalog: Catalog) -> Lake {
     let lake = Lake::create(folder, catalog);
     lake.execute("CREATE TABLE lake.orders (customer VARCHAR, amount DECIMAL(10,2))");
     lake.execute("INSERT INTO lake.orders VALUES ('north', 10), ('south', 20)");
     lake
 }
 
-fn spec(lake: &Lake) -> Spec {
+pub fn spec(lake: &Lake) -> Spec {
     let views = VIEWS.iter().map(|(name, sql)| ((*name).to_owned(), (*sql).to_owned())).collect();
     Spec { views, ..Spec::new(lake) }
 }
 
 /// A process that runs a pipeline, and the address that it serves.
-struct Served {
-    running: Running,
-    address: String,
+pub struct Served {
+    pub running: Running,
+    pub address: String,
 }
 
 /// An answer: its status, its head and its body.
@@ -62,7 +62,7 @@ impl Answer {
 }
 
 impl Served {
-    fn start(pipeline: &PipelineFolder, token: Option<&str>) -> Served {
+    pub fn start(pipeline: &PipelineFolder, token: Option<&str>) -> Served {
         let mut program = pipeline.command("run", &["--http", "127.0.0.1:0"]);
         if let Some(token) = token {
             program = program.variable("TIDEGATE_HTTP_TOKEN", token);
@@ -106,13 +106,13 @@ impl Served {
         answer
     }
 
-    fn status(&self) -> Value {
+    pub fn status(&self) -> Value {
         self.get("/api/status").json()
     }
 
     /// Waits until the status is as wanted, and says how long that took.
     #[track_caller]
-    fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Duration {
+    pub fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Duration {
         let started = Instant::now();
         loop {
             let status = self.status();
@@ -126,7 +126,7 @@ impl Served {
 
     /// Waits until every sink holds an epoch of a snapshot.
     #[track_caller]
-    fn caught_up(&self, snapshot: u64) {
+    pub fn caught_up(&self, snapshot: u64) {
         self.until("caught up", |status| {
             let at = status["sources"]["lake"]["position"]["snapshot_id"].as_u64();
             let sinks = ["mart", "changes"].iter().all(|sink| status["sinks"][*sink]["behind"] == 0);
@@ -160,6 +160,7 @@ fn a_running_pipeline_shows_itself() {
     assert_eq!(status["sinks"]["mart"]["views"], serde_json::json!(["large", "totals"]));
     assert_eq!(status["views"]["totals"]["rows"], 3);
     assert_eq!(status["views"]["totals"]["last_changed_rows"], 3, "an update and an insert");
+    assert_eq!(status["views"]["totals"]["key"], serde_json::json!(["customer"]));
     assert_eq!(status["views"]["large"]["reads"], serde_json::json!(["totals"]));
     assert_eq!(status["errors"], serde_json::json!([]));
 

@@ -31,6 +31,11 @@ pub enum Progress<'a> {
     },
     /// What the loop does from here on.
     Phase(Phase),
+    /// The sources were asked and had nothing that makes an epoch. What that took is no epoch's.
+    Idle {
+        /// The time that each phase has taken since the run began.
+        phases: &'a Phases,
+    },
     /// A program is in force from here on.
     Program(&'a Program),
     /// An epoch changed views.

@@ -182,6 +182,7 @@ impl Pipeline {
         }
         if staging.is_empty() && !self.tick_is_due(goal) {
             self.positions = positions;
+            self.observer.notify(Progress::Idle { phases: &self.summary.phases_ms });
         } else {
             self.make_epoch(staging.finish(), positions, commit_times).await?;
         }

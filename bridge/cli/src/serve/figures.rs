@@ -85,6 +85,11 @@ impl Figures {
         phases_ms
     }
 
+    /// Sources were asked for nothing.
+    pub fn idle(&mut self, phases: &Phases) {
+        self.before.read = phases.read;
+    }
+
     /// The last epochs, oldest first.
     pub fn last(&self, count: usize) -> Vec<EpochFigures> {
         self.epochs.iter().skip(self.epochs.len().saturating_sub(count)).cloned().collect()

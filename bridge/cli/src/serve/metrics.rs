@@ -125,8 +125,8 @@ impl Metrics {
             Progress::Committed { sink, took, .. } => {
                 self.commits.get_or_create(&of("sink", sink)).observe(took.as_secs_f64());
             }
-            Progress::SourceRetry { source, .. } => self.fails("source", &source.name),
-            Progress::SinkRetry { sink, .. } => self.fails("sink", sink),
+            Progress::SourceRetry { source, .. } => self.fails("source", &source.name, &self.source_up),
+            Progress::SinkRetry { sink, .. } => self.fails("sink", sink, &self.sink_up),
             Progress::Status(status) => self.status(status),
             _ => {}
         }
@@ -148,8 +148,10 @@ impl Metrics {
         }
     }
 
-    fn fails(&self, what: &'static str, name: &str) {
-        self.failures.get_or_create(&of(what, name)).inc();
+    fn fails(&self, what: &'static str, name: &str, up: &Family<Labels, Gauge>) {
+        let labels = of(what, name);
+        self.failures.get_or_create(&labels).inc();
+        up.get_or_create(&labels).set(0);
     }
 
     fn status(&self, status: &Status) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arrow::array::RecordBatch;
 use serde_json::{Map, Value, json};
-use tidegate_core::{ChangeType, Epoch, EpochHeader, Micros, ViewDelta, ViewName};
+use tidegate_core::{ChangeType, Epoch, EpochHeader, Micros, RowIdentity, ViewDelta, ViewName};
 use tidegate_engine::Program;
 use tidegate_runtime::{Observer, Phase, Progress, SinkState, SourceState, Status};
 
@@ -215,8 +215,7 @@ impl Monitor {
             let tables = seen.program.iter().flat_map(|program| program.tables());
             let tables = tables.filter(|table| table.name.source == *name).map(|table| table.name.to_string());
             found.insert("tables".into(), tables.collect());
-            let is_failing = source.is_some_and(|source| source.state == SourceState::Failing);
-            found.insert("failing_since".into(), seen.failing_since(&format!("source {name}"), is_failing));
+            seen.overlay(&format!("source {name}"), &mut found);
             (name.clone(), Value::Object(found))
         };
         Value::Object(self.about.sources.iter().map(of_source).collect())
@@ -228,6 +227,14 @@ impl Monitor {
             let planned = seen.program.as_ref().and_then(|program| program.view(name));
             let reads: Vec<String> = planned.iter().flat_map(|view| &view.inputs).map(ToString::to_string).collect();
             let changes = seen.changes.get(name);
+            let key = planned.and_then(|view| match &view.info.identity {
+                RowIdentity::Key(key) => {
+                    let name = |column: &usize| view.info.schema.field(*column).name().clone();
+                    Some(key.iter().map(name).collect::<Vec<_>>())
+                }
+                RowIdentity::Rowid | RowIdentity::WholeRow => None,
+            });
+            found.insert("key".into(), json!(key));
             found.insert("reads".into(), json!(reads));
             found.insert("last_epoch".into(), json!(changes.map(|changes| changes.last_epoch)));
             found.insert("last_changed_rows".into(), json!(changes.map(|changes| changes.last_rows)));
@@ -243,8 +250,7 @@ impl Monitor {
             let mut found = object(sink);
             found.insert("type".into(), json!(sink_type));
             found.insert("views".into(), json!(views));
-            let is_failing = sink.is_some_and(|sink| sink.state != SinkState::Attached);
-            found.insert("failing_since".into(), seen.failing_since(&format!("sink {name}"), is_failing));
+            seen.overlay(&format!("sink {name}"), &mut found);
             (name.clone(), Value::Object(found))
         };
         Value::Object(self.about.sinks.iter().map(of_sink).collect())
@@ -348,10 +354,15 @@ impl Seen {
         }
     }
 
-    /// Since when something fails; null where it does not.
-    fn failing_since(&self, what: &str, is_failing: bool) -> Value {
+    /// A failure is known before the next status, which comes within a second.
+    fn overlay(&self, what: &str, found: &mut Map<String, Value>) {
         let open = self.troubles.iter().find(|known| known.what == what && known.resolved_at.is_none());
-        json!(open.filter(|_| is_failing).map(|open| text_of(open.since)))
+        found.insert("failing_since".into(), json!(open.map(|open| text_of(open.since))));
+        let Some(open) = open else { return };
+        found.insert("error".into(), json!(open.message));
+        if found.get("state").is_none_or(|state| state != "detached") {
+            found.insert("state".into(), json!("failing"));
+        }
     }
 }
 
@@ -391,6 +402,7 @@ impl Observer for Monitor {
                 let took = self.seen().figures.add(header, phases, source_rows, view_rows);
                 self.metrics.epoch(header, &took);
             }
+            Progress::Idle { phases } => self.seen().figures.idle(phases),
             Progress::SourceRetry { source, error } => self.seen().fails(&format!("source {}", source.name), error),
             Progress::SinkRetry { sink, error } => self.seen().fails(&format!("sink {sink}"), error),
             Progress::Status(status) => self.note_status(status),

@@ -5,14 +5,9 @@ const [SHORT_MS, LONG_MS] = [5000, 60000];
 
 /** What went wrong: `kind` is "gone" (no connection), "slow" (no answer in time) or "told" (an answer that says so). */
 export class ApiError extends Error {
-  constructor(kind, message, wayOut = null, status = null) {
+  constructor(kind, message, status = null) {
     super(message);
-    Object.assign(this, { kind, wayOut, status });
-  }
-
-  /** The message and, on a line of its own, the way out. */
-  get told() {
-    return this.wayOut ? `${this.message}\nWhat to do: ${this.wayOut}` : this.message;
+    Object.assign(this, { kind, status });
   }
 }
 
@@ -29,7 +24,7 @@ export async function request(path, { signal, patience = LONG_MS, ...options } =
     });
     if (response.ok && body !== null) return body;
     const message = body?.error ?? `the answer was ${response.status} ${response.statusText}, and no JSON`;
-    throw new ApiError('told', message, body?.way_out ?? null, response.status);
+    throw new ApiError('told', message, response.status);
   } catch (error) {
     if (error instanceof ApiError || signal?.aborted) throw error;
     if (late.aborted) throw new ApiError('slow', `no answer within ${patience / 1000} s`);

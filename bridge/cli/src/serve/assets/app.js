@@ -31,7 +31,7 @@ function stateLine() {
     const from = answered ? ` What is shown is as of ${clock(new Date(answered).toISOString())}.` : '';
     return [trouble.error.kind === 'gone' ? 'stopped' : 'not answering', '', since + from, 'failing'];
   }
-  if (trouble) return ['unknown', '', `the status cannot be told: ${trouble.error.told}`, 'failing'];
+  if (trouble) return ['unknown', '', `the status cannot be told: ${trouble.error.message}`, 'failing'];
   if (!status) return ['connecting', '', '', 'loading'];
   const { rows, rows_estimate: estimate } = phase;
   switch (phase.name) {

@@ -57,7 +57,7 @@ export function controls() {
       text($('dialog-close'), 'Close');
       $('dialog-close').focus();
     } catch (error) {
-      say(error.told ?? error.message, true);
+      say(error.message, true);
       if (error.status === 401) {
         hold(null);
         $('dialog-label').hidden = false;

@@ -74,14 +74,12 @@ function table(id, heading) {
 
 /** An item of a list of what went wrong: what, when, how it stands, the message, and what to do. */
 export function incident() {
-  const parts = { what: h('b'), stands: badge(), when: h('time'), message: h('p', { class: 'message' }), way: h('p', { class: 'way' }) };
-  const node = h('li', {}, h('p', { class: 'what' }, parts.what, parts.stands.node, parts.when), parts.message, parts.way);
+  const parts = { what: h('b'), stands: badge(), when: h('time'), message: h('p', { class: 'message' }) };
+  const node = h('li', {}, h('p', { class: 'what' }, parts.what, parts.stands.node, parts.when), parts.message);
   return Object.assign(node, {
-    tell({ what, message, way_out: way }) {
+    tell({ what, message }) {
       text(parts.what, what ?? NONE);
       text(parts.message, message ?? 'No message came with it.');
-      text(parts.way, way ? `What to do: ${way}` : '');
-      parts.way.hidden = !way;
       return parts;
     },
   });

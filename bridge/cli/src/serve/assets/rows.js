@@ -92,7 +92,7 @@ export function rowsAndChanges() {
   const slider = $('asof-epoch');
 
   function fault(id, error) {
-    text($(id), error?.told ?? '');
+    text($(id), error?.message ?? '');
     $(id).hidden = !error;
   }
 

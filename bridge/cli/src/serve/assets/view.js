@@ -108,7 +108,7 @@ export function viewPage() {
       const definition = await request(viewPath(name), { signal: mine.signal });
       if (mine === loading) define(definition);
     } catch (error) {
-      if (mine === loading && !mine.signal.aborted) fault(error.told);
+      if (mine === loading && !mine.signal.aborted) fault(error.message);
     }
     if (mine === loading) loading = null;
   }
