@@ -4,6 +4,7 @@
 mod bench;
 mod cache;
 mod debian;
+mod dist;
 mod packages;
 mod process;
 mod runtime;
@@ -56,6 +57,14 @@ enum Verb {
         name: String,
         #[arg(allow_hyphen_values = true)]
         arguments: Vec<String>,
+    },
+    /// Makes a release: an archive that can be unpacked anywhere, a Debian package, bill of materials, checksums
+    Dist {
+        /// The folder; `dist` in the checkout by default
+        folder: Option<PathBuf>,
+        /// Where the built program lies; it is built by default
+        #[arg(long, value_name = "FOLDER")]
+        programs: Option<PathBuf>,
     },
     /// Puts DuckDB's library and extensions into a folder, for a container image
     Runtime {
@@ -126,6 +135,13 @@ fn run(verb: Verb, line: &[String]) -> Result<()> {
         Verb::Bench { name, arguments } => {
             setup::run()?;
             bench::run(&name, &arguments)
+        }
+        Verb::Dist { folder, programs } => {
+            setup::run()?;
+            let folder = folder.unwrap_or_else(dist::folder);
+            std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+            let programs = programs.map_or_else(|| build(&["tidegate"]), Ok)?;
+            dist::run(&folder, &programs)
         }
         Verb::Runtime { folder } => runtime::run(&folder),
     }

@@ -213,6 +213,13 @@ pub enum Command {
         /// The table
         table: String,
     },
+    /// Writes what a shell needs to complete the command's lines
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Writes the manual page, in the format of man(1)
+    Man,
     /// Copies definitions and state to a folder or an object store, also while the pipeline runs
     Backup {
         /// The pipeline file
@@ -265,6 +272,10 @@ pub enum ExplainFormat {
     Text,
     /// For programs
     Json,
+    /// Column lineage as a Mermaid flowchart
+    Mermaid,
+    /// Column lineage as a picture
+    Svg,
 }
 
 /// Where a run stops.
@@ -329,6 +340,8 @@ mod tests {
                 "sql",
                 "track",
                 "untrack",
+                "completions",
+                "man",
                 "backup",
                 "restore"
             ]

@@ -12,6 +12,7 @@ mod lineage;
 mod log;
 mod output;
 mod past;
+mod picture;
 mod place;
 mod progress;
 mod registry;
@@ -20,7 +21,7 @@ mod signals;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use tidegate_core::ErrorKind;
 
 use arguments::{Arguments, Asking, Command};
@@ -99,6 +100,12 @@ fn run(command: Command) -> Result<(), Failure> {
                 commands::track::track(&pipeline, &table, &key, retention.as_deref()).await
             }
             Command::Untrack { pipeline, table } => commands::track::untrack(&pipeline, &table),
+            Command::Completions { shell } => {
+                let mut command = Arguments::command();
+                clap_complete::generate(shell, &mut command, "tidegate", &mut std::io::stdout());
+                Ok(())
+            }
+            Command::Man => commands::man::man(),
             Command::Backup { pipeline, dest, keep, json } => {
                 commands::backup::backup(&pipeline, &dest, keep, json).await
             }

@@ -17,6 +17,7 @@ mod past;
 mod pipeline;
 mod readers;
 mod recovery;
+mod release;
 mod rewinds;
 mod row_ids;
 mod sequences;

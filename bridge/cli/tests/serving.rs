@@ -379,6 +379,8 @@ fn a_source_that_fails_is_seen_at_once_with_the_same_words_everywhere() {
     assert_eq!((first["what"].as_str(), first["message"].as_str()), (Some("source lake"), Some(message.as_str())));
     let log = served.running.stderr();
     assert!(log.contains(&message), "the log says it otherwise than {message:?}: {log}");
+    let shown = pipeline.command("status", &[]).run().expect(0).stdout;
+    assert!(shown.contains(&message), "{shown}");
     drop(holder);
     served.until("the source answers again", |status| status["sources"]["lake"]["state"] == "ok");
     assert!(served.status()["errors"][0]["resolved_at"].is_string());

@@ -123,7 +123,7 @@ pub(crate) fn load(connection: &Connection, signatures: Signatures, extension: E
     }
     let mut tried = Vec::new();
     let configured = env::var_os(EXTENSION_DIR).filter(|dir| !dir.is_empty()).map(PathBuf::from);
-    for dir in configured.into_iter().chain(cache_dir()) {
+    for dir in configured.into_iter().chain(beside_program()).chain(cache_dir()) {
         let file = dir.join(format!("{name}.duckdb_extension"));
         if !file.is_file() {
             tried.push(format!("{}: not there", file.display()));
@@ -142,6 +142,13 @@ pub(crate) fn load(connection: &Connection, signatures: Signatures, extension: E
             Err(DuckError::Extension { name, tried: tried.join("; ") })
         }
     }
+}
+
+/// Where a release has them: `../lib/tidegate/extensions` seen from the program.
+fn beside_program() -> Option<PathBuf> {
+    let program = env::current_exe().ok()?;
+    let dir = program.parent()?.parent()?.join("lib/tidegate/extensions");
+    dir.is_dir().then_some(dir)
 }
 
 fn load_file(connection: &Connection, signatures: Signatures, file: &Path) -> duckdb::Result<()> {

@@ -13,6 +13,7 @@ use crate::commands::check::{self, row_identity};
 use crate::failure::Failure;
 use crate::lineage::lineage;
 use crate::output;
+use crate::picture::{self, Lineage};
 
 /// Explains a view; the pipeline has to be free of faults.
 pub async fn explain(path: &Path, name: &str, format: ExplainFormat) -> Result<(), Failure> {
@@ -31,6 +32,8 @@ pub async fn explain(path: &Path, name: &str, format: ExplainFormat) -> Result<(
     match format {
         ExplainFormat::Json => output::json(&described(view, check::history(&view.info.name, &assembly))),
         ExplainFormat::Text => show(view, &assembly),
+        ExplainFormat::Mermaid => output::line(picture::mermaid(&pictured(view, &reads(view))).trim_end()),
+        ExplainFormat::Svg => output::line(picture::svg(&pictured(view, &reads(view))).trim_end()),
     }
     Ok(())
 }
@@ -41,6 +44,10 @@ fn columns(view: &PlannedView) -> impl Iterator<Item = (&str, &str, Vec<String>)
     fields.zip(lineage(&view.plan)).map(|(field, origins)| {
         (field.name().as_str(), schema::duckdb_type(field).unwrap_or("?"), origins.into_iter().collect())
     })
+}
+
+fn pictured<'a>(view: &'a PlannedView, reads: &'a [String]) -> Lineage<'a> {
+    Lineage { view: view.info.name.as_str(), reads, columns: columns(view).collect() }
 }
 
 fn reads(view: &PlannedView) -> Vec<String> {

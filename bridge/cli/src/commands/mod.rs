@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod drain;
 pub mod explain;
 pub mod init;
+pub mod man;
 pub mod resnapshot;
 pub mod restore;
 pub mod resync;

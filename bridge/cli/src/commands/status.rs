@@ -51,11 +51,11 @@ fn show(status: &Value) {
         output::line(line);
     }
     let heading = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
-    let mut lines = vec![heading(&["source", "position", "committed at", "lag", "kept from"])];
+    let mut lines = vec![heading(&["source", "position", "committed at", "lag", "kept from", "state"])];
     for (name, source) in status.entries("sources") {
         let committed_at = source["committed_at"].as_str().unwrap_or_default().to_owned();
         let [position, lag] = ["position", "lag"].map(|key| source[key].to_string());
-        lines.push(vec![name.clone(), position, committed_at, lag, kept_from(source)]);
+        lines.push(vec![name.clone(), position, committed_at, lag, kept_from(source), state(source)]);
     }
     section(&lines);
     let mut lines = vec![heading(&["view", "mode", "rows", "incremental steps", "full steps", "state"])];
@@ -80,8 +80,7 @@ fn show(status: &Value) {
     for (name, sink) in status.entries("sinks") {
         let (epoch, behind) = (sink["epoch"].to_string(), sink["behind"].to_string());
         let kept = size_text(sink.number("behind_bytes"));
-        let error = sink["error"].as_str().map_or_else(String::new, |error| format!(": {error}"));
-        lines.push(vec![name.clone(), epoch, behind, kept, format!("{}{error}", sink.text("state"))]);
+        lines.push(vec![name.clone(), epoch, behind, kept, state(sink)]);
     }
     section(&lines);
 }
@@ -94,6 +93,12 @@ fn tracked(assembly: &Assembly) -> Value {
         Some((table.table.clone(), json!({ "view": view.def.name, "key": view.def.key, "retention_ms": retention })))
     });
     Value::Object(tracked.collect())
+}
+
+/// How a source or a sink fares, and what it says.
+fn state(of: &Value) -> String {
+    let error = of["error"].as_str().map_or_else(String::new, |error| format!(": {error}"));
+    format!("{}{error}", of.text("state"))
 }
 
 /// From where on a source could still be read, and how long that was before what was read.
