@@ -64,7 +64,7 @@ fn lay_out(root: &Path, programs: &Path) -> Result<()> {
         fs::copy(checkout().join(license), root.join(license))?;
     }
     fs::copy(checkout().join("README.md"), root.join("README.md"))?;
-    fs::copy(checkout().join("packaging/tidegate@.service"), share.join("tidegate@.service"))?;
+    fs::copy(checkout().join("xtask/packaging/tidegate@.service"), share.join("tidegate@.service"))?;
     fs::write(man.join("tidegate.1"), child(&program).args(["man"]).output()?)?;
     for (shell, file) in [("bash", "tidegate.bash"), ("zsh", "_tidegate"), ("fish", "tidegate.fish")] {
         fs::write(completions.join(file), child(&program).args(["completions", shell]).output()?)?;
@@ -104,12 +104,15 @@ fn debian_package(scratch: &Path, release: &Path, folder: &Path) -> Result<Strin
         .next()
         .and_then(|size| size.parse().ok())
         .context("the size of the package's tree")?;
+    // Programs run with the C library that they were linked with, and newer ones.
+    let libc = child("getconf").args(["GNU_LIBC_VERSION"]).output()?;
+    let libc = libc.trim().strip_prefix("glibc ").context("getconf names the version of glibc")?;
     fs::create_dir_all(root.join("DEBIAN"))?;
     let mut control = fs::File::create(root.join("DEBIAN/control"))?;
     write!(
         control,
         "Package: tidegate\nVersion: {VERSION}\nArchitecture: amd64\nMaintainer: The Tidegate developers <tidegate@localhost>\n\
-         Section: database\nPriority: optional\nInstalled-Size: {size}\nDepends: libc6, libgcc-s1, libstdc++6, ca-certificates\n\
+         Section: database\nPriority: optional\nInstalled-Size: {size}\nDepends: libc6 (>= {libc}), libgcc-s1, libstdc++6, ca-certificates\n\
          Description: keeps SQL views over lakes and databases exactly up to date\n \
          Tidegate reads what changed in DuckLake and PostgreSQL tables, maintains SQL views over them\n \
          incrementally, and writes their changes and rows to Parquet, DuckDB, Delta Lake, DuckLake and PostgreSQL.\n"

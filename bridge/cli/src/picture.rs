@@ -33,7 +33,7 @@ fn split<'a>(lineage: &'a Lineage<'_>, origin: &'a str) -> Option<(&'a str, &'a 
 
 /// As Mermaid draws it (<https://mermaid.js.org/syntax/flowchart.html>).
 pub fn mermaid(lineage: &Lineage<'_>) -> String {
-    let quoted = |text: &str| format!("\"{}\"", text.replace('&', "&amp;").replace('"', "&quot;"));
+    let quoted = |text: &str| format!("\"{}\"", escaped(text).replace('"', "&quot;").replace(['\n', '\r'], " "));
     let tables = origins(lineage);
     let mut text = String::from("flowchart LR\n");
     let mut line = |line: String| {
@@ -160,7 +160,7 @@ mod tests {
             "  subgraph t1[\"lake.main.c.d\"]",
             "    t1c0[\"y\"]",
             "  end",
-            "  subgraph v[\"a &quot;view&quot; <b>\"]",
+            "  subgraph v[\"a &quot;view&quot; &lt;b&gt;\"]",
             "    c0[\"region VARCHAR\"]",
             "    c1[\"sum DOUBLE\"]",
             "    c2[\"one INTEGER\"]",

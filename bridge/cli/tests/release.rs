@@ -45,7 +45,7 @@ fn shells_complete_every_command() {
 fn the_unit_is_the_one_in_the_book() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let read = |file: &str| std::fs::read_to_string(root.join(file)).unwrap();
-    assert!(read("docs/src/monitoring.md").contains(&read("packaging/tidegate@.service")));
+    assert!(read("docs/src/monitoring.md").contains(&read("xtask/packaging/tidegate@.service")));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::checkpoint::{EngineCheckpoint, NodeCheckpoint, STATE_FORMAT, TableChe
 use crate::circuit::{StateSnapshot, batch};
 use crate::clock::Clock;
 use crate::files::forget_lost;
-use crate::node::{Change, Node};
+use crate::node::{Change, Node, PartChange};
 use crate::options::EngineOptions;
 use crate::parallel::side_by_side;
 use crate::readers::{Pace, Readers, weighted_rows};
@@ -50,14 +50,11 @@ pub struct ViewStats {
 pub(crate) struct Deltas {
     pub found: Vec<ViewDelta>,
     /// What changed in the parts that views share.
-    pub parts: BTreeMap<ViewName, Vec<ZSet>>,
+    pub parts: BTreeMap<ViewName, PartChange>,
 }
 
 impl Deltas {
     fn changes_of(&self, view: &ViewName) -> Vec<ZSet> {
-        if let Some(part) = self.parts.get(view) {
-            return part.clone();
-        }
         let delta = self.found.iter().find(|delta| delta.view == *view && delta.kind == DeltaKind::Changes);
         let batches = delta.iter().flat_map(|delta| &delta.batches);
         batches.map(|batch| ZSet::new(batch.rows.clone(), batch.weights.clone())).collect()
@@ -248,11 +245,19 @@ impl Engine {
 
     /// Feeds a view what changed in the views that it reads.
     pub(crate) fn feed_upstream(&mut self, view: &PlannedView, deltas: &Deltas) -> Result<(), EngineError> {
-        let Some(node) = self.nodes.get_mut(&view.info.name) else { return Ok(()) };
         for input in &view.inputs {
             let Input::View(upstream) = input else { continue };
-            for batch in deltas.changes_of(upstream) {
-                node.feed(input, &batch, self.part_rows)?;
+            // Chunk by chunk: what changed in a part may be more than fits into memory.
+            let source = self.nodes.get(upstream);
+            let changes: Box<dyn Iterator<Item = Result<ZSet, EngineError>>> =
+                match (deltas.parts.get(upstream), source) {
+                    (Some(PartChange::Delta(delta)), Some(source)) => Box::new(chunks(source, (**delta).clone())),
+                    (Some(PartChange::Rows(rows)), _) => Box::new(rows.clone().into_iter().map(Ok)),
+                    _ => Box::new(deltas.changes_of(upstream).into_iter().map(Ok)),
+                };
+            let Some(node) = self.nodes.get_mut(&view.info.name) else { continue };
+            for zset in changes {
+                node.feed(input, &zset?, self.part_rows)?;
             }
         }
         Ok(())

@@ -19,7 +19,7 @@ use crate::delta::{Shape, view_delta, zsets};
 use crate::engine::make_folder;
 use crate::options::EngineOptions;
 use crate::rebuild::replaced;
-use crate::state::{self, Weighted};
+use crate::state;
 
 /// A part of a transaction is as large as this share of the rows before it, within limits.
 const PARTS: u64 = 16;
@@ -27,8 +27,16 @@ const PARTS: u64 = 16;
 /// What an epoch changed in what a circuit computes.
 pub(crate) enum Change {
     View(ViewDelta),
-    /// Rows of a part that views share, or of a check.
-    Part(ViewName, Vec<ZSet>),
+    /// Of a part that views share, or of a check.
+    Part(ViewName, PartChange),
+}
+
+/// Changed rows that only circuits of this engine read.
+pub(crate) enum PartChange {
+    /// As the circuit answers them.
+    Delta(Box<StateSnapshot>),
+    /// The difference to what the part held before it was built anew.
+    Rows(Vec<ZSet>),
 }
 
 /// A view's circuit.
@@ -228,7 +236,8 @@ impl Node {
             let delta = view_delta(&self.shape(), || state::rows(Some(&delta)), before.as_ref())?;
             return Ok(delta.map(Change::View));
         }
-        self.part(state::rows(Some(&delta)))
+        let is_empty = state::rows_after(&delta, None, 1).is_empty();
+        Ok((!is_empty).then(|| Change::Part(self.info.name.clone(), PartChange::Delta(Box::new(delta)))))
     }
 
     /// What becomes of the readers of this circuit, which takes the place of `old`.
@@ -239,13 +248,11 @@ impl Node {
         match old {
             // Whoever reads it is built, too: its name says what it computes.
             None => Ok(None),
-            Some(old) => self.part(state::difference(old.state(), self.state())),
+            Some(old) => {
+                let rows = zsets(&self.info.schema, &self.codec, state::difference(old.state(), self.state()))?;
+                Ok((!rows.is_empty()).then(|| Change::Part(self.info.name.clone(), PartChange::Rows(rows))))
+            }
         }
-    }
-
-    fn part(&self, rows: impl Iterator<Item = Weighted>) -> Result<Option<Change>, EngineError> {
-        let zsets = zsets(&self.info.schema, &self.codec, rows)?;
-        Ok((!zsets.is_empty()).then(|| Change::Part(self.info.name.clone(), zsets)))
     }
 
     /// How the view's rows are read.

@@ -66,10 +66,11 @@ pub use cycles::ReadBack;
 pub use epoch_time::{Clock, epoch_time};
 pub use error::{RuntimeError, SinkBehind, SinkDetached};
 pub use findings::findings;
+pub use lock::is_running;
 pub use log::LogLocation;
 pub use observer::{Observer, Phase, Progress, Silent};
 pub use pipeline::Pipeline;
-pub use requests::{Gone, PipelineHandle, Sample};
+pub use requests::{PipelineHandle, Sample, Unanswered};
 pub use resync::resync;
 pub use rewind::{BranchSummary, RewindOptions, RewindSummary, RewindWay, branch, rewind};
 pub use status::{

@@ -30,6 +30,8 @@ pub(crate) struct Loaded {
     pub commit_times: BTreeMap<SourceId, Micros>,
     /// The time of the epoch.
     pub time: Micros,
+    /// Rows that were read for it.
+    pub rows: u64,
 }
 
 impl Pipeline {
@@ -127,6 +129,7 @@ impl Pipeline {
         stop: Option<&StopSignal>,
     ) -> Result<Loaded, Unloaded> {
         self.cancel_polls().await;
+        let rows_before = self.summary.source_rows;
         let engine = &mut self.engine;
         let wanted = blocking(|| engine.begin_rebuild(program.clone(), scope))
             .map_err(RuntimeError::engine("beginning to build the views"))?;
@@ -162,7 +165,7 @@ impl Pipeline {
         self.observer.notify(Progress::LoadFinished);
         let used = |source: &SourceId| program.tables().iter().any(|table| table.name.source == source.name);
         *frontier = frontier.iter().filter(|(id, _)| used(id)).map(|(id, at)| (id.clone(), *at)).collect();
-        Ok(Loaded { deltas, commit_times, time })
+        Ok(Loaded { deltas, commit_times, time, rows: self.summary.source_rows - rows_before })
     }
 
     async fn load_tables(
@@ -255,14 +258,16 @@ impl Pipeline {
         program: &Program,
         kind: RecordKind,
         frontier: Frontier,
-        Loaded { deltas, commit_times, time }: Loaded,
+        Loaded { deltas, commit_times, time, rows: loaded_rows }: Loaded,
     ) -> Result<(), RuntimeError> {
         let tables = program.tables().iter();
         let tables: Vec<LoadedTable> =
             tables.map(|table| LoadedTable { name: table.name.clone(), incarnation: table.incarnation }).collect();
         let plans = program.views().iter().map(|view| (view.info.name.clone(), view.plan_id.to_string())).collect();
         let content = ContentHash::of_load(&tables, &plans);
-        let definition = serde_json::to_value(program.definition())
+        // As the engine has it, with what it computes once for several views.
+        let in_force = self.engine.program().unwrap_or(program).clone();
+        let definition = serde_json::to_value(in_force.definition())
             .map_err(|error| RuntimeError::Bug(format!("a program cannot be written as JSON: {error}")))?;
         let replay = self.replay_under_way();
         let plain = Origin::plain(kind, commit_times);
@@ -272,11 +277,11 @@ impl Pipeline {
         let changed = self.publish_by_checkpoint(&last, deltas, "rebuild.published").await?;
         self.state.write(&self.config.state_dir)?;
         tracing::info!(epoch = %last.header.epoch, frontier = %last.header.frontier, kind = kind.as_str(), "built the views");
-        self.observer.notify(Progress::Program(program));
+        self.observer.notify(Progress::Program(&in_force));
         self.observer.notify(Progress::EpochStepped {
             header: &last.header,
             phases: &self.summary.phases_ms,
-            source_rows: self.summary.source_rows,
+            source_rows: loaded_rows,
             view_rows: &changed,
         });
         self.acknowledge().await?;

@@ -20,6 +20,11 @@ pub struct Lock {
     file: File,
 }
 
+/// Whether a process works on a state folder.
+pub fn is_running(state_dir: &Path) -> bool {
+    Lock::is_held(state_dir)
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
         if let Err(error) = flock(&self.file, FlockOperation::Unlock) {

@@ -9,14 +9,38 @@ use tokio::sync::{mpsc, oneshot};
 use crate::pipeline::Pipeline;
 use crate::{RuntimeError, blocking};
 
+/// Requests that wait for their answers; further ones are refused.
+const WAITING_MAX: usize = 16;
+
+/// Requests that are answered before the loop goes on.
+const ANSWERED_AT_ONCE: usize = 16;
+
 /// Asks a pipeline that runs.
 #[derive(Debug, Clone)]
-pub struct PipelineHandle(mpsc::UnboundedSender<Request>);
+pub struct PipelineHandle(mpsc::Sender<Request>);
 
-/// The pipeline does not run any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the pipeline does not run any more")]
-pub struct Gone;
+/// Why a request has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// It has ended.
+    #[error("the pipeline does not run any more")]
+    Gone,
+    /// Others wait already.
+    #[error("the pipeline is busy, and others wait for it already: ask again")]
+    Busy,
+    /// It could not be answered.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl<T> From<mpsc::error::TrySendError<T>> for Unanswered {
+    fn from(error: mpsc::error::TrySendError<T>) -> Self {
+        match error {
+            mpsc::error::TrySendError::Full(_) => Unanswered::Busy,
+            mpsc::error::TrySendError::Closed(_) => Unanswered::Gone,
+        }
+    }
+}
 
 /// Some rows of a view.
 #[derive(Debug, Clone)]
@@ -29,32 +53,35 @@ pub struct Sample {
     pub rows: ZSet,
 }
 
+/// Rows of a view, if there is such a view, or why they cannot be read.
+type Sampled = Result<Option<Sample>, String>;
+
 #[derive(Debug)]
 pub(crate) enum Request {
     Checkpoint(oneshot::Sender<Epoch>),
-    Sample { view: ViewName, rows_max: usize, answer: oneshot::Sender<Option<Sample>> },
+    Sample { view: ViewName, rows_max: usize, answer: oneshot::Sender<Sampled> },
 }
 
 /// The end of the line at which a pipeline listens.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
-    receiver: Option<mpsc::UnboundedReceiver<Request>>,
+    receiver: Option<mpsc::Receiver<Request>>,
     arrived: VecDeque<Request>,
 }
 
 impl PipelineHandle {
     /// Has a checkpoint taken; answers the epoch that it is of, 0 where nothing was loaded yet.
-    pub async fn checkpoint(&self) -> Result<Epoch, Gone> {
+    pub async fn checkpoint(&self) -> Result<Epoch, Unanswered> {
         let (sender, answer) = oneshot::channel();
-        self.0.send(Request::Checkpoint(sender)).map_err(|_| Gone)?;
-        answer.await.map_err(|_| Gone)
+        self.0.try_send(Request::Checkpoint(sender))?;
+        answer.await.map_err(|_| Unanswered::Gone)
     }
 
     /// Up to `rows_max` rows of a view; `None` for one that the program does not have.
-    pub async fn sample(&self, view: ViewName, rows_max: usize) -> Result<Option<Sample>, Gone> {
+    pub async fn sample(&self, view: ViewName, rows_max: usize) -> Result<Option<Sample>, Unanswered> {
         let (sender, answer) = oneshot::channel();
-        self.0.send(Request::Sample { view, rows_max, answer: sender }).map_err(|_| Gone)?;
-        answer.await.map_err(|_| Gone)
+        self.0.try_send(Request::Sample { view, rows_max, answer: sender })?;
+        answer.await.map_err(|_| Unanswered::Gone)?.map_err(Unanswered::Failed)
     }
 }
 
@@ -78,14 +105,15 @@ impl Requests {
 impl Pipeline {
     /// A handle to ask this pipeline by while it runs. A new one takes the place of the one before.
     pub fn handle(&mut self) -> PipelineHandle {
-        let (sender, receiver) = mpsc::unbounded_channel();
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
         self.requests = Requests { receiver: Some(receiver), arrived: VecDeque::new() };
         PipelineHandle(sender)
     }
 
     /// Answers what was asked. Whoever does not wait for the answer any more gets none.
     pub(crate) async fn answer_requests(&mut self) -> Result<(), RuntimeError> {
-        while let Some(request) = self.requests.next() {
+        for _ in 0..ANSWERED_AT_ONCE {
+            let Some(request) = self.requests.next() else { break };
             match request {
                 Request::Checkpoint(answer) => {
                     if self.saved.epoch != Some(self.epoch()) {
@@ -94,9 +122,10 @@ impl Pipeline {
                     }
                     let _ = answer.send(self.epoch());
                 }
+                Request::Sample { answer, .. } if answer.is_closed() => {}
                 Request::Sample { view, rows_max, answer } => {
-                    let sample = self.sample(&view, rows_max)?;
-                    let _ = answer.send(sample);
+                    let sample = self.sample(&view, rows_max);
+                    let _ = answer.send(sample.map_err(|error| tidegate_core::chain(&error)));
                 }
             }
         }

@@ -249,11 +249,12 @@ impl Pipeline {
             return Err(error);
         }
         feed.trouble = Some(backoff);
+        feed.error = Some(tidegate_core::chain(&error));
         if let RuntimeError::Source { source_id, error } = &error {
             let text = tidegate_core::chain(error);
             tracing::warn!(source = %source_id, error = %text, "the source failed and is tried again");
             self.observer.notify(Progress::SourceRetry { source: source_id, error: &text });
-            self.feeds[index].error = Some(text);
+            feed.error = Some(text);
         }
         Ok(())
     }

@@ -1,12 +1,13 @@
 //! `tidegate drain`: ends the process that runs a pipeline, once everything is committed and saved.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use axum::http::Method;
 use serde_json::json;
 use tidegate_core::ErrorKind;
-use tidegate_runtime::read_status;
+use tidegate_runtime::{is_running, read_status};
 
 use crate::assembly::assemble;
 use crate::failure::Failure;
@@ -22,7 +23,7 @@ pub async fn drain(path: &Path, timeout: Duration, json: bool) -> Result<(), Fai
     let state_dir = &assembly.config.state_dir;
     let asked = socket::ask(state_dir, Method::POST, "/api/drain").await?.is_some();
     let started = Instant::now();
-    while asked && read_status(state_dir)?.is_some_and(|status| status.running) {
+    while asked && is_running(state_dir) {
         if started.elapsed() >= timeout {
             let message = format!(
                 "the process still runs after {} s: wait longer with --timeout; ending it at once is safe, too, and the next \
@@ -33,19 +34,30 @@ pub async fn drain(path: &Path, timeout: Duration, json: bool) -> Result<(), Fai
         }
         tokio::time::sleep(PAUSE).await;
     }
-    let status = read_status(state_dir)?;
-    let status = output::value(&status)?;
-    if status["running"] == true {
+    if !asked && is_running(state_dir) {
         let message = "a process works on the pipeline that cannot be asked to end: it is opening it, or is another command; \
                        try again";
         return Err(Failure::new(ErrorKind::Retry, message));
     }
+    if asked && !socket::has_finished(state_dir) {
+        let message =
+            "the process ended before everything was finished; its log says why, and the next start goes on from there";
+        return Err(Failure::new(ErrorKind::Retry, message));
+    }
+    let status = output::value(&read_status(state_dir)?)?;
     let (epoch, frontier) = (status["epoch"].clone(), status["frontier"].clone());
+    let behind = status.entries("sinks").filter(|(_, sink)| sink.number("behind") > 0);
+    let behind: BTreeMap<&String, u64> = behind.map(|(name, sink)| (name, sink.number("behind"))).collect();
     if json {
-        output::json(&json!({ "drained": asked, "epoch": epoch, "frontier": frontier }));
+        output::json(&json!({ "drained": asked, "epoch": epoch, "frontier": frontier, "behind": behind }));
     } else if asked {
         output::line(format!("drained at epoch {}", status.number("epoch")));
         output::line(format!("frontier {frontier}"));
+        for (sink, epochs) in behind {
+            output::line(format!(
+                "sink {sink} lacks {epochs} epochs, which are kept for it: it gets them in the next run"
+            ));
+        }
     } else {
         output::line("no process runs the pipeline");
     }

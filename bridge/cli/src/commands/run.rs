@@ -55,6 +55,9 @@ pub async fn run(
         .map_err(|error| located(error, &assembly.views))?;
     let socket = server.open(pipeline.handle(), &state_dir)?;
     let summary = pipeline.run(until, stop).await;
+    if summary.is_ok() {
+        socket.finished();
+    }
     drop(socket);
     monitor.over();
     let summary = summary.map_err(|error| located(error, &assembly.views))?;

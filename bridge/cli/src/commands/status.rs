@@ -25,7 +25,8 @@ pub async fn status(path: &Path, json: bool) -> Result<(), Failure> {
         return Err(Failure::new(ErrorKind::Retry, message));
     };
     let live = match status.running {
-        true => socket::ask(&config.state_dir, Method::GET, "/api/status").await?,
+        // One that cannot be asked, by this person or just now, has written down where it was a second ago.
+        true => socket::ask(&config.state_dir, Method::GET, "/api/status").await.unwrap_or(None),
         false => None,
     };
     let mut status = match live {

@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_core::{Epoch, ViewInfo, ViewName};
+use tidegate_runtime::Unanswered;
 
 use super::guard::{Door, Refused, may_control, may_read};
 use super::{Server, page, values};
@@ -41,6 +42,17 @@ impl IntoResponse for Failed {
 impl From<Refused> for Failed {
     fn from((status, text): Refused) -> Self {
         Failed(status, text.to_owned())
+    }
+}
+
+impl From<Unanswered> for Failed {
+    fn from(error: Unanswered) -> Self {
+        let status = match error {
+            Unanswered::Gone => StatusCode::GONE,
+            Unanswered::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Unanswered::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Failed(status, error.to_string())
     }
 }
 
@@ -140,7 +152,7 @@ async fn sample(
     let rows_max = limit.unwrap_or(ROWS_DEFAULT).min(ROWS_MAX);
     let handle = server.handle.get().ok_or_else(opening)?;
     let sample = handle.sample(ViewName::new(&name), rows_max);
-    let sample = patiently(&server, sample).await?.map_err(|gone| Failed(StatusCode::GONE, gone.to_string()))?;
+    let sample = patiently(&server, sample).await??;
     let sample = sample.ok_or_else(|| unknown(&name))?;
     let rows = values::rows(sample.rows.rows())
         .map_err(|error| Failed(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
@@ -184,7 +196,9 @@ async fn asof(
     let (view, planned) = kept(&server, &name)?;
     let rows_max = limit.unwrap_or(ROWS_DEFAULT).min(ROWS_MAX);
     let names: Vec<String> = planned.schema.fields().iter().map(|field| field.name().clone()).collect();
-    let answer = beside(move || server.past.rows(&view, Epoch(epoch), &names, rows_max)).await?;
+    let _turn = turn(&server).await?;
+    let asked = Arc::clone(&server);
+    let answer = beside(move || asked.past.rows(&view, Epoch(epoch), &names, rows_max)).await?;
     let mut found = answer.map_err(|text| Failed(StatusCode::NOT_FOUND, text))?;
     found["columns"] = values::columns(&planned.schema);
     Ok(Json(found))
@@ -194,7 +208,9 @@ async fn epochs_of_view(State(server): State<Arc<Server>>, Path(name): Path<Stri
     let (view, _) = kept(&server, &name)?;
     let text = "no sink holds its history yet".to_owned();
     let to = server.monitor.kept_until(&view).ok_or(Failed(StatusCode::NOT_FOUND, text))?;
-    let from = beside(move || server.past.since(&view, to)).await?;
+    let _turn = turn(&server).await?;
+    let asked = Arc::clone(&server);
+    let from = beside(move || asked.past.since(&view, to)).await?;
     let from = from.map_err(|text| Failed(StatusCode::NOT_FOUND, text))?;
     Ok(Json(json!({ "from": from, "to": to })))
 }
@@ -213,6 +229,13 @@ fn kept(server: &Server, name: &str) -> Result<(ViewName, ViewInfo), Failed> {
     Ok((view, planned.info.clone()))
 }
 
+/// Waits until few enough ask for the past at the same time: each is a process.
+async fn turn(server: &Server) -> Result<tokio::sync::SemaphorePermit<'_>, Failed> {
+    let turn = tokio::time::timeout(PATIENCE, server.past.turns.acquire()).await;
+    let busy = || Failed(StatusCode::SERVICE_UNAVAILABLE, "others ask for the past already: ask again".to_owned());
+    turn.ok().and_then(Result::ok).ok_or_else(busy)
+}
+
 /// Does what blocks in a thread for such things.
 async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failed> {
     tokio::task::spawn_blocking(work)
@@ -222,8 +245,7 @@ async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
 
 async fn checkpoint(server: &Server) -> Result<(StatusCode, Json<Value>), Failed> {
     let handle = server.handle.get().ok_or_else(opening)?;
-    let saved = patiently(server, handle.checkpoint()).await?;
-    let epoch = saved.map_err(|gone| Failed(StatusCode::GONE, gone.to_string()))?;
+    let epoch = patiently(server, handle.checkpoint()).await??;
     Ok((StatusCode::ACCEPTED, Json(json!({ "epoch": epoch }))))
 }
 

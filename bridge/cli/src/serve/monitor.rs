@@ -333,6 +333,15 @@ impl Monitor {
 }
 
 impl Seen {
+    /// What is remembered of views that had other columns is forgotten.
+    fn take_program(&mut self, program: &Program) {
+        let before = self.program.replace(Arc::new(program.clone()));
+        self.changes.retain(|name, _| {
+            let schema = |program: &Program| program.view(name).map(|view| Arc::clone(&view.info.schema));
+            before.as_deref().and_then(schema) == schema(program)
+        });
+    }
+
     fn fails(&mut self, what: &str, message: &str) {
         if let Some(known) = self.troubles.iter_mut().find(|known| known.what == what && known.resolved_at.is_none()) {
             message.clone_into(&mut known.message);
@@ -396,7 +405,7 @@ impl Observer for Monitor {
                 }
             }
             Progress::RowsLoaded { rows } => self.seen().loaded += rows,
-            Progress::Program(program) => self.seen().program = Some(Arc::new(program.clone())),
+            Progress::Program(program) => self.seen().take_program(program),
             Progress::Changed { header, deltas } => self.note_changes(header, deltas),
             Progress::EpochStepped { header, phases, source_rows, view_rows } => {
                 let took = self.seen().figures.add(header, phases, source_rows, view_rows);

@@ -1,11 +1,12 @@
 //! The socket in the state folder: by it other commands ask the process that runs a pipeline. It speaks HTTP, like the
 //! address of `--http`. Only the owner of the folder can open it.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -21,6 +22,11 @@ use crate::failure::Failure;
 /// The folder of the socket, which only its owner may enter.
 const FOLDER: &str = "control";
 const SOCKET: &str = "socket";
+/// What a process leaves that was drained: the last epoch.
+const DRAINED: &str = "drained";
+
+/// How long a process may take to answer.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The longest path that a socket may have, less what a terminating zero takes (`unix(7)`).
 const PATH_BYTES_MAX: usize = 107;
@@ -43,9 +49,12 @@ impl Socket {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
             _ => {}
         }
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
+        std::fs::set_permissions(&folder, Permissions::from_mode(0o700)).map_err(failed)?;
+        for left in [&path, &folder.join(DRAINED)] {
+            match std::fs::remove_file(left) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                _ => {}
+            }
         }
         let listener = at(&path, |path| UnixListener::bind(path)).map_err(failed)?;
         let served = tokio::spawn(async move {
@@ -55,6 +64,21 @@ impl Socket {
         });
         Ok(Socket { path, served })
     }
+}
+
+impl Socket {
+    /// Leaves word that everything was finished, before the state folder is let go of.
+    pub fn finished(&self) {
+        // Without it `drain` says that it does not know.
+        if let Err(error) = std::fs::write(self.path.with_file_name(DRAINED), "") {
+            tracing::warn!(%error, "no word is left that the pipeline was drained");
+        }
+    }
+}
+
+/// Whether the last process that ran the pipeline of a state folder finished everything.
+pub fn has_finished(state_dir: &Path) -> bool {
+    state_dir.join(FOLDER).join(DRAINED).exists()
 }
 
 impl Drop for Socket {
@@ -76,6 +100,14 @@ fn at<T>(path: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T>
 
 /// Asks the process that runs the pipeline of a state folder; `None` where no process answers.
 pub async fn ask(state_dir: &Path, method: Method, route: &str) -> Result<Option<Value>, Failure> {
+    let late = || {
+        let message = format!("the process that runs the pipeline does not answer within {} s", PATIENCE.as_secs());
+        Failure::new(ErrorKind::Retry, message)
+    };
+    tokio::time::timeout(PATIENCE, answer(state_dir, method, route)).await.map_err(|_| late())?
+}
+
+async fn answer(state_dir: &Path, method: Method, route: &str) -> Result<Option<Value>, Failure> {
     let path = state_dir.join(FOLDER).join(SOCKET);
     let failed = |error: &dyn std::error::Error| {
         Failure::new(ErrorKind::Retry, format!("{} does not answer: {error}", path.display()))

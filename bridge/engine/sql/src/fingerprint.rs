@@ -44,6 +44,16 @@ impl PlanId {
     }
 }
 
+impl PlanId {
+    /// Of the circuit of a part: what it computes, and from what it reads it. The names that its readers give to columns do not
+    /// count, so that it stays as it is whoever reads it first.
+    pub(crate) fn of_part(id: PartId, inputs: &[Input]) -> Self {
+        let inputs: Vec<String> = inputs.iter().map(|input| format!("{:?}", input.to_string())).collect();
+        let text = format!("tidegate shared part {VERSION}\n{id}\n{}", inputs.join("\n"));
+        PlanId(*blake3::hash(text.as_bytes()).as_bytes())
+    }
+}
+
 impl PartId {
     /// Of a part of a plan, given those of its inputs.
     pub(crate) fn of(plan: &LogicalPlan, inputs: &[PartId]) -> Self {

@@ -89,7 +89,7 @@ impl Cutter<'_> {
         if !self.parts.contains_key(&id) {
             let below = self.cut_below(plan, reader)?.unwrap_or_else(|| plan.clone());
             self.parts.insert(id, self.circuits.len());
-            self.circuits.push(part(info.clone(), below)?);
+            self.circuits.push(part(id, info.clone(), below)?);
         }
         self.is_read(id, plan, reader);
         let relation = Relation::of_view(&info);
@@ -119,11 +119,12 @@ impl Cutter<'_> {
 }
 
 /// The circuit of a part.
-fn part(info: ViewInfo, plan: LogicalPlan) -> Result<PlannedView, DataFusionError> {
+fn part(id: PartId, info: ViewInfo, plan: LogicalPlan) -> Result<PlannedView, DataFusionError> {
     let columns = plan.schema().columns().into_iter().zip(info.schema.fields());
     let columns = columns.map(|(column, field)| Expr::Column(column).alias(field.name())).collect();
     let plan = LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?);
-    let (plan_id, inputs) = (PlanId::of(&plan, &info), inputs_of(&plan));
+    let inputs = inputs_of(&plan);
+    let plan_id = PlanId::of_part(id, &inputs);
     Ok(PlannedView {
         info,
         plan_id,
@@ -148,11 +149,19 @@ fn info(name: &ViewName, plan: &LogicalPlan) -> ViewInfo {
 /// one that is not: it would have to be built again without it.
 pub(crate) fn common(fresh: &[&LogicalPlan], going_on: &[&LogicalPlan], kept: &BTreeSet<PartId>) -> BTreeSet<PartId> {
     let mut sizes: BTreeMap<PartId, (usize, &LogicalPlan)> = BTreeMap::new();
+    let mut seen: BTreeSet<PartId> = BTreeSet::new();
     for plan in fresh {
+        let mut own: BTreeMap<PartId, &LogicalPlan> = BTreeMap::new();
         for_each_part(plan, &mut |id, part| {
-            sizes.entry(id).or_insert_with(|| (size(part), part));
+            own.insert(id, part);
             true
         });
+        for (id, part) in own {
+            // One that is in a single plan is shared with nobody.
+            if !seen.insert(id) {
+                sizes.entry(id).or_insert_with(|| (size(part), part));
+            }
+        }
     }
     for plan in going_on {
         for_each_part(plan, &mut |id, _| {

@@ -12,6 +12,16 @@ use crate::semantics::{
     zone_rules,
 };
 
+/// DataFusion writes texts as they are, so that one with a quote in it could be taken for several.
+fn canonical_literal(value: &ScalarValue) -> String {
+    match value {
+        ScalarValue::Utf8(Some(text)) => format!("Utf8({text:?})"),
+        ScalarValue::LargeUtf8(Some(text)) => format!("LargeUtf8({text:?})"),
+        ScalarValue::Utf8View(Some(text)) => format!("Utf8View({text:?})"),
+        other => format!("{other:?}"),
+    }
+}
+
 /// The text of an expression. The canonical form has qualified columns, typed calls and literals;
 /// the other one is for people. Both cover every expression that this crate's planner makes.
 pub(crate) fn expression(expr: &Expr, canonical: bool) -> String {
@@ -22,7 +32,7 @@ pub(crate) fn expression(expr: &Expr, canonical: bool) -> String {
         Expr::Alias(alias) => text(&alias.expr),
         Expr::Column(column) if canonical => format!("{:?}.{:?}", column.relation, column.name),
         Expr::Column(column) => column.name.trim_start_matches('#').to_owned(),
-        Expr::Literal(value, _) if canonical => format!("{value:?}"),
+        Expr::Literal(value, _) if canonical => canonical_literal(value),
         Expr::Literal(value, _) => literal(value),
         Expr::BinaryExpr(binary) => format!("({} {} {})", text(&binary.left), symbol(binary.op), text(&binary.right)),
         Expr::Not(e) => format!("NOT {}", text(e)),
