@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use tidegate_duck::{Duck, Options};
 use tidegate_testkit::{Browser, Screen};
 
-use crate::pipeline::PipelineFolder;
-use crate::serving::{PATIENCE, SOON, Served, TOKEN, orders, spec};
+use crate::serving::{PATIENCE, SOON, Served, Shop, TOKEN};
 
 /// Saves a picture, where somebody wants them.
 fn picture(browser: &mut Browser, name: &str) {
@@ -17,20 +16,19 @@ fn picture(browser: &mut Browser, name: &str) {
     }
 }
 
+/// A browser that shows the overview.
+fn opened(served: &Served) -> Browser {
+    let mut browser = Browser::start();
+    browser.open(&format!("http://{}/", served.address), Screen::LAPTOP);
+    browser
+}
+
 #[test]
 fn the_pages_follow_a_pipeline() {
-    let folder = tempfile::tempdir().unwrap();
-    let lake = orders(&folder.path().join("lake"));
-    let mut spec = spec(&lake);
-    spec.view_settings = vec!["temporal = true".to_owned()];
-    let pipeline = PipelineFolder::create(&folder.path().join("pipeline"), &spec);
-    let served = Served::start(&pipeline, None);
-    served.caught_up(lake.snapshot());
+    let Shop { _folder, lake, served, .. } = Shop::open(&["temporal = true"], None);
     let first = served.status()["epoch"].as_u64().unwrap();
     let page = format!("http://{}/", served.address);
-    let mut browser = Browser::start();
-
-    browser.open(&page, Screen::LAPTOP);
+    let mut browser = opened(&served);
     browser.wait("#state-word", "running", PATIENCE);
     for name in ["lake", "totals", "large", "mart", "changes"] {
         browser.wait("#graph", name, SOON);
@@ -92,13 +90,8 @@ fn the_pages_follow_a_pipeline() {
 
 #[test]
 fn what_fails_is_at_the_top_of_the_page_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let lake = orders(&folder.path().join("lake"));
-    let pipeline = PipelineFolder::create(&folder.path().join("pipeline"), &spec(&lake));
-    let served = Served::start(&pipeline, None);
-    served.caught_up(lake.snapshot());
-    let mut browser = Browser::start();
-    browser.open(&format!("http://{}/", served.address), Screen::LAPTOP);
+    let Shop { _folder, lake, pipeline, served } = Shop::open(&[], None);
+    let mut browser = opened(&served);
     browser.wait("#state-word", "running", PATIENCE);
     let reader = Duck::open(&pipeline.mart(), &Options::default()).expect("the mart is held by a reader");
     lake.execute("INSERT INTO lake.orders VALUES ('west', 500)");
@@ -119,13 +112,8 @@ fn what_fails_is_at_the_top_of_the_page_at_once() {
 
 #[test]
 fn a_slow_pipeline_says_what_it_waits_for() {
-    let folder = tempfile::tempdir().unwrap();
-    let lake = orders(&folder.path().join("lake"));
-    let pipeline = PipelineFolder::create(&folder.path().join("pipeline"), &spec(&lake));
-    let served = Served::start(&pipeline, None);
-    served.caught_up(lake.snapshot());
-    let mut browser = Browser::start();
-    browser.open(&format!("http://{}/", served.address), Screen::LAPTOP);
+    let Shop { _folder, lake, served, .. } = Shop::open(&[], None);
+    let mut browser = opened(&served);
     browser.wait("#phase", "waiting for", PATIENCE);
     // Two million rows take a while, in one phase or another.
     lake.execute("INSERT INTO lake.orders SELECT 'c' || (r % 500000), r % 100 FROM range(2000000) t(r)");
@@ -140,13 +128,8 @@ fn a_slow_pipeline_says_what_it_waits_for() {
 
 #[test]
 fn the_token_opens_the_controls() {
-    let folder = tempfile::tempdir().unwrap();
-    let lake = orders(&folder.path().join("lake"));
-    let pipeline = PipelineFolder::create(&folder.path().join("pipeline"), &spec(&lake));
-    let served = Served::start(&pipeline, Some(TOKEN));
-    served.caught_up(lake.snapshot());
-    let mut browser = Browser::start();
-    browser.open(&format!("http://{}/", served.address), Screen::LAPTOP);
+    let Shop { _folder, served, .. } = Shop::open(&[], Some(TOKEN));
+    let mut browser = opened(&served);
     browser.wait("#checkpoint", "Checkpoint", PATIENCE);
     browser.click("#checkpoint");
     browser.fill("#token", "a wrong token for this");

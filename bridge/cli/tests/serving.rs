@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tempfile::TempDir;
 use tidegate_duck::{Duck, Options};
 use tidegate_testkit::{Catalog, Lake, Running};
 
@@ -25,20 +26,42 @@ const VIEWS: [(&str, &str); 2] = [
     ("large", "SELECT customer FROM totals WHERE total > 100"),
 ];
 
-pub fn orders(folder: &Path) -> Lake {
+fn orders(folder: &Path) -> Lake {
     orders_in(folder, Catalog::sqlite(folder))
 }
 
-pub fn orders_in(folder: &Path, catalog: Catalog) -> Lake {
+fn orders_in(folder: &Path, catalog: Catalog) -> Lake {
     let lake = Lake::create(folder, catalog);
     lake.execute("CREATE TABLE lake.orders (customer VARCHAR, amount DECIMAL(10,2))");
     lake.execute("INSERT INTO lake.orders VALUES ('north', 10), ('south', 20)");
     lake
 }
 
-pub fn spec(lake: &Lake) -> Spec {
+fn spec(lake: &Lake) -> Spec {
     let views = VIEWS.iter().map(|(name, sql)| ((*name).to_owned(), (*sql).to_owned())).collect();
     Spec { views, ..Spec::new(lake) }
+}
+
+/// A lake, and a process that runs a pipeline over it and has caught up.
+pub struct Shop {
+    pub _folder: TempDir,
+    pub lake: Lake,
+    pub pipeline: PipelineFolder,
+    pub served: Served,
+}
+
+impl Shop {
+    /// With these lines for every view.
+    pub fn open(view_settings: &[&str], token: Option<&str>) -> Shop {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = orders(&folder.path().join("lake"));
+        let view_settings = view_settings.iter().map(|line| (*line).to_owned()).collect();
+        let spec = Spec { view_settings, ..spec(&lake) };
+        let pipeline = PipelineFolder::create(&folder.path().join("pipeline"), &spec);
+        let served = Served::start(&pipeline, token);
+        served.caught_up(lake.snapshot());
+        Shop { _folder: folder, lake, pipeline, served }
+    }
 }
 
 /// A process that runs a pipeline, and the address that it serves.
@@ -137,11 +160,7 @@ impl Served {
 
 #[test]
 fn a_running_pipeline_shows_itself() {
-    let folder = tempfile::tempdir().unwrap();
-    let lake = orders(&folder.path().join("lake"));
-    let pipeline = PipelineFolder::create(&folder.path().join("pipeline"), &spec(&lake));
-    let served = Served::start(&pipeline, None);
-    served.caught_up(lake.snapshot());
+    let Shop { _folder, lake, pipeline, served } = Shop::open(&[], None);
     assert_eq!(served.get("/healthz").body, "ok\n");
     assert_eq!(served.get("/readyz").body, "ready\n");
 
@@ -212,13 +231,7 @@ fn a_running_pipeline_shows_itself() {
 
 #[test]
 fn every_route_that_is_described_answers() {
-    let folder = tempfile::tempdir().unwrap();
-    let lake = orders(&folder.path().join("lake"));
-    let mut spec = spec(&lake);
-    spec.view_settings = vec!["temporal = true".to_owned()];
-    let pipeline = PipelineFolder::create(&folder.path().join("pipeline"), &spec);
-    let served = Served::start(&pipeline, Some(TOKEN));
-    served.caught_up(lake.snapshot());
+    let Shop { _folder, served, .. } = Shop::open(&["temporal = true"], Some(TOKEN));
     let epoch = served.status()["epoch"].clone();
     let described = served.get("/api/openapi.json").json();
     let bearer = format!("Bearer {TOKEN}");
@@ -251,11 +264,7 @@ fn every_route_that_is_described_answers() {
 
 #[test]
 fn metrics_say_what_they_count() {
-    let folder = tempfile::tempdir().unwrap();
-    let lake = orders(&folder.path().join("lake"));
-    let pipeline = PipelineFolder::create(&folder.path().join("pipeline"), &spec(&lake));
-    let served = Served::start(&pipeline, None);
-    served.caught_up(lake.snapshot());
+    let Shop { _folder, lake, served, .. } = Shop::open(&[], None);
     let epoch = served.status()["epoch"].as_u64().unwrap();
     lake.execute("INSERT INTO lake.orders VALUES ('north', 95), ('east', 1)");
     served.until("a change is seen", |status| status["epoch"].as_u64() > Some(epoch));
@@ -287,11 +296,7 @@ fn metrics_say_what_they_count() {
 
 #[test]
 fn only_the_token_or_the_socket_changes_anything() {
-    let folder = tempfile::tempdir().unwrap();
-    let lake = orders(&folder.path().join("lake"));
-    let pipeline = PipelineFolder::create(&folder.path().join("pipeline"), &spec(&lake));
-    let served = Served::start(&pipeline, None);
-    served.caught_up(lake.snapshot());
+    let Shop { _folder, lake, pipeline, served } = Shop::open(&[], None);
     assert_eq!(served.status()["can_control"], false);
     for route in ["/api/drain", "/api/checkpoint"] {
         let answer = served.ask("POST", route, &[("Authorization", "Bearer ")]);
@@ -325,11 +330,7 @@ fn only_the_token_or_the_socket_changes_anything() {
 
 #[test]
 fn a_sink_that_fails_is_seen_at_once_with_the_same_words_everywhere() {
-    let folder = tempfile::tempdir().unwrap();
-    let lake = orders(&folder.path().join("lake"));
-    let pipeline = PipelineFolder::create(&folder.path().join("pipeline"), &spec(&lake));
-    let served = Served::start(&pipeline, None);
-    served.caught_up(lake.snapshot());
+    let Shop { _folder, lake, pipeline, served } = Shop::open(&[], None);
     let reader = Duck::open(&pipeline.mart(), &Options::default()).expect("the mart is held by a reader");
     lake.execute("INSERT INTO lake.orders VALUES ('west', 500)");
     let took = served.until("the sink fails", |status| status["sinks"]["mart"]["state"] == "failing");
@@ -389,13 +390,7 @@ fn a_source_that_fails_is_seen_at_once_with_the_same_words_everywhere() {
 
 #[test]
 fn the_past_of_a_view_is_asked_for() {
-    let folder = tempfile::tempdir().unwrap();
-    let lake = orders(&folder.path().join("lake"));
-    let mut spec = spec(&lake);
-    spec.view_settings = vec!["temporal = true".to_owned()];
-    let pipeline = PipelineFolder::create(&folder.path().join("pipeline"), &spec);
-    let served = Served::start(&pipeline, None);
-    served.caught_up(lake.snapshot());
+    let Shop { _folder, lake, served, .. } = Shop::open(&["temporal = true"], None);
     let first = served.status()["epoch"].as_u64().unwrap();
     lake.execute("UPDATE lake.orders SET amount = 1000 WHERE customer = 'north'");
     served.until("a change is seen", |status| status["epoch"].as_u64() > Some(first));

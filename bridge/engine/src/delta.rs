@@ -55,9 +55,15 @@ pub(crate) fn zsets(
         if part.is_empty() {
             return Ok(zsets);
         }
-        let rows = batch(schema, codec.decode(part.iter().map(|(row, _)| row))?, part.len())?;
-        zsets.push(ZSet::new(rows, part.iter().map(|(_, weight)| *weight).collect::<Int64Array>()));
+        zsets.push(zset(schema, codec, &part)?);
     }
+}
+
+/// Encoded rows with weights.
+pub(crate) fn zset(schema: &SchemaRef, codec: &RowCodec, rows: &[Weighted]) -> Result<ZSet, EngineError> {
+    let arrays = codec.decode(rows.iter().map(|(row, _)| row))?;
+    let weights = rows.iter().map(|(_, weight)| *weight).collect::<Int64Array>();
+    Ok(ZSet::new(batch(schema, arrays, rows.len())?, weights))
 }
 
 /// The key of a view.

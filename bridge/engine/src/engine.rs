@@ -9,8 +9,9 @@ use tidegate_engine_sql::{Input, PlannedView, Program};
 use uuid::Uuid;
 
 use crate::checkpoint::{EngineCheckpoint, NodeCheckpoint, STATE_FORMAT, TableCheckpoint};
-use crate::circuit::{StateSnapshot, batch};
+use crate::circuit::StateSnapshot;
 use crate::clock::Clock;
+use crate::delta::zset;
 use crate::files::forget_lost;
 use crate::node::{Change, Node, PartChange};
 use crate::options::EngineOptions;
@@ -306,9 +307,7 @@ impl Engine {
     pub fn sample(&self, view: &ViewName, rows_max: usize) -> Result<(u64, ZSet), EngineError> {
         let node = self.nodes.get(view).ok_or_else(|| EngineError::UnknownView(view.clone()))?;
         let rows = node.state().map(|state| state::rows_after(state, None, rows_max)).unwrap_or_default();
-        let arrays = node.codec.decode(rows.iter().map(|(row, _)| row))?;
-        let weights: Vec<i64> = rows.iter().map(|(_, weight)| *weight).collect();
-        Ok((node.rows(), ZSet::new(batch(&node.info.schema, arrays, weights.len())?, weights.into())))
+        Ok((node.rows(), zset(&node.info.schema, &node.codec, &rows)?))
     }
 
     /// Figures of each view, in the program's order. What several views share counts for the first of them.
@@ -428,9 +427,7 @@ fn chunks(node: &Node, state: StateSnapshot) -> impl Iterator<Item = Result<ZSet
     std::iter::from_fn(move || {
         let rows = state::rows_after(&state, last.as_ref(), CHUNK_ROWS);
         last = Some(rows.last()?.0.clone());
-        let decoded = codec.decode(rows.iter().map(|(row, _)| row)).map_err(EngineError::from);
-        let weights: Vec<i64> = rows.iter().map(|(_, weight)| *weight).collect();
-        Some(decoded.and_then(|arrays| Ok(ZSet::new(batch(&schema, arrays, weights.len())?, weights.into()))))
+        Some(zset(&schema, &codec, &rows))
     })
 }
 

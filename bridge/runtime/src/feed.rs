@@ -36,6 +36,14 @@ struct Ends {
     read: Position,
 }
 
+/// A failure of a source.
+pub(crate) struct Trouble {
+    /// When it is tried again.
+    pub backoff: Backoff,
+    /// What it said.
+    pub error: String,
+}
+
 /// A source and how it fares.
 pub(crate) struct Feed {
     id: SourceId,
@@ -48,9 +56,7 @@ pub(crate) struct Feed {
     /// The time between two polls that find nothing.
     pub poll_interval: Duration,
     /// Why it is left alone for a while.
-    pub trouble: Option<Backoff>,
-    /// What it said when it failed last.
-    pub error: Option<String>,
+    pub trouble: Option<Trouble>,
     /// When it last answered that nothing happened.
     pub idle_since: Option<Instant>,
     /// Whether it was polled in this run.
@@ -97,7 +103,6 @@ impl Feed {
             snapshots: slot.source.snapshots(),
             poll_interval: slot.poll_interval,
             trouble: None,
-            error: None,
             idle_since: None,
             asked: false,
             head: None,
@@ -140,7 +145,7 @@ impl Feed {
     pub fn due_in(&mut self) -> Duration {
         self.woken |= self.wake.as_mut().is_some_and(Wake::take);
         match (&self.trouble, self.idle_since) {
-            (Some(trouble), _) => trouble.due_in(),
+            (Some(trouble), _) => trouble.backoff.due_in(),
             (None, Some(since)) if !self.woken => self.poll_interval.saturating_sub(since.elapsed()),
             (None, _) => Duration::ZERO,
         }

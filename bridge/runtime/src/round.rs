@@ -13,7 +13,7 @@ use tidegate_engine::Program;
 
 use crate::barrier::Barrier;
 use crate::delivery::Driver;
-use crate::feed::{Answer, Feed};
+use crate::feed::{Answer, Feed, Trouble};
 use crate::log::staging::Staging;
 use crate::observer::{Phase, Progress};
 use crate::pipeline::Pipeline;
@@ -243,19 +243,21 @@ impl Pipeline {
     /// another one that failed.
     pub(crate) fn source_failed(&mut self, index: usize, error: RuntimeError, goal: &Goal) -> Result<(), RuntimeError> {
         let feed = &mut self.feeds[index];
-        let backoff = feed.trouble.map_or_else(Backoff::first, Backoff::next);
+        let backoff = feed.trouble.as_ref().map_or_else(Backoff::first, |trouble| trouble.backoff.next());
         let patient = goal.retry_for.is_none_or(|limit| backoff.failing_for() < limit);
         if error.kind() != ErrorKind::Retry || !patient {
             return Err(error);
         }
-        feed.trouble = Some(backoff);
-        feed.error = Some(tidegate_core::chain(&error));
-        if let RuntimeError::Source { source_id, error } = &error {
-            let text = tidegate_core::chain(error);
-            tracing::warn!(source = %source_id, error = %text, "the source failed and is tried again");
-            self.observer.notify(Progress::SourceRetry { source: source_id, error: &text });
-            feed.error = Some(text);
-        }
+        let text = match &error {
+            RuntimeError::Source { source_id, error } => {
+                let text = tidegate_core::chain(error);
+                tracing::warn!(source = %source_id, error = %text, "the source failed and is tried again");
+                self.observer.notify(Progress::SourceRetry { source: source_id, error: &text });
+                text
+            }
+            other => tidegate_core::chain(other),
+        };
+        feed.trouble = Some(Trouble { backoff, error: text });
         Ok(())
     }
 

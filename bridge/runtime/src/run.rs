@@ -29,7 +29,7 @@ impl Pipeline {
         self.summary = RunSummary::default();
         if let Some(program) = self.engine.program() {
             self.observer.notify(Progress::Program(program));
-            self.write_status().await?;
+            self.observer.notify(Progress::Status(&self.status()));
         }
         let result = self.run_until(&until, &stop).await;
         self.cancel_polls().await;

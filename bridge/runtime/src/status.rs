@@ -162,7 +162,7 @@ impl Pipeline {
                 position,
                 lag,
                 state,
-                error: feed.error.clone().filter(|_| state == SourceState::Failing),
+                error: feed.trouble.as_ref().map(|trouble| trouble.error.clone()),
                 committed_at,
                 oldest: horizon.map(|horizon| horizon.oldest),
                 oldest_committed_at: oldest_at.map(|time| time.to_string()),

@@ -17,6 +17,7 @@ use tidegate_core::units::size_text;
 use tidegate_runtime::read_status;
 
 use crate::assembly::assemble;
+use crate::commands::check::named;
 use crate::failure::Failure;
 use crate::output::{self, Json, grouped};
 use crate::serve::socket;
@@ -218,10 +219,7 @@ fn failures(status: &Value) -> Vec<Line<'static>> {
         let failing = status.entries(what).filter_map(move |(name, entry)| {
             let kind = what.trim_end_matches('s');
             let error = entry["error"].as_str()?;
-            // Most connectors begin with their name.
-            let prefix = format!("{kind} {name}: ");
-            let line = if error.starts_with(&prefix) { error.to_owned() } else { prefix + error };
-            Some(Line::styled(line, BAD))
+            Some(Line::styled(named(kind, name, error), BAD))
         });
         failing.collect::<Vec<_>>()
     };

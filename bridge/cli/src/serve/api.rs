@@ -262,8 +262,7 @@ fn opening() -> Failed {
 /// Waits for the pipeline, but not for ever: it may be in the middle of something long.
 async fn patiently<T>(server: &Server, answer: impl Future<Output = T>) -> Result<T, Failed> {
     tokio::time::timeout(PATIENCE, answer).await.map_err(|_| {
-        let phase = server.monitor.status(false)["phase"]["doing"].clone();
-        let text = format!("the pipeline is busy ({}): ask again", phase.as_str().unwrap_or("?"));
+        let text = format!("the pipeline is busy ({}): ask again", server.monitor.phase().as_str());
         Failed(StatusCode::SERVICE_UNAVAILABLE, text)
     })
 }

@@ -51,7 +51,7 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Adds an epoch; answers what each phase took for it. `phases` and `source_rows_total` count from the beginning of the run.
+    /// Adds an epoch; answers what each phase took for it. `phases` count from the beginning of the run.
     pub fn add(
         &mut self,
         header: &EpochHeader,

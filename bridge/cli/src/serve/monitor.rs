@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use serde_json::{Map, Value, json};
 use tidegate_core::{ChangeType, Epoch, EpochHeader, Micros, RowIdentity, ViewDelta, ViewName};
 use tidegate_engine::Program;
-use tidegate_runtime::{Observer, Phase, Progress, SinkState, SourceState, Status};
+use tidegate_runtime::{Clock, Observer, Phase, Progress, SinkState, SourceState, Status};
 
 use super::figures::{EpochFigures, Figures};
 use super::metrics::Metrics;
@@ -67,7 +67,7 @@ pub struct Monitor {
     pub about: About,
     pub metrics: Metrics,
     display: Display,
-    started_at: SystemTime,
+    started_at: Micros,
     seen: Mutex<Seen>,
 }
 
@@ -105,8 +105,8 @@ struct Changed {
 struct Trouble {
     what: String,
     message: String,
-    since: SystemTime,
-    resolved_at: Option<SystemTime>,
+    since: Micros,
+    resolved_at: Option<Micros>,
 }
 
 impl Monitor {
@@ -128,7 +128,7 @@ impl Monitor {
             about,
             metrics: Metrics::new(),
             display: Display::default(),
-            started_at: SystemTime::now(),
+            started_at: now(),
             seen: Mutex::new(seen),
         }
     }
@@ -151,6 +151,11 @@ impl Monitor {
     /// The program in force, once there is one.
     pub fn program(&self) -> Option<Arc<Program>> {
         self.seen().program.clone()
+    }
+
+    /// What the loop does.
+    pub fn phase(&self) -> Phase {
+        self.seen().phase
     }
 
     /// The last epoch, if one was seen.
@@ -185,8 +190,8 @@ impl Monitor {
         let is_loading = seen.phase == Phase::Loading;
         found.insert("pipeline".into(), json!(self.about.pipeline));
         found.insert("version".into(), json!(env!("CARGO_PKG_VERSION")));
-        found.insert("now".into(), json!(text_of(SystemTime::now())));
-        found.insert("started_at".into(), json!(text_of(self.started_at)));
+        found.insert("now".into(), json!(now().to_string()));
+        found.insert("started_at".into(), json!(self.started_at.to_string()));
         found.insert(
             "phase".into(),
             json!({
@@ -351,7 +356,7 @@ impl Seen {
         self.troubles.push_front(Trouble {
             what: what.to_owned(),
             message: message.to_owned(),
-            since: SystemTime::now(),
+            since: now(),
             resolved_at: None,
         });
     }
@@ -359,14 +364,14 @@ impl Seen {
     fn fares_well(&mut self, what: &str) {
         let open = self.troubles.iter_mut().find(|known| known.what == what && known.resolved_at.is_none());
         if let Some(trouble) = open {
-            trouble.resolved_at = Some(SystemTime::now());
+            trouble.resolved_at = Some(now());
         }
     }
 
     /// A failure is known before the next status, which comes within a second.
     fn overlay(&self, what: &str, found: &mut Map<String, Value>) {
         let open = self.troubles.iter().find(|known| known.what == what && known.resolved_at.is_none());
-        found.insert("failing_since".into(), json!(open.map(|open| text_of(open.since))));
+        found.insert("failing_since".into(), json!(open.map(|open| open.since.to_string())));
         let Some(open) = open else { return };
         found.insert("error".into(), json!(open.message));
         if found.get("state").is_none_or(|state| state != "detached") {
@@ -378,10 +383,10 @@ impl Seen {
 impl Trouble {
     fn to_json(&self) -> Value {
         json!({
-            "at": text_of(self.since),
+            "at": self.since.to_string(),
             "what": self.what,
             "message": self.message,
-            "resolved_at": self.resolved_at.map(text_of),
+            "resolved_at": self.resolved_at.map(|time| time.to_string()),
         })
     }
 }
@@ -427,9 +432,8 @@ fn object(value: Option<impl serde::Serialize>) -> Map<String, Value> {
     }
 }
 
-fn text_of(time: SystemTime) -> String {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX)).to_string()
+fn now() -> Micros {
+    Clock::default().now()
 }
 
 fn milliseconds(time: Duration) -> f64 {

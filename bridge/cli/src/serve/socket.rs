@@ -22,7 +22,7 @@ use crate::failure::Failure;
 /// The folder of the socket, which only its owner may enter.
 const FOLDER: &str = "control";
 const SOCKET: &str = "socket";
-/// What a process leaves that was drained: the last epoch.
+/// What a process leaves that finished everything.
 const DRAINED: &str = "drained";
 
 /// How long a process may take to answer.
@@ -64,9 +64,7 @@ impl Socket {
         });
         Ok(Socket { path, served })
     }
-}
 
-impl Socket {
     /// Leaves word that everything was finished, before the state folder is let go of.
     pub fn finished(&self) {
         // Without it `drain` says that it does not know.
