@@ -129,6 +129,20 @@ impl RowCodec {
         RowCodec { parts: codecs.iter().flat_map(|codec| codec.parts.iter().cloned()).collect() }
     }
 
+    /// Whether both make the same words of the same values, whatever the columns are called.
+    pub fn makes_as(&self, other: &RowCodec) -> bool {
+        let column = |one: &Column, two: &Column| {
+            let (one, two) = (&one.field, &two.field);
+            (one.data_type(), one.is_nullable(), one.metadata()) == (two.data_type(), two.is_nullable(), two.metadata())
+        };
+        let part = |one: &Part, two: &Part| {
+            one.mode == two.mode
+                && one.columns.len() == two.columns.len()
+                && one.columns.iter().zip(&two.columns).all(|(one, two)| column(one, two))
+        };
+        self.parts.len() == other.parts.len() && self.parts.iter().zip(&*other.parts).all(|(one, two)| part(one, two))
+    }
+
     /// The columns, as given.
     pub fn fields(&self) -> impl Iterator<Item = &FieldRef> {
         self.columns().map(|(_, column)| &column.field)

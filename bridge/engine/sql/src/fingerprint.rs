@@ -5,8 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use arrow::datatypes::Schema;
-use datafusion_common::Column;
 use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{Column, DFSchema};
 use datafusion_expr::{Expr, ExprSchemable, JoinType, LogicalPlan};
 use serde::{Deserialize, Serialize};
 use tidegate_core::ViewInfo;
@@ -37,33 +37,35 @@ impl PlanId {
         let mut text = format!("tidegate plan {VERSION}\nview {:?} {:?}\n", info.name.0, info.identity);
         schema(&info.schema, &mut text);
         node(plan, 0, &mut text);
-        if has_equal_parts(plan, &mut Vec::new()) {
-            text.push_str("equal parts are kept once\n");
-        }
-        PlanId(*blake3::hash(text.as_bytes()).as_bytes())
+        text.push_str(&kept_once(plan));
+        PlanId::of_text(&text)
     }
-}
 
-impl PlanId {
     /// Of the circuit of a part: what it computes, and from what it reads it. The names that its readers give to columns do not
     /// count, so that it stays as it is whoever reads it first.
-    pub(crate) fn of_part(id: PartId, inputs: &[Input]) -> Self {
+    pub(crate) fn of_part(id: PartId, plan: &LogicalPlan, inputs: &[Input]) -> Self {
         let inputs: Vec<String> = inputs.iter().map(|input| format!("{:?}", input.to_string())).collect();
-        let text = format!("tidegate shared part {VERSION}\n{id}\n{}", inputs.join("\n"));
+        let (inputs, kept_once) = (inputs.join("\n"), kept_once(plan));
+        let text = format!("tidegate shared part {VERSION}\n{id}\n{inputs}{kept_once}");
+        PlanId::of_text(&text)
+    }
+
+    fn of_text(text: &str) -> Self {
         PlanId(*blake3::hash(text.as_bytes()).as_bytes())
     }
 }
 
 impl PartId {
     /// Of a part of a plan, given those of its inputs.
-    pub(crate) fn of(plan: &LogicalPlan, inputs: &[PartId]) -> Self {
+    pub(crate) fn of_node(plan: &LogicalPlan, inputs: &[PartId]) -> Self {
         let mut text = format!("tidegate part {VERSION}\n");
         describe(plan, &mut text);
         if !matches!(plan, LogicalPlan::TableScan(_)) {
-            plan.expressions().iter().for_each(|expr| text.push_str(&format!("= {}\n", by_position(expr, plan))));
+            let inputs: Vec<&DFSchema> = plan.inputs().into_iter().map(|input| input.schema().as_ref()).collect();
+            plan.expressions().iter().for_each(|expr| text.push_str(&format!("= {}\n", by_position(expr, &inputs))));
         }
         inputs.iter().for_each(|input| text.push_str(&format!("{input}\n")));
-        PartId(PlanId(*blake3::hash(text.as_bytes()).as_bytes()))
+        PartId(PlanId::of_text(&text))
     }
 }
 
@@ -73,16 +75,15 @@ impl fmt::Display for PartId {
     }
 }
 
-/// An expression with its type, where columns are called by their position and nothing else has a name.
-fn by_position(expr: &Expr, plan: &LogicalPlan) -> String {
-    let inputs = plan.inputs();
+/// An expression over the columns of `inputs` with its type, where columns are called by their position and nothing else has a name.
+pub(crate) fn by_position(expr: &Expr, inputs: &[&DFSchema]) -> String {
     let position = |column: &Column| {
         let mut before = 0;
-        for input in &inputs {
-            if let Some(index) = input.schema().maybe_index_of_column(column) {
+        for input in inputs {
+            if let Some(index) = input.maybe_index_of_column(column) {
                 return Some(before + index);
             }
-            before += input.schema().fields().len();
+            before += input.fields().len();
         }
         None
     };
@@ -96,7 +97,7 @@ fn by_position(expr: &Expr, plan: &LogicalPlan) -> String {
             other => Transformed::no(other),
         })
     });
-    let types = inputs.iter().find_map(|input| expr.get_type(input.schema()).ok());
+    let types = inputs.iter().find_map(|input| expr.get_type(*input).ok());
     let text = nameless.map_or_else(|_| expression(expr, true), |nameless| expression(&nameless.data, true));
     format!("{text}: {types:?}")
 }
@@ -193,6 +194,33 @@ fn describe(plan: &LogicalPlan, text: &mut String) {
             text.push('\n');
         }
     }
+}
+
+/// What a plan's circuit keeps once though it is read in several places, which versions before did not.
+fn kept_once(plan: &LogicalPlan) -> String {
+    let mut text = String::new();
+    if has_equal_parts(plan, &mut Vec::new()) {
+        text.push_str("equal parts are kept once\n");
+    }
+    if has_equal_scans(plan, &mut Vec::new()) {
+        text.push_str("equal sides are kept once\n");
+    }
+    text
+}
+
+/// Whether an input is read in several places.
+fn has_equal_scans<'a>(plan: &'a LogicalPlan, seen: &mut Vec<&'a Input>) -> bool {
+    let relation = match plan {
+        LogicalPlan::TableScan(scan) => Relation::of(scan.source.as_ref()),
+        _ => None,
+    };
+    if let Some(relation) = relation {
+        if seen.contains(&&relation.input) {
+            return true;
+        }
+        seen.push(&relation.input);
+    }
+    plan.inputs().into_iter().any(|input| has_equal_scans(input, seen))
 }
 
 /// Whether a node with state occurs more than once.

@@ -124,7 +124,7 @@ fn part(id: PartId, info: ViewInfo, plan: LogicalPlan) -> Result<PlannedView, Da
     let columns = columns.map(|(column, field)| Expr::Column(column).alias(field.name())).collect();
     let plan = LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?);
     let inputs = inputs_of(&plan);
-    let plan_id = PlanId::of_part(id, &inputs);
+    let plan_id = PlanId::of_part(id, &plan, &inputs);
     Ok(PlannedView {
         info,
         plan_id,
@@ -231,6 +231,13 @@ fn part_id(plan: &LogicalPlan) -> PartId {
     match plan {
         // Only its columns are called something else.
         LogicalPlan::SubqueryAlias(alias) => part_id(&alias.input),
-        _ => PartId::of(plan, &plan.inputs().into_iter().map(part_id).collect::<Vec<_>>()),
+        _ => PartId::of_node(plan, &plan.inputs().into_iter().map(part_id).collect::<Vec<_>>()),
+    }
+}
+
+impl PartId {
+    /// What a plan computes.
+    pub fn of(plan: &LogicalPlan) -> Self {
+        part_id(plan)
     }
 }

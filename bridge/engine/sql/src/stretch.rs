@@ -15,6 +15,7 @@ use tidegate_core::ZSet;
 
 use crate::expand::{Spread, expand};
 use crate::explain::type_name;
+use crate::fingerprint::by_position;
 use crate::names::Relation;
 use crate::semantics::{Item, Itemless, RoundTable, Unnest};
 
@@ -48,21 +49,50 @@ pub struct Stretch {
     steps: Vec<Step>,
 }
 
+/// An expression, and what it says where columns have no names.
+#[derive(Debug, Clone)]
+struct Computed {
+    expr: Arc<dyn PhysicalExpr>,
+    text: String,
+}
+
+impl PartialEq for Computed {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     /// One condition after the other, each on the rows that passed those before it, so that a
     /// condition may guard the next one against values it cannot take.
-    Filter(Vec<Arc<dyn PhysicalExpr>>),
-    Project(Vec<Arc<dyn PhysicalExpr>>, SchemaRef),
+    Filter(Vec<Computed>),
+    Project(Vec<Computed>, SchemaRef),
     /// Columns by position, which costs nothing.
     Pick(Vec<usize>, SchemaRef),
     /// Each row once for each item of its lists, `None` being the items' numbers.
     Unnest {
-        lists: Vec<Option<Arc<dyn PhysicalExpr>>>,
+        lists: Vec<Option<Computed>>,
         itemless: Itemless,
         kept: Vec<usize>,
         schema: SchemaRef,
     },
+}
+
+impl Step {
+    /// Whether both do the same, whatever their columns are called.
+    fn does_as(&self, other: &Step) -> bool {
+        match (self, other) {
+            (Step::Filter(one), Step::Filter(two)) => one == two,
+            (Step::Project(one, _), Step::Project(two, _)) => one == two,
+            (Step::Pick(one, _), Step::Pick(two, _)) => one == two,
+            (
+                Step::Unnest { lists, itemless, kept, .. },
+                Step::Unnest { lists: of_other, itemless: itemless_of_other, kept: kept_of_other, .. },
+            ) => lists == of_other && itemless == itemless_of_other && kept == kept_of_other,
+            (Step::Filter(_) | Step::Project(..) | Step::Pick(..) | Step::Unnest { .. }, _) => false,
+        }
+    }
 }
 
 impl Stretch {
@@ -144,6 +174,16 @@ impl Stretch {
         self.steps.is_empty()
     }
 
+    /// Whether both make the same rows of the same rows, whatever columns are called; rows that differ in more than names have
+    /// other types.
+    pub fn does_as(&self, other: &Stretch) -> bool {
+        let types =
+            |schema: &SchemaRef| schema.fields().iter().map(|field| field.data_type().clone()).collect::<Vec<_>>();
+        types(&self.input) == types(&other.input)
+            && self.steps.len() == other.steps.len()
+            && self.steps.iter().zip(&other.steps).all(|(one, two)| one.does_as(two))
+    }
+
     /// Where each answered column stands among those read, if choosing columns is all that happens.
     pub fn positions(&self) -> Option<Vec<usize>> {
         let all = (0..self.input.fields().len()).collect();
@@ -164,15 +204,36 @@ impl Stretch {
     pub fn then_project(mut self, exprs: &[Expr], schema: &DFSchema, output: &Schema) -> Result<Stretch, StretchError> {
         let output = nullable(output.fields().iter().map(|f| f.as_ref().clone()));
         let positions: Option<Vec<usize>> = exprs.iter().map(|e| position(e, schema)).collect();
-        self.steps.push(match positions {
-            Some(positions) => Step::Pick(positions, Arc::clone(&output)),
-            None => {
-                let exprs = exprs.iter().map(|e| physical(e, schema)).collect::<Result<Vec<_>, _>>()?;
+        let Some(positions) = positions else {
+            let exprs = exprs.iter().map(|e| physical(e, schema)).collect::<Result<Vec<_>, _>>()?;
+            self.steps.push(Step::Project(exprs, Arc::clone(&output)));
+            self.output = output;
+            return Ok(self);
+        };
+        self.pick(positions, output);
+        Ok(self)
+    }
+
+    /// Adds a choice of columns. It becomes one with a choice before it, and with a projection of which it takes no column
+    /// twice.
+    fn pick(&mut self, positions: Vec<usize>, output: SchemaRef) {
+        let is_once = positions.iter().enumerate().all(|(index, position)| !positions[..index].contains(position));
+        let step = match self.steps.pop() {
+            Some(Step::Pick(before, _)) => {
+                let positions = positions.into_iter().map(|position| before[position]).collect();
+                Step::Pick(positions, Arc::clone(&output))
+            }
+            Some(Step::Project(exprs, _)) if is_once => {
+                let exprs = positions.into_iter().map(|position| exprs[position].clone()).collect();
                 Step::Project(exprs, Arc::clone(&output))
             }
-        });
+            before => {
+                self.steps.extend(before);
+                Step::Pick(positions, Arc::clone(&output))
+            }
+        };
+        self.steps.push(step);
         self.output = output;
-        Ok(self)
     }
 
     fn then_unnest(mut self, node: &Unnest) -> Result<Stretch, StretchError> {
@@ -193,8 +254,7 @@ impl Stretch {
     #[must_use]
     pub fn then_pick(mut self, columns: &[usize]) -> Stretch {
         let output = nullable(columns.iter().map(|i| self.output.field(*i).clone()));
-        self.steps.push(Step::Pick(columns.to_vec(), Arc::clone(&output)));
-        self.output = output;
+        self.pick(columns.to_vec(), output);
         self
     }
 
@@ -278,20 +338,21 @@ fn position(expr: &Expr, schema: &DFSchema) -> Option<usize> {
     }
 }
 
-fn physical(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>, StretchError> {
-    create_physical_expr(expr, schema, &ExecutionProps::new()).map_err(compile_error)
+fn physical(expr: &Expr, schema: &DFSchema) -> Result<Computed, StretchError> {
+    let compiled = create_physical_expr(expr, schema, &ExecutionProps::new()).map_err(compile_error)?;
+    Ok(Computed { expr: compiled, text: by_position(expr, &[schema]) })
 }
 
 /// The rows to keep; `None` when all of them are.
-fn mask(condition: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<Option<BooleanArray>, StretchError> {
+fn mask(condition: &Computed, rows: &RecordBatch) -> Result<Option<BooleanArray>, StretchError> {
     let answer = evaluate(condition, rows)?;
     let mask = answer.as_boolean_opt().ok_or_else(|| StretchError::Compile("a condition is not BOOLEAN".to_owned()))?;
     let mask = if mask.null_count() > 0 { prep_null_mask_filter(mask) } else { mask.clone() };
     Ok(if mask.true_count() == rows.num_rows() { None } else { Some(mask) })
 }
 
-fn evaluate(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<ArrayRef, StretchError> {
-    match expr.evaluate(rows).map_err(evaluate_error)? {
+fn evaluate(computed: &Computed, rows: &RecordBatch) -> Result<ArrayRef, StretchError> {
+    match computed.expr.evaluate(rows).map_err(evaluate_error)? {
         ColumnarValue::Array(array) => Ok(array),
         ColumnarValue::Scalar(value) => value.to_array_of_size(rows.num_rows()).map_err(evaluate_error),
     }

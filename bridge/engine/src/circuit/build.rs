@@ -109,9 +109,10 @@ pub(super) struct Builder<'a> {
     keyed_leaves: HashMap<usize, Keyed>,
     seeds: Vec<Leaf>,
     outputs: Vec<OperatorStream>,
-    /// What keyed edges out of operators have become, by their pipes: an edge that several consumers
+    /// What edges out of operators have become, by their pipes: an edge that several consumers
     /// share is one stream, and what they keep of it is kept once.
     shared: RefCell<HashMap<*const Pipe, Keyed>>,
+    shared_flat: RefCell<HashMap<*const Pipe, Flat>>,
 }
 
 enum OperatorStream {
@@ -133,6 +134,7 @@ impl<'a> Builder<'a> {
             seeds: Vec::new(),
             outputs: Vec::new(),
             shared: RefCell::default(),
+            shared_flat: RefCell::default(),
         }
     }
 
@@ -344,8 +346,14 @@ impl<'a> Builder<'a> {
             Edge::Leaf(leaf) => return self.flat_leaves[leaf].clone(),
             Edge::Whole(_) => unreachable!("only joins read the rows of groups as they are"),
             Edge::Inner { .. } => unreachable!("an operator that reads rows of a recursive term is part of it"),
-            Edge::Operator { operator, pipe } => self.way(*operator, pipe),
+            Edge::Operator { operator, pipe } => {
+                if let Some(stream) = self.shared_flat.borrow().get(&Arc::as_ptr(pipe)) {
+                    return stream.clone();
+                }
+                self.way(*operator, pipe)
+            }
         };
+        let pipe = Arc::as_ptr(&way.pipe);
         let piped = match origin {
             OperatorStream::Flat(stream) => stream.apply(move |batch| OrdZSet::from_keys((), way.rows(batch))),
             OperatorStream::Keyed(Keyed::Short(stream)) => {
@@ -357,7 +365,9 @@ impl<'a> Builder<'a> {
             OperatorStream::Join(Keyed::Short(left), right) => flat_join(left, &Short::stream(right), way),
             OperatorStream::Join(Keyed::Row(left), right) => flat_join(left, &Row::stream(right), way),
         };
-        piped.set_persistent_id(Some(id))
+        let piped = piped.set_persistent_id(Some(id));
+        self.shared_flat.borrow_mut().insert(pipe, piped.clone());
+        piped
     }
 
     pub fn keyed<K: Key>(&self, id: &str, edge: &Edge) -> KeyedStream<K> {

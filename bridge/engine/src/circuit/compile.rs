@@ -12,7 +12,7 @@ use datafusion_expr::{Expr, ExprSchemable, Join, JoinType, LogicalPlan};
 use tidegate_core::ViewName;
 use tidegate_engine_row::{KeyMode, RowCodec, has_canonical_form};
 use tidegate_engine_sql::{
-    AsOf, Input, PlannedView, Recursion, Relation as Source, RoundTable, Stretch, Threshold, TopRows,
+    AsOf, Input, PartId, PlannedView, Recursion, Relation as Source, RoundTable, Stretch, Threshold, TopRows,
 };
 
 use super::key::KeyShape;
@@ -29,6 +29,7 @@ pub(crate) fn compile(view: &PlannedView, shortcuts: Shortcuts) -> Result<Circui
         operators: Vec::new(),
         inner: Vec::new(),
         known: Vec::new(),
+        pipes: Vec::new(),
         shortcuts,
     };
     let relation = compiler.relation(&view.plan)?;
@@ -43,8 +44,10 @@ pub(super) struct Compiler<'a> {
     operators: Vec<Operator>,
     /// The operators of the recursive term that is being compiled.
     pub inner: Vec<Operator>,
-    /// Nodes that have an operator: equal ones, as the inputs of grouping sets are, have one.
-    known: Vec<(LogicalPlan, Origin, Option<Stretch>)>,
+    /// Nodes that have an operator: those that compute the same, as the inputs of grouping sets do, have one.
+    known: Vec<(PartId, Origin, Option<Stretch>)>,
+    /// The pipes out of operators. Consumers that want the same of the same rows share one, and what they keep of it.
+    pipes: Vec<(usize, Arc<Pipe>)>,
     shortcuts: Shortcuts,
 }
 
@@ -74,12 +77,13 @@ impl Compiler<'_> {
     }
 
     fn origin(&mut self, plan: &LogicalPlan) -> Result<(Origin, Option<Stretch>), EngineError> {
-        if let Some((_, origin, residual)) = self.known.iter().find(|(known, ..)| known == plan) {
+        let id = PartId::of(plan);
+        if let Some((_, origin, residual)) = self.known.iter().find(|(known, ..)| *known == id) {
             return Ok((origin.clone(), residual.clone()));
         }
         let (origin, residual) = self.new_origin(plan)?;
         if self.shortcuts.shared && matches!(origin, Origin::Operator(_)) {
-            self.known.push((plan.clone(), origin.clone(), residual.clone()));
+            self.known.push((id, origin.clone(), residual.clone()));
         }
         Ok((origin, residual))
     }
@@ -153,9 +157,26 @@ impl Compiler<'_> {
         Origin::Operator(self.operators.len() - 1)
     }
 
-    /// Ends a relation in a pipe with this stretch and encoding.
+    /// Ends a relation in a pipe with this stretch and encoding; in one that is there, if it is the same.
     pub fn edge(&mut self, relation: &Relation, stretch: Stretch, encoder: Encoder) -> Edge {
-        let direct = self.shortcuts.direct;
+        let Shortcuts { direct, shared, .. } = self.shortcuts;
+        let residual = relation.residual.as_ref();
+        let is_known = |pipe: &Pipe| shared && pipe.does_as(residual, &stretch, &encoder);
+        match &relation.origin {
+            Origin::Scan(input) => {
+                let same = self.leaves.iter().position(|leaf| leaf.input == *input && is_known(&leaf.pipe));
+                if let Some(leaf) = same {
+                    return Edge::Leaf(leaf);
+                }
+            }
+            Origin::Operator(operator) => {
+                let same = self.pipes.iter().find(|(origin, pipe)| origin == operator && is_known(pipe));
+                if let Some((operator, pipe)) = same {
+                    return Edge::Operator { operator: *operator, pipe: Arc::clone(pipe) };
+                }
+            }
+            Origin::Inner(_) => {}
+        }
         let pipe = |origin: Option<&Decoder>| {
             Arc::new(Pipe::new(relation.residual.clone(), stretch, encoder, origin.filter(|_| direct)))
         };
@@ -165,7 +186,9 @@ impl Compiler<'_> {
                 Edge::Leaf(self.leaves.len() - 1)
             }
             Origin::Operator(operator) => {
-                Edge::Operator { operator: *operator, pipe: pipe(Some(&self.operators[*operator].decoder)) }
+                let pipe = pipe(Some(&self.operators[*operator].decoder));
+                self.pipes.push((*operator, Arc::clone(&pipe)));
+                Edge::Operator { operator: *operator, pipe }
             }
             Origin::Inner(operator) => {
                 Edge::Inner { operator: *operator, pipe: pipe(Some(&self.inner[*operator].decoder)) }

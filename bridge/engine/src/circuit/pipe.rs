@@ -63,6 +63,15 @@ impl Pipe {
         Pipe { residual, stretch, encoder, direct }
     }
 
+    /// Whether a pipe of these makes the same of the same rows.
+    pub fn does_as(&self, residual: Option<&Stretch>, stretch: &Stretch, encoder: &Encoder) -> bool {
+        let residuals = match (&self.residual, residual) {
+            (Some(own), Some(residual)) => own.does_as(residual),
+            (own, residual) => own.is_none() && residual.is_none(),
+        };
+        residuals && self.stretch.does_as(stretch) && self.encoder.does_as(encoder)
+    }
+
     /// The short way from row to row, if there is one.
     pub fn direct(&self) -> Option<&Direct> {
         self.direct.as_ref()
@@ -112,6 +121,24 @@ impl Pipe {
         match &self.encoder {
             Encoder::Flat(_) => None,
             Encoder::Keyed(encoder) => Some(KeyShape::of(&encoder.key)),
+        }
+    }
+}
+
+impl Encoder {
+    /// Whether both make the same of the same rows, as far as that is told: of rows and of rows by key.
+    fn does_as(&self, other: &Encoder) -> bool {
+        match (self, other) {
+            (Encoder::Flat(one), Encoder::Flat(two)) => one.makes_as(two),
+            (Encoder::Keyed(one), Encoder::Keyed(two)) => match (&one.value, &two.value) {
+                (ValueEncoder::Row(value), ValueEncoder::Row(of_other)) => {
+                    (one.keys, &one.required) == (two.keys, &two.required)
+                        && one.key.makes_as(&two.key)
+                        && value.makes_as(of_other)
+                }
+                (ValueEncoder::Row(_) | ValueEncoder::Slots(_) | ValueEncoder::Ordered(_), _) => false,
+            },
+            (Encoder::Flat(_) | Encoder::Keyed(_), _) => false,
         }
     }
 }
