@@ -41,6 +41,13 @@ impl Options {
     }
 }
 
+/// What a DuckDB that gathers changes for a sink may keep in memory beside an engine with this limit, in bytes; what is
+/// more spills. A quarter, at most 1 GiB and at least 64 MiB; as [`Options::memory_limit`] takes it.
+pub fn staging_memory(engine_limit: Option<u64>) -> String {
+    let limit = engine_limit.map_or(u64::MAX, |limit| limit / 4).clamp(64 << 20, 1 << 30);
+    format!("{}KiB", limit >> 10)
+}
+
 /// An open DuckDB: UTC, nothing installed or loaded behind one's back, exact Arrow types.
 pub struct Duck {
     connection: Connection,

@@ -21,7 +21,7 @@ mod scalar;
 pub use append::importable;
 pub use binder::DuckBinder;
 pub use carrier::{carrier_expression, carrier_type};
-pub use connection::{Access, Duck, Options};
+pub use connection::{Access, Duck, Options, staging_memory};
 pub use error::DuckError;
 pub use extension::Extension;
 pub use gate::{Gate, Pass};

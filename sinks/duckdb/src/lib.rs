@@ -75,6 +75,8 @@ pub struct DuckdbSink {
     default_commit_interval: Duration,
     clock: Clock,
     gate: Gate,
+    /// What a stage may keep in memory.
+    staging_memory: String,
     /// The stage of the last commit. A failed commit leaves none.
     stage: Option<Stage>,
 }
@@ -88,7 +90,15 @@ impl DuckdbSink {
             Publish::AtomicCopy => COPY_INTERVAL,
         };
         let files = Files::new(config);
-        DuckdbSink { name: name.into(), files, default_commit_interval, clock, gate, stage: None }
+        let staging_memory = tidegate_duck::staging_memory(None);
+        DuckdbSink { name: name.into(), files, default_commit_interval, clock, gate, staging_memory, stage: None }
+    }
+
+    /// Says what the engine beside it may keep in memory, in bytes, so that the sink takes a share of that.
+    #[must_use]
+    pub fn with_memory_limit(mut self, engine_limit: Option<u64>) -> Self {
+        self.staging_memory = tidegate_duck::staging_memory(engine_limit);
+        self
     }
 
     async fn committed(
@@ -136,9 +146,11 @@ impl DuckdbSink {
             inflows.push((part.view, inflow));
         }
         let (guard, files, kept) = (self.gate.pass().await, self.files.clone(), self.stage.take());
+        let memory = self.staging_memory.clone();
         let prepared = blocking(move || {
             let _guard = guard;
-            prepare(&files, kept, &wanted, after, look)
+            let opened = || Stage::open(&files, &memory);
+            prepare(&files, || kept.map_or_else(opened, Ok), &wanted, after, look)
         });
         let (mut stage, conflict) = prepared.await?;
         if let Some((view, found)) = conflict {
@@ -199,7 +211,7 @@ type Elsewhere = (ViewName, Option<Committed>);
 /// elsewhere, as far as the file is looked at.
 fn prepare(
     files: &Files,
-    kept: Option<Stage>,
+    stage: impl FnOnce() -> Result<Stage, DuckdbSinkError>,
     views: &[(ViewInfo, Mode)],
     after: Epoch,
     look: Look,
@@ -208,7 +220,7 @@ fn prepare(
     views.iter().try_for_each(|(view, _)| mart::check_view(&file, view))?;
     history::names::check(&file, &views.iter().map(|(view, _)| view).collect::<Vec<_>>())?;
     files.prepare_folder()?;
-    let stage = kept.map_or_else(|| Stage::open(files), Ok)?;
+    let stage = stage()?;
     files.settle(&stage.duck)?;
     let conflict = if file.exists() && look == Look::First {
         let mart = Mart::attach(&stage.duck, &file, &file, Access::ReadWrite, None)?;

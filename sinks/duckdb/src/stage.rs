@@ -25,8 +25,6 @@ use crate::known::Left;
 const APPEND_ROWS: usize = 32_768;
 /// Bytes gathered from the stream before they go into a table.
 const APPEND_BYTES: usize = 32 << 20;
-/// What DuckDB may keep in memory during a commit; the rest spills.
-const MEMORY_LIMIT: &str = "1GiB";
 /// Rows of a commit that the stage may keep until the next one.
 const KEPT_ROWS: u64 = 10_000;
 
@@ -57,16 +55,13 @@ pub(crate) fn column(index: usize) -> String {
 }
 
 impl Stage {
-    /// An empty stage for commits to a mart, whose folder exists.
-    pub(crate) fn open(files: &Files) -> Result<Stage, DuckdbSinkError> {
+    /// An empty stage for commits to a mart, whose folder exists. What needs more memory than so much spills.
+    pub(crate) fn open(files: &Files, memory: &str) -> Result<Stage, DuckdbSinkError> {
         let (file, spill) = (files.working(), files.spill());
         // DuckDB removes the folder when it closes; a killed process leaves it behind.
         remove_folder(&spill)?;
-        let options = Options {
-            memory_limit: Some(MEMORY_LIMIT.to_owned()),
-            temp_dir: Some(spill.clone()),
-            ..Options::default()
-        };
+        let options =
+            Options { memory_limit: Some(memory.to_owned()), temp_dir: Some(spill.clone()), ..Options::default() };
         let duck = Duck::open_in_memory_with(&options).map_err(|error| DuckdbSinkError::duck(&file, error))?;
         let stage = Stage { duck, file, spill, commits: 0, left: None };
         stage.execute("SET preserve_insertion_order = false")?;
@@ -297,4 +292,27 @@ fn staged(
     columns.push(Arc::new(Int64Array::from(vec![number; rows.num_rows()])) as ArrayRef);
     columns.push(Arc::new(weights.clone()));
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|error| contract(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_duck::staging_memory;
+
+    use super::*;
+    use crate::DuckdbConfig;
+
+    #[test]
+    fn a_stage_takes_a_share_of_the_engines_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::new(DuckdbConfig::new(folder.path().join("mart.duckdb")));
+        for (limit, share) in [(None, "1.0 GiB"), (Some(2 << 30), "512.0 MiB"), (Some(1 << 20), "64.0 MiB")] {
+            let stage = Stage::open(&files, &staging_memory(limit)).unwrap();
+            let shown: String = stage
+                .duck
+                .connection()
+                .query_row("SELECT current_setting('memory_limit')", [], |row| row.get(0))
+                .unwrap();
+            assert_eq!(shown, share);
+        }
+    }
 }

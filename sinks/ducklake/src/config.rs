@@ -118,6 +118,8 @@ pub(crate) struct Place {
     pub(crate) secrets: Vec<String>,
     /// How files on S3 are reached.
     pub(crate) storage: Storage,
+    /// What a stage may keep in memory.
+    pub(crate) staging_memory: String,
     /// The schema of the tables.
     pub(crate) schema: String,
     pub(crate) tables: BTreeMap<String, TableConfig>,
@@ -174,6 +176,7 @@ impl DucklakeConfig {
             metadata_schema,
             secrets,
             storage: Storage::of_environment(),
+            staging_memory: tidegate_duck::staging_memory(None),
             schema: self.schema.clone(),
             tables: self.tables.clone(),
             catalog,

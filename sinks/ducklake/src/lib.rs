@@ -147,6 +147,16 @@ impl DucklakeSink {
         self
     }
 
+    /// Says what the engine beside it may keep in memory, in bytes, so that the sink takes a share of that.
+    #[must_use]
+    pub fn with_memory_limit(mut self, engine_limit: Option<u64>) -> Self {
+        self.place = Arc::new(Place {
+            staging_memory: tidegate_duck::staging_memory(engine_limit),
+            ..Place::clone(&self.place)
+        });
+        self
+    }
+
     async fn committed(
         &mut self,
         views: Vec<ViewInfo>,

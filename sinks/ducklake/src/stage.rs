@@ -25,8 +25,6 @@ use crate::lake;
 const APPEND_ROWS: usize = 32_768;
 /// Bytes gathered from the stream before they go into a table.
 const APPEND_BYTES: usize = 32 << 20;
-/// What DuckDB may keep in memory during a commit; the rest spills.
-const MEMORY_LIMIT: &str = "1GiB";
 const STAGING: &str = "gathering the changes for";
 
 /// A DuckDB in memory with one table a view: its columns as `c0, c1, …` with their DuckDB types,
@@ -80,7 +78,8 @@ impl Stage {
         if let Some(folder) = spill.parent() {
             std::fs::create_dir_all(folder).map_err(|error| DucklakeSinkError::folder(folder, &error))?;
         }
-        let spills_there = format!("SET temp_directory = {}", quote_literal(&spill.to_string_lossy()));
+        let (folder, memory) = (quote_literal(&spill.to_string_lossy()), quote_literal(&place.staging_memory));
+        let spills_there = format!("SET temp_directory = {folder}; SET memory_limit = {memory}");
         while let Some(mut duck) = idle(place.catalog.extension()) {
             // One that has spilled keeps to its folder.
             if duck.execute(&spills_there).is_ok() {
@@ -89,7 +88,7 @@ impl Stage {
             }
         }
         let options = Options {
-            memory_limit: Some(MEMORY_LIMIT.to_owned()),
+            memory_limit: Some(place.staging_memory.clone()),
             temp_dir: Some(spill.to_owned()),
             ..Options::default()
         };

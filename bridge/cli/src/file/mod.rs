@@ -236,7 +236,7 @@ fn pipeline(
         }
     }
     for (name, section) in sources {
-        let around = Surroundings { pipeline, folder, name: &name, state, storage: &storage };
+        let around = Surroundings { pipeline, folder, name: &name, state, storage: &storage, memory_limit };
         let Some(made) = source(document, &around, section) else { continue };
         source_slots.push(made.connector);
         homes.extend(made.home.map(|home| (name, home.store)));
@@ -248,7 +248,7 @@ fn pipeline(
     let mut stdout_sink = None;
     let (mut marts, mut keepers, mut sinks_faulty) = (Vec::new(), Vec::new(), false);
     for (name, section) in sinks {
-        let around = Surroundings { pipeline, folder, name: &name, state, storage: &storage };
+        let around = Surroundings { pipeline, folder, name: &name, state, storage: &storage, memory_limit };
         let Some((kind, made)) = sink(document, &around, section, &names) else {
             sinks_faulty = true;
             continue;

@@ -25,6 +25,8 @@ pub struct Surroundings<'a> {
     pub state: &'a Path,
     /// How objects on S3 are reached.
     pub storage: &'a Storage,
+    /// Bytes that the engine may keep in memory.
+    pub memory_limit: Option<u64>,
 }
 
 /// A connector, and where its tables are.

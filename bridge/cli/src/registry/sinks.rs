@@ -29,7 +29,8 @@ pub(super) fn duckdb(around: &Surroundings<'_>, section: Section<'_>) -> Option<
     section.configured(|config: DuckdbConfig| {
         let config = DuckdbConfig { path: around.folder.join(&config.path), ..config };
         let mart = Some(config.path.clone());
-        Ok(Made { mart, ..boxed(DuckdbSink::new(around.name, config, Arc::new(wall_clock)))? })
+        let sink = DuckdbSink::new(around.name, config, Arc::new(wall_clock)).with_memory_limit(around.memory_limit);
+        Ok(Made { mart, ..boxed(sink)? })
     })
 }
 
@@ -52,7 +53,8 @@ pub(super) fn ducklake(around: &Surroundings<'_>, section: Section<'_>) -> Optio
         let spill = around.state.join("sinks").join(around.name);
         let sink = DucklakeSink::new(around.name, &config, around.folder, &spill, Arc::new(wall_clock))?
             .with_pipeline(around.pipeline)
-            .with_storage(around.storage);
+            .with_storage(around.storage)
+            .with_memory_limit(around.memory_limit);
         let target = config.target(around.folder);
         let (lake, schema) =
             target.map_err(|error| ConnectorError::new(tidegate_core::ErrorKind::Reconfigure, error.to_string()))?;
