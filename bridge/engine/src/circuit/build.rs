@@ -80,6 +80,10 @@ fn cache_mib(memory_limit: u64) -> usize {
 /// state, a look-up reads a quarter more than it must.
 const FALSE_POSITIVES: f64 = 0.05;
 
+/// The share of a memory limit, as one of so many parts, that is left to what does not make way: rows that are being read, and what
+/// a step has in flight when memory gets short.
+const OTHERS: u64 = 10;
+
 /// How a circuit with state in `dir` is run.
 pub(crate) fn config(
     dir: &Path,
@@ -95,7 +99,7 @@ pub(crate) fn config(
     };
     let storage = CircuitStorageConfig::for_config(folder, storage)?.with_init_checkpoint(checkpoint);
     Ok(CircuitConfig::with_workers(options.workers)
-        .with_max_rss_bytes(options.memory_limit)
+        .with_max_rss_bytes(options.memory_limit.map(|limit| limit - limit / OTHERS))
         .with_storage(Some(storage))
         .with_mode(Mode::Persistent))
 }
