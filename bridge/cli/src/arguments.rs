@@ -64,6 +64,23 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Shows what the pipeline file changes, and has the running process bring it in force
+    Apply {
+        /// The pipeline file
+        pipeline: PathBuf,
+        /// Show the changes and nothing else
+        #[arg(long, conflicts_with = "yes")]
+        plan: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// How long to wait for it to be in force, such as 90s
+        #[arg(long, default_value = "3600s", value_parser = parse_duration)]
+        timeout: Duration,
+        /// Answer with JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Shows frontier, lag, last epoch, rows and state sizes, per view and sink
     Status {
         /// The pipeline file

@@ -25,6 +25,7 @@ use clap::{CommandFactory, Parser};
 use tidegate_core::ErrorKind;
 
 use arguments::{Arguments, Asking, Command};
+use commands::apply::Apply;
 use commands::asof::AsOf;
 use commands::diff::Diff;
 use failure::Failure;
@@ -66,6 +67,9 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Explain { pipeline, view, format } => commands::explain::explain(&pipeline, &view, format).await,
             Command::Run { pipeline, once, until, http, json } => {
                 commands::run::run(&pipeline, once, until, http, json).await
+            }
+            Command::Apply { pipeline, plan, yes, timeout, json } => {
+                commands::apply::apply(&pipeline, &Apply { plan, yes, timeout, json }).await
             }
             Command::Status { pipeline, json } => commands::status::status(&pipeline, json).await,
             Command::Top { pipeline } => commands::top::top(&pipeline).await,

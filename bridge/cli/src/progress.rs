@@ -43,13 +43,7 @@ impl Display {
             }
             return;
         }
-        let bar = match expected {
-            0 => ProgressBar::no_length().with_style(style("{spinner} {human_pos} rows, {rate}")),
-            rows => {
-                ProgressBar::new(rows).with_style(style("{bar:40} {human_pos}/{human_len} rows, {rate}, {eta} to go"))
-            }
-        };
-        self.with_bar(|shown| *shown = Some(bar.with_position(loaded)));
+        self.with_bar(|shown| *shown = Some(bar(expected).with_position(loaded)));
     }
 
     fn rows_loaded(&self, rows: u64) {
@@ -68,6 +62,14 @@ impl Display {
             }
         });
         tracing::info!(rows = self.loaded.load(Ordering::Relaxed), "loaded");
+    }
+}
+
+/// A bar for a load of so many rows, or of nobody knows how many where that is 0. Draws on a terminal alone.
+pub fn bar(expected: u64) -> ProgressBar {
+    match expected {
+        0 => ProgressBar::no_length().with_style(style("{spinner} {human_pos} rows, {rate}")),
+        rows => ProgressBar::new(rows).with_style(style("{bar:40} {human_pos}/{human_len} rows, {rate}, {eta} to go")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The whole program, as people run it: random sequences, crashes, full disks, bad input.
 
+mod applying;
 mod backups;
 mod bad_input;
 mod browser;

@@ -26,7 +26,7 @@ const VIEWS: [(&str, &str); 2] = [
     ("large", "SELECT customer FROM totals WHERE total > 100"),
 ];
 
-fn orders(folder: &Path) -> Lake {
+pub fn orders(folder: &Path) -> Lake {
     orders_in(folder, Catalog::sqlite(folder))
 }
 
@@ -71,15 +71,15 @@ pub struct Served {
 }
 
 /// An answer: its status, its head and its body.
-struct Answer {
-    status: u16,
+pub struct Answer {
+    pub status: u16,
     head: String,
-    body: String,
+    pub body: String,
 }
 
 impl Answer {
     #[track_caller]
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 }
@@ -104,7 +104,7 @@ impl Served {
         }
     }
 
-    fn ask(&self, method: &str, route: &str, headers: &[(&str, &str)]) -> Answer {
+    pub fn ask(&self, method: &str, route: &str, headers: &[(&str, &str)]) -> Answer {
         let mut stream = TcpStream::connect(&self.address).expect("the address is listened at");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let host = headers.iter().find(|(name, _)| *name == "Host").map_or(self.address.as_str(), |(_, value)| value);
@@ -131,6 +131,10 @@ impl Served {
 
     pub fn status(&self) -> Value {
         self.get("/api/status").json()
+    }
+
+    pub fn view(&self, name: &str) -> Value {
+        self.get(&format!("/api/views/{name}")).json()
     }
 
     /// Waits until the status is as wanted, and says how long that took.
@@ -247,6 +251,9 @@ fn every_route_that_is_described_answers() {
             let answer = served.ask(&method.to_uppercase(), &asked, &[("Authorization", &bearer)]);
             let known = &operation["responses"][answer.status.to_string()];
             assert!(answer.status < 300 && known.is_object(), "{method} {asked}: {} {}", answer.status, answer.body);
+            if route == "/api/apply" {
+                served.until("it is in force", |status| status["phase"]["name"] != "applying");
+            }
             let schema = &known["content"]["application/json"]["schema"];
             if let Some(name) = schema["$ref"].as_str().and_then(|name| name.rsplit('/').next()) {
                 let schema = &described["components"]["schemas"][name];

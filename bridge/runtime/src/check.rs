@@ -1,14 +1,15 @@
 //! `check`: looks at everything and writes nothing.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 use tidegate_core::near::did_you_mean;
-use tidegate_core::{Frontier, Position, RowIdentity, ViewName, chain};
+use tidegate_core::{ConnectorError, ErrorKind, Frontier, Position, RowIdentity, ViewName, chain};
 use tidegate_engine::{Input, Program};
 
 use crate::state::StateFile;
-use crate::{Connectors, PipelineConfig, SinkSlot, planner};
+use crate::{Connectors, PipelineConfig, SinkSlot, is_running, planner};
 
 /// What was found; one run shows all faults.
 #[derive(Debug)]
@@ -38,15 +39,50 @@ pub struct CheckedView {
     pub inputs: Vec<Input>,
 }
 
+/// How long the process that runs the pipeline may hold what it works on: a file while it commits or polls.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Until when to wait for that process.
+struct Patience(Option<Instant>);
+
+impl Patience {
+    fn with(config: &PipelineConfig) -> Patience {
+        Patience(is_running(&config.state_dir).then(|| Instant::now() + PATIENCE))
+    }
+
+    /// Whether to try again, after a pause.
+    async fn lets_try_again(&self, error: &ConnectorError) -> bool {
+        let again = error.kind() == ErrorKind::Retry && self.0.is_some_and(|until| Instant::now() < until);
+        if again {
+            tokio::time::sleep(PAUSE).await;
+        }
+        again
+    }
+}
+
 /// Checks a pipeline against its sources and sinks as they are now.
 pub async fn check(config: &PipelineConfig, connectors: &mut Connectors) -> CheckReport {
+    let patience = Patience::with(config);
     let mut sources = BTreeMap::new();
     for slot in &mut connectors.sources {
         let name = slot.source.id().name.clone();
-        sources.insert(name, slot.source.head().await.map_err(|error| chain(&error)));
+        let head = loop {
+            match slot.source.head().await {
+                Err(error) if patience.lets_try_again(&error).await => {}
+                found => break found,
+            }
+        };
+        sources.insert(name, head.map_err(|error| chain(&error)));
     }
     let mut offered: Vec<_> = connectors.sources.iter_mut().map(|slot| &mut slot.source).collect();
-    let planned = planner::plan(&mut offered, config, &*connectors.binder, &Frontier::new()).await;
+    let planned = loop {
+        let planned = planner::plan(&mut offered, config, &*connectors.binder, &Frontier::new()).await;
+        match planned.unreachable.first() {
+            Some((_, error)) if patience.lets_try_again(error).await => {}
+            _ => break planned,
+        }
+    };
     for (id, error) in &planned.unreachable {
         sources.insert(id.name.clone(), Err(chain(error)));
     }
@@ -73,7 +109,12 @@ pub async fn check(config: &PipelineConfig, connectors: &mut Connectors) -> Chec
         let infos: Vec<_> = infos.into_iter().filter(|info| taken(&info.name)).collect();
         let opened = match unknown_view(slot, config) {
             Some(fault) => Err(fault),
-            None => slot.sink.open(&infos).await.map(drop).map_err(|error| chain(&error)),
+            None => loop {
+                match slot.sink.open(&infos).await {
+                    Err(error) if patience.lets_try_again(&error).await => {}
+                    found => break found.map(drop).map_err(|error| chain(&error)),
+                }
+            },
         };
         sinks.insert(name, opened);
     }

@@ -23,7 +23,7 @@ pub struct PipelineHandle(mpsc::Sender<Request>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswered {
     /// It has ended.
-    #[error("the pipeline does not run any more")]
+    #[error("the pipeline has ended, or is about to be opened again: ask again")]
     Gone,
     /// Others wait already.
     #[error("the pipeline is busy, and others wait for it already: ask again")]

@@ -144,6 +144,8 @@ impl Pipeline {
             Change::Rebuild(program, at) => {
                 let present = self.engine.program().map_or(0, |present| present.views().len());
                 if present == program.views().len() && self.would_rebuild(&program)?.is_empty() {
+                    // The views mean the same, whatever their texts say.
+                    self.observer.notify(Progress::Program(&program));
                     return Ok(());
                 }
                 (*program, RebuildScope::Changed, RecordKind::Rebuild, here.join(&at))

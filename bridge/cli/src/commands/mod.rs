@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub mod apply;
 pub mod asof;
 pub mod backup;
 pub mod check;

@@ -9,11 +9,14 @@ use tidegate_core::ErrorKind;
 use tidegate_runtime::{Observer, Pipeline, RunUntil, StopSignal};
 
 use crate::arguments::Until;
-use crate::assembly::{assemble, located};
+use crate::assembly::{Assembly, assemble, located};
 use crate::failure::Failure;
 use crate::output::{self, Json};
 use crate::serve::{About, Monitor, Server};
 use crate::signals;
+
+/// Of what never comes.
+enum Never {}
 
 /// Runs a pipeline and says what it did.
 pub async fn run(
@@ -49,18 +52,43 @@ pub async fn run(
     if let Some(address) = http {
         server.listen(address).await?;
     }
-    let state_dir = assembly.config.state_dir.clone();
-    let mut pipeline = Pipeline::open(assembly.config, assembly.connectors, Arc::clone(&monitor) as Arc<dyn Observer>)
-        .await
-        .map_err(|error| located(error, &assembly.views))?;
-    let socket = server.open(pipeline.handle(), &state_dir)?;
-    let summary = pipeline.run(until, stop).await;
-    if summary.is_ok() {
-        socket.finished();
-    }
+    let mut assembly = assembly;
+    let mut socket = None;
+    let summary = loop {
+        let Assembly { config, connectors, views, .. } = assembly;
+        let state_dir = config.state_dir.clone();
+        let opened = Pipeline::open(config, connectors, Arc::clone(&monitor) as Arc<dyn Observer>).await;
+        let mut pipeline = opened.map_err(|error| located(error, &views))?;
+        // The run may end for another pipeline file to take its place.
+        let turn = StopSignal::new();
+        server.begin(pipeline.handle(), (until == RunUntil::Stopped).then(|| turn.clone()));
+        let socket = match &mut socket {
+            Some(socket) => {
+                monitor.applied();
+                socket
+            }
+            none => none.insert(server.open(&state_dir)?),
+        };
+        let stopped = async {
+            stop.stopped().await;
+            turn.stop();
+            std::future::pending::<Never>().await
+        };
+        let summary = tokio::select! {
+            summary = pipeline.run(until.clone(), turn.clone()) => summary,
+            never = stopped => match never {},
+        };
+        let summary = summary.map_err(|error| located(error, &views))?;
+        match server.next().filter(|_| !stop.is_stopped()) {
+            Some(next) => assembly = next,
+            None => {
+                socket.finished();
+                break summary;
+            }
+        }
+    };
     drop(socket);
     monitor.over();
-    let summary = summary.map_err(|error| located(error, &assembly.views))?;
     let summary = output::value(&summary)?;
     if json {
         output::json(&summary);

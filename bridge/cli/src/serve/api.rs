@@ -48,8 +48,7 @@ impl From<Refused> for Failed {
 impl From<Unanswered> for Failed {
     fn from(error: Unanswered) -> Self {
         let status = match error {
-            Unanswered::Gone => StatusCode::GONE,
-            Unanswered::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Unanswered::Gone | Unanswered::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Unanswered::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Failed(status, error.to_string())
@@ -89,6 +88,13 @@ pub fn routes(server: Arc<Server>, door: Door) -> Router {
             post(move |State(server): State<Arc<Server>>, headers: HeaderMap| async move {
                 control(&server, &headers)?;
                 checkpoint(&server).await
+            }),
+        )
+        .route(
+            "/api/apply",
+            post(move |State(server): State<Arc<Server>>, headers: HeaderMap| async move {
+                control(&server, &headers)?;
+                apply(&server).await
             }),
         )
         .route(
@@ -133,7 +139,7 @@ fn unknown(name: &str) -> Failed {
 
 async fn view(State(server): State<Arc<Server>>, Path(name): Path<String>) -> Answer {
     let name = ViewName::new(&name);
-    let about = &server.monitor.about;
+    let about = server.monitor.about();
     let (place, sql) = about.views.get(&name).ok_or_else(|| unknown(name.as_str()))?;
     let program = server.monitor.program();
     let planned = program.as_ref().and_then(|program| program.view(&name));
@@ -150,7 +156,7 @@ async fn sample(
     Query(Limit { limit }): Query<Limit>,
 ) -> Answer {
     let rows_max = limit.unwrap_or(ROWS_DEFAULT).min(ROWS_MAX);
-    let handle = server.handle.get().ok_or_else(opening)?;
+    let handle = server.handle().ok_or_else(opening)?;
     let sample = handle.sample(ViewName::new(&name), rows_max);
     let sample = patiently(&server, sample).await??;
     let sample = sample.ok_or_else(|| unknown(&name))?;
@@ -172,7 +178,7 @@ async fn changes(
     Query(Limit { limit }): Query<Limit>,
 ) -> Answer {
     let name = ViewName::new(&name);
-    if !server.monitor.about.views.contains_key(&name) {
+    if !server.monitor.about().views.contains_key(&name) {
         return Err(unknown(name.as_str()));
     }
     let program = server.monitor.program();
@@ -218,10 +224,10 @@ async fn epochs_of_view(State(server): State<Arc<Server>>, Path(name): Path<Stri
 /// A view of which the past is kept.
 fn kept(server: &Server, name: &str) -> Result<(ViewName, ViewInfo), Failed> {
     let view = ViewName::new(name);
-    if !server.monitor.about.views.contains_key(&view) {
+    if !server.monitor.about().views.contains_key(&view) {
         return Err(unknown(name));
     }
-    if !server.monitor.about.histories.contains_key(&view) {
+    if !server.monitor.about().histories.contains_key(&view) {
         return Err(Failed(StatusCode::NOT_FOUND, format!("the past of view {name} is not kept")));
     }
     let program = server.monitor.program().ok_or_else(opening)?;
@@ -244,9 +250,16 @@ async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
 }
 
 async fn checkpoint(server: &Server) -> Result<(StatusCode, Json<Value>), Failed> {
-    let handle = server.handle.get().ok_or_else(opening)?;
+    let handle = server.handle().ok_or_else(opening)?;
     let epoch = patiently(server, handle.checkpoint()).await??;
     Ok((StatusCode::ACCEPTED, Json(json!({ "epoch": epoch }))))
+}
+
+async fn apply(server: &Arc<Server>) -> Result<(StatusCode, Json<Value>), Failed> {
+    let asked = Arc::clone(server);
+    let applied = beside(move || asked.apply()).await?;
+    let difference = applied.map_err(|text| Failed(StatusCode::CONFLICT, text))?;
+    Ok((StatusCode::ACCEPTED, Json(difference)))
 }
 
 fn drain(server: &Server) -> (StatusCode, Json<Value>) {

@@ -2,6 +2,8 @@
 //! is asked for (`--http`), and for the other commands on a socket in the state folder.
 
 mod api;
+mod apply;
+mod child;
 mod figures;
 mod guard;
 mod metrics;
@@ -12,8 +14,8 @@ pub mod socket;
 mod values;
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tidegate_core::ErrorKind;
 use tidegate_runtime::{PipelineHandle, StopSignal};
@@ -22,17 +24,30 @@ use tokio::net::TcpListener;
 pub use monitor::{About, Monitor};
 use past::PastRows;
 
+use crate::assembly::Assembly;
 use crate::failure::Failure;
 
 /// What the handlers of requests share.
 pub struct Server {
     monitor: Arc<Monitor>,
+    /// The pipeline file.
+    pipeline: PathBuf,
     /// To ask the pipeline by, once it is open.
-    handle: OnceLock<PipelineHandle>,
+    handle: RwLock<Option<PipelineHandle>>,
     stop: StopSignal,
+    turn: Mutex<Turn>,
     past: PastRows,
     /// Whoever says it may drain and save.
     token: Option<String>,
+}
+
+/// The run of a pipeline as one pipeline file says, and what comes after it.
+#[derive(Default)]
+struct Turn {
+    /// Ends the run; none where it has an end of its own.
+    stop: Option<StopSignal>,
+    /// As another pipeline file says.
+    next: Option<Assembly>,
 }
 
 /// The environment variable of the token that lets others than the state folder's owner drain and save.
@@ -50,7 +65,43 @@ impl Server {
                 "{TOKEN} is shorter than {TOKEN_BYTES_MIN} characters: set a longer one, or none"
             )));
         }
-        Ok(Arc::new(Server { monitor, handle: OnceLock::new(), stop, past: PastRows::new(pipeline.to_owned()), token }))
+        Ok(Arc::new(Server {
+            monitor,
+            pipeline: pipeline.to_owned(),
+            handle: RwLock::default(),
+            stop,
+            turn: Mutex::default(),
+            past: PastRows::new(pipeline.to_owned()),
+            token,
+        }))
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Turn> {
+        // Both are set at once, so a poisoned lock is as good as another.
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From here on requests are answered by this pipeline, and another pipeline file can take its place by ending this run.
+    pub fn begin(&self, handle: PipelineHandle, stop: Option<StopSignal>) {
+        *self.handle.write().unwrap_or_else(PoisonError::into_inner) = Some(handle);
+        *self.turn() = Turn { stop, next: None };
+        self.past.forget();
+    }
+
+    /// What is to run after the run that has ended.
+    pub fn next(&self) -> Option<Assembly> {
+        let mut turn = self.turn();
+        turn.stop = None;
+        turn.next.take()
+    }
+
+    /// From here on nobody is there to be asked, until the next run begins.
+    fn between_runs(&self) {
+        *self.handle.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn handle(&self) -> Option<PipelineHandle> {
+        self.handle.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Serves on an address from here on; anybody may read.
@@ -76,9 +127,8 @@ impl Server {
         Ok(())
     }
 
-    /// Serves the owner of the state folder from here on, by a handle of the open pipeline.
-    pub fn open(self: &Arc<Self>, handle: PipelineHandle, state_dir: &Path) -> Result<socket::Socket, Failure> {
-        let _ = self.handle.set(handle);
+    /// Serves the owner of the state folder from here on.
+    pub fn open(self: &Arc<Self>, state_dir: &Path) -> Result<socket::Socket, Failure> {
         let routes = api::routes(Arc::clone(self), guard::Door::Socket);
         socket::Socket::listen(state_dir, routes)
     }

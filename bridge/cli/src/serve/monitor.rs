@@ -2,7 +2,8 @@
 //! loop.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
@@ -23,10 +24,14 @@ const CHANGES_KEPT: usize = 50;
 /// Failures that are remembered.
 const TROUBLES_KEPT: usize = 20;
 
-/// What does not change while a pipeline runs.
+/// What the pipeline file says; it changes by `apply` alone.
 pub struct About {
     /// Its name.
     pub pipeline: String,
+    /// Its state folder.
+    pub state_dir: PathBuf,
+    /// The sink that writes to the standard output.
+    pub stdout_sink: Option<String>,
     /// The type of each source.
     pub sources: BTreeMap<String, String>,
     /// The type of each sink, and the views that it takes.
@@ -54,6 +59,8 @@ impl About {
         let histories = histories.map(|view| (view.def.name.clone(), check::history(&view.def.name, assembly)));
         About {
             pipeline: assembly.config.name.clone(),
+            state_dir: assembly.config.state_dir.clone(),
+            stdout_sink: assembly.stdout_sink.clone(),
             sources: sources.collect(),
             sinks: sinks.collect(),
             views: views.collect(),
@@ -64,7 +71,7 @@ impl About {
 
 /// Listens to a pipeline and remembers what is asked for; shows the progress of loads on the way.
 pub struct Monitor {
-    pub about: About,
+    about: RwLock<Arc<About>>,
     pub metrics: Metrics,
     display: Display,
     started_at: Micros,
@@ -76,6 +83,7 @@ struct Seen {
     phase: Phase,
     since: Instant,
     is_draining: bool,
+    applying: Applying,
     is_over: bool,
     loaded: u64,
     expected: Option<u64>,
@@ -84,6 +92,16 @@ struct Seen {
     /// The last changes of each view, newest first, and the last epoch that changed it.
     changes: BTreeMap<ViewName, Changes>,
     troubles: VecDeque<Trouble>,
+}
+
+/// How far another pipeline file is on its way to be in force.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Applying {
+    No,
+    /// The pipeline as it was comes to the end of its epoch.
+    Asked,
+    /// The pipeline is open as it is to be.
+    Opened,
 }
 
 #[derive(Default)]
@@ -116,6 +134,7 @@ impl Monitor {
             phase: Phase::Waiting,
             since: Instant::now(),
             is_draining: false,
+            applying: Applying::No,
             is_over: false,
             loaded: 0,
             expected: None,
@@ -125,7 +144,7 @@ impl Monitor {
             troubles: VecDeque::new(),
         };
         Monitor {
-            about,
+            about: RwLock::new(Arc::new(about)),
             metrics: Metrics::new(),
             display: Display::default(),
             started_at: now(),
@@ -136,6 +155,42 @@ impl Monitor {
     fn seen(&self) -> MutexGuard<'_, Seen> {
         // Nothing is left half told, so a poisoned lock is as good as another.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the pipeline file says that is in force, or is being brought in force.
+    pub fn about(&self) -> Arc<About> {
+        Arc::clone(&self.about.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Another pipeline file is being brought in force.
+    pub fn applying(&self, about: About) {
+        let mut seen = self.seen();
+        seen.applying = Applying::Asked;
+        let known = |what: &str| {
+            about.sources.keys().any(|name| what == format!("source {name}"))
+                || about.sinks.keys().any(|name| what == format!("sink {name}"))
+        };
+        for trouble in seen.troubles.iter_mut().filter(|trouble| trouble.resolved_at.is_none() && !known(&trouble.what))
+        {
+            trouble.resolved_at = Some(now());
+        }
+        *self.about.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(about);
+    }
+
+    /// The pipeline is open as the other file says.
+    pub fn applied(&self) {
+        self.seen().applying = Applying::Opened;
+    }
+
+    /// Whether the program has the views of the pipeline file.
+    fn is_in_force(&self, seen: &Seen) -> bool {
+        let about = self.about();
+        let wanted = about.views.iter().map(|(name, (_, sql))| (name, sql)).collect::<BTreeMap<_, _>>();
+        let has = |program: &Arc<Program>| {
+            let views = program.definition().views.iter().map(|view| (&view.name, &view.sql));
+            views.collect::<BTreeMap<_, _>>() == wanted
+        };
+        seen.program.as_ref().is_some_and(has)
     }
 
     /// The pipeline has been asked to stop.
@@ -182,13 +237,15 @@ impl Monitor {
             Some(Ok(Value::Object(found))) => found,
             _ => Map::new(),
         };
-        let phase = match (seen.is_over, seen.is_draining) {
-            (true, _) => "stopped",
-            (false, true) => "draining",
-            (false, false) => seen.phase.as_str(),
+        let about = self.about();
+        let phase = match (seen.is_over, seen.is_draining, seen.applying != Applying::No) {
+            (true, ..) => "stopped",
+            (false, true, _) => "draining",
+            (false, false, true) => "applying",
+            (false, false, false) => seen.phase.as_str(),
         };
         let is_loading = seen.phase == Phase::Loading;
-        found.insert("pipeline".into(), json!(self.about.pipeline));
+        found.insert("pipeline".into(), json!(about.pipeline));
         found.insert("version".into(), json!(env!("CARGO_PKG_VERSION")));
         found.insert("now".into(), json!(now().to_string()));
         found.insert("started_at".into(), json!(self.started_at.to_string()));
@@ -204,15 +261,15 @@ impl Monitor {
         );
         found.insert("totals".into(), json!(seen.figures.totals()));
         found.insert("rates".into(), json!(seen.figures.rates()));
-        found.insert("sources".into(), self.sources(&seen));
-        found.insert("views".into(), self.views(&seen));
-        found.insert("sinks".into(), self.sinks(&seen));
+        found.insert("sources".into(), Monitor::sources(&seen, &about));
+        found.insert("views".into(), Monitor::views(&seen, &about));
+        found.insert("sinks".into(), Monitor::sinks(&seen, &about));
         found.insert("errors".into(), seen.troubles.iter().map(Trouble::to_json).collect());
         found.insert("can_control".into(), json!(can_control));
         Value::Object(found)
     }
 
-    fn sources(&self, seen: &Seen) -> Value {
+    fn sources(seen: &Seen, about: &About) -> Value {
         let of_source = |(name, source_type): (&String, &String)| {
             let source = seen.status.as_ref().and_then(|status| status.sources.get(name));
             let mut found = object(source);
@@ -223,10 +280,10 @@ impl Monitor {
             seen.overlay(&format!("source {name}"), &mut found);
             (name.clone(), Value::Object(found))
         };
-        Value::Object(self.about.sources.iter().map(of_source).collect())
+        Value::Object(about.sources.iter().map(of_source).collect())
     }
 
-    fn views(&self, seen: &Seen) -> Value {
+    fn views(seen: &Seen, about: &About) -> Value {
         let of_view = |name: &ViewName| {
             let mut found = object(seen.status.as_ref().and_then(|status| status.views.get(name)));
             let planned = seen.program.as_ref().and_then(|program| program.view(name));
@@ -243,13 +300,13 @@ impl Monitor {
             found.insert("reads".into(), json!(reads));
             found.insert("last_epoch".into(), json!(changes.map(|changes| changes.last_epoch)));
             found.insert("last_changed_rows".into(), json!(changes.map(|changes| changes.last_rows)));
-            found.insert("temporal".into(), json!(self.about.histories.contains_key(name)));
+            found.insert("temporal".into(), json!(about.histories.contains_key(name)));
             (name.to_string(), Value::Object(found))
         };
-        Value::Object(self.about.views.keys().map(of_view).collect())
+        Value::Object(about.views.keys().map(of_view).collect())
     }
 
-    fn sinks(&self, seen: &Seen) -> Value {
+    fn sinks(seen: &Seen, about: &About) -> Value {
         let of_sink = |(name, (sink_type, views)): (&String, &(String, Vec<ViewName>))| {
             let sink = seen.status.as_ref().and_then(|status| status.sinks.get(name));
             let mut found = object(sink);
@@ -258,13 +315,13 @@ impl Monitor {
             seen.overlay(&format!("sink {name}"), &mut found);
             (name.clone(), Value::Object(found))
         };
-        Value::Object(self.about.sinks.iter().map(of_sink).collect())
+        Value::Object(about.sinks.iter().map(of_sink).collect())
     }
 
     /// The epoch up to which the sinks that keep the history of a view hold it.
     pub fn kept_until(&self, view: &ViewName) -> Option<Epoch> {
-        let seen = self.seen();
-        let keepers = self.about.histories.get(view)?["sinks"].as_array()?.iter().filter_map(Value::as_str);
+        let (seen, about) = (self.seen(), self.about());
+        let keepers = about.histories.get(view)?["sinks"].as_array()?.iter().filter_map(Value::as_str);
         let status = seen.status.as_ref()?;
         keepers.filter_map(|sink| status.sinks.get(sink)?.epoch).min().filter(|epoch| *epoch > Epoch::ZERO)
     }
@@ -400,6 +457,9 @@ impl Observer for Monitor {
                 let mut seen = self.seen();
                 if seen.phase != phase {
                     (seen.phase, seen.since) = (phase, Instant::now());
+                }
+                if phase == Phase::Waiting && seen.applying == Applying::Opened && self.is_in_force(&seen) {
+                    seen.applying = Applying::No;
                 }
             }
             Progress::LoadStarted { rows_estimate } => {

@@ -98,11 +98,21 @@ fn at<T>(path: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T>
 
 /// Asks the process that runs the pipeline of a state folder; `None` where no process answers.
 pub async fn ask(state_dir: &Path, method: Method, route: &str) -> Result<Option<Value>, Failure> {
+    ask_for(state_dir, method, route, PATIENCE).await
+}
+
+/// The same for what may take a while.
+pub async fn ask_for(
+    state_dir: &Path,
+    method: Method,
+    route: &str,
+    patience: Duration,
+) -> Result<Option<Value>, Failure> {
     let late = || {
-        let message = format!("the process that runs the pipeline does not answer within {} s", PATIENCE.as_secs());
+        let message = format!("the process that runs the pipeline does not answer within {} s", patience.as_secs());
         Failure::new(ErrorKind::Retry, message)
     };
-    tokio::time::timeout(PATIENCE, answer(state_dir, method, route)).await.map_err(|_| late())?
+    tokio::time::timeout(patience, answer(state_dir, method, route)).await.map_err(|_| late())?
 }
 
 async fn answer(state_dir: &Path, method: Method, route: &str) -> Result<Option<Value>, Failure> {

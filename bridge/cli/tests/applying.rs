@@ -1,0 +1,225 @@
+//! `apply`: views come, change and go while changes stream, without those that stay being built anew.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tidegate_core::ViewName;
+use tidegate_duck::Duck;
+use tidegate_testkit::{Finished, Lake, Oracle, Tolerance, ViewRows};
+
+use crate::outputs::Outputs;
+use crate::pipeline::{PipelineFolder, Spec, oracle_views};
+use crate::serving::{PATIENCE, Served, TOKEN, orders};
+
+const TOTALS: &str = "SELECT customer, count(*) AS n, sum(amount) AS total FROM lake.orders GROUP BY customer";
+const LARGE: &str = "SELECT customer FROM totals WHERE total > 100";
+
+/// A pipeline that runs over a lake that changes.
+struct Stage {
+    _folder: TempDir,
+    lake: Lake,
+    pipeline: PipelineFolder,
+    spec: Spec,
+    served: Served,
+    inserted: u64,
+}
+
+impl Stage {
+    fn new(token: Option<&str>) -> Stage {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = orders(&folder.path().join("lake"));
+        let views = [("totals", TOTALS), ("large", LARGE)].map(|(name, sql)| (name.to_owned(), sql.to_owned()));
+        let spec = Spec { views: views.to_vec(), ..Spec::new(&lake) };
+        let pipeline = PipelineFolder::create(&folder.path().join("pipeline"), &spec);
+        let served = Served::start(&pipeline, token);
+        served.caught_up(lake.snapshot());
+        Stage { _folder: folder, lake, pipeline, spec, served, inserted: 0 }
+    }
+
+    fn change(&mut self) {
+        self.inserted += 1;
+        let n = self.inserted;
+        self.lake.execute(&format!("INSERT INTO lake.orders VALUES ('c{}', {n}), ('north', -1.5)", n % 17));
+        if n % 5 == 0 {
+            self.lake.execute(&format!("DELETE FROM lake.orders WHERE customer = 'c{}'", n % 13));
+        }
+    }
+
+    /// Applies the file while changes go on.
+    #[track_caller]
+    fn apply(&mut self, arguments: &[&str]) -> Finished {
+        self.pipeline.rewrite(&self.spec);
+        let mut running = self.pipeline.command("apply", arguments).start();
+        loop {
+            self.change();
+            match running.wait_for(Duration::from_millis(5)) {
+                Ok(finished) => return finished,
+                Err(still) => running = still,
+            }
+        }
+    }
+
+    /// Applies the file, and says what became of each view.
+    #[track_caller]
+    fn applied(&mut self, what: &str, expected: &Value) {
+        let done = self.apply(&["--yes", "--json"]).expect(0).json();
+        assert_eq!((&done["views"], &done["applied"]), (expected, &json!(true)), "{what}: {done}");
+        self.check(what);
+    }
+
+    /// How often each view was built.
+    fn built(&self) -> BTreeMap<String, u64> {
+        let status = self.served.status();
+        let views = status["views"].as_object().expect("views");
+        views.iter().map(|(name, view)| (name.clone(), view["full_steps"].as_u64().unwrap())).collect()
+    }
+
+    /// Lets the pipeline catch up, and compares the mart with a recompute.
+    #[track_caller]
+    fn check(&mut self, what: &str) {
+        (0..3).for_each(|_| self.change());
+        self.served.caught_up(self.lake.snapshot());
+        let expected = Oracle::new().unwrap().views_over_lake(&self.lake, None, &oracle_views(&self.spec.views));
+        let found = Outputs::read(&self.pipeline);
+        for ((view, _), expected) in self.spec.views.iter().zip(&expected) {
+            found.mart[view].assert_equals(expected, &Tolerance::exact(), &format!("{what}: {view}"));
+        }
+    }
+
+    fn set(&mut self, name: &str, sql: &str) {
+        self.spec = self.spec.clone().view(name, sql);
+    }
+
+    fn drop(&mut self, name: &str) {
+        self.spec.views.retain(|(known, _)| known != name);
+    }
+}
+
+#[test]
+fn views_come_change_and_go_while_changes_stream() {
+    let mut stage = Stage::new(None);
+    stage.set("many", "SELECT customer FROM totals WHERE n > 3");
+    stage.set("pairs", "SELECT a.customer, count(*) AS n FROM lake.orders a JOIN lake.orders b ON a.customer = b.customer GROUP BY ALL");
+    let plan = stage.apply(&["--plan", "--json"]).expect(0).json();
+    let added = json!({ "large": "untouched", "many": "added", "pairs": "added", "totals": "untouched" });
+    assert_eq!((&plan["views"], &plan["applied"], &plan["running"]), (&added, &json!(false), &json!(true)));
+    assert_eq!(stage.served.status()["views"].as_object().unwrap().len(), 2, "a plan changes nothing");
+    stage.applied("two views come", &added);
+
+    stage.set("large", "SELECT customer, total FROM totals WHERE total > 50");
+    stage.drop("many");
+    let built = stage.built();
+    let changed = json!({ "large": "changed", "many": "dropped", "pairs": "untouched", "totals": "untouched" });
+    stage.applied("one changes and one goes", &changed);
+    let after = stage.built();
+    assert_eq!(
+        (after["pairs"], after["totals"]),
+        (built["pairs"], built["totals"]),
+        "built anew: {built:?}, {after:?}"
+    );
+    assert_eq!(after.keys().collect::<Vec<_>>(), ["large", "pairs", "totals"]);
+
+    // What is only written otherwise is the same, and is shown as it is written.
+    stage.set("totals", &TOTALS.replace("FROM", "FROM /* every customer */"));
+    stage.applied("a comment", &json!({ "large": "untouched", "pairs": "untouched", "totals": "untouched" }));
+    assert_eq!(stage.built(), after);
+    assert!(stage.served.view("totals")["sql"].as_str().unwrap().contains("every customer"));
+
+    // Of a file with a fault nothing is applied.
+    stage.set("pairs", "SELECT custmer FROM lake.orders");
+    stage.apply(&["--yes"]).expect(2).says(&["custmer", "customer", "pipeline.toml:"]);
+    stage.drop("pairs");
+    stage.set("late", "SELECT max(day) AS day FROM lake.days");
+    stage.lake.execute("CREATE TABLE lake.days AS SELECT DATE '2026-01-01' + i::INTEGER AS day FROM range(9) r(i)");
+    let expected = json!({ "large": "untouched", "late": "added", "pairs": "dropped", "totals": "untouched" });
+    stage.applied("a view over a table that is newer than the frontier", &expected);
+    let after_all = stage.built();
+    assert_eq!((after_all["large"], after_all["totals"]), (after["large"], after["totals"]));
+
+    // Sinks come and go.
+    stage.spec.mart_settings.push("\n[sinks.more]\ntype = \"jsonl\"\npath = \"more\"\n".to_owned());
+    let done = stage.apply(&["--yes", "--json"]).expect(0).json();
+    assert_eq!(done["sinks"], json!({ "added": ["more"], "removed": [] }), "{done}");
+    stage.check("a sink came");
+    let more = stage.pipeline.file().with_file_name("more");
+    assert!(std::fs::metadata(&more).unwrap().len() > 0, "the sink has written nothing");
+    stage.spec.mart_settings.clear();
+    let done = stage.apply(&["--yes", "--json"]).expect(0).json();
+    assert_eq!(done["sinks"], json!({ "added": [], "removed": ["more"] }), "{done}");
+    stage.check("a sink went");
+    assert_eq!(stage.built(), after_all, "what sinks do is nothing to views");
+
+    // Someone is asked, where someone is there.
+    stage.pipeline.command("apply", &[]).run().expect(2).says(&["--yes", "--plan"]);
+    stage.served.running.terminate().expect(0);
+    let expected = Oracle::new().unwrap().views_over_lake(&stage.lake, None, &oracle_views(&stage.spec.views));
+    let names: Vec<String> = stage.spec.views.iter().map(|(name, _)| name.clone()).collect();
+    Outputs::read(&stage.pipeline).assert_holds(&stage.pipeline, &names, &expected, "at the end");
+    every_epoch_holds(&stage.pipeline, &stage.lake, "totals", TOTALS);
+    let idle = stage.pipeline.command("apply", &["--json"]).run().expect(0).json();
+    assert_eq!((&idle["running"], &idle["applied"]), (&json!(false), &json!(false)));
+}
+
+/// Compares the rows that a view had at the end of each epoch with a recompute at that epoch's snapshot.
+#[track_caller]
+fn every_epoch_holds(pipeline: &PipelineFolder, lake: &Lake, view: &str, sql: &str) {
+    let duck = Duck::open_in_memory().unwrap();
+    duck.execute(&std::fs::read_to_string(pipeline.changes().join("views.sql")).unwrap()).unwrap();
+    let files = pipeline.changes().join(view).join("*.parquet");
+    let query = format!(
+        "SELECT DISTINCT file_name, regexp_extract(decode(value), 'snapshot_id\\D*(\\d+)', 1) \
+         FROM parquet_kv_metadata('{}') WHERE decode(key) = 'tidegate.frontier'",
+        files.display()
+    );
+    let mut statement = duck.connection().prepare(&query).unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))).unwrap();
+    let marks: Vec<(String, String)> = rows.collect::<Result<_, _>>().unwrap();
+    assert!(marks.len() > 5, "{marks:?}");
+    for (file, snapshot) in marks {
+        let name = file.rsplit('/').next().unwrap();
+        let epoch: u64 =
+            name.split(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty()).unwrap().parse().unwrap();
+        let snapshot = snapshot.parse().unwrap_or_else(|_| panic!("{name} has no snapshot"));
+        let views = [(ViewName::new(view), sql.to_owned())];
+        let expected = Oracle::new().unwrap().views_over_lake(lake, Some(snapshot), &views);
+        let found = ViewRows::read(&duck, &format!("FROM {view}_asof({epoch})")).unwrap();
+        found.rows.assert_equals(&expected[0].rows, &format!("epoch {epoch}, snapshot {snapshot}"));
+    }
+}
+
+#[test]
+fn a_page_with_the_token_applies_and_a_run_with_an_end_does_not() {
+    let mut stage = Stage::new(Some(TOKEN));
+    let bearer = format!("Bearer {TOKEN}");
+    stage.set("many", "SELECT customer FROM totals WHERE n > 3");
+    stage.pipeline.rewrite(&stage.spec);
+    assert_eq!(stage.served.ask("POST", "/api/apply", &[]).status, 401);
+    let taken = stage.served.ask("POST", "/api/apply", &[("Authorization", &bearer)]);
+    assert_eq!((taken.status, &taken.json()["views"]["many"]), (202, &json!("added")), "{}", taken.body);
+    stage.served.until("it is in force", |status| {
+        status["phase"]["name"] != "applying" && status["views"]["many"]["rows"].is_number()
+    });
+    stage.check("by the page");
+    // Another name is another pipeline.
+    let renamed = Spec { name: "other".to_owned(), ..stage.spec.clone() };
+    stage.pipeline.rewrite(&renamed);
+    let refused = stage.served.ask("POST", "/api/apply", &[("Authorization", &bearer)]);
+    assert_eq!(refused.status, 409, "{}", refused.body);
+    stage.pipeline.rewrite(&stage.spec);
+    stage.check("after a refusal");
+    stage.served.running.terminate().expect(0);
+
+    let run = stage.pipeline.command("run", &["--until", "1000000"]).start();
+    let started = std::time::Instant::now();
+    let refused = loop {
+        let finished = stage.pipeline.command("apply", &["--yes"]).run();
+        if finished.code() == Some(1) && finished.stderr.contains("an end of its own") {
+            break finished;
+        }
+        assert!(started.elapsed() < PATIENCE, "{finished:?}");
+    };
+    refused.says(&["the next one"]);
+    run.terminate().expect(0);
+}
