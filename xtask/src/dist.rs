@@ -28,6 +28,7 @@ pub fn run(folder: &Path, programs: &Path) -> Result<()> {
     lay_out(&root, programs)?;
     let bill = bill_of_materials()?;
     fs::write(root.join("tidegate.cdx.json"), &bill)?;
+    fs::write(root.join("THIRD-PARTY.txt"), third_parties(&bill)?)?;
     let archive = format!("{name}.tar.gz");
     // The same tree makes the same archive.
     child("tar")
@@ -184,6 +185,20 @@ fn bill_of_materials() -> Result<String> {
         "components": components,
     });
     Ok(format!("{bill:#}\n"))
+}
+
+/// What the program is made of, with the licence of each part, for people.
+fn third_parties(bill: &str) -> Result<String> {
+    let bill: Value = serde_json::from_str(bill)?;
+    let mut lines = vec!["Tidegate is made of these parts, under these licences:\n".to_owned()];
+    for component in bill["components"].as_array().into_iter().flatten() {
+        let (name, version) = (component["name"].as_str(), component["version"].as_str());
+        let (name, version) = name.zip(version).context("a part has a name and a version")?;
+        let license = component["licenses"][0]["expression"].as_str();
+        let license = license.with_context(|| format!("{name} {version} names no licence"))?;
+        lines.push(format!("{name} {version}: {license}"));
+    }
+    Ok(lines.join("\n") + "\n")
 }
 
 /// Where a release goes if nobody says otherwise.
