@@ -118,11 +118,13 @@ fn entry(line: &str) -> Result<Option<Entry>> {
         number.with_context(|| format!("a line of the log has no {key}: {line}"))
     };
     let text = |key: &str| json[key].as_str().with_context(|| format!("a line of the log has no {key}: {line}"));
-    let what = match json["message"].as_str() {
+    let what = match json["event"].as_str() {
         Some("read") => {
             let snapshot = text("position")?.trim_start_matches("snapshot ").parse()?;
             let changed = json["changed"] == Value::Bool(true);
-            What::Read { snapshot, changed, took: Duration::from_micros(number("took_us")?) }
+            let took =
+                json["duration_ms"].as_f64().with_context(|| format!("a line of the log has no duration: {line}"))?;
+            What::Read { snapshot, changed, took: Duration::from_secs_f64(took / 1000.0) }
         }
         Some("stepped") => {
             let frontier: Value = serde_json::from_str(text("frontier")?)?;

@@ -95,7 +95,7 @@ pub fn located(error: RuntimeError, views: &[View]) -> Failure {
         RuntimeError::Plan(faults) => {
             Failure::several(error.kind(), faults.iter().map(|fault| in_file(fault, views)).collect())
         }
-        _ => Failure::caused(error.kind(), &error),
+        _ => error.into(),
     }
 }
 
@@ -124,6 +124,6 @@ fn line_in_file(fault: &str, views: &[View]) -> String {
 
 impl From<RuntimeError> for Failure {
     fn from(error: RuntimeError) -> Self {
-        Failure::caused(error.kind(), &error)
+        Failure::caused(error.kind(), &error).with_repairs(error.repairs())
     }
 }

@@ -6,6 +6,7 @@
 mod arguments;
 mod assembly;
 mod commands;
+mod ending;
 mod failure;
 mod file;
 mod lineage;
@@ -29,6 +30,7 @@ use commands::apply::Apply;
 use commands::asof::AsOf;
 use commands::diff::Diff;
 use failure::Failure;
+use log::LogFormat;
 
 /// DBSP allocates much and in many threads; mimalloc is the faster for it.
 #[global_allocator]
@@ -36,11 +38,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    log::begin(arguments.log_format);
+    let log_format = arguments.log_format;
+    log::begin(log_format);
     match run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            failure.report();
+            match log_format {
+                LogFormat::Text => failure.report(),
+                LogFormat::Json => failure.log(),
+            }
             failure.exit_code()
         }
     }

@@ -39,7 +39,7 @@ impl Display {
         };
         if !std::io::stderr().is_terminal() {
             if let Some(rows) = rows_estimate {
-                tracing::info!(rows_estimate = rows, "loading");
+                tracing::info!(name: "loading", rows_estimate = rows, "loading");
             }
             return;
         }
@@ -50,7 +50,9 @@ impl Display {
         let before = self.loaded.fetch_add(rows, Ordering::Relaxed);
         self.with_bar(|bar| match bar {
             Some(bar) => bar.inc(rows),
-            None if (before + rows) / LINE_ROWS > before / LINE_ROWS => tracing::info!(rows = before + rows, "loading"),
+            None if (before + rows) / LINE_ROWS > before / LINE_ROWS => {
+                tracing::info!(name: "loading", rows = before + rows, "loading")
+            }
             None => {}
         });
     }
@@ -61,7 +63,7 @@ impl Display {
                 bar.finish_and_clear();
             }
         });
-        tracing::info!(rows = self.loaded.load(Ordering::Relaxed), "loaded");
+        tracing::info!(name: "loaded", rows = self.loaded.load(Ordering::Relaxed), "loaded");
     }
 }
 

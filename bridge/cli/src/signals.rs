@@ -13,8 +13,7 @@ pub fn stop_on_signal(stop: StopSignal, timeout: Duration) -> io::Result<()> {
     tokio::spawn(async move {
         asked.stopped().await;
         tokio::time::sleep(timeout).await;
-        tracing::error!(
-            timeout_ms = timeout.as_millis() as u64,
+        tracing::error!(name: "stop_timed_out", timeout_ms = timeout.as_millis() as u64,
             "the stop takes longer than `stop_timeout`: ending at once; the next start goes on from the log"
         );
         std::process::exit(1);
@@ -28,7 +27,7 @@ pub fn stop_on_signal(stop: StopSignal, timeout: Duration) -> io::Result<()> {
                 _ = terminate.recv() => {}
             }
             if first {
-                tracing::info!("stopping after the present epoch; a second signal stops at once");
+                tracing::info!(name: "stopping", "stopping after the present epoch; a second signal stops at once");
                 stop.stop();
             } else {
                 std::process::exit(1);

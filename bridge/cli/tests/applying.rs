@@ -9,6 +9,7 @@ use tidegate_core::ViewName;
 use tidegate_duck::Duck;
 use tidegate_testkit::{Finished, Lake, Oracle, Tolerance, ViewRows};
 
+use crate::database_faults::{SETUP, Shop, server};
 use crate::outputs::Outputs;
 use crate::pipeline::{PipelineFolder, Spec, oracle_views};
 use crate::serving::{PATIENCE, Served, TOKEN, orders};
@@ -42,7 +43,7 @@ impl Stage {
         self.inserted += 1;
         let n = self.inserted;
         self.lake.execute(&format!("INSERT INTO lake.orders VALUES ('c{}', {n}), ('north', -1.5)", n % 17));
-        if n % 5 == 0 {
+        if n.is_multiple_of(5) {
             self.lake.execute(&format!("DELETE FROM lake.orders WHERE customer = 'c{}'", n % 13));
         }
     }
@@ -222,4 +223,25 @@ fn a_page_with_the_token_applies_and_a_run_with_an_end_does_not() {
     };
     refused.says(&["the next one"]);
     run.terminate().expect(0);
+}
+
+#[test]
+fn a_replication_slot_goes_on() {
+    let shop = Shop::new(server(), SETUP);
+    shop.once().expect(0);
+    let running = shop.program("run", &[]).start();
+    let started = std::time::Instant::now();
+    while shop.program("status", &["--json"]).run().expect(0).json()["phase"].is_null() {
+        assert!(started.elapsed() < PATIENCE, "{}", running.stderr());
+    }
+    for (round, sql) in ["SELECT id FROM app.t", "SELECT id, upper(v) AS v FROM app.t"].into_iter().enumerate() {
+        shop.write(&shop.url(), "", sql);
+        shop.sql(&format!("INSERT INTO t VALUES ({}, 'b')", round + 2));
+        let applied = shop.program("apply", &["--yes", "--json"]).run().expect(0).json();
+        assert_eq!((&applied["views"], &applied["applied"]), (&json!({ "v": "changed" }), &json!(true)));
+    }
+    shop.sql("INSERT INTO t VALUES (9, 'c')");
+    shop.program("drain", &[]).run().expect(0);
+    running.wait().expect(0);
+    assert_eq!(shop.mart(), "{'id': 1, 'v': A} {'id': 2, 'v': B} {'id': 3, 'v': B} {'id': 9, 'v': C}");
 }

@@ -11,14 +11,14 @@ use tidegate_testkit::{FaultProxy, Finished, Postgres, PostgresVersion, Program}
 use crate::pipeline::tidegate;
 
 /// A pipeline over one table of a database.
-struct Shop {
+pub struct Shop {
     server: Postgres,
     database: String,
     folder: TempDir,
 }
 
 impl Shop {
-    fn new(server: Postgres, setup: &str) -> Self {
+    pub fn new(server: Postgres, setup: &str) -> Self {
         let connection = server.create_database();
         let database = connection.split_whitespace().find_map(|part| part.strip_prefix("dbname=")).unwrap().to_owned();
         server.execute(&database, setup);
@@ -27,7 +27,7 @@ impl Shop {
         shop
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         self.server.url(&self.database)
     }
 
@@ -35,7 +35,7 @@ impl Shop {
         self.folder.path().join("pipeline.toml")
     }
 
-    fn write(&self, url: &str, more: &str, sql: &str) {
+    pub fn write(&self, url: &str, more: &str, sql: &str) {
         let text = format!(
             "[pipeline]\nname = \"shop\"\nstate_dir = \"state\"\nretry_for = \"1s\"\n\n[sources.app]\ntype = \"postgres\"\nurl = \"{url}\"\n{more}\n\n\
              [views.v]\nsql = '''{sql}'''\n\n[sinks.mart]\ntype = \"duckdb\"\npath = \"mart.duckdb\"\ncommit_interval = \"100ms\"\n"
@@ -43,16 +43,16 @@ impl Shop {
         std::fs::write(self.file(), text).unwrap();
     }
 
-    fn sql(&self, sql: &str) {
+    pub fn sql(&self, sql: &str) {
         self.server.execute(&self.database, sql);
     }
 
-    fn program(&self, verb: &str, more: &[&str]) -> Program {
+    pub fn program(&self, verb: &str, more: &[&str]) -> Program {
         tidegate(&[verb, &self.file().to_string_lossy()]).arguments(more.iter().copied())
     }
 
     #[track_caller]
-    fn once(&self) -> Finished {
+    pub fn once(&self) -> Finished {
         self.program("run", &["--once", "--json"]).run()
     }
 
@@ -61,7 +61,7 @@ impl Shop {
     }
 
     /// The view's rows in the mart, as one text.
-    fn mart(&self) -> String {
+    pub fn mart(&self) -> String {
         self.try_mart().expect("nobody holds the mart")
     }
 
@@ -76,11 +76,11 @@ impl Shop {
     }
 }
 
-fn server() -> Postgres {
+pub fn server() -> Postgres {
     Postgres::start_version(PostgresVersion::V18)
 }
 
-const SETUP: &str = "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')";
+pub const SETUP: &str = "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')";
 
 #[test]
 fn servers_that_are_not_ready_are_told_all_at_once() {

@@ -78,7 +78,7 @@ pub(crate) fn forget_lost(folder: &Path) -> Result<(), EngineError> {
     if left.len() == listed.len() {
         return Ok(());
     }
-    tracing::warn!(folder = %folder.display(), lost = listed.len() - left.len(), "saved states are gone");
+    tracing::warn!(name: "state_lost", folder = %folder.display(), lost = listed.len() - left.len(), "saved states are gone");
     let failed = |source: io::Error| EngineError::Storage {
         path: catalog.display().to_string(),
         fact: "cannot be written".into(),

@@ -44,7 +44,7 @@ impl Pipeline {
         let is_schema = matches!(barrier, Barrier::Schema { .. });
         let (at, reason) = match barrier {
             Barrier::Schema { at, reason } => {
-                tracing::info!(%source, %reason, position = %at, "the views are planned anew");
+                tracing::info!(name: "replanning", %source, %reason, position = %at, "the views are planned anew");
                 (self.positions.clone().with(source.clone(), at), reason)
             }
             Barrier::Expired { reason } => {
@@ -52,10 +52,10 @@ impl Pipeline {
                     return Err(self.feeds[index].expired(reason));
                 }
                 if self.feeds[index].restored {
-                    tracing::warn!(%source, "the source has gone on since the backup: only the differences go to the sinks");
+                    tracing::warn!(name: "source_ahead_of_backup", %source, "the source has gone on since the backup: only the differences go to the sinks");
                 }
                 self.summary.recopied.insert(source.name.clone());
-                tracing::warn!(%source, %reason, "the views are built anew from the present content");
+                tracing::warn!(name: "past_gone", %source, %reason, "the views are built anew from the present content");
                 (without(&self.positions, &source), reason)
             }
         };

@@ -151,7 +151,7 @@ impl Pipeline {
                 Report::Maintained(Ok(())) => Ok(()),
                 Report::Maintained(Err(error)) => {
                     let (sink, error) = (&self.drivers[index].name, tidegate_core::chain(&error));
-                    tracing::warn!(%sink, %error, "the sink could not keep its target in order; it is tried again later");
+                    tracing::warn!(name: "sink_not_maintained", %sink, %error, "the sink could not keep its target in order; it is tried again later");
                     Ok(())
                 }
             };
@@ -165,7 +165,7 @@ impl Pipeline {
 
     fn tell_committed(&self, index: usize, epoch: Option<Epoch>, took: Duration) {
         let (sink, Some(epoch)) = (&self.drivers[index].name, epoch) else { return };
-        tracing::debug!(%sink, %epoch, "committed");
+        tracing::debug!(name: "committed", %sink, epoch = epoch.0, duration_ms = took.as_secs_f64() * 1000.0, "committed");
         self.observer.notify(Progress::Committed { sink, epoch, took });
     }
 
@@ -193,8 +193,7 @@ impl Pipeline {
     /// Goes on without a sink.
     pub(crate) fn detach(&mut self, index: usize, reason: String) {
         let driver = &mut self.drivers[index];
-        tracing::error!(
-            sink = %driver.name, %reason,
+        tracing::error!(name: "sink_detached", sink = %driver.name, %reason,
             "the sink is detached: it gets nothing any more until it is brought in line with 'tidegate resync'"
         );
         driver.trouble = None;

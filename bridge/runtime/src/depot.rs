@@ -112,7 +112,7 @@ impl Depot {
                     return Ok(Some(epoch));
                 }
                 Err(error) if error.kind() == ErrorKind::Stop => {
-                    tracing::warn!(error = %chain(&error), "a checkpoint cannot be used, trying the one before it");
+                    tracing::warn!(name: "checkpoint_unusable", error = %chain(&error), "a checkpoint cannot be used, trying the one before it");
                     first.get_or_insert(error);
                 }
                 Err(error) => return Err(error),
@@ -220,7 +220,7 @@ impl Depot {
                     kept += 1;
                 }
                 Err(error) if error.kind() == ErrorKind::Stop => {
-                    tracing::warn!(error = %chain(&error), "a checkpoint cannot be used any more");
+                    tracing::warn!(name: "checkpoint_unusable", error = %chain(&error), "a checkpoint cannot be used any more");
                 }
                 Err(error) => return Err(error),
             }

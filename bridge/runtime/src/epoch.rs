@@ -115,7 +115,7 @@ impl Pipeline {
             let pending = &mut self.pending;
             blocking(|| pending.spill())?;
         }
-        tracing::debug!(%epoch, frontier = %last.header.frontier, source_rows, "stepped");
+        tracing::debug!(name: "stepped", epoch = epoch.0, frontier = %last.header.frontier, source_rows, "stepped");
         let phases = &self.summary.phases_ms;
         self.observer.notify(Progress::EpochStepped {
             header: &last.header,

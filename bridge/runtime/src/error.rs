@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use tidegate_core::{BindError, ConnectorError, Epoch, ErrorKind, SourceId, ViewName, chain};
 use tidegate_engine::EngineError;
 
@@ -273,6 +274,16 @@ pub struct SinkDetached {
     pub reason: String,
 }
 
+/// A command that mends what stopped a pipeline. Whether it is what is wanted is for a person to decide.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Repair {
+    /// `tidegate resnapshot PIPELINE SOURCE`.
+    Resnapshot(String),
+    /// `tidegate resync PIPELINE SINK`.
+    Resync(String),
+}
+
 fn name_sinks(behind: &[SinkBehind]) -> String {
     let described: Vec<String> = behind
         .iter()
@@ -326,6 +337,18 @@ impl RuntimeError {
                 _ => ErrorKind::Reconfigure,
             },
             RuntimeError::Bug(_) => ErrorKind::Bug,
+        }
+    }
+
+    /// The commands that mend it, in this order, where commands do.
+    pub fn repairs(&self) -> Vec<Repair> {
+        match self {
+            RuntimeError::Expired { source_id, .. } => vec![Repair::Resnapshot(source_id.name.clone())],
+            RuntimeError::SinkMismatch { sink, .. } => vec![Repair::Resync(sink.clone())],
+            RuntimeError::SinksDetached(sinks) => {
+                sinks.iter().map(|detached| Repair::Resync(detached.sink.clone())).collect()
+            }
+            _ => Vec::new(),
         }
     }
 

@@ -208,10 +208,10 @@ impl Feed {
     pub fn expired(&self, reason: String) -> RuntimeError {
         let source = &self.id.name;
         let way_out = match self.snapshots {
-            Snapshots::AnyPosition => {
-                "set on_expired_snapshot = \"fallback\" for this source to rebuild the views from its present content"
-                    .to_owned()
-            }
+            Snapshots::AnyPosition => format!(
+                "run 'tidegate resnapshot PIPELINE {source}' to rebuild the views from its present content, or set \
+                 on_expired_snapshot = \"fallback\" for this source to have that done by itself"
+            ),
             Snapshots::PresentOnly => format!(
                 "run 'tidegate resnapshot PIPELINE {source}' to copy its tables again, or set on_slot_lost = \
                  \"resnapshot\" for this source to have that done by itself"
@@ -311,9 +311,11 @@ impl Feed {
             Ok(Err(error)) if error.kind() != ErrorKind::Retry => return Err(error),
             Ok(Err(error)) => {
                 let error = tidegate_core::chain(&error);
-                tracing::warn!(source = %self.id, %error, "the source could not be told its position");
+                tracing::warn!(name: "position_not_told", source = %self.id, %error, "the source could not be told its position");
             }
-            Err(_) => tracing::warn!(source = %self.id, "the source did not take its position in time"),
+            Err(_) => {
+                tracing::warn!(name: "position_not_told", source = %self.id, "the source did not take its position in time")
+            }
         }
         Ok(())
     }

@@ -51,7 +51,7 @@ fn line(source: &SourceId, finding: &Finding) -> String {
 pub(crate) fn warn(findings: &BTreeMap<SourceId, Vec<Finding>>) {
     for (source, findings) in findings {
         for Finding { fact, fix, .. } in findings.iter().filter(|finding| finding.severity == Severity::Warning) {
-            tracing::warn!(%source, fact, fix = fix.as_deref(), "the source may come to harm");
+            tracing::warn!(name: "source_warning", %source, fact, fix = fix.as_deref(), "the source may come to harm");
         }
     }
 }

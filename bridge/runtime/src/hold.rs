@@ -13,7 +13,7 @@ impl Pipeline {
     pub(crate) async fn hold_back(&mut self, goal: &Goal, stop: &StopSignal) -> Result<bool, RuntimeError> {
         let Some(index) = self.overburdened() else {
             if self.held_since.take().is_some() {
-                tracing::info!("the sinks have caught up, the sources are read again");
+                tracing::info!(name: "sources_resumed", "the sinks have caught up, the sources are read again");
             }
             return Ok(false);
         };
@@ -31,8 +31,7 @@ impl Pipeline {
             return Ok(true);
         }
         if self.held_since.is_none() {
-            tracing::warn!(
-                sink = %driver.name, sink_lag_max = limit,
+            tracing::warn!(name: "sources_held", sink = %driver.name, sink_lag_max = limit,
                 "the sources wait, because the sink lacks more than sink_lag_max bytes of changes"
             );
         }

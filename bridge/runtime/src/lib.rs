@@ -66,7 +66,7 @@ pub use config::{Connectors, OnSinkFailure, PipelineConfig, RunUntil, SinkSlot, 
 pub use cycles::ReadBack;
 pub use difference::{Difference, Exchange, ViewChange, difference};
 pub use epoch_time::{Clock, epoch_time};
-pub use error::{RuntimeError, SinkBehind, SinkDetached};
+pub use error::{Repair, RuntimeError, SinkBehind, SinkDetached};
 pub use findings::findings;
 pub use lock::is_running;
 pub use log::LogLocation;

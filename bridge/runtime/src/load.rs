@@ -60,13 +60,13 @@ impl Pipeline {
                 Unloaded::Failed(RuntimeError::Expired { source_id, reason, .. })
                     if self.rebuilds_when_expired(&source_id) =>
                 {
-                    tracing::warn!(source = %source_id, reason, "loading the present content instead");
+                    tracing::warn!(name: "past_gone", source = %source_id, reason, "loading the present content instead");
                     self.summary.recopied.insert(source_id.name.clone());
                     (program, positions) = self.plan_at(&without(&positions, &source_id), stop).await?.into_result()?;
                     scope = self.source_anew(&program, &source_id, scope);
                 }
                 Unloaded::Moved { source_id, reason } => {
-                    tracing::info!(source = %source_id, reason, "the views are planned anew while they are built");
+                    tracing::info!(name: "replanning", source = %source_id, reason, "the views are planned anew while they are built");
                     (program, positions) = self.plan_at(&positions, stop).await?.into_result()?;
                     moves += 1;
                     if moves > MOVES_FOLLOWED {
@@ -79,7 +79,7 @@ impl Pipeline {
                     if next.failing_for() > self.config.retry_for {
                         return Err(error);
                     }
-                    tracing::warn!(error = %tidegate_core::chain(&error), "loading failed and is tried again");
+                    tracing::warn!(name: "load_failed", error = %tidegate_core::chain(&error), "loading failed and is tried again");
                     tokio::select! {
                         () = tokio::time::sleep(next.due_in()) => {}
                         () = stop.stopped() => return Err(RuntimeError::StoppedWhileLoading),
@@ -276,7 +276,7 @@ impl Pipeline {
         self.positions = frontier;
         let changed = self.publish_by_checkpoint(&last, deltas, "rebuild.published").await?;
         self.state.write(&self.config.state_dir)?;
-        tracing::info!(epoch = %last.header.epoch, frontier = %last.header.frontier, kind = kind.as_str(), "built the views");
+        tracing::info!(name: "built", epoch = last.header.epoch.0, frontier = %last.header.frontier, kind = kind.as_str(), "built the views");
         self.observer.notify(Progress::Program(&in_force));
         self.observer.notify(Progress::EpochStepped {
             header: &last.header,

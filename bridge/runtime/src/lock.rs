@@ -28,7 +28,7 @@ pub fn is_running(state_dir: &Path) -> bool {
 impl Drop for Lock {
     fn drop(&mut self) {
         if let Err(error) = flock(&self.file, FlockOperation::Unlock) {
-            tracing::warn!(%error, "the lock of the state folder is given back when the process ends");
+            tracing::warn!(name: "lock_left", %error, "the lock of the state folder is given back when the process ends");
         }
     }
 }

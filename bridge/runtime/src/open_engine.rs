@@ -20,7 +20,7 @@ impl OpenEngine {
         if let Some(engine) = self.0.take() {
             let closing = std::thread::spawn(move || drop(engine));
             if closing.join().is_err() {
-                tracing::warn!("the engine panicked while it was closed");
+                tracing::warn!(name: "engine_panicked", "the engine panicked while it was closed");
             }
         }
     }

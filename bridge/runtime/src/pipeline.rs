@@ -151,7 +151,26 @@ impl Pipeline {
         connectors: Connectors,
         observer: Arc<dyn Observer>,
     ) -> Result<Pipeline, RuntimeError> {
-        crate::recovery::open(config, connectors, observer, None).await
+        crate::recovery::open(config, connectors, observer, None, None).await
+    }
+
+    /// Opens it again after a run, as another configuration with the same state folder says. Nobody else gets hold of the
+    /// folder in between.
+    pub async fn reopen(
+        self,
+        config: PipelineConfig,
+        connectors: Connectors,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Pipeline, RuntimeError> {
+        let is_same = config.state_dir == self.config.state_dir;
+        let lock = self.into_lock();
+        crate::recovery::open(config, connectors, observer, None, is_same.then_some(lock)).await
+    }
+
+    /// Lets go of everything but the lock.
+    fn into_lock(self) -> Lock {
+        let Pipeline { _lock: lock, .. } = self;
+        lock
     }
 
     /// The program in force; none before the initial load.

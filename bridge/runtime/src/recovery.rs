@@ -30,12 +30,13 @@ use crate::{Connectors, PipelineConfig, RuntimeError, SourceSlot, blocking, dura
 const DEFAULT_WORKERS: usize = 1;
 
 /// Opens a pipeline. `resync` names a sink that may hold anything; then other sinks that do not
-/// fit are left alone instead of stopping everything.
+/// fit are left alone instead of stopping everything. `lock` is that of the state folder, where it is held already.
 pub(crate) async fn open(
     config: PipelineConfig,
     connectors: Connectors,
     observer: Arc<dyn Observer>,
     resync: Option<&str>,
+    lock: Option<Lock>,
 ) -> Result<Pipeline, RuntimeError> {
     let mut faults = Vec::new();
     for slot in &connectors.sinks {
@@ -57,6 +58,7 @@ pub(crate) async fn open(
         binder: connectors.binder,
         observer,
         resync: resync.map(str::to_owned),
+        lock,
         config,
     };
     let (dir, name) = (&parts.config.state_dir, &parts.config.name);
@@ -82,7 +84,7 @@ pub(crate) async fn open(
     if let Some(depot) = parts.config.log.depot()
         && let Some(epoch) = depot.restore(dir, name).await?
     {
-        tracing::warn!(%epoch, dir = %dir.display(), "made the state folder again from the checkpoint beside the log");
+        tracing::warn!(name: "state_restored", epoch = epoch.0, dir = %dir.display(), "made the state folder again from the checkpoint beside the log");
         return parts.recover().await;
     }
     parts.begin().await
@@ -95,16 +97,24 @@ struct Parts {
     binder: Arc<dyn tidegate_core::Binder>,
     observer: Arc<dyn Observer>,
     resync: Option<String>,
+    lock: Option<Lock>,
 }
 
 impl Parts {
+    fn lock(&mut self) -> Result<Lock, RuntimeError> {
+        match self.lock.take() {
+            Some(lock) => Ok(lock),
+            None => Lock::acquire(&self.config.state_dir),
+        }
+    }
+
     /// A new pipeline. Everything that can be wrong is found before the first write.
     async fn begin(mut self) -> Result<Pipeline, RuntimeError> {
         let (program, positions) = self.plan(&Frontier::new()).await?;
         self.open_sinks_of_new(&program).await?;
         let dir = self.config.state_dir.clone();
         durable::create_dir(&dir)?;
-        let lock = Lock::acquire(&dir)?;
+        let lock = self.lock()?;
         if StateFile::read(&dir, &self.config.name)?.is_some() {
             return Err(RuntimeError::Locked { dir, pid: "(one that has just ended)".to_owned() });
         }
@@ -146,7 +156,7 @@ impl Parts {
 
     async fn recover(mut self) -> Result<Pipeline, RuntimeError> {
         let dir = self.config.state_dir.clone();
-        let lock = Lock::acquire(&dir)?;
+        let lock = self.lock()?;
         let Some(mut state) = StateFile::read(&dir, &self.config.name)? else {
             return Err(RuntimeError::Bug(format!("{} vanished while it was locked", dir.display())));
         };
@@ -170,14 +180,14 @@ impl Parts {
             match resume(&dir, &self.config, &state, &candidates[0], &kept) {
                 Ok(engine) => break engine,
                 Err(error) if is_incompatible(&error) => {
-                    tracing::warn!(error = %chain(&error), "the views are built anew");
+                    tracing::warn!(name: "rebuilding", error = %chain(&error), "the views are built anew");
                     let at = if matches!(change, Change::Later) { Frontier::new() } else { here.clone() };
                     let (program, positions) = self.plan(&at).await?;
                     change = Change::Afresh(Box::new(program), positions);
                     break new_engine(&dir, &self.config, &state)?;
                 }
                 Err(error) if candidates.len() > 1 => {
-                    tracing::warn!(error = %chain(&error), "the newest checkpoint cannot be used, trying the one before it");
+                    tracing::warn!(name: "checkpoint_unusable", error = %chain(&error), "the newest checkpoint cannot be used, trying the one before it");
                     candidates.remove(0);
                     tail = Tail::read(&candidates[0], &log).await?;
                     tail.check_repeatable(&self.sources, &log)?;
@@ -326,8 +336,7 @@ impl Pipeline {
         }
         for driver in &mut self.drivers {
             if let Some(reason) = self.saved_progress.detached.get(&driver.name) {
-                tracing::error!(
-                    sink = %driver.name, %reason,
+                tracing::error!(name: "sink_detached", sink = %driver.name, %reason,
                     "the sink is detached and gets nothing until it is brought in line with 'tidegate resync'"
                 );
                 driver.aside = Some(Aside::Detached(reason.clone()));
@@ -350,7 +359,9 @@ impl Pipeline {
         for file in &kept {
             match engine_checkpoint(file) {
                 Ok(engine) => self.saved.kept.push(SavedCheckpoint { rung: file.rung(), engine }),
-                Err(error) => tracing::warn!(error = %chain(&error), "a checkpoint cannot be used"),
+                Err(error) => {
+                    tracing::warn!(name: "checkpoint_unusable", error = %chain(&error), "a checkpoint cannot be used")
+                }
             }
         }
         Ok(())
@@ -380,7 +391,7 @@ fn readable(found: Vec<Listed>) -> Result<Vec<CheckpointFile>, RuntimeError> {
         match file {
             Ok(file) => good.push(file),
             Err(error) => {
-                tracing::warn!(%epoch, error = %chain(&error), "a checkpoint cannot be read");
+                tracing::warn!(name: "checkpoint_unreadable", epoch = epoch.0, error = %chain(&error), "a checkpoint cannot be read");
                 bad.get_or_insert(error);
             }
         }

@@ -55,7 +55,7 @@ impl Pipeline {
     async fn remember_load(&mut self) -> Result<(), RuntimeError> {
         let Some(last) = self.last.clone() else { return Ok(()) };
         if !last.origin.is_load() {
-            tracing::warn!(epoch = %last.header.epoch, log = self.log.name(), "the log has lost epochs that the checkpoint holds");
+            tracing::warn!(name: "log_behind", epoch = last.header.epoch.0, log = self.log.name(), "the log has lost epochs that the checkpoint holds");
             return Ok(());
         }
         let record = self.record(&last, Vec::new());
@@ -76,7 +76,7 @@ impl Pipeline {
             return Err(error);
         }
         let epoch = records[failed].header.header.epoch;
-        tracing::warn!(%epoch, error = %tidegate_core::chain(&error), "the views as they were cannot follow; building the new ones");
+        tracing::warn!(name: "rebuilding", epoch = epoch.0, error = %tidegate_core::chain(&error), "the views as they were cannot follow; building the new ones");
         self.resume_again(checkpoint)?;
         self.replay(&records[..failed]).await.map_err(|(_, error)| error)?;
         self.skip(&records[failed..]);

@@ -47,7 +47,7 @@ impl Pipeline {
         let left = self.feeds.iter().any(|feed| feed.restored) || self.drivers.iter().any(|driver| driver.restored);
         if !left {
             failpoint::hit("restored.in_line");
-            tracing::info!(backup = %before.backup, "sources and sinks are in line with the restored state");
+            tracing::info!(name: "restored", backup = %before.backup, "sources and sinks are in line with the restored state");
             self.state.restored = None;
         } else if *restored == before {
             return Ok(());
@@ -101,14 +101,14 @@ impl Pipeline {
                 Ok(view_rows) => {
                     failpoint::hit("restored.compared");
                     let (sink, rows) = (&self.drivers[index].name, view_rows.values().sum::<u64>());
-                    tracing::warn!(%sink, rows, "the sink was compared with the views and has got the difference");
+                    tracing::warn!(name: "sink_compared", %sink, rows, "the sink was compared with the views and has got the difference");
                     self.summary.resynced.insert(sink.clone(), view_rows);
                 }
                 Err(RuntimeError::Sink { error, .. }) if error.kind() == ErrorKind::Retry => {
                     self.drivers[index].failed(error)?;
                 }
                 Err(error @ RuntimeError::SinkContended { .. }) => {
-                    tracing::warn!(error = %tidegate_core::chain(&error), "it is compared again");
+                    tracing::warn!(name: "comparison_failed", error = %tidegate_core::chain(&error), "it is compared again");
                 }
                 Err(error) => self.detach_or_stop(index, error)?,
             }

@@ -30,7 +30,7 @@ pub async fn resync(
     observer: Arc<dyn Observer>,
 ) -> Result<ResyncSummary, RuntimeError> {
     let started = Instant::now();
-    let mut pipeline = recovery::open(config, connectors, observer, Some(sink)).await?;
+    let mut pipeline = recovery::open(config, connectors, observer, Some(sink), None).await?;
     pipeline.apply_change(&StopSignal::new()).await?;
     let index = pipeline.drivers.iter().position(|driver| driver.name == sink);
     let index = index.ok_or_else(|| RuntimeError::Bug(format!("sink {sink} vanished")))?;
@@ -78,7 +78,7 @@ impl Pipeline {
                     stats.map_or(0, |stats| stats.rows)
                 }
             };
-            tracing::info!(sink = %driver.name, view = %info.name, rows, "compared");
+            tracing::info!(name: "sink_compared", sink = %driver.name, view = %info.name, rows, "compared");
             view_rows.insert(info.name.clone(), rows);
             corrections.push((info.clone(), correction));
         }

@@ -233,8 +233,8 @@ impl Pipeline {
             return Err(PollError::Ours(RuntimeError::Bug(bug)));
         }
         if let Found::Reached(to) = &found {
-            let took_us = (took + started.elapsed()).as_micros() as u64;
-            tracing::debug!(source = %id, position = %to, changed, took_us, "read");
+            let duration_ms = (took + started.elapsed()).as_secs_f64() * 1000.0;
+            tracing::debug!(name: "read", source = %id, position = %to, changed, duration_ms, "read");
         }
         Ok(found)
     }
@@ -251,7 +251,7 @@ impl Pipeline {
         let text = match &error {
             RuntimeError::Source { source_id, error } => {
                 let text = tidegate_core::chain(error);
-                tracing::warn!(source = %source_id, error = %text, "the source failed and is tried again");
+                tracing::warn!(name: "source_failed", source = %source_id, error = %text, "the source failed and is tried again");
                 self.observer.notify(Progress::SourceRetry { source: source_id, error: &text });
                 text
             }

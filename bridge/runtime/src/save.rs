@@ -46,7 +46,7 @@ impl Pipeline {
         self.retain_checkpoints().await?;
         self.save_time_map().await?;
         self.store_checkpoint().await?;
-        tracing::debug!(%epoch, "saved a checkpoint");
+        tracing::debug!(name: "checkpoint_saved", epoch = epoch.0, "saved a checkpoint");
         Ok(())
     }
 

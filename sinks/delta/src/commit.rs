@@ -146,7 +146,7 @@ fn new_shape(
             return Err(DeltaSinkError::OtherColumns { view, table, difference });
         }
         Difference::Other(difference) => {
-            tracing::info!(view = %view.name, %difference, "the table gets other columns");
+            tracing::info!(name: "table_columns", view = %view.name, %difference, "the table gets other columns");
         }
     }
     Ok(new)
@@ -400,7 +400,7 @@ impl Staged {
         table: Option<Table>,
         header: &EpochHeader,
     ) -> Result<(), DeltaSinkError> {
-        tracing::info!(view = %self.view.name, "somebody else changed the table, the commit is prepared anew");
+        tracing::info!(name: "commit_contended", view = %self.view.name, "somebody else changed the table, the commit is prepared anew");
         // The files of a whole content are right whatever the table holds, and so are the columns of a new history.
         let (stays, has_columns) = match &self.plan {
             Plan::Changes(_) => (false, true),

@@ -255,7 +255,7 @@ impl DeltaSink {
         let (table, done) = maintain::maintain(scene, &store, &shape, table, &mut known.past.upkeep).await?;
         known.past.table = table;
         if forgotten > 0 {
-            tracing::info!(sink = %self.name, history = %info.name, forgotten, "old versions were forgotten");
+            tracing::info!(name: "history_forgotten", sink = %self.name, history = %info.name, forgotten, "old versions were forgotten");
         }
         told(&self.name, &info.name, done);
         Ok(())
@@ -322,7 +322,7 @@ async fn is_newest(store: &TableStore, table: &Table) -> Result<bool, DeltaSinkE
 /// Says what maintenance has done.
 fn told(sink: &str, table: &ViewName, Done { merged, vacuumed }: Done) {
     if merged > 0 || vacuumed > 0 {
-        tracing::info!(sink, %table, merged, vacuumed, "the table was maintained");
+        tracing::info!(name: "table_maintained", sink, %table, merged, vacuumed, "the table was maintained");
     }
 }
 

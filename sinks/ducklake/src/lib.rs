@@ -346,7 +346,7 @@ struct Spill {
 impl Spill {
     fn next(&mut self) -> PathBuf {
         if self.taken == 0 && self.folder.exists() && std::fs::remove_dir_all(&self.folder).is_err() {
-            tracing::warn!(folder = %self.folder.display(), "left-over temporary files cannot be removed");
+            tracing::warn!(name: "files_left", folder = %self.folder.display(), "left-over temporary files cannot be removed");
         }
         self.taken += 1;
         self.folder.join(self.taken.to_string())

@@ -61,7 +61,7 @@ pub(crate) fn open(path: &Path) -> Result<Option<File>, JsonlSinkError> {
 impl Drop for Locked {
     fn drop(&mut self) {
         if let Err(error) = self.file.unlock() {
-            tracing::warn!(file = %self.path.display(), %error, "the lock is given back when the process ends");
+            tracing::warn!(name: "lock_left", file = %self.path.display(), %error, "the lock is given back when the process ends");
         }
     }
 }
@@ -89,7 +89,7 @@ impl Locked {
         let length = self.file.metadata().map_err(failed)?.len();
         if length > self.state.end {
             self.file.set_len(self.state.end).map_err(failed)?;
-            tracing::info!(file = %self.path.display(), bytes = length - self.state.end, "removed lines without a commit");
+            tracing::info!(name: "lines_cut", file = %self.path.display(), bytes = length - self.state.end, "removed lines without a commit");
         }
         self.file.seek(SeekFrom::Start(self.state.end)).map_err(failed)?;
         Ok(())

@@ -21,8 +21,7 @@ pub fn prepare_for_writers(lake: &str, catalog: &LakeCatalog) -> bool {
         duck.execute("SELECT count(*) FROM catalog.ducklake_metadata; DETACH catalog")
     };
     if let Err(error) = switch() {
-        tracing::warn!(
-            source = lake,
+        tracing::warn!(name: "catalog_without_wal", source = lake,
             %error,
             "the catalog has no write-ahead log; attach it with META_JOURNAL_MODE 'WAL' where it is written"
         );

@@ -242,7 +242,7 @@ impl TableBatch {
         let nulled: u64 = self.columns.iter_mut().map(ColumnBuilder::nulled).sum();
         if nulled > 0 {
             let table = &self.table.schema.name;
-            tracing::warn!(source = %self.source, %table, values = nulled, "values that no type here holds became NULL");
+            tracing::warn!(name: "values_nulled", source = %self.source, %table, values = nulled, "values that no type here holds became NULL");
         }
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
         let rows = RecordBatch::try_new_with_options(self.table.schema.columns.clone(), columns, &options);

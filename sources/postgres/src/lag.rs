@@ -92,8 +92,7 @@ impl Watch {
         let Some(slot) = slot::look(session, name).await? else { return Ok(false) };
         if slot.held >= config.slot_lag_critical && config.on_slot_lag == OnSlotLag::Release {
             let held = size_text(slot.held);
-            tracing::error!(
-                %source,
+            tracing::error!(name: "slot_dropped", %source,
                 slot = %name,
                 held,
                 "the slot holds too much WAL and is dropped; the tables will be copied again"
@@ -106,7 +105,7 @@ impl Watch {
             return Ok(true);
         }
         if slot.held >= config.slot_lag_warn && self.told.is_none_or(|told| told.elapsed() >= AGAIN) {
-            tracing::warn!(%source, slot = %name, held = size_text(slot.held), "the slot holds back much WAL on the server");
+            tracing::warn!(name: "slot_behind", %source, slot = %name, held = size_text(slot.held), "the slot holds back much WAL on the server");
             self.told = Some(Instant::now());
         }
         Ok(false)

@@ -167,7 +167,7 @@ impl PostgresSource {
         };
         if remembered.as_ref() != Some(&identity) {
             if remembered.is_none() {
-                tracing::warn!(source = %name, "what is known of the server was not in the state folder and is taken as it is now");
+                tracing::warn!(name: "server_unknown", source = %name, "what is known of the server was not in the state folder and is taken as it is now");
             }
             self.identity.write(&identity)?;
         }

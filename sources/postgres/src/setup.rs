@@ -231,7 +231,7 @@ pub(crate) async fn publish(
         // Statements of one message are one transaction.
         let sql = format!("{} {comment}", create_publication(name, tables));
         session.execute("creating the publication", &sql).await?;
-        tracing::info!(source = %settings.name, publication = %name, tables = tables.len(), "created the publication");
+        tracing::info!(name: "publication_created", source = %settings.name, publication = %name, tables = tables.len(), "created the publication");
         return Ok(true);
     };
     let missing: Vec<&Table> = tables.iter().filter(|table| table.membership.is_none()).collect();
@@ -245,7 +245,7 @@ pub(crate) async fn publish(
         return Err(PostgresError::Setup { database: settings.name.clone(), fact, fix: Some(add) });
     }
     session.execute("adding tables to the publication", &add).await?;
-    tracing::info!(source = %settings.name, publication = %name, tables = missing.len(), "added tables to the publication");
+    tracing::info!(name: "publication_extended", source = %settings.name, publication = %name, tables = missing.len(), "added tables to the publication");
     Ok(true)
 }
 
@@ -289,7 +289,7 @@ fn identity_fault(table: &Table) -> Option<(String, String)> {
         )),
         'd' if table.key.is_none() => Some((
             format!("table {name} has no primary key, so updates and deletes cannot be published"),
-            format!("ALTER TABLE {quoted} ADD PRIMARY KEY (…); -- or: {full}"),
+            format!("{full} -- or give it a key: ALTER TABLE {quoted} ADD PRIMARY KEY (…);"),
         )),
         'i' if table.key.is_none() => {
             Some((format!("the index that is the replica identity of table {name} is gone"), full))

@@ -173,7 +173,7 @@ async fn read(copy: &Copy, range: &Range, session: &mut Option<Session>) -> Part
         match result {
             // Who waits for our locks holds up a new one: only giving up all of them helps.
             Err(error) if error.kind() == ErrorKind::Retry && !error.is_lock_timeout() && attempt < ATTEMPTS => {
-                tracing::warn!(source = %copy.settings.name, %error, attempt, "a part of a copy is read again");
+                tracing::warn!(name: "copy_retried", source = %copy.settings.name, %error, attempt, "a part of a copy is read again");
                 *session = None;
                 attempt += 1;
             }

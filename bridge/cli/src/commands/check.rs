@@ -40,9 +40,14 @@ pub async fn check(path: &Path, json: bool) -> Result<(), Failure> {
 /// Every fault, those of views at their places in the files.
 pub fn faults(report: &CheckReport, views: &[View]) -> Vec<String> {
     let sources = report.sources.iter().filter_map(|(name, found)| Some(named("source", name, found.as_ref().err()?)));
-    let views = report.views.values().filter_map(|found| Some(in_file(found.as_ref().err()?, views)));
+    let views = faults_of_views(report, views);
     let sinks = report.sinks.iter().filter_map(|(name, found)| Some(named("sink", name, found.as_ref().err()?)));
     sources.chain(views).chain(sinks).collect()
+}
+
+/// The faults of views, at their places.
+pub fn faults_of_views(report: &CheckReport, views: &[View]) -> impl Iterator<Item = String> {
+    report.views.values().filter_map(|found| Some(in_file(found.as_ref().err()?, views)))
 }
 
 /// A connector's message under its name, which most of them begin with already.

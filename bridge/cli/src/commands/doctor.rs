@@ -1,62 +1,187 @@
-//! `tidegate doctor`: what the sources say of themselves, good and bad, each fault with its fix. Writes
-//! nothing but, when asked, the trigger by which a catalog tells of commits.
+//! `tidegate doctor`: looks at the pipeline file, the state folder, the last run, the sources and the sinks; each fault with its
+//! fix. Writes nothing but, when asked, the trigger by which a catalog tells of commits.
 
 use std::path::Path;
 
+use axum::http::Method;
 use serde_json::{Map, Value, json};
+use tidegate_core::units::size_text;
 use tidegate_core::{ErrorKind, Finding, Severity, chain};
-use tidegate_runtime::SourceSlot;
+use tidegate_runtime::{Repair, SourceSlot, is_running};
 
-use crate::assembly::assemble;
-use crate::commands::check::named;
+use crate::assembly::{Assembly, assemble};
+use crate::commands::check::{self, named};
+use crate::ending;
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, Json};
+use crate::serve::socket;
 
-/// Asks every source; a fault is a failure. `announce` has those that can tell of commits do so, or no longer.
+/// How many bytes are free at the least where nothing is said of it.
+const FREE_BYTES_MIN: u64 = 1 << 30;
+
+/// Something that was looked at.
+struct Check {
+    /// What: `source app`, `state folder`.
+    what: String,
+    finding: Finding,
+}
+
+impl Check {
+    fn new(what: impl Into<String>, severity: Severity, fact: impl Into<String>) -> Check {
+        Check { what: what.into(), finding: Finding { severity, fact: fact.into(), fix: None } }
+    }
+
+    /// The same with what to do.
+    fn fix(mut self, fix: Option<String>) -> Check {
+        self.finding.fix = fix;
+        self
+    }
+}
+
+/// Looks at everything; a fault is a failure. `announce` has sources that can tell of commits do so, or no longer.
 pub async fn doctor(path: &Path, announce: Option<bool>, json: bool) -> Result<(), Failure> {
-    let mut assembly = assemble(path)?;
+    let mut assembly = match assemble(path) {
+        Ok(assembly) => assembly,
+        Err(failure) => {
+            if json {
+                let faults = failure.messages().iter();
+                let faults = faults.map(|fact| Check::new("pipeline file", Severity::Fault, fact.as_str()));
+                let checks: Vec<Value> = faults.map(|check| as_json(&check)).collect();
+                output::json(&json!({ "ok": false, "checks": checks, "sources": {} }));
+            }
+            return Err(failure);
+        }
+    };
     if let Some(on) = announce {
         announced(&mut assembly.connectors.sources, on, json).await?;
     }
+    let state_dir = assembly.config.state_dir.clone();
+    let mut checks = vec![Check::new("pipeline file", Severity::Good, "can be read")];
+    let live = match is_running(&state_dir) {
+        true => socket::ask(&state_dir, Method::GET, "/api/status").await.unwrap_or(None),
+        false => None,
+    };
+    checks.push(process(&state_dir));
+    checks.extend(folder(&state_dir));
+    checks.extend(last_run(&state_dir, path));
     let found = tidegate_runtime::findings(&assembly.config, &mut assembly.connectors).await;
-    let mut faults = Vec::new();
     for (source, answer) in &found {
+        let what = format!("source {source}");
         match answer {
-            Err(error) => faults.push(named("source", source, error)),
-            Ok(findings) => faults.extend(findings.iter().filter(|f| f.severity == Severity::Fault).map(|fault| {
-                let fix = fault.fix.as_ref().map(|fix| format!("\n  fix: {fix}")).unwrap_or_default();
-                format!("source {source}: {}{fix}", fault.fact)
-            })),
+            Err(error) => checks.push(Check::new(what, Severity::Fault, error.as_str())),
+            Ok(findings) if findings.is_empty() => checks.push(Check::new(what, Severity::Good, "answers")),
+            Ok(findings) => {
+                checks.extend(findings.iter().map(|finding| Check { what: what.clone(), finding: finding.clone() }))
+            }
         }
     }
+    match live {
+        Some(status) => checks.extend(sinks_of(&status, path)),
+        None => checks.extend(sinks(&mut assembly, path).await?),
+    }
+    let faults: Vec<String> =
+        checks.iter().filter(|check| check.finding.severity == Severity::Fault).map(line).collect();
     if json {
         let sources: Map<String, Value> = found
             .iter()
             .map(|(source, answer)| {
                 let value = match answer {
                     Ok(findings) => {
-                        json!({ "error": null, "findings": findings.iter().map(as_json).collect::<Vec<_>>() })
+                        json!({ "error": null, "findings": findings.iter().map(finding).collect::<Vec<_>>() })
                     }
                     Err(error) => json!({ "error": error, "findings": [] }),
                 };
                 (source.clone(), value)
             })
             .collect();
-        output::json(&json!({ "ok": faults.is_empty(), "sources": sources }));
+        let checks: Vec<Value> = checks.iter().map(as_json).collect();
+        output::json(&json!({ "ok": faults.is_empty(), "checks": checks, "sources": sources }));
     } else {
-        let mut lines = Vec::new();
-        for (source, findings) in found.iter().filter_map(|(source, answer)| Some((source, answer.as_ref().ok()?))) {
-            if findings.is_empty() {
-                lines.push(vec![source.clone(), word(Severity::Good).to_owned(), "answers".to_owned()]);
-            }
-            for finding in findings.iter().filter(|finding| finding.severity != Severity::Fault) {
-                let fix = finding.fix.as_ref().map(|fix| format!("; {fix}")).unwrap_or_default();
-                lines.push(vec![source.clone(), word(finding.severity).to_owned(), format!("{}{fix}", finding.fact)]);
-            }
-        }
-        output::table(&lines);
+        let lines = checks.iter().filter(|check| check.finding.severity != Severity::Fault).map(|check| {
+            let Finding { severity, fact, fix } = &check.finding;
+            let fix = fix.as_ref().map(|fix| format!("; {fix}")).unwrap_or_default();
+            vec![check.what.clone(), word(*severity).to_owned(), format!("{fact}{fix}")]
+        });
+        output::table(&lines.collect::<Vec<_>>());
     }
     if faults.is_empty() { Ok(()) } else { Err(Failure::several(ErrorKind::Reconfigure, faults)) }
+}
+
+/// A fault with what to do, as it is told beside the others.
+fn line(check: &Check) -> String {
+    let fix = check.finding.fix.as_ref().map(|fix| format!("\n  fix: {fix}")).unwrap_or_default();
+    let fact = match check.what.split_once(' ') {
+        Some((what @ ("source" | "sink"), name)) => named(what, name, &check.finding.fact),
+        _ => format!("{}: {}", check.what, check.finding.fact),
+    };
+    format!("{fact}{fix}")
+}
+
+fn process(state_dir: &Path) -> Check {
+    let fact = if is_running(state_dir) { "runs the pipeline" } else { "none runs the pipeline" };
+    Check::new("process", Severity::Good, fact)
+}
+
+/// Whether the state has room.
+fn folder(state_dir: &Path) -> Option<Check> {
+    let what = "state folder";
+    if !state_dir.exists() {
+        return Some(Check::new(what, Severity::Good, "is made by the first run"));
+    }
+    let room = rustix::fs::statvfs(state_dir).ok()?;
+    let free = room.f_bavail.saturating_mul(room.f_frsize);
+    let fact = format!("{} are free", size_text(free));
+    Some(match free < FREE_BYTES_MIN {
+        true => Check::new(what, Severity::Warning, fact).fix(Some("free some space".to_owned())),
+        false => Check::new(what, Severity::Good, fact),
+    })
+}
+
+/// Why the last run ended, with the command that mends it, if one does.
+fn last_run(state_dir: &Path, path: &Path) -> Vec<Check> {
+    let Some(ending) = ending::read(state_dir) else { return Vec::new() };
+    let repairs = ending.repairs.iter().map(|repair| ending::command(repair, path)).collect::<Vec<_>>();
+    let fix = (!repairs.is_empty()).then(|| repairs.join("\n"));
+    let fact = ending.messages.join("\n");
+    vec![Check::new("last run", Severity::Fault, format!("ended at {}: {fact}", ending.at)).fix(fix)]
+}
+
+/// How the sinks of a running pipeline fare.
+fn sinks_of(status: &Value, path: &Path) -> Vec<Check> {
+    let check = |(name, sink): (&String, &Value)| {
+        let what = format!("sink {name}");
+        let error = || sink["error"].as_str().unwrap_or("fails").to_owned();
+        match sink["state"].as_str() {
+            Some("failing") => Check::new(what, Severity::Fault, error())
+                .fix(Some("what it lacks is kept, and it is tried again by itself when that is mended".to_owned())),
+            Some("detached") => Check::new(what, Severity::Fault, format!("it is detached: {}", error()))
+                .fix(Some(ending::command(&Repair::Resync(name.clone()), path))),
+            _ => Check::new(what, Severity::Good, format!("holds epoch {}", sink["epoch"])),
+        }
+    };
+    status.entries("sinks").map(check).collect()
+}
+
+/// Whether the sinks can be opened.
+async fn sinks(assembly: &mut Assembly, path: &Path) -> Result<Vec<Check>, Failure> {
+    let before = output::value(&tidegate_runtime::read_status(&assembly.config.state_dir)?)?;
+    let report = tidegate_runtime::check(&assembly.config, &mut assembly.connectors).await;
+    let views = check::faults_of_views(&report, &assembly.views).map(|fact| Check::new("views", Severity::Fault, fact));
+    let mut checks: Vec<Check> = views.collect();
+    for (name, opened) in &report.sinks {
+        let what = format!("sink {name}");
+        let is_detached = before["sinks"][name]["state"] == "detached";
+        checks.push(match opened {
+            Err(error) => Check::new(what, Severity::Fault, error.as_str()),
+            Ok(()) if is_detached => {
+                let error = before["sinks"][name]["error"].as_str().unwrap_or_default();
+                Check::new(what, Severity::Fault, format!("it is detached: {error}"))
+                    .fix(Some(ending::command(&Repair::Resync(name.clone()), path)))
+            }
+            Ok(()) => Check::new(what, Severity::Good, "ready"),
+        });
+    }
+    Ok(checks)
 }
 
 async fn announced(sources: &mut [SourceSlot], on: bool, json: bool) -> Result<(), Failure> {
@@ -86,6 +211,12 @@ fn word(severity: Severity) -> &'static str {
     }
 }
 
-fn as_json(finding: &Finding) -> Value {
+fn finding(finding: &Finding) -> Value {
     json!({ "severity": word(finding.severity), "fact": finding.fact, "fix": finding.fix })
+}
+
+fn as_json(check: &Check) -> Value {
+    let mut found = finding(&check.finding);
+    found["check"] = json!(check.what);
+    found
 }

@@ -9,6 +9,7 @@ use tidegate_core::near::did_you_mean;
 use tidegate_runtime::Pipeline;
 
 use crate::assembly::{assemble, located};
+use crate::ending;
 use crate::failure::Failure;
 use crate::output::{self, Json};
 use crate::progress::Display;
@@ -35,11 +36,13 @@ pub async fn resnapshot(path: &Path, wanted: &str, json: bool) -> Result<(), Fai
             )));
         }
     };
+    let state_dir = assembly.config.state_dir.clone();
     let views = assembly.views;
     let failed = |error| located(error, &views);
     let observer = Arc::new(Display::default());
     let mut pipeline = Pipeline::open(assembly.config, assembly.connectors, observer).await.map_err(failed)?;
     let summary = pipeline.resnapshot(&source.name, table.as_ref()).await.map_err(failed)?;
+    ending::forget(&state_dir);
     let summary = output::value(&summary)?;
     if json {
         output::json(&summary);

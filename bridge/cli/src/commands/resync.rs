@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::assembly::{assemble, located};
+use crate::ending;
 use crate::failure::Failure;
 use crate::output::{self, Json};
 use crate::progress::Display;
@@ -16,9 +17,11 @@ pub async fn resync(path: &Path, sink: &str, json: bool) -> Result<(), Failure> 
     if !sinks().any(|known| known == sink) {
         return Err(Failure::usage(format!("there is no sink `{sink}`{}", did_you_mean(sink, sinks()))));
     }
+    let state_dir = assembly.config.state_dir.clone();
     let summary = tidegate_runtime::resync(assembly.config, assembly.connectors, sink, Arc::new(Display::default()))
         .await
         .map_err(|error| located(error, &assembly.views))?;
+    ending::forget(&state_dir);
     let summary = output::value(&summary)?;
     if json {
         output::json(&summary);

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tidegate_core::ErrorKind;
-use tidegate_runtime::{Observer, Pipeline, RunUntil, StopSignal};
+use tidegate_runtime::{Observer, Pipeline, RunSummary, RunUntil, StopSignal};
 
 use crate::arguments::Until;
 use crate::assembly::{Assembly, assemble, located};
+use crate::ending;
 use crate::failure::Failure;
 use crate::output::{self, Json};
 use crate::serve::{About, Monitor, Server};
@@ -52,19 +53,45 @@ pub async fn run(
     if let Some(address) = http {
         server.listen(address).await?;
     }
-    let mut assembly = assembly;
-    let mut socket = None;
-    let summary = loop {
+    let state_dir = assembly.config.state_dir.clone();
+    let summary = ran(assembly, until, &server, &monitor, &stop).await;
+    let summary = summary.inspect_err(|failure| ending::note(&state_dir, failure))?;
+    monitor.over();
+    let summary = output::value(&summary)?;
+    if json {
+        output::json(&summary);
+    } else {
+        show(&summary);
+    }
+    Ok(())
+}
+
+/// Runs a pipeline, and after it those that other pipeline files make of it.
+async fn ran(
+    mut assembly: Assembly,
+    until: RunUntil,
+    server: &Arc<Server>,
+    monitor: &Arc<Monitor>,
+    stop: &StopSignal,
+) -> Result<RunSummary, Failure> {
+    let (mut socket, mut before) = (None, None);
+    loop {
         let Assembly { config, connectors, views, .. } = assembly;
         let state_dir = config.state_dir.clone();
-        let opened = Pipeline::open(config, connectors, Arc::clone(&monitor) as Arc<dyn Observer>).await;
+        let observer = Arc::clone(monitor) as Arc<dyn Observer>;
+        let opened = match before.take() {
+            Some(pipeline) => Pipeline::reopen(pipeline, config, connectors, observer).await,
+            None => Pipeline::open(config, connectors, observer).await,
+        };
         let mut pipeline = opened.map_err(|error| located(error, &views))?;
+        ending::forget(&state_dir);
         // The run may end for another pipeline file to take its place.
         let turn = StopSignal::new();
         server.begin(pipeline.handle(), (until == RunUntil::Stopped).then(|| turn.clone()));
         let socket = match &mut socket {
             Some(socket) => {
                 monitor.applied();
+                tracing::info!(name: "applied", "goes on as the pipeline file says now");
                 socket
             }
             none => none.insert(server.open(&state_dir)?),
@@ -80,22 +107,13 @@ pub async fn run(
         };
         let summary = summary.map_err(|error| located(error, &views))?;
         match server.next().filter(|_| !stop.is_stopped()) {
-            Some(next) => assembly = next,
+            Some(next) => (assembly, before) = (next, Some(pipeline)),
             None => {
                 socket.finished();
-                break summary;
+                return Ok(summary);
             }
         }
-    };
-    drop(socket);
-    monitor.over();
-    let summary = output::value(&summary)?;
-    if json {
-        output::json(&summary);
-    } else {
-        show(&summary);
     }
-    Ok(())
 }
 
 fn show(summary: &Value) {

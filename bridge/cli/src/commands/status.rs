@@ -10,6 +10,7 @@ use tidegate_core::{ErrorKind, Position};
 use tidegate_runtime::read_status;
 
 use crate::assembly::{Assembly, assemble};
+use crate::ending;
 use crate::failure::Failure;
 use crate::output::{self, Json};
 use crate::serve::socket;
@@ -34,6 +35,10 @@ pub async fn status(path: &Path, json: bool) -> Result<(), Failure> {
         None => output::value(&status)?,
     };
     status["tracked"] = tracked(&assembly);
+    status["ending"] = ending::read(&config.state_dir).map_or(Value::Null, |ending| {
+        let repairs = ending.repairs.iter().map(|repair| ending::command(repair, path)).collect::<Vec<_>>();
+        json!({ "at": ending.at, "exit_code": ending.exit_code, "messages": ending.messages, "fixes": repairs })
+    });
     if json {
         output::json(&status);
     } else {
@@ -45,6 +50,17 @@ pub async fn status(path: &Path, json: bool) -> Result<(), Failure> {
 fn show(status: &Value) {
     let running = if status["running"] == Value::Bool(true) { "running" } else { "not running" };
     output::line(format!("{}: epoch {}, {running}", status.text("pipeline"), status.number("epoch")));
+    let ending = &status["ending"];
+    if ending.is_object() {
+        let (at, code) = (ending.text("at"), ending.number("exit_code"));
+        output::line(format!("the last run ended at {at} with exit code {code}:"));
+        for message in ending["messages"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            output::line(format!("  {message}"));
+        }
+        for fix in ending["fixes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            output::line(format!("  fix: {fix}"));
+        }
+    }
     output::line(format!("committed at {}", status.text("committed_at")));
     output::line(format!("frontier {}", status["frontier"]));
     if let Some(replay) = status["replay"].as_object() {

@@ -115,13 +115,13 @@ impl Server {
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
         if !bound.ip().is_loopback() {
-            tracing::warn!(address = %bound, "whoever reaches this address can read the status page, rows of the views among it");
+            tracing::warn!(name: "page_is_open", address = %bound, "whoever reaches this address can read the status page, rows of the views among it");
         }
-        tracing::info!("status page at http://{bound}/");
+        tracing::info!(name: "page_served", "status page at http://{bound}/");
         let routes = api::routes(Arc::clone(self), guard::Door::Address(bound));
         tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, routes).await {
-                tracing::error!(%error, "the status page is not served any more");
+                tracing::error!(name: "page_ended", %error, "the status page is not served any more");
             }
         });
         Ok(())

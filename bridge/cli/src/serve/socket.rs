@@ -59,7 +59,7 @@ impl Socket {
         let listener = at(&path, |path| UnixListener::bind(path)).map_err(failed)?;
         let served = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, routes).await {
-                tracing::error!(%error, "the socket of the state folder is not served any more");
+                tracing::error!(name: "socket_ended", %error, "the socket of the state folder is not served any more");
             }
         });
         Ok(Socket { path, served })
@@ -69,7 +69,7 @@ impl Socket {
     pub fn finished(&self) {
         // Without it `drain` says that it does not know.
         if let Err(error) = std::fs::write(self.path.with_file_name(DRAINED), "") {
-            tracing::warn!(%error, "no word is left that the pipeline was drained");
+            tracing::warn!(name: "drain_not_told", %error, "no word is left that the pipeline was drained");
         }
     }
 }

@@ -149,7 +149,7 @@ async fn newest(to: &Contents, pipeline: &str) -> Result<Option<Manifest>, Runti
         }),
         Ok(manifest) => Ok(Some(manifest)),
         Err(error) if error.kind() == ErrorKind::Stop => {
-            tracing::warn!(error = %chain(&error), "the newest backup cannot be read; everything is looked at anew");
+            tracing::warn!(name: "backup_unreadable", error = %chain(&error), "the newest backup cannot be read; everything is looked at anew");
             Ok(None)
         }
         Err(error) => Err(error),
@@ -247,7 +247,7 @@ async fn prune(to: &Contents, keep: usize) -> Result<Vec<String>, RuntimeError> 
         match Manifest::get(to, name).await {
             Ok(manifest) => named.extend(manifest.entries().map(|entry| entry.blake3.clone())),
             Err(error) if error.kind() == ErrorKind::Stop => {
-                tracing::warn!(error = %chain(&error), "nobody can say what this backup needs, so that no content is removed");
+                tracing::warn!(name: "backup_unreadable", error = %chain(&error), "nobody can say what this backup needs, so that no content is removed");
                 return Ok(names);
             }
             Err(error) => return Err(error),

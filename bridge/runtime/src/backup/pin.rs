@@ -156,7 +156,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.dir) {
-            tracing::warn!(dir = %self.dir.display(), %error, "the scratch folder of a backup is left to the next one");
+            tracing::warn!(name: "backup_left", dir = %self.dir.display(), %error, "the scratch folder of a backup is left to the next one");
         }
     }
 }
@@ -348,7 +348,7 @@ fn pin_checkpoints(dir: &Path, scratch: &Scratch, files: &mut Vec<PinnedFile>) -
         return Err(Moved::On(Some(Box::new(wrong.unwrap_or_else(none)))));
     };
     if let Some(error) = wrong {
-        tracing::warn!(error = %chain(&error), "a checkpoint cannot be read and is not in the backup");
+        tracing::warn!(name: "checkpoint_unreadable", error = %chain(&error), "a checkpoint cannot be read and is not in the backup");
     }
     let needed = EngineCheckpoint::files(&engine, &kept).map_err(unreadable)?.ok_or(Moved::On(None))?;
     for path in needed.unchanging {

@@ -279,8 +279,7 @@ impl Driver {
         match self.check(history, pending) {
             Ok(Some(why)) if resync.is_none() => {
                 if self.aside.is_none() {
-                    tracing::warn!(
-                        sink = %self.name, found = %why,
+                    tracing::warn!(name: "sink_compared", sink = %self.name, found = %why,
                         "the sink is compared with the views when the sources have been read, and gets the difference"
                     );
                     self.aside = Some(Aside::Compare);
@@ -298,7 +297,7 @@ impl Driver {
             }
             Ok(Some(error)) | Err(error) if resync.is_some() => {
                 if self.aside.is_none() {
-                    tracing::warn!(sink = %self.name, error = %tidegate_core::chain(&error), "the sink is left alone");
+                    tracing::warn!(name: "sink_left_alone", sink = %self.name, error = %tidegate_core::chain(&error), "the sink is left alone");
                     self.aside = Some(Aside::Resync);
                 }
                 Ok(())
@@ -434,7 +433,7 @@ impl Driver {
             Some(trouble) => trouble.backoff.next(),
             None => Backoff::first(),
         };
-        tracing::warn!(sink = %self.name, error = %tidegate_core::chain(&error), "the sink failed and is tried again");
+        tracing::warn!(name: "sink_failed", sink = %self.name, error = %tidegate_core::chain(&error), "the sink failed and is tried again");
         self.trouble = Some(Trouble { error, backoff });
         Ok(())
     }

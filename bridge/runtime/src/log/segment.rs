@@ -132,13 +132,13 @@ impl Segments {
         while let Some(last) = segments.last_mut() {
             let kept = match complete_len(last) {
                 Err(error @ RuntimeError::LogDamaged { offset, .. }) if on_damage == OnDamage::Cut => {
-                    tracing::warn!(error = %error, "what follows is written again");
+                    tracing::warn!(name: "log_rewritten", error = %error, "what follows is written again");
                     offset.min(last.len)
                 }
                 complete => complete?,
             };
             if kept < last.len {
-                tracing::warn!(file = %last.path.display(), from = kept, to = last.len, "cutting off an incomplete record");
+                tracing::warn!(name: "log_cut", file = %last.path.display(), from = kept, to = last.len, "cutting off an incomplete record");
                 cut_file(&last.path, kept)?;
                 last.len = kept;
             }
@@ -263,7 +263,7 @@ impl Segments {
             Err(error) => {
                 self.broken = true;
                 if let Err(error) = cut_file(&path, last.len) {
-                    tracing::warn!(file = %path.display(), %error, "an incomplete record is cut off at the next start");
+                    tracing::warn!(name: "log_cut", file = %path.display(), %error, "an incomplete record is cut off at the next start");
                 }
                 Err(RuntimeError::io("append to", &path)(error))
             }
@@ -448,7 +448,7 @@ fn tear(file: &mut File, header: &[u8], payload: &mut dyn Read, payload_len: u64
     let torn = record::write(&mut whole, header, payload, payload_len)
         .and_then(|_| file.write_all(&whole[..whole.len() / 2]))
         .and_then(|()| file.sync_all());
-    tracing::error!(failpoint = name, ok = torn.is_ok(), "stopping with half a record written");
+    tracing::error!(name: "failpoint", failpoint = name, ok = torn.is_ok(), "stopping with half a record written");
     std::process::abort()
 }
 

@@ -228,7 +228,7 @@ impl Pipeline {
                 Ok(engine) => return Ok((saved.rung.epoch, OpenEngine::new(engine))),
                 Err(error) => {
                     let at = saved.rung.epoch;
-                    tracing::warn!(epoch = %at, error = %tidegate_core::chain(&error), "a checkpoint cannot be used, trying the one before it");
+                    tracing::warn!(name: "checkpoint_unusable", epoch = at.0, error = %tidegate_core::chain(&error), "a checkpoint cannot be used, trying the one before it");
                     failure.get_or_insert((at, error));
                 }
             }
@@ -262,7 +262,7 @@ impl Pipeline {
         deltas: Vec<ViewDelta>,
     ) -> Result<BTreeMap<tidegate_core::ViewName, u64>, RuntimeError> {
         let view_rows = self.publish_by_checkpoint(&last, deltas, "rewind.published").await?;
-        tracing::debug!(epoch = %last.header.epoch, frontier = %last.header.frontier, "went back");
+        tracing::debug!(epoch = last.header.epoch.0, frontier = %last.header.frontier, "went back");
         self.connect_sinks(true).await?;
         self.deliver(|_| true).await?;
         Ok(view_rows)

@@ -74,7 +74,7 @@ pub async fn branch(
     }
     // Nothing is sent anywhere: the sinks are not even opened.
     let connectors = Connectors { sinks: Vec::new(), ..connectors };
-    let mut pipeline = recovery::open(config, connectors, observer, None).await?;
+    let mut pipeline = recovery::open(config, connectors, observer, None, None).await?;
     let records = pipeline.log.records(Epoch::ZERO).await?;
     let headers: Vec<&RecordHeader> = records.iter().map(|record| &record.header).collect();
     let found = pipeline.find_target(target, &headers).await?;

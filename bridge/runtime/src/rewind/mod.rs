@@ -78,7 +78,7 @@ pub async fn rewind(
     observer: Arc<dyn Observer>,
 ) -> Result<RewindSummary, RuntimeError> {
     let started = Instant::now();
-    let mut pipeline = recovery::open(config, connectors, observer, None).await?;
+    let mut pipeline = recovery::open(config, connectors, observer, None, None).await?;
     let summary = pipeline.go_back(target, options).await?;
     Ok(RewindSummary { elapsed_ms: started.elapsed(), ..summary })
 }

@@ -45,8 +45,7 @@ impl TimeMap {
             let mut records = logged(log, from).await;
             records.retain(|record| (from..to).contains(&record.header.epoch));
             if !continues(&lost, from, &records) {
-                tracing::warn!(
-                    folder = %self.dir.display(), %from, %to,
+                tracing::warn!(name: "time_map_damaged", folder = %self.dir.display(), %from, %to,
                     "a part of the time map is damaged, and the log does not reach back to it: moments there have no answer",
                 );
                 continue;
@@ -59,7 +58,7 @@ impl TimeMap {
                 before = Some(entry);
             }
             let Some(first) = records.first().map(|record| record.header.epoch) else { continue };
-            tracing::warn!(folder = %self.dir.display(), %from, %to, "a damaged part of the time map is written again from the log");
+            tracing::warn!(name: "time_map_mended", folder = %self.dir.display(), %from, %to, "a damaged part of the time map is written again from the log");
             self.segments.replace(lost.segments, first, &headers)?;
         }
         Ok(())

@@ -153,7 +153,7 @@ impl TimeMap {
         let pairs = known.iter().zip(records);
         let same = pairs.take_while(|((link, _), record)| *link == Link::from(&record.header)).count();
         if let Some((_, at)) = known.get(same) {
-            tracing::warn!(folder = %self.dir.display(), "cutting off epochs that the log does not have");
+            tracing::warn!(name: "time_map_cut", folder = %self.dir.display(), "cutting off epochs that the log does not have");
             self.segments.cut(at)?;
             self.last = self.read_last().ok().flatten();
         }
@@ -202,7 +202,7 @@ impl TimeMap {
     }
 
     fn begin_anew(&mut self, reason: &str) -> Result<(), RuntimeError> {
-        tracing::warn!(folder = %self.dir.display(), reason, "the time map is made anew from the log");
+        tracing::warn!(name: "time_map_remade", folder = %self.dir.display(), reason, "the time map is made anew from the log");
         self.clear()
     }
 
@@ -252,7 +252,7 @@ async fn logged(log: &InputLog, from: Epoch) -> Vec<RecordHeader> {
     match log.records(from).await {
         Ok(records) => records.into_iter().map(|record| record.header).collect(),
         Err(error) => {
-            tracing::warn!(error = %chain(&error), "the time map cannot be completed from the log");
+            tracing::warn!(name: "time_map_incomplete", error = %chain(&error), "the time map cannot be completed from the log");
             Vec::new()
         }
     }

@@ -81,7 +81,7 @@ pub(crate) async fn put_aside(
         let writer = "another program".to_owned();
         return Err(DeltaSinkError::Foreign { table: aside.shown(""), writer });
     }
-    tracing::info!(history = %name, versions = table.rows, "the history of other columns stays beside the new one");
+    tracing::info!(name: "history_kept", history = %name, versions = table.rows, "the history of other columns stays beside the new one");
     Ok(())
 }
 

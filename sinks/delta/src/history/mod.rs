@@ -219,7 +219,7 @@ async fn take_back(
     let names = FileNames::merged(&scene.attempt());
     let setting = Setting { store, shape: &shape, target: scene.config.target_file_size, names: &names };
     let written = cut::cut(setting, &table.files, to.epoch).await?;
-    tracing::info!(history = %shape.view.name, epoch = %to.epoch, "the history ran ahead of its view, it is taken back");
+    tracing::info!(name: "history_taken_back", history = %shape.view.name, epoch = to.epoch.0, "the history ran ahead of its view, it is taken back");
     let (before, held) = table.standing.map_or((to, to.epoch), |standing| (standing.before, standing.held));
     let standing = Standing { time, before, before_time: time, held, step: Step::WentOn };
     let info = json!({ "taken_back_to_epoch": to.epoch });

@@ -64,8 +64,7 @@ impl Listener {
             loop {
                 let begin = tokio::time::Instant::now();
                 if let Err(error) = server.listen(CHANNEL, told.clone()).await {
-                    tracing::warn!(
-                        source = lake,
+                    tracing::warn!(name: "notify_lost", source = lake,
                         %error,
                         "commits are not told at once until the catalog's server is reached again: they are asked for"
                     );
