@@ -245,3 +245,30 @@ fn a_replication_slot_goes_on() {
     running.wait().expect(0);
     assert_eq!(shop.mart(), "{'id': 1, 'v': A} {'id': 2, 'v': B} {'id': 3, 'v': B} {'id': 9, 'v': C}");
 }
+
+/// Whenever it comes, the load is begun again or is over: both are right.
+#[test]
+fn a_load_that_is_under_way_is_begun_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = orders(&folder.path().join("lake"));
+    lake.execute("INSERT INTO lake.orders SELECT 'c' || i % 1000, i % 100 FROM range(1500000) r(i)");
+    let views = vec![("totals".to_owned(), TOTALS.to_owned())];
+    let spec = Spec { views, ..Spec::new(&lake) };
+    let pipeline = PipelineFolder::create(&folder.path().join("pipeline"), &spec);
+    let served = Served::start(&pipeline, Some(TOKEN));
+    served.until("it loads, or has loaded", |status| {
+        status["phase"]["doing"] == "loading" || status["epoch"].as_u64() > Some(0)
+    });
+    let spec = spec.view("large", LARGE);
+    pipeline.rewrite(&spec);
+    let taken = served.ask("POST", "/api/apply", &[("Authorization", &format!("Bearer {TOKEN}"))]);
+    assert_eq!(taken.status, 202, "{}", taken.body);
+    served.until("it is in force", |status| {
+        status["phase"]["name"] != "applying" && status["views"]["large"]["rows"].is_number()
+    });
+    served.caught_up(lake.snapshot());
+    served.running.terminate().expect(0);
+    let expected = Oracle::new().unwrap().views_over_lake(&lake, None, &oracle_views(&spec.views));
+    let names: Vec<String> = spec.views.iter().map(|(name, _)| name.clone()).collect();
+    Outputs::read(&pipeline).assert_holds(&pipeline, &names, &expected, "loaded as the file says");
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tidegate_core::ErrorKind;
-use tidegate_runtime::{Observer, Pipeline, RunSummary, RunUntil, StopSignal};
+use tidegate_runtime::{Observer, Pipeline, RunSummary, RunUntil, RuntimeError, StopSignal};
 
 use crate::arguments::Until;
 use crate::assembly::{Assembly, assemble, located};
@@ -105,13 +105,16 @@ async fn ran(
             summary = pipeline.run(until.clone(), turn.clone()) => summary,
             never = stopped => match never {},
         };
-        let summary = summary.map_err(|error| located(error, &views))?;
-        match server.next().filter(|_| !stop.is_stopped()) {
-            Some(next) => (assembly, before) = (next, Some(pipeline)),
-            None => {
+        match (summary, server.next().filter(|_| !stop.is_stopped())) {
+            // A load that was not complete is begun again, as the file says now.
+            (Ok(_) | Err(RuntimeError::StoppedWhileLoading), Some(next)) => {
+                (assembly, before) = (next, Some(pipeline));
+            }
+            (Ok(summary), None) => {
                 socket.finished();
                 return Ok(summary);
             }
+            (Err(error), _) => return Err(located(error, &views)),
         }
     }
 }
