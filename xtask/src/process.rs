@@ -34,9 +34,10 @@ pub fn cargo<const N: usize>(arguments: [&str; N]) -> Child {
     cargo
 }
 
-/// The root of the checkout.
+/// The root of the checkout. Cargo says where it is each time: checkouts that share a target folder share this program, too.
 pub fn checkout() -> PathBuf {
-    let own_folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let own_folder = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let own_folder = own_folder.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
     own_folder.parent().expect("the manifest of xtask lies in a folder of the checkout").to_owned()
 }
 

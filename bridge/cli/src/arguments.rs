@@ -345,6 +345,7 @@ mod tests {
                 "check",
                 "explain",
                 "run",
+                "apply",
                 "status",
                 "top",
                 "drain",
