@@ -23,6 +23,13 @@ pub struct Ending {
     pub repairs: Vec<Repair>,
 }
 
+impl Ending {
+    /// The commands that mend it, as one types them.
+    pub fn fixes(&self, pipeline: &Path) -> Vec<String> {
+        self.repairs.iter().map(|repair| command(repair, pipeline)).collect()
+    }
+}
+
 /// Writes down why a run ended, in a state folder that is there and that nobody else works on.
 pub fn note(state_dir: &Path, failure: &Failure) {
     if !state_dir.is_dir() || is_running(state_dir) {

@@ -49,8 +49,6 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
         let metadata = event.metadata();
         let mut line = Map::new();
         line.insert("timestamp".to_owned(), json!(Clock::default().now().to_string()));
@@ -60,12 +58,13 @@ where
             line.insert("event".to_owned(), json!(metadata.name()));
         }
         line.insert("target".to_owned(), json!(metadata.target()));
-        line.extend(fields.0);
-        writeln!(writer, "{}", Value::Object(line))
+        let mut line = Fields(line);
+        event.record(&mut line);
+        writeln!(writer, "{}", Value::Object(line.0))
     }
 }
 
-#[derive(Default)]
+/// Takes in the fields of an event.
 struct Fields(Map<String, Value>);
 
 impl Fields {

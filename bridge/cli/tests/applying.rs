@@ -12,10 +12,7 @@ use tidegate_testkit::{Finished, Lake, Oracle, Tolerance, ViewRows};
 use crate::database_faults::{SETUP, Shop, server};
 use crate::outputs::Outputs;
 use crate::pipeline::{PipelineFolder, Spec, oracle_views};
-use crate::serving::{PATIENCE, Served, TOKEN, orders};
-
-const TOTALS: &str = "SELECT customer, count(*) AS n, sum(amount) AS total FROM lake.orders GROUP BY customer";
-const LARGE: &str = "SELECT customer FROM totals WHERE total > 100";
+use crate::serving::{self, LARGE, PATIENCE, Served, TOKEN, TOTALS, orders};
 
 /// A pipeline that runs over a lake that changes.
 struct Stage {
@@ -29,14 +26,8 @@ struct Stage {
 
 impl Stage {
     fn new(token: Option<&str>) -> Stage {
-        let folder = tempfile::tempdir().unwrap();
-        let lake = orders(&folder.path().join("lake"));
-        let views = [("totals", TOTALS), ("large", LARGE)].map(|(name, sql)| (name.to_owned(), sql.to_owned()));
-        let spec = Spec { views: views.to_vec(), ..Spec::new(&lake) };
-        let pipeline = PipelineFolder::create(&folder.path().join("pipeline"), &spec);
-        let served = Served::start(&pipeline, token);
-        served.caught_up(lake.snapshot());
-        Stage { _folder: folder, lake, pipeline, spec, served, inserted: 0 }
+        let serving::Shop { _folder, lake, pipeline, spec, served } = serving::Shop::open(&[], token);
+        Stage { _folder, lake, pipeline, spec, served, inserted: 0 }
     }
 
     fn change(&mut self) {

@@ -90,7 +90,7 @@ fn the_pages_follow_a_pipeline() {
 
 #[test]
 fn what_fails_is_at_the_top_of_the_page_at_once() {
-    let Shop { _folder, lake, pipeline, served } = Shop::open(&[], None);
+    let Shop { _folder, lake, pipeline, served, .. } = Shop::open(&[], None);
     let mut browser = opened(&served);
     browser.wait("#state-word", "running", PATIENCE);
     let reader = Duck::open(&pipeline.mart(), &Options::default()).expect("the mart is held by a reader");

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
 use tidegate_duck::{Duck, Options};
@@ -12,7 +11,7 @@ use tidegate_testkit::{Finished, Lake, Oracle, Program};
 use crate::database_faults::{SETUP, Shop, server};
 use crate::outputs::Outputs;
 use crate::pipeline::{PipelineFolder, Spec, oracle_views, tidegate};
-use crate::serving::{Served, orders};
+use crate::serving::{Served, TOTALS, orders};
 
 type Command<'a> = &'a dyn Fn(&str, &[&str]) -> Program;
 
@@ -58,10 +57,7 @@ fn is_mended_by_doctor(command: Command<'_>, failed: &Finished, commands: &[&str
 }
 
 fn views() -> Vec<(String, String)> {
-    vec![(
-        "totals".to_owned(),
-        "SELECT customer, count(*) AS n, sum(amount) AS total FROM lake.orders GROUP BY customer".to_owned(),
-    )]
+    vec![("totals".to_owned(), TOTALS.to_owned())]
 }
 
 fn pipeline(folder: &Path, settings: &[&str]) -> (Lake, PipelineFolder) {
@@ -131,13 +127,8 @@ fn a_slot_that_was_dropped() {
 #[test]
 fn a_publication_that_was_dropped_under_way() {
     let shop = Shop::new(server(), SETUP);
-    shop.once().expect(0);
-    let running = shop.program("run", &[]).start();
-    shop.sql("INSERT INTO t VALUES (2, 'b')");
-    shop.sql("DROP PUBLICATION tidegate_shop");
-    shop.sql("INSERT INTO t VALUES (3, 'c')");
-    let ended = running.wait_for(Duration::from_secs(30)).unwrap_or_else(|running| panic!("{}", running.stderr()));
-    is_mended_by_doctor(&|verb, more| shop.program(verb, more), &ended.expect(3), &["resnapshot"]);
+    let ended = shop.loses_its_publication().expect(3);
+    is_mended_by_doctor(&|verb, more| shop.program(verb, more), &ended, &["resnapshot"]);
     assert_eq!(shop.mart(), "{'id': 1, 'v': a} {'id': 2, 'v': b} {'id': 3, 'v': c}");
 }
 

@@ -56,6 +56,17 @@ impl Shop {
         self.program("run", &["--once", "--json"]).run()
     }
 
+    /// Runs, and drops the publication under way between two changes.
+    #[track_caller]
+    pub fn loses_its_publication(&self) -> Finished {
+        self.once().expect(0);
+        let running = self.program("run", &[]).start();
+        self.sql("INSERT INTO t VALUES (2, 'b')");
+        self.sql("DROP PUBLICATION tidegate_shop");
+        self.sql("INSERT INTO t VALUES (3, 'c')");
+        running.wait_for(Duration::from_secs(30)).unwrap_or_else(|running| panic!("{}", running.stderr()))
+    }
+
     fn is_untouched(&self) -> bool {
         !self.folder.path().join("state").exists() && !self.folder.path().join("mart.duckdb").exists()
     }
@@ -187,13 +198,7 @@ fn runs_that_end_at_once_leave_no_wal_behind() {
 #[test]
 fn a_publication_that_is_dropped_under_way_stops_the_pipeline() {
     let shop = Shop::new(server(), SETUP);
-    shop.once().expect(0);
-    let running = shop.program("run", &[]).start();
-    shop.sql("INSERT INTO t VALUES (2, 'b')");
-    shop.sql("DROP PUBLICATION tidegate_shop");
-    shop.sql("INSERT INTO t VALUES (3, 'c')");
-    let ended = running.wait_for(Duration::from_secs(30)).unwrap_or_else(|running| panic!("{}", running.stderr()));
-    ended.expect(3).says(&["publication", "resnapshot"]);
+    shop.loses_its_publication().expect(3).says(&["publication", "resnapshot"]);
     shop.program("resnapshot", &["app.t"]).run().expect(0);
     assert_eq!(shop.mart(), "{'id': 1, 'v': a} {'id': 2, 'v': b} {'id': 3, 'v': c}");
 }

@@ -21,10 +21,9 @@ pub const SOON: Duration = Duration::from_secs(2);
 /// Within this a process has started.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-const VIEWS: [(&str, &str); 2] = [
-    ("totals", "SELECT customer, count(*) AS n, sum(amount) AS total FROM lake.orders GROUP BY customer"),
-    ("large", "SELECT customer FROM totals WHERE total > 100"),
-];
+pub const TOTALS: &str = "SELECT customer, count(*) AS n, sum(amount) AS total FROM lake.orders GROUP BY customer";
+pub const LARGE: &str = "SELECT customer FROM totals WHERE total > 100";
+const VIEWS: [(&str, &str); 2] = [("totals", TOTALS), ("large", LARGE)];
 
 pub fn orders(folder: &Path) -> Lake {
     orders_in(folder, Catalog::sqlite(folder))
@@ -47,6 +46,7 @@ pub struct Shop {
     pub _folder: TempDir,
     pub lake: Lake,
     pub pipeline: PipelineFolder,
+    pub spec: Spec,
     pub served: Served,
 }
 
@@ -60,7 +60,7 @@ impl Shop {
         let pipeline = PipelineFolder::create(&folder.path().join("pipeline"), &spec);
         let served = Served::start(&pipeline, token);
         served.caught_up(lake.snapshot());
-        Shop { _folder: folder, lake, pipeline, served }
+        Shop { _folder: folder, lake, pipeline, spec, served }
     }
 }
 
@@ -164,7 +164,7 @@ impl Served {
 
 #[test]
 fn a_running_pipeline_shows_itself() {
-    let Shop { _folder, lake, pipeline, served } = Shop::open(&[], None);
+    let Shop { _folder, lake, pipeline, served, .. } = Shop::open(&[], None);
     assert_eq!(served.get("/healthz").body, "ok\n");
     assert_eq!(served.get("/readyz").body, "ready\n");
 
@@ -303,7 +303,7 @@ fn metrics_say_what_they_count() {
 
 #[test]
 fn only_the_token_or_the_socket_changes_anything() {
-    let Shop { _folder, lake, pipeline, served } = Shop::open(&[], None);
+    let Shop { _folder, lake, pipeline, served, .. } = Shop::open(&[], None);
     assert_eq!(served.status()["can_control"], false);
     for route in ["/api/drain", "/api/checkpoint"] {
         let answer = served.ask("POST", route, &[("Authorization", "Bearer ")]);
@@ -337,7 +337,7 @@ fn only_the_token_or_the_socket_changes_anything() {
 
 #[test]
 fn a_sink_that_fails_is_seen_at_once_with_the_same_words_everywhere() {
-    let Shop { _folder, lake, pipeline, served } = Shop::open(&[], None);
+    let Shop { _folder, lake, pipeline, served, .. } = Shop::open(&[], None);
     let reader = Duck::open(&pipeline.mart(), &Options::default()).expect("the mart is held by a reader");
     lake.execute("INSERT INTO lake.orders VALUES ('west', 500)");
     let took = served.until("the sink fails", |status| status["sinks"]["mart"]["state"] == "failing");

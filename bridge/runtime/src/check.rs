@@ -59,6 +59,16 @@ impl Patience {
         }
         again
     }
+
+    /// What is answered once the process holds nothing of it.
+    async fn wait_for<T>(&self, mut ask: impl AsyncFnMut() -> Result<T, ConnectorError>) -> Result<T, ConnectorError> {
+        loop {
+            match ask().await {
+                Err(error) if self.lets_try_again(&error).await => {}
+                answer => return answer,
+            }
+        }
+    }
 }
 
 /// Checks a pipeline against its sources and sinks as they are now.
@@ -67,12 +77,7 @@ pub async fn check(config: &PipelineConfig, connectors: &mut Connectors) -> Chec
     let mut sources = BTreeMap::new();
     for slot in &mut connectors.sources {
         let name = slot.source.id().name.clone();
-        let head = loop {
-            match slot.source.head().await {
-                Err(error) if patience.lets_try_again(&error).await => {}
-                found => break found,
-            }
-        };
+        let head = patience.wait_for(async || slot.source.head().await).await;
         sources.insert(name, head.map_err(|error| chain(&error)));
     }
     let mut offered: Vec<_> = connectors.sources.iter_mut().map(|slot| &mut slot.source).collect();
@@ -109,12 +114,10 @@ pub async fn check(config: &PipelineConfig, connectors: &mut Connectors) -> Chec
         let infos: Vec<_> = infos.into_iter().filter(|info| taken(&info.name)).collect();
         let opened = match unknown_view(slot, config) {
             Some(fault) => Err(fault),
-            None => loop {
-                match slot.sink.open(&infos).await {
-                    Err(error) if patience.lets_try_again(&error).await => {}
-                    found => break found.map(drop).map_err(|error| chain(&error)),
-                }
-            },
+            None => {
+                let opened = patience.wait_for(async || slot.sink.open(&infos).await).await;
+                opened.map(drop).map_err(|error| chain(&error))
+            }
         };
         sinks.insert(name, opened);
     }

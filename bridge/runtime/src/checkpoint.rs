@@ -73,6 +73,11 @@ impl Checkpoints {
         Ok(epochs.into_iter().map(|epoch| (epoch, self.read(epoch))).collect())
     }
 
+    /// The newest checkpoint, if there is one; the others are not read.
+    pub fn newest(&self) -> Result<Option<CheckpointFile>, RuntimeError> {
+        self.epochs()?.last().map(|epoch| self.read(*epoch)).transpose()
+    }
+
     fn epochs(&self) -> Result<Vec<Epoch>, RuntimeError> {
         let mut epochs = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(RuntimeError::io("list", &self.dir))? {

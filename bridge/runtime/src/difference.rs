@@ -41,11 +41,6 @@ impl Exchange {
     fn between(before: BTreeSet<String>, after: &BTreeSet<String>) -> Exchange {
         Exchange { added: after - &before, removed: &before - after }
     }
-
-    /// Whether the same are there.
-    pub fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.removed.is_empty()
-    }
 }
 
 /// What a pipeline file would change.
@@ -61,14 +56,6 @@ pub struct Difference {
     pub sinks: Exchange,
 }
 
-impl Difference {
-    /// Whether views, sources and sinks are as they were.
-    pub fn is_empty(&self) -> bool {
-        let untouched = |change: &ViewChange| *change == ViewChange::Untouched;
-        self.views.values().all(untouched) && self.sources.is_empty() && self.sinks.is_empty()
-    }
-}
-
 /// Compares a pipeline, whose views were planned as `wanted`, with what its state folder holds; `None` where nothing was
 /// loaded yet.
 pub fn difference(
@@ -79,9 +66,8 @@ pub fn difference(
     if StateFile::read(&config.state_dir, &config.name)?.is_none() {
         return Ok(None);
     }
-    let newest = Checkpoints::open(&config.state_dir.join("checkpoints"))?.list()?.into_iter().next();
-    let Some((_, checkpoint)) = newest else { return Ok(None) };
-    let checkpoint = checkpoint?;
+    let newest = Checkpoints::open(&config.state_dir.join("checkpoints"))?.newest()?;
+    let Some(checkpoint) = newest else { return Ok(None) };
     let definition = engine_checkpoint(&checkpoint)?.definition().clone();
     let present = Program::from_definition(definition).map_err(|faults| {
         RuntimeError::Plan(faults.iter().map(|fault| format!("as it is in force, {fault}")).collect())

@@ -3,7 +3,6 @@
 
 use std::path::Path;
 
-use axum::http::Method;
 use serde_json::{Map, Value, json};
 use tidegate_core::units::size_text;
 use tidegate_core::{ErrorKind, Finding, Severity, chain};
@@ -57,10 +56,7 @@ pub async fn doctor(path: &Path, announce: Option<bool>, json: bool) -> Result<(
     }
     let state_dir = assembly.config.state_dir.clone();
     let mut checks = vec![Check::new("pipeline file", Severity::Good, "can be read")];
-    let live = match is_running(&state_dir) {
-        true => socket::ask(&state_dir, Method::GET, "/api/status").await.unwrap_or(None),
-        false => None,
-    };
+    let live = socket::status(&state_dir).await;
     checks.push(process(&state_dir));
     checks.extend(folder(&state_dir));
     checks.extend(last_run(&state_dir, path));
@@ -140,8 +136,8 @@ fn folder(state_dir: &Path) -> Option<Check> {
 /// Why the last run ended, with the command that mends it, if one does.
 fn last_run(state_dir: &Path, path: &Path) -> Vec<Check> {
     let Some(ending) = ending::read(state_dir) else { return Vec::new() };
-    let repairs = ending.repairs.iter().map(|repair| ending::command(repair, path)).collect::<Vec<_>>();
-    let fix = (!repairs.is_empty()).then(|| repairs.join("\n"));
+    let fixes = ending.fixes(path);
+    let fix = (!fixes.is_empty()).then(|| fixes.join("\n"));
     let fact = ending.messages.join("\n");
     vec![Check::new("last run", Severity::Fault, format!("ended at {}: {fact}", ending.at)).fix(fix)]
 }

@@ -1,5 +1,6 @@
 //! `tidegate run`: catches up and stops, or goes on until a signal.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,9 +16,6 @@ use crate::failure::Failure;
 use crate::output::{self, Json};
 use crate::serve::{About, Monitor, Server};
 use crate::signals;
-
-/// Of what never comes.
-enum Never {}
 
 /// Runs a pipeline and says what it did.
 pub async fn run(
@@ -99,7 +97,7 @@ async fn ran(
         let stopped = async {
             stop.stopped().await;
             turn.stop();
-            std::future::pending::<Never>().await
+            std::future::pending::<Infallible>().await
         };
         let summary = tokio::select! {
             summary = pipeline.run(until.clone(), turn.clone()) => summary,

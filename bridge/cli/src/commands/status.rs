@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use axum::http::Method;
 use serde_json::{Value, json};
 use tidegate_core::units::{duration_text, size_text};
 use tidegate_core::{ErrorKind, Position};
@@ -25,19 +24,14 @@ pub async fn status(path: &Path, json: bool) -> Result<(), Failure> {
         let message = format!("there is no state in {dir} yet: `tidegate run {}` makes it", path.display());
         return Err(Failure::new(ErrorKind::Retry, message));
     };
-    let live = match status.running {
-        // One that cannot be asked, by this person or just now, has written down where it was a second ago.
-        true => socket::ask(&config.state_dir, Method::GET, "/api/status").await.unwrap_or(None),
-        false => None,
-    };
-    let mut status = match live {
+    let mut status = match socket::status(&config.state_dir).await {
         Some(live) => live,
         None => output::value(&status)?,
     };
     status["tracked"] = tracked(&assembly);
     status["ending"] = ending::read(&config.state_dir).map_or(Value::Null, |ending| {
-        let repairs = ending.repairs.iter().map(|repair| ending::command(repair, path)).collect::<Vec<_>>();
-        json!({ "at": ending.at, "exit_code": ending.exit_code, "messages": ending.messages, "fixes": repairs })
+        let fixes = ending.fixes(path);
+        json!({ "at": ending.at, "exit_code": ending.exit_code, "messages": ending.messages, "fixes": fixes })
     });
     if json {
         output::json(&status);

@@ -1,6 +1,7 @@
 //! What a running pipeline tells and takes over HTTP: the status page, a JSON API, metrics and health, on an address that
 //! is asked for (`--http`), and for the other commands on a socket in the state folder.
 
+mod about;
 mod api;
 mod apply;
 mod child;
@@ -21,7 +22,8 @@ use tidegate_core::ErrorKind;
 use tidegate_runtime::{PipelineHandle, StopSignal};
 use tokio::net::TcpListener;
 
-pub use monitor::{About, Monitor};
+pub use about::About;
+pub use monitor::Monitor;
 use past::PastRows;
 
 use crate::assembly::Assembly;

@@ -2,7 +2,6 @@
 //! loop.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -12,62 +11,16 @@ use tidegate_core::{ChangeType, Epoch, EpochHeader, Micros, RowIdentity, ViewDel
 use tidegate_engine::Program;
 use tidegate_runtime::{Clock, Observer, Phase, Progress, SinkState, SourceState, Status};
 
+use super::about::About;
 use super::figures::{EpochFigures, Figures};
 use super::metrics::Metrics;
 use super::values;
-use crate::assembly::Assembly;
-use crate::commands::check;
 use crate::progress::Display;
 
 /// Changed rows of a view that are remembered.
 const CHANGES_KEPT: usize = 50;
 /// Failures that are remembered.
 const TROUBLES_KEPT: usize = 20;
-
-/// What the pipeline file says; it changes by `apply` alone.
-pub struct About {
-    /// Its name.
-    pub pipeline: String,
-    /// Its state folder.
-    pub state_dir: PathBuf,
-    /// The sink that writes to the standard output.
-    pub stdout_sink: Option<String>,
-    /// The type of each source.
-    pub sources: BTreeMap<String, String>,
-    /// The type of each sink, and the views that it takes.
-    pub sinks: BTreeMap<String, (String, Vec<ViewName>)>,
-    /// Where each view's SQL stands, and the SQL.
-    pub views: BTreeMap<ViewName, (String, String)>,
-    /// What is kept of a view's past; null where nothing is.
-    pub histories: BTreeMap<ViewName, Value>,
-}
-
-impl About {
-    /// What the pipeline file says.
-    pub fn of(assembly: &Assembly) -> About {
-        let sources = assembly.connectors.sources.iter().map(|slot| {
-            let id = slot.source.id();
-            (id.name.clone(), id.kind.clone())
-        });
-        let all = || assembly.views.iter().map(|view| view.def.name.clone()).collect::<Vec<_>>();
-        let sinks = assembly.connectors.sinks.iter().zip(&assembly.sink_types).map(|(slot, kind)| {
-            (slot.sink.name().to_owned(), ((*kind).to_owned(), slot.views.clone().unwrap_or_else(all)))
-        });
-        let views = assembly.views.iter();
-        let views = views.map(|view| (view.def.name.clone(), (view.origin.place(), view.def.sql.clone())));
-        let histories = assembly.views.iter().filter(|view| view.history.is_some());
-        let histories = histories.map(|view| (view.def.name.clone(), check::history(&view.def.name, assembly)));
-        About {
-            pipeline: assembly.config.name.clone(),
-            state_dir: assembly.config.state_dir.clone(),
-            stdout_sink: assembly.stdout_sink.clone(),
-            sources: sources.collect(),
-            sinks: sinks.collect(),
-            views: views.collect(),
-            histories: histories.collect(),
-        }
-    }
-}
 
 /// Listens to a pipeline and remembers what is asked for; shows the progress of loads on the way.
 pub struct Monitor {

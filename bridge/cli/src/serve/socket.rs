@@ -15,6 +15,7 @@ use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tidegate_core::ErrorKind;
+use tidegate_runtime::is_running;
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::failure::Failure;
@@ -113,6 +114,15 @@ pub async fn ask_for(
         Failure::new(ErrorKind::Retry, message)
     };
     tokio::time::timeout(patience, answer(state_dir, method, route)).await.map_err(|_| late())?
+}
+
+/// What the process that runs the pipeline says of it, if one does. One that cannot be asked, by this person or just now, has
+/// written down where it was a second ago.
+pub async fn status(state_dir: &Path) -> Option<Value> {
+    match is_running(state_dir) {
+        true => ask(state_dir, Method::GET, "/api/status").await.unwrap_or(None),
+        false => None,
+    }
 }
 
 async fn answer(state_dir: &Path, method: Method, route: &str) -> Result<Option<Value>, Failure> {
