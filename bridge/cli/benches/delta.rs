@@ -60,7 +60,7 @@ fn pipeline(runtime: &Runtime, lake: &Lake, dir: &Path, view: (&str, &str)) -> P
     let sink = DuckdbSink::new("mart", mart, Arc::new(|| Micros(0)));
     let connectors = Connectors {
         sources: vec![SourceSlot { poll_interval: source.poll_interval(), source: Box::new(source), wake: None }],
-        sinks: vec![SinkSlot { sink: Box::new(sink), views: None, commit_interval: None }],
+        sinks: vec![SinkSlot { sink: Box::new(sink), views: None, commits: None }],
         binder: Arc::new(DuckBinder),
     };
     let views = vec![ViewDef { name: ViewName::from(view.0), sql: view.1.to_owned(), key: None }];

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use tidegate_core::{Micros, Source, ViewName};
 use tidegate_duck::DuckBinder;
 use tidegate_engine::ViewDef;
-use tidegate_runtime::{Connectors, Pipeline, PipelineConfig, RunSummary, RunUntil, SinkSlot, SourceSlot, StopSignal};
+use tidegate_runtime::{
+    Commits, Connectors, Pipeline, PipelineConfig, RunSummary, RunUntil, SinkSlot, SourceSlot, StopSignal,
+};
 use tidegate_sink_duckdb::{DuckdbConfig, DuckdbSink};
 use tidegate_source_ducklake::DucklakeSource;
 use tidegate_testkit::bench::{Report, settle};
@@ -51,7 +53,7 @@ impl Bench {
         };
         let connectors = Connectors {
             sources: vec![SourceSlot { source: Box::new(source), poll_interval, wake }],
-            sinks: vec![SinkSlot { sink, views: None, commit_interval: Some(Duration::ZERO) }],
+            sinks: vec![SinkSlot { sink, views: None, commits: Some(Commits::Every(Duration::ZERO)) }],
             binder: Arc::new(DuckBinder),
         };
         let views = vec![ViewDef { name: ViewName::from("v"), sql: VIEW.to_owned(), key: None }];

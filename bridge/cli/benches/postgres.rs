@@ -17,7 +17,7 @@ use tidegate_core::{Micros, Source, TableName, ViewName};
 use tidegate_duck::DuckBinder;
 use tidegate_engine::ViewDef;
 use tidegate_runtime::{
-    Connectors, Observer, Pipeline, PipelineConfig, RunUntil, Silent, SinkSlot, SourceSlot, StopSignal,
+    Commits, Connectors, Observer, Pipeline, PipelineConfig, RunUntil, Silent, SinkSlot, SourceSlot, StopSignal,
 };
 use tidegate_sink_duckdb::{DuckdbConfig, DuckdbSink};
 use tidegate_sink_parquet::{Location, ParquetSink};
@@ -89,7 +89,7 @@ impl Bench {
                     Box::new(DuckdbSink::new("mart", config, Arc::new(|| Micros(0))))
                 }
             };
-            SinkSlot { sink, views: None, commit_interval: Some(Duration::from_millis(20)) }
+            SinkSlot { sink, views: None, commits: Some(Commits::Every(Duration::from_millis(20))) }
         };
         let connectors = Connectors {
             sources: vec![SourceSlot { source: Box::new(source), poll_interval, wake }],

@@ -135,7 +135,7 @@ impl World {
                 SourceSlot { source: Box::new(lake), poll_interval: Duration::from_millis(20), wake: None },
                 SourceSlot { source: Box::new(app), poll_interval: Duration::from_millis(200), wake },
             ],
-            sinks: vec![SinkSlot { sink: Box::new(sink.clone()), views: None, commit_interval: None }],
+            sinks: vec![SinkSlot { sink: Box::new(sink.clone()), views: None, commits: None }],
             binder: Arc::new(DuckBinder),
         };
         Pipeline::open(config, connectors, Arc::new(Silent)).await

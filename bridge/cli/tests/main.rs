@@ -23,6 +23,7 @@ mod recovery;
 mod release;
 mod rewinds;
 mod row_ids;
+mod scheduling;
 mod sequences;
 mod serving;
 mod stores;

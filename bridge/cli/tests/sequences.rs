@@ -189,7 +189,7 @@ impl Subject {
         let lake = DucklakeSource::new("lake", &lake.try_into().unwrap(), Path::new("/")).unwrap();
         let connectors = Connectors {
             sources: vec![SourceSlot { source: Box::new(lake), poll_interval: Duration::from_millis(20), wake: None }],
-            sinks: vec![SinkSlot { sink: Box::new(self.sink.clone()), views: None, commit_interval: None }],
+            sinks: vec![SinkSlot { sink: Box::new(self.sink.clone()), views: None, commits: None }],
             binder: Arc::new(DuckBinder),
         };
         let opened = Pipeline::open(config, connectors, Arc::new(Silent)).await;

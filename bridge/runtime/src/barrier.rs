@@ -4,9 +4,9 @@
 use tidegate_core::{Frontier, OnExpired, Position, SourceId, TableName, failpoint};
 use tidegate_engine::{Program, RebuildScope};
 
+use crate::goal::Goal;
 use crate::log::header::RecordKind;
 use crate::pipeline::{Change, Pipeline};
-use crate::round::Goal;
 use crate::{RuntimeError, StopSignal};
 
 /// What ends a round, because it needs a rebuild.

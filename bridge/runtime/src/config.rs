@@ -10,7 +10,7 @@ use tidegate_core::{Binder, Epoch, Frontier, History, Sink, Source, ViewName};
 use tidegate_engine::ViewDef;
 use tokio::sync::{Notify, watch};
 
-use crate::{Clock, LogLocation, ReadBack};
+use crate::{Clock, Commits, LogLocation, ReadBack};
 
 /// The settings of a pipeline.
 #[derive(Debug, Clone)]
@@ -118,8 +118,8 @@ pub struct SinkSlot {
     pub sink: Box<dyn Sink>,
     /// `None`: all views.
     pub views: Option<Vec<ViewName>>,
-    /// `None`: the sink's own default.
-    pub commit_interval: Option<Duration>,
+    /// `None`: as often as is the sink's own default.
+    pub commits: Option<Commits>,
 }
 
 /// Everything outside.
@@ -139,7 +139,8 @@ pub enum RunUntil {
     Once,
     /// Until it is stopped.
     Stopped,
-    /// Until a frontier. Sources that it does not name are read up to where they stand then.
+    /// Until a frontier, for which sources that have not come as far are waited. Sources that it does not name are read up to
+    /// where they stand at the beginning.
     Frontier(Frontier),
     /// Until an epoch.
     Epoch(Epoch),

@@ -67,6 +67,7 @@ impl Pipeline {
             return Ok(Delivery::UnderWay);
         }
         if driver.aside.is_some() || driver.is_current(last.header.epoch) {
+            driver.has_all();
             return Ok(Delivery::Done);
         }
         if !driver.is_open() {
@@ -198,6 +199,18 @@ impl Pipeline {
         );
         driver.trouble = None;
         driver.aside = Some(Aside::Detached(reason));
+    }
+
+    /// Moments of a sink's schedule that came after the epoch that it holds, while no process ran, are made up for by one
+    /// commit. Where the time map has lost that epoch, the next moment is the first one.
+    pub(crate) fn find_missed_moments(&mut self) -> Result<(), RuntimeError> {
+        for driver in &mut self.drivers {
+            let Some(held) = driver.epoch() else { continue };
+            if let Some(entry) = self.time_map.entry(held)? {
+                driver.pace.stands_at(entry.logged_at);
+            }
+        }
+        Ok(())
     }
 
     /// Drops the deltas that every sink has committed.

@@ -245,6 +245,12 @@ pub enum RuntimeError {
     /// The run was asked to stop in the middle of a load; nothing was published.
     #[error("stopped before the load was complete: the next run begins it again")]
     StoppedWhileLoading,
+    /// The run was asked to stop before a source had come as far as it was waited for.
+    #[error("stopped before source {source_id} came to the frontier that was waited for: run it again to wait on")]
+    StoppedWhileWaiting {
+        /// The source.
+        source_id: SourceId,
+    },
     /// A broken invariant.
     #[error("internal error: {0}; this is a bug of Tidegate, please report it")]
     Bug(String),
@@ -314,7 +320,8 @@ impl RuntimeError {
             | RuntimeError::Locked { .. }
             | RuntimeError::SinksBehind(_)
             | RuntimeError::SinkContended { .. }
-            | RuntimeError::StoppedWhileLoading => ErrorKind::Retry,
+            | RuntimeError::StoppedWhileLoading
+            | RuntimeError::StoppedWhileWaiting { .. } => ErrorKind::Retry,
             RuntimeError::OtherPipeline { .. }
             | RuntimeError::Plan(_)
             | RuntimeError::Bind(_)

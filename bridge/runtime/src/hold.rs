@@ -4,8 +4,9 @@
 use std::time::Instant;
 
 use crate::error::SinkBehind;
+use crate::goal::Goal;
 use crate::pipeline::Pipeline;
-use crate::round::{Goal, LONGEST_SLEEP};
+use crate::round::LONGEST_SLEEP;
 use crate::{OnSinkFailure, RuntimeError, StopSignal};
 
 impl Pipeline {

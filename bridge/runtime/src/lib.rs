@@ -29,6 +29,7 @@ mod epoch_time;
 mod error;
 mod feed;
 mod findings;
+mod goal;
 mod history;
 mod hold;
 mod kept;
@@ -52,6 +53,7 @@ mod rewind;
 mod round;
 mod run;
 mod save;
+mod schedule;
 mod state;
 mod status;
 mod summary;
@@ -75,6 +77,7 @@ pub use pipeline::Pipeline;
 pub use requests::{PipelineHandle, Sample, Unanswered};
 pub use resync::resync;
 pub use rewind::{BranchSummary, RewindOptions, RewindSummary, RewindWay, branch, rewind};
+pub use schedule::{Commits, Schedule, ScheduleError};
 pub use status::{
     Lag, ReplayStatus, SinkState, SinkStatus, SourceState, SourceStatus, Status, ViewStatus, read_status,
 };

@@ -45,7 +45,8 @@ pub(crate) async fn open(
     if !faults.is_empty() {
         return Err(RuntimeError::Plan(faults));
     }
-    let drivers: Vec<Driver> = connectors.sinks.into_iter().map(|slot| Driver::new(slot, &config.histories)).collect();
+    let drivers: Vec<Driver> =
+        connectors.sinks.into_iter().map(|slot| Driver::new(slot, &config.histories, &config.clock)).collect();
     if let Some(name) = resync
         && !drivers.iter().any(|driver| driver.name == name)
     {
@@ -207,6 +208,7 @@ impl Parts {
         }
         pipeline.recover_time_map(&checkpoint, &tail).await?;
         pipeline.catch_up(&checkpoint, tail).await?;
+        pipeline.find_missed_moments()?;
         Ok(pipeline)
     }
 

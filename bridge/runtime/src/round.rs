@@ -1,19 +1,19 @@
 //! Rounds: sources that are due are asked at the same time, and what they offered becomes one
 //! epoch. A poll that takes long lives on over rounds, and only its own source waits for it.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use tidegate_core::{ConnectorError, ErrorKind, Frontier, Micros, Polled, Position, SourceId};
+use tidegate_core::{ConnectorError, ErrorKind, Micros, Polled, Position, SourceId};
 use tidegate_engine::Program;
 
 use crate::barrier::Barrier;
 use crate::delivery::Driver;
 use crate::feed::{Answer, Feed, Trouble};
+use crate::goal::Goal;
 use crate::log::staging::Staging;
 use crate::observer::{Phase, Progress};
 use crate::pipeline::Pipeline;
@@ -23,41 +23,11 @@ use crate::{RuntimeError, StopSignal};
 /// How long the loop sleeps at most, so that it looks at checkpoints and status now and then.
 pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// How far a run goes, and how patient it is.
-pub(crate) struct Goal {
-    /// No source is read beyond its position here.
-    pub bounds: Frontier,
-    /// How long a source may answer `Retry`; `None`: for ever.
-    pub retry_for: Option<Duration>,
-    /// Whether sources are asked again at once, without their poll interval, and all of them are
-    /// waited for.
-    pub at_once: bool,
-}
-
 /// What came of one poll.
 enum Found {
     Nothing,
     Reached(Position),
     Barrier(Barrier),
-}
-
-impl Goal {
-    /// How long until a source is to be polled; `None` when the run wants nothing more of it.
-    fn due_in(&self, feed: &mut Feed, from: &Position) -> Option<Duration> {
-        let reached = self.bounds.get(feed.id()).is_some_and(|bound| bound.compare(from).is_some_and(|o| o.is_le()));
-        match feed.asked && (reached || (self.at_once && feed.idle_since.is_some())) {
-            true => None,
-            false => Some(feed.due_in()),
-        }
-    }
-
-    /// A bound behind us is a source that was set back; the poll says what that means.
-    fn bound(&self, source: &SourceId, from: &Position) -> Option<Position> {
-        self.bounds.get(source).map(|bound| match bound.compare(from) {
-            Some(Ordering::Less) => *from,
-            _ => *bound,
-        })
-    }
 }
 
 impl Pipeline {

@@ -3,16 +3,17 @@
 use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
-use tidegate_core::{ErrorKind, Frontier, Position, SourceId, ViewName};
+use tidegate_core::{Frontier, Position, SourceId, ViewName};
 use tidegate_engine::{Program, RebuildScope};
 
 use crate::delivery::{Aside, Driver};
 use crate::error::SinkBehind;
+use crate::goal::Goal;
 use crate::log::header::RecordKind;
 use crate::observer::Progress;
 use crate::pipeline::{Change, Pipeline};
 use crate::recovery::views_json;
-use crate::round::{Goal, LONGEST_SLEEP};
+use crate::round::LONGEST_SLEEP;
 use crate::summary::RunSummary;
 use crate::{RunUntil, RuntimeError, StopSignal};
 
@@ -67,7 +68,10 @@ impl Pipeline {
         self.forget_ends();
         self.apply_change(stop).await?;
         self.deliver_replacements().await?;
-        let goal = self.goal(until).await?;
+        let mut goal = self.goal(until).await?;
+        if !goal.awaited.is_empty() {
+            self.run_time = None;
+        }
         self.find_past().await?;
         let mut last_epoch_at: Option<Instant> = None;
         while !stop.is_stopped() && !self.is_reached(until, &goal) {
@@ -91,8 +95,13 @@ impl Pipeline {
                 self.plan_later(stop).await?;
             }
             self.keep_house(&goal).await?;
+            self.look_at_awaited(&mut goal);
         }
         self.cancel_polls().await;
+        if let Some(source) = goal.awaited.first() {
+            self.finish(until, stop).await?;
+            return Err(RuntimeError::StoppedWhileWaiting { source_id: source.clone() });
+        }
         if goal.at_once && !stop.is_stopped() {
             self.tick_once().await?;
         }
@@ -170,73 +179,6 @@ impl Pipeline {
         self.deliver(|_| needs.next().unwrap_or(false)).await
     }
 
-    async fn goal(&mut self, until: &RunUntil) -> Result<Goal, RuntimeError> {
-        let endless = matches!(until, RunUntil::Stopped | RunUntil::Epoch(_));
-        let retry_for = (!endless).then_some(self.config.retry_for);
-        let mut bounds = Frontier::new();
-        if let RunUntil::Frontier(frontier) = until {
-            bounds = frontier.clone();
-        }
-        if !endless {
-            for index in 0..self.feeds.len() {
-                let id = self.feeds[index].id().clone();
-                let used = self.engine.program().is_some_and(|program| !Self::tables_of(program, &id).is_empty());
-                if used && bounds.get(&id).is_none() {
-                    let head = self.head(index, retry_for).await?;
-                    self.feeds[index].head = Some(head);
-                    bounds.set(id, head);
-                }
-            }
-        }
-        Ok(Goal { bounds, retry_for, at_once: !endless })
-    }
-
-    async fn head(&mut self, index: usize, retry_for: Option<Duration>) -> Result<Position, RuntimeError> {
-        let mut backoff: Option<crate::retry::Backoff> = None;
-        loop {
-            let error = match self.feeds[index].source().await.head().await {
-                Ok(head) => return Ok(head),
-                Err(error) => error,
-            };
-            let next = backoff.map_or_else(crate::retry::Backoff::first, crate::retry::Backoff::next);
-            if error.kind() != ErrorKind::Retry || retry_for.is_some_and(|limit| next.failing_for() >= limit) {
-                return Err(RuntimeError::source(self.feeds[index].id())(error));
-            }
-            tokio::time::sleep(next.due_in()).await;
-            backoff = Some(next);
-        }
-    }
-
-    fn is_reached(&self, until: &RunUntil, goal: &Goal) -> bool {
-        if matches!((&self.change, until), (Change::Later, RunUntil::Once)) {
-            return false;
-        }
-        if let RunUntil::Frontier(bounds) = until
-            && self.past_is_beyond(bounds)
-        {
-            return true;
-        }
-        match until {
-            RunUntil::Stopped => false,
-            RunUntil::Epoch(epoch) => self.epoch() >= *epoch,
-            RunUntil::Once | RunUntil::Frontier(_) => self.feeds.iter().all(|feed| {
-                let Some(position) = self.positions.get(feed.id()) else { return true };
-                let Some(bound) = goal.bounds.get(feed.id()) else { return true };
-                let there = position.compare(bound).is_some_and(|order| order.is_ge());
-                feed.asked && (there || feed.idle_since.is_some())
-            }),
-        }
-    }
-
-    /// Whether every source said last that nothing is left.
-    fn is_caught_up(&self) -> bool {
-        let used = |feed: &&crate::feed::Feed| self.positions.get(feed.id()).is_some();
-        self.feeds
-            .iter()
-            .filter(used)
-            .all(|feed| feed.idle_since.is_some() || feed.head.as_ref() == self.positions.get(feed.id()))
-    }
-
     /// What is due beside the rounds.
     async fn keep_house(&mut self, goal: &Goal) -> Result<(), RuntimeError> {
         self.take_reports()?;
@@ -275,7 +217,10 @@ impl Pipeline {
         let last = self.epoch();
         let until_then = Instant::now() + self.config.retry_for;
         self.drivers.iter_mut().for_each(Driver::hurry);
-        self.deliver(|driver| driver.is_busy() || !driver.is_current(last)).await?;
+        // Of a run that is stopped, a sink with a schedule waits for its moment in the next one.
+        let is_stopped = matches!(until, RunUntil::Stopped);
+        let is_left = |driver: &Driver| is_stopped && driver.pace.waits_for_a_moment();
+        self.deliver(|driver| driver.is_busy() || !(driver.is_current(last) || is_left(driver))).await?;
         if !matches!(until, RunUntil::Stopped) {
             while !stop.is_stopped() && Instant::now() < until_then {
                 let waits = self.drivers.iter().filter(|driver| !driver.is_current(last)).map(|driver| driver.due_in());

@@ -126,6 +126,9 @@ pub struct SinkStatus {
     /// How it fares.
     #[serde(default)]
     pub state: SinkState,
+    /// When it commits next, if it has a schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_commit: Option<String>,
     /// What it said last, if it failed, or why it is detached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -189,7 +192,8 @@ impl Pipeline {
                 _ => (SinkState::Attached, None),
             };
             let behind_bytes = driver.floor().map_or(0, |floor| self.pending.bytes_after(floor));
-            (driver.name.clone(), SinkStatus { epoch: held, behind, behind_bytes, state, error })
+            let next_commit = driver.pace.next_moment().map(|moment| moment.to_string());
+            (driver.name.clone(), SinkStatus { epoch: held, behind, behind_bytes, state, next_commit, error })
         };
         Status {
             pipeline: self.config.name.clone(),

@@ -9,9 +9,9 @@ use tidegate_engine::Program;
 
 use crate::RuntimeError;
 use crate::epoch_time::epoch_time;
+use crate::goal::Goal;
 use crate::log::staging::Staging;
 use crate::pipeline::Pipeline;
-use crate::round::Goal;
 
 /// How old the last epoch becomes before time alone makes another one.
 const TICK: Duration = Duration::from_secs(60);

@@ -51,7 +51,7 @@ impl Gate {
             maintained: gate.maintained.clone(),
             maintenance,
         };
-        (gate, SinkSlot { sink: Box::new(sink), views: None, commit_interval: None })
+        (gate, SinkSlot { sink: Box::new(sink), views: None, commits: None })
     }
 
     fn shut(&self) {

@@ -76,7 +76,7 @@ impl Harness {
             wake: self.wakes.then(|| source.wake()),
         };
         let sources = std::iter::once(&self.source).chain(&self.more).map(source).collect();
-        let slot = |sink: &MemorySink| SinkSlot { sink: Box::new(sink.clone()), views: None, commit_interval: None };
+        let slot = |sink: &MemorySink| SinkSlot { sink: Box::new(sink.clone()), views: None, commits: None };
         Connectors { sources, sinks: self.sinks.iter().map(slot).collect(), binder: Arc::new(CopyBinder) }
     }
 

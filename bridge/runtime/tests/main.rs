@@ -13,6 +13,7 @@ mod recovery;
 mod resync;
 mod rewind;
 mod running;
+mod schedules;
 mod sinks;
 mod state_format;
 mod ticks;

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use tidegate_core::{Epoch, Frontier, Micros, Position, SnapshotId, SourceId, TableEvent, ZSet};
-use tidegate_runtime::{RunUntil, StopSignal, read_status};
+use tidegate_runtime::{RunUntil, RuntimeError, StopSignal, read_status};
 use tidegate_testkit::MemorySource;
+use tokio::time::timeout;
 
 use crate::harness::{Harness, batch, rows, table, view};
+use crate::live::{Ear, PATIENCE};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_run_loads_and_later_ones_follow() {
@@ -120,6 +122,37 @@ async fn runs_until_a_frontier_an_epoch_or_a_signal() {
     h.assert_current();
     drop(pipeline);
     assert_eq!(h.open().await.unwrap().epoch(), Epoch(8));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_waits_for_its_frontier() {
+    let h = Harness::new();
+    let at =
+        |snapshot| Frontier::new().with(SourceId::new("memory", "lake"), Position::SnapshotId(SnapshotId(snapshot)));
+    let (ear, stop) = (Ear::new(), StopSignal::new());
+    let mut pipeline = h.open_with(ear.clone()).await.unwrap();
+    let signal = stop.clone();
+    let waiting = tokio::spawn(async move { (pipeline.run(RunUntil::Frontier(at(3)), signal).await, pipeline) });
+    // Sinks follow meanwhile, and the source has nothing more each time it is asked.
+    for snapshot in [1, 2] {
+        ear.until(|| h.sinks[0].committed(&"b".into()).is_some_and(|held| held.epoch == Epoch(snapshot))).await;
+        assert!(!waiting.is_finished());
+        h.source.commit([rows("t", &[snapshot as i64], 1)]);
+    }
+    let (summary, mut pipeline) = timeout(PATIENCE, waiting).await.expect("the frontier is reached").unwrap();
+    assert_eq!(summary.unwrap().frontier, at(3));
+    h.assert_current();
+    // One that is stopped has not reached it, and says so.
+    let waits = tokio::spawn({
+        let stop = stop.clone();
+        async move { pipeline.run(RunUntil::Frontier(at(9)), stop).await }
+    });
+    h.source.commit([rows("t", &[8], 1)]);
+    ear.hears(4).await;
+    stop.stop();
+    let stopped = timeout(PATIENCE, waits).await.expect("it stops").unwrap();
+    assert!(matches!(stopped, Err(RuntimeError::StoppedWhileWaiting { .. })), "{stopped:?}");
+    h.assert_current();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ use tidegate_core::{
 use tidegate_duck::DuckBinder;
 use tidegate_engine::ViewDef;
 use tidegate_runtime::{
-    Connectors, Observer, Pipeline, PipelineConfig, Progress, RunUntil, SinkSlot, SourceSlot, StopSignal,
+    Commits, Connectors, Observer, Pipeline, PipelineConfig, Progress, RunUntil, SinkSlot, SourceSlot, StopSignal,
 };
 use tidegate_testkit::{MemorySource, SourceFault};
 
@@ -137,7 +137,8 @@ impl Events {
             poll_interval: Duration::from_millis(10),
             wake: Some(self.source.wake()),
         };
-        let sink = SinkSlot { sink: Box::new(self.sink.clone()), views: None, commit_interval: Some(Duration::ZERO) };
+        let sink =
+            SinkSlot { sink: Box::new(self.sink.clone()), views: None, commits: Some(Commits::Every(Duration::ZERO)) };
         Connectors { sources: vec![source], sinks: vec![sink], binder: Arc::new(DuckBinder) }
     }
 

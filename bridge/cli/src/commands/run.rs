@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
-use tidegate_core::ErrorKind;
+use tidegate_core::near::did_you_mean;
+use tidegate_core::{ErrorKind, Frontier};
 use tidegate_runtime::{Observer, Pipeline, RunSummary, RunUntil, RuntimeError, StopSignal};
 
 use crate::arguments::Until;
@@ -33,6 +34,9 @@ pub async fn run(
         (None, false) => RunUntil::Stopped,
     };
     let assembly = assemble(path)?;
+    if let RunUntil::Frontier(frontier) = &until {
+        names_sources(frontier, &assembly)?;
+    }
     let stop = StopSignal::new();
     signals::stop_on_signal(stop.clone(), assembly.stop_timeout)
         .map_err(|error| Failure::new(ErrorKind::Retry, format!("signals cannot be handled: {error}")))?;
@@ -62,6 +66,16 @@ pub async fn run(
         show(&summary);
     }
     Ok(())
+}
+
+/// A frontier of sources that there are: any other would never be reached.
+fn names_sources(frontier: &Frontier, assembly: &Assembly) -> Result<(), Failure> {
+    let there: Vec<String> = assembly.connectors.sources.iter().map(|slot| slot.source.id().to_string()).collect();
+    let Some(unknown) = frontier.iter().map(|(id, _)| id.to_string()).find(|id| !there.contains(id)) else {
+        return Ok(());
+    };
+    let near = did_you_mean(&unknown, there.iter().map(String::as_str));
+    Err(Failure::usage(format!("--until: there is no source `{unknown}`{near}; here are {}", there.join(", "))))
 }
 
 /// Runs a pipeline, and after it those that other pipeline files make of it.

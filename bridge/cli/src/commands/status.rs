@@ -87,11 +87,12 @@ fn show(status: &Value) {
         }
         section(&lines);
     }
-    let mut lines = vec![heading(&["sink", "epoch", "behind", "kept for it", "state"])];
+    let mut lines = vec![heading(&["sink", "epoch", "behind", "kept for it", "commits next", "state"])];
     for (name, sink) in status.entries("sinks") {
         let (epoch, behind) = (sink["epoch"].to_string(), sink["behind"].to_string());
         let kept = size_text(sink.number("behind_bytes"));
-        lines.push(vec![name.clone(), epoch, behind, kept, state(sink)]);
+        let next = sink["next_commit"].as_str().unwrap_or_default().to_owned();
+        lines.push(vec![name.clone(), epoch, behind, kept, next, state(sink)]);
     }
     section(&lines);
 }

@@ -1,6 +1,7 @@
 //! The pipeline file: TOML in, a checked description of the pipeline out, or every fault in it
 //! with its line. Nothing is connected to and nothing written here.
 
+mod commits;
 mod document;
 mod environment;
 mod fields;
@@ -355,7 +356,7 @@ fn sink(
     views: &BTreeMap<String, ViewName>,
 ) -> Option<(&'static str, Made<SinkSlot>)> {
     check_name(document, section.offset(), "sink", around.name);
-    let commit_interval = section.duration("commit_interval");
+    let commits = commits::commits(document, &mut section);
     let chosen = section.texts("views").map(|chosen| {
         let view = |chosen: Located<String>| {
             let found = views.get(&chosen.value.to_lowercase()).cloned();
@@ -370,5 +371,5 @@ fn sink(
     let (kind, make) = connector(document, &mut section, &registry::SINKS)?;
     let keeps = if registry::SINKS_WITH_HISTORY.contains(&kind) { Keeps::History } else { Keeps::Present };
     let made = Made { keeps, ..make(around, section)? };
-    Some((kind, made.map(|sink| SinkSlot { sink, views: chosen, commit_interval })))
+    Some((kind, made.map(|sink| SinkSlot { sink, views: chosen, commits })))
 }

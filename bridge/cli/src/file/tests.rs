@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use tidegate_runtime::Commits;
+
 use super::{PipelineFile, parse};
 
 const GOOD: &str = r#"
@@ -67,7 +69,26 @@ fn a_good_file() {
     assert_eq!(file.views[0].def.key.as_deref(), Some(&["id".to_owned()][..]));
     let mart = file.sinks.iter().find(|slot| slot.sink.name() == "mart").unwrap();
     assert_eq!(mart.views.as_ref().unwrap()[0].as_str(), "big", "the name has the case of its definition");
-    assert_eq!(mart.commit_interval, Some(Duration::from_secs(5)));
+    assert!(matches!(mart.commits, Some(Commits::Every(interval)) if interval == Duration::from_secs(5)));
+}
+
+#[test]
+fn a_sink_commits_by_a_schedule() {
+    let interval = "commit_interval = \"5s\"";
+    let scheduled = "commit_schedule = \"30 6 * * mon-fri\"\ncommit_timezone = \"Europe/Berlin\"";
+    let file = read(&GOOD.replace(interval, scheduled)).unwrap();
+    let mart = file.sinks.iter().find(|slot| slot.sink.name() == "mart").unwrap();
+    assert!(matches!(mart.commits, Some(Commits::At(_))));
+    for (lines, fault) in [
+        ("commit_schedule = \"30 6 * *\"", "`30 6 * *` is no schedule"),
+        ("commit_schedule = \"0 0 30 2 *\"", "the schedule `0 0 30 2 *` has no moment, ever"),
+        ("commit_schedule = \"@daily\"\ncommit_timezone = \"Berlin\"", "the time zone `Berlin` is not known"),
+        ("commit_timezone = \"UTC\"", "`commit_timezone` says nothing here"),
+        ("commit_interval = \"5s\"\ncommit_schedule = \"@daily\"", "exclude each other"),
+    ] {
+        let found = faults_after(interval, lines);
+        assert!(found.contains(fault) && found.contains("shop.toml:"), "{found}");
+    }
 }
 
 #[test]

@@ -226,7 +226,14 @@ mod tests {
             kept_ms: None,
         };
         let view = ViewStatus { mode: String::new(), rows: 5, incremental_steps: 6, full_steps: 7, state_bytes: 8 };
-        let sink = SinkStatus { epoch: None, behind: 9, behind_bytes: 10, state: SinkState::Attached, error: None };
+        let sink = SinkStatus {
+            epoch: None,
+            behind: 9,
+            behind_bytes: 10,
+            state: SinkState::Attached,
+            next_commit: None,
+            error: None,
+        };
         let status = Status {
             pipeline: String::new(),
             epoch: Epoch(11),

@@ -12,13 +12,14 @@ use tidegate_engine::{Engine, Program};
 use tokio::sync::oneshot;
 
 use super::job::{Done, Job, Report, Setback};
+use super::pace::Pace;
 use super::{Alignment, align, changes_stream, rows_stream};
 use crate::call::Call;
 use crate::history::{History, Standing};
 use crate::log::header::Link;
 use crate::pending::Pending;
 use crate::retry::Backoff;
-use crate::{RuntimeError, SinkSlot};
+use crate::{Clock, Commits, RuntimeError, SinkSlot};
 
 /// How often a sink is asked to keep its target in order while there is something new in it.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(10);
@@ -30,7 +31,7 @@ pub(crate) struct Driver {
     hand: Hand,
     filter: Option<Vec<ViewName>>,
     histories: BTreeMap<ViewName, Past>,
-    interval: Duration,
+    pub pace: Pace,
     pub views: Vec<ViewInfo>,
     /// What it holds; `None` until it is opened, and again after an error.
     held: Option<BTreeMap<ViewName, Option<Committed>>>,
@@ -42,7 +43,6 @@ pub(crate) struct Driver {
     pub aside: Option<Aside>,
     /// Whether it was not yet brought in line since the state was restored from a backup: it may hold anything.
     pub restored: bool,
-    last_commit: Instant,
     /// Conflicts since it last committed.
     pub conflicts: usize,
     /// When its target was last put in order, if it has changed since.
@@ -77,10 +77,11 @@ enum Hand {
 }
 
 impl Driver {
-    pub fn new(slot: SinkSlot, histories: &BTreeMap<ViewName, Past>) -> Driver {
+    pub fn new(slot: SinkSlot, histories: &BTreeMap<ViewName, Past>, clock: &Clock) -> Driver {
+        let commits = slot.commits.unwrap_or_else(|| Commits::Every(slot.sink.default_commit_interval()));
         Driver {
             name: slot.sink.name().to_owned(),
-            interval: slot.commit_interval.unwrap_or_else(|| slot.sink.default_commit_interval()),
+            pace: Pace::new(commits, clock),
             hand: Hand::Here(slot.sink),
             filter: slot.views,
             histories: histories.clone(),
@@ -90,7 +91,6 @@ impl Driver {
             trouble: None,
             aside: None,
             restored: false,
-            last_commit: Instant::now(),
             conflicts: 0,
             maintained: None,
         }
@@ -216,6 +216,10 @@ impl Driver {
     pub fn opened(&mut self, held: BTreeMap<ViewName, Option<Committed>>) {
         self.held = Some(held);
         self.maintained.get_or_insert_with(Instant::now);
+        if self.pace.waits_for_a_moment() {
+            // It answers again, and is not to be hurried.
+            self.trouble = None;
+        }
     }
 
     /// What it holds of a view, as far as it is open.
@@ -348,7 +352,7 @@ impl Driver {
     pub fn is_due(&self) -> bool {
         match &self.trouble {
             Some(trouble) => trouble.backoff.is_due(),
-            None => self.last_commit.elapsed() >= self.interval,
+            None => self.pace.due_in().is_zero(),
         }
     }
 
@@ -356,7 +360,14 @@ impl Driver {
     pub fn due_in(&self) -> Duration {
         match &self.trouble {
             Some(trouble) => trouble.backoff.due_in(),
-            None => self.interval.saturating_sub(self.last_commit.elapsed()),
+            None => self.pace.due_in(),
+        }
+    }
+
+    /// It was time to commit, and there was nothing to.
+    pub fn has_all(&mut self) {
+        if self.trouble.is_none() && self.pace.due_in().is_zero() {
+            self.pace.kept();
         }
     }
 
@@ -416,7 +427,7 @@ impl Driver {
             Ok(()) => {
                 self.trouble = None;
                 self.conflicts = 0;
-                self.last_commit = Instant::now();
+                self.pace.kept();
             }
             Err(_) => self.held = None,
         }

@@ -4,6 +4,7 @@
 mod align;
 mod driver;
 mod job;
+mod pace;
 mod streams;
 
 pub(crate) use align::{Alignment, align};

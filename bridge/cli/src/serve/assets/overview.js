@@ -36,6 +36,7 @@ const TABLES = {
     ['Epoch', 'num', sink => number(sink.epoch)],
     ['Behind, epochs', 'num', sink => number(sink.behind)],
     ['Kept for it', 'num', sink => bytes(sink.behind_bytes)],
+    ['Commits next', 'time', sink => sink.next_commit],
     ['Views', 'names', sink => sink.views],
   ],
 };

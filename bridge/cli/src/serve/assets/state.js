@@ -24,7 +24,8 @@ export function sourceState(source) {
 export function sinkState(sink) {
   if (sink.state === 'failing' || sink.state === 'detached') return sink.state;
   if (sink.error) return 'failing';
-  return sink.behind > 0 ? 'behind' : sink.epoch == null ? 'not loaded' : 'ok';
+  // What waits for the moment of a schedule is where it should be.
+  return sink.behind > 0 && !sink.next_commit ? 'behind' : sink.epoch == null ? 'not loaded' : 'ok';
 }
 
 /** Views have no state of their own: they are what the epochs made them, or what an error says of them. */
