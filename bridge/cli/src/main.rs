@@ -65,8 +65,8 @@ fn run(command: Command) -> Result<(), Failure> {
         .map_err(|error| Failure::new(ErrorKind::Retry, format!("the threads cannot be started: {error}")))?;
     // The command itself runs outside of the runtime, whose threads serve it: engines have runtimes
     // of their own, and those must not be dropped inside of another.
-    let _served = runtime.enter();
-    futures::executor::block_on(async {
+    let served = runtime.enter();
+    let done = futures::executor::block_on(async {
         match command {
             Command::Init { dir } => commands::init::init(&dir),
             Command::Check { pipeline, json } => commands::check::check(&pipeline, json).await,
@@ -123,5 +123,9 @@ fn run(command: Command) -> Result<(), Failure> {
                 commands::restore::restore(&src, &dir, at.as_deref(), storage.as_deref(), json).await
             }
         }
-    })
+    });
+    drop(served);
+    // Views that were being built for another pipeline file are waited for by nobody.
+    runtime.shutdown_background();
+    done
 }

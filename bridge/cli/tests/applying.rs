@@ -263,3 +263,47 @@ fn a_load_that_is_under_way_is_begun_again() {
     let names: Vec<String> = spec.views.iter().map(|(name, _)| name.clone()).collect();
     Outputs::read(&pipeline).assert_holds(&pipeline, &names, &expected, "loaded as the file says");
 }
+
+#[test]
+fn others_go_on_while_a_view_is_built() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = orders(&folder.path().join("lake"));
+    lake.execute("INSERT INTO lake.orders SELECT 'c' || i % 1000, (i * 7919) % 5003 FROM range(3000000) r(i)");
+    let views = vec![("totals".to_owned(), TOTALS.to_owned())];
+    let spec = Spec { views, ..Spec::new(&lake) };
+    let pipeline = PipelineFolder::create(&folder.path().join("pipeline"), &spec);
+    let served = Served::start(&pipeline, Some(TOKEN));
+    served.caught_up(lake.snapshot());
+    // The rows of orders are not kept: they are read from the lake for it.
+    let spec = spec.view(
+        "amounts",
+        "SELECT amount, count(DISTINCT customer) AS n, max(customer) AS last FROM lake.orders GROUP BY amount",
+    );
+    pipeline.rewrite(&spec);
+    let taken = served.ask("POST", "/api/apply", &[("Authorization", &format!("Bearer {TOKEN}"))]);
+    assert_eq!(taken.status, 202, "{}", taken.body);
+    let refused = served.ask("POST", "/api/apply", &[("Authorization", &format!("Bearer {TOKEN}"))]);
+    assert!(refused.status == 409 && refused.body.contains("on its way"), "{}", refused.body);
+    let mut epochs = Vec::new();
+    loop {
+        lake.execute("INSERT INTO lake.orders VALUES ('c1', 7), ('new', 8)");
+        lake.execute("DELETE FROM lake.orders WHERE customer = 'c2' AND amount = 2 AND rowid % 50 = 0");
+        let status = served.status();
+        if status["phase"]["name"] != "applying" {
+            break;
+        }
+        if status["phase"]["building"] == true {
+            epochs.push(status["epoch"].as_u64().unwrap());
+        }
+    }
+    epochs.dedup();
+    assert!(epochs.len() > 2, "epochs that were made while the view was built: {epochs:?}");
+    served.caught_up(lake.snapshot());
+    assert_eq!(served.status()["views"]["totals"]["full_steps"], 1);
+    let ended = served.running.terminate().expect(0);
+    assert!(ended.stderr.contains("takes the views that were built beside the others"), "{}", ended.stderr);
+    let expected = Oracle::new().unwrap().views_over_lake(&lake, None, &oracle_views(&spec.views));
+    let names: Vec<String> = spec.views.iter().map(|(name, _)| name.clone()).collect();
+    Outputs::read(&pipeline).assert_holds(&pipeline, &names, &expected, "built beside");
+    every_epoch_holds(&pipeline, &lake, "totals", TOTALS);
+}

@@ -6,7 +6,8 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use tidegate_core::{TableEvent, TableName, ViewDelta, ZSet};
+use tidegate_core::{TableEvent, TableName, ViewDelta, ViewName, ZSet};
+use tidegate_engine_sql::Input;
 
 use crate::EngineError;
 use crate::checkpoint::EngineCheckpoint;
@@ -63,6 +64,28 @@ impl Engine {
         let nodes = views.filter_map(|view| other.nodes.get(&view.info.name));
         let deltas = nodes.map(|node| replaced(self.nodes.get(&node.info.name), node));
         Ok(deltas.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
+    /// The same where `other` stands at the same epoch with another program: views of circuits that both have, and that read
+    /// no other ones, hold the same and are not compared.
+    pub fn exchange(&self, other: &Engine) -> Result<Vec<ViewDelta>, EngineError> {
+        let mut touched: BTreeSet<&ViewName> = BTreeSet::new();
+        let mut deltas = Vec::new();
+        // Upstream circuits come before their readers.
+        for view in other.program.iter().flat_map(|program| program.circuits()) {
+            let Some(node) = other.nodes.get(&view.info.name) else { continue };
+            let old = self.nodes.get(&view.info.name);
+            let reads_touched =
+                view.inputs.iter().any(|input| matches!(input, Input::View(upstream) if touched.contains(upstream)));
+            if !reads_touched && old.is_some_and(|old| old.plan_id == node.plan_id) {
+                continue;
+            }
+            touched.insert(&view.info.name);
+            if node.is_view {
+                deltas.extend(replaced(old, node)?);
+            }
+        }
+        Ok(deltas)
     }
 
     /// Whether events of a table can be taken back in place: those with weights can, of changes by key nobody knows any

@@ -71,6 +71,19 @@ impl Engine {
         Ok(changed.map(|view| view.info.name.clone()).collect())
     }
 
+    /// The tables whose rows have to be read from their sources to build under [`RebuildScope::Changed`] what `program` has
+    /// anew: of others the engine keeps the rows, or nothing new reads them.
+    pub fn would_read(&self, program: &Program) -> Result<Vec<TableName>, EngineError> {
+        let program = self.shared(program.clone(), &RebuildScope::Changed)?;
+        let fresh: Vec<&PlannedView> = self.changed_views(&program, &RebuildScope::Changed).collect();
+        let is_read = |table: &&TableSchema| {
+            let input = Input::Table(table.name.clone());
+            !self.has_state(table)
+                && (TableState::is_kept(table) || fresh.iter().any(|view| view.inputs.contains(&input)))
+        };
+        Ok(program.tables().iter().filter(is_read).map(|table| table.name.clone()).collect())
+    }
+
     /// The program with circuits for what its views have in common, as far as it lets those circuits be that go on.
     fn shared(&self, program: Program, scope: &RebuildScope) -> Result<Program, EngineError> {
         if !self.options.shortcuts.shared {

@@ -11,6 +11,7 @@
 
 mod backup;
 mod barrier;
+mod beside;
 mod blocking;
 mod call;
 mod check;
@@ -62,6 +63,7 @@ mod ticks;
 mod time_map;
 
 pub use backup::{Backup, BackupLocation, RestorePlaces, Site, backup};
+pub use beside::{Beside, Groundwork, NotBeside};
 pub(crate) use blocking::blocking;
 pub use check::{CheckReport, CheckedView, check};
 pub use config::{Connectors, OnSinkFailure, PipelineConfig, RunUntil, SinkSlot, SourceSlot, StopSignal};

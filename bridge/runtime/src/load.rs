@@ -253,7 +253,7 @@ impl Pipeline {
     }
 
     /// Makes a rebuild an epoch: its checkpoint is what publishes it, the log record follows.
-    async fn publish(
+    pub(crate) async fn publish(
         &mut self,
         program: &Program,
         kind: RecordKind,

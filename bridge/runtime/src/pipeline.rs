@@ -7,6 +7,7 @@ use std::time::Instant;
 use tidegate_core::{Epoch, EpochHeader, Frontier, Micros, SourceId, TableSchema, ViewName, ZSet};
 use tidegate_engine::{EngineCheckpoint, Program};
 
+use crate::beside::Beside;
 use crate::checkpoint::Checkpoints;
 use crate::delivery::Driver;
 use crate::depot::Depot;
@@ -65,6 +66,8 @@ pub struct Pipeline {
     pub(crate) held_since: Option<Instant>,
     /// The wall time at which a run that ends by itself began.
     pub(crate) run_time: Option<Micros>,
+    /// What was built while it was open before.
+    pub(crate) beside: Option<Beside>,
     /// What others ask.
     pub(crate) requests: Requests,
     /// The sink that is being resynced, which may hold anything.
@@ -151,20 +154,28 @@ impl Pipeline {
         connectors: Connectors,
         observer: Arc<dyn Observer>,
     ) -> Result<Pipeline, RuntimeError> {
-        crate::recovery::open(config, connectors, observer, None, None).await
+        let pipeline = crate::recovery::open(config, connectors, observer, None, None).await?;
+        crate::beside::remove(&pipeline.config.state_dir);
+        Ok(pipeline)
     }
 
-    /// Opens it again after a run, as another configuration with the same state folder says. Nobody else gets hold of the
-    /// folder in between.
+    /// Opens it again after a run, as another configuration with the same state folder says, with what was built beside it
+    /// meanwhile. Nobody else gets hold of the folder in between.
     pub async fn reopen(
         self,
         config: PipelineConfig,
         connectors: Connectors,
         observer: Arc<dyn Observer>,
+        beside: Option<Beside>,
     ) -> Result<Pipeline, RuntimeError> {
         let is_same = config.state_dir == self.config.state_dir;
         let lock = self.into_lock();
-        crate::recovery::open(config, connectors, observer, None, is_same.then_some(lock)).await
+        let mut pipeline = crate::recovery::open(config, connectors, observer, None, is_same.then_some(lock)).await?;
+        match beside {
+            Some(beside) if is_same && matches!(pipeline.change, Change::Rebuild(..)) => pipeline.beside = Some(beside),
+            _ => crate::beside::remove(&pipeline.config.state_dir),
+        }
+        Ok(pipeline)
     }
 
     /// Lets go of everything but the lock.

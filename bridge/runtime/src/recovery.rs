@@ -276,6 +276,7 @@ impl Parts {
             status_at: None,
             held_since: None,
             run_time: None,
+            beside: None,
             requests: Requests::default(),
             resync: self.resync,
             config: self.config,

@@ -1,12 +1,12 @@
 //! From a checkpoint to the end of the log: the same epochs again, with the same boundaries.
 
 use tidegate_core::{ErrorKind, ViewDelta};
-use tidegate_engine::{Program, RebuildScope};
+use tidegate_engine::{Engine, Program, RebuildScope};
 
 use crate::checkpoint::CheckpointFile;
 use crate::kept::Unloaded;
-use crate::log::LogRecord;
 use crate::log::header::{Link, RecordKind};
+use crate::log::{InputLog, LogRecord};
 use crate::observer::{Phase, Progress};
 use crate::pipeline::{Change, LastEpoch, Pipeline};
 use crate::tail::{LOST_CHECKPOINTS, Tail};
@@ -121,18 +121,7 @@ impl Pipeline {
             RecordKind::Resync => Ok(Vec::new()),
             RecordKind::Load | RecordKind::Rebuild => self.rebuild_again(record).await,
             RecordKind::Rewind => Box::pin(self.rewind_again(record)).await,
-            RecordKind::Events => {
-                let body = self.log.body(record).await?;
-                let epoch = record.header.header.epoch;
-                let engine = &mut self.engine;
-                engine.set_time(record.header.clock());
-                blocking(|| {
-                    body.drain(&record.header.sections, |table, event| {
-                        engine.feed(&table, event).map_err(RuntimeError::applying(epoch))
-                    })?;
-                    engine.step().map_err(RuntimeError::applying(epoch))
-                })
-            }
+            RecordKind::Events => apply_events(&mut self.engine, &self.log, record).await,
         }
     }
 
@@ -183,4 +172,21 @@ impl Pipeline {
         }
         Ok(())
     }
+}
+
+/// Lets an engine take the events of an epoch of the log.
+pub(crate) async fn apply_events(
+    engine: &mut Engine,
+    log: &InputLog,
+    record: &LogRecord,
+) -> Result<Vec<ViewDelta>, RuntimeError> {
+    let body = log.body(record).await?;
+    let epoch = record.header.header.epoch;
+    engine.set_time(record.header.clock());
+    blocking(|| {
+        body.drain(&record.header.sections, |table, event| {
+            engine.feed(&table, event).map_err(RuntimeError::applying(epoch))
+        })?;
+        engine.step().map_err(RuntimeError::applying(epoch))
+    })
 }

@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 use tidegate_core::{Epoch, ViewName, ZSet};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::beside::{Groundwork, NotBeside};
 use crate::pipeline::Pipeline;
-use crate::{RuntimeError, blocking};
+use crate::{PipelineConfig, RuntimeError, blocking};
 
 /// Requests that wait for their answers; further ones are refused.
 const WAITING_MAX: usize = 16;
@@ -56,14 +57,14 @@ pub struct Sample {
 /// Rows of a view, if there is such a view, or why they cannot be read.
 type Sampled = Result<Option<Sample>, String>;
 
-#[derive(Debug)]
 pub(crate) enum Request {
     Checkpoint(oneshot::Sender<Epoch>),
     Sample { view: ViewName, rows_max: usize, answer: oneshot::Sender<Sampled> },
+    Groundwork { config: Box<PipelineConfig>, answer: oneshot::Sender<Result<Groundwork, NotBeside>> },
 }
 
 /// The end of the line at which a pipeline listens.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Requests {
     receiver: Option<mpsc::Receiver<Request>>,
     arrived: VecDeque<Request>,
@@ -74,6 +75,14 @@ impl PipelineHandle {
     pub async fn checkpoint(&self) -> Result<Epoch, Unanswered> {
         let (sender, answer) = oneshot::channel();
         self.0.try_send(Request::Checkpoint(sender))?;
+        answer.await.map_err(|_| Unanswered::Gone)
+    }
+
+    /// What is needed to build the views of another configuration while this pipeline goes on, or why that cannot be. The
+    /// pipeline takes a checkpoint for it.
+    pub async fn groundwork(&self, config: PipelineConfig) -> Result<Result<Groundwork, NotBeside>, Unanswered> {
+        let (sender, answer) = oneshot::channel();
+        self.0.try_send(Request::Groundwork { config: Box::new(config), answer: sender })?;
         answer.await.map_err(|_| Unanswered::Gone)
     }
 
@@ -121,6 +130,10 @@ impl Pipeline {
                         self.trim_log().await?;
                     }
                     let _ = answer.send(self.epoch());
+                }
+                Request::Groundwork { config, answer } => {
+                    let laid = self.lay_groundwork(&config).await?;
+                    let _ = answer.send(laid);
                 }
                 Request::Sample { answer, .. } if answer.is_closed() => {}
                 Request::Sample { view, rows_max, answer } => {

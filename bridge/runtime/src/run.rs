@@ -157,6 +157,11 @@ impl Pipeline {
                     self.observer.notify(Progress::Program(&program));
                     return Ok(());
                 }
+                if let Some(beside) = self.beside.take()
+                    && self.adopt(beside, &program).await?
+                {
+                    return Ok(());
+                }
                 (*program, RebuildScope::Changed, RecordKind::Rebuild, here.join(&at))
             }
         };

@@ -1,6 +1,7 @@
 //! The loop against a source and sinks in memory, with the real engine.
 
 mod backup;
+mod beside;
 mod changes;
 mod concurrent;
 mod deliveries;

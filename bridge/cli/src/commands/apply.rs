@@ -102,7 +102,7 @@ async fn in_force(state_dir: &Path, started: Instant, wanted: &Apply) -> Result<
             }
             return Ok(());
         }
-        if phase["doing"] == "loading" && phase.number("rows") > 0 {
+        if (phase["doing"] == "loading" || phase["building"] == true) && phase.number("rows") > 0 {
             bar.get_or_insert_with(|| progress::bar(phase.number("rows_estimate"))).set_position(phase.number("rows"));
         }
         if started.elapsed() >= wanted.timeout {

@@ -86,13 +86,13 @@ async fn ran(
     monitor: &Arc<Monitor>,
     stop: &StopSignal,
 ) -> Result<RunSummary, Failure> {
-    let (mut socket, mut before) = (None, None);
+    let (mut socket, mut before, mut beside) = (None, None, None);
     loop {
         let Assembly { config, connectors, views, .. } = assembly;
         let state_dir = config.state_dir.clone();
         let observer = Arc::clone(monitor) as Arc<dyn Observer>;
         let opened = match before.take() {
-            Some(pipeline) => Pipeline::reopen(pipeline, config, connectors, observer).await,
+            Some(pipeline) => Pipeline::reopen(pipeline, config, connectors, observer, beside.take()).await,
             None => Pipeline::open(config, connectors, observer).await,
         };
         let mut pipeline = opened.map_err(|error| located(error, &views))?;
@@ -120,7 +120,8 @@ async fn ran(
         match (summary, server.next().filter(|_| !stop.is_stopped())) {
             // A load that was not complete is begun again, as the file says now.
             (Ok(_) | Err(RuntimeError::StoppedWhileLoading), Some(next)) => {
-                (assembly, before) = (next, Some(pipeline));
+                (assembly, beside) = (next.assembly, next.beside);
+                before = Some(pipeline);
             }
             (Ok(summary), None) => {
                 socket.finished();

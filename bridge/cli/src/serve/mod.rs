@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tidegate_core::ErrorKind;
-use tidegate_runtime::{PipelineHandle, StopSignal};
+use tidegate_runtime::{Beside, PipelineHandle, StopSignal};
 use tokio::net::TcpListener;
 
 pub use about::About;
@@ -49,7 +49,16 @@ struct Turn {
     /// Ends the run; none where it has an end of its own.
     stop: Option<StopSignal>,
     /// As another pipeline file says.
-    next: Option<Assembly>,
+    next: Option<Next>,
+    /// Ends what is being built for another pipeline file.
+    building: Option<StopSignal>,
+}
+
+/// What a pipeline goes on with when another pipeline file takes the place of its own.
+pub struct Next {
+    pub assembly: Assembly,
+    /// Views that were built meanwhile.
+    pub beside: Option<Beside>,
 }
 
 /// The environment variable of the token that lets others than the state folder's owner drain and save.
@@ -86,14 +95,17 @@ impl Server {
     /// From here on requests are answered by this pipeline, and another pipeline file can take its place by ending this run.
     pub fn begin(&self, handle: PipelineHandle, stop: Option<StopSignal>) {
         *self.handle.write().unwrap_or_else(PoisonError::into_inner) = Some(handle);
-        *self.turn() = Turn { stop, next: None };
+        *self.turn() = Turn { stop, next: None, building: None };
         self.past.forget();
     }
 
     /// What is to run after the run that has ended.
-    pub fn next(&self) -> Option<Assembly> {
+    pub fn next(&self) -> Option<Next> {
         let mut turn = self.turn();
         turn.stop = None;
+        if let Some(building) = turn.building.take() {
+            building.stop();
+        }
         turn.next.take()
     }
 

@@ -37,6 +37,8 @@ struct Seen {
     since: Instant,
     is_draining: bool,
     applying: Applying,
+    /// Rows that were read for views that are being built beside the others, and how many there are.
+    builds: Option<(u64, Option<u64>)>,
     is_over: bool,
     loaded: u64,
     expected: Option<u64>,
@@ -88,6 +90,7 @@ impl Monitor {
             since: Instant::now(),
             is_draining: false,
             applying: Applying::No,
+            builds: None,
             is_over: false,
             loaded: 0,
             expected: None,
@@ -128,6 +131,16 @@ impl Monitor {
             trouble.resolved_at = Some(now());
         }
         *self.about.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(about);
+    }
+
+    /// So many rows more were read for views that are being built beside the others, of so many in all.
+    pub fn builds(&self, read: Option<(u64, Option<u64>)>) {
+        let mut seen = self.seen();
+        let before = seen.builds;
+        seen.builds = read.map(|(rows, estimate)| {
+            let (known, expected) = before.unwrap_or_default();
+            (known + rows, estimate.or(expected))
+        });
     }
 
     /// The pipeline is open as the other file says.
@@ -208,8 +221,9 @@ impl Monitor {
                 "name": phase,
                 "doing": seen.phase.as_str(),
                 "since_ms": milliseconds(seen.since.elapsed()),
-                "rows": is_loading.then_some(seen.loaded),
-                "rows_estimate": seen.expected.filter(|_| is_loading),
+                "rows": if is_loading { Some(seen.loaded) } else { seen.builds.map(|(rows, _)| rows) },
+                "rows_estimate": if is_loading { seen.expected } else { seen.builds.and_then(|(_, rows)| rows) },
+                "building": seen.builds.is_some(),
             }),
         );
         found.insert("totals".into(), json!(seen.figures.totals()));

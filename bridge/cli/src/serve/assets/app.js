@@ -36,7 +36,7 @@ function stateLine() {
   const { rows, rows_estimate: estimate } = phase;
   switch (phase.name) {
     case 'stopped': return ['stopped', '', '', 'detached'];
-    case 'applying': return ['applying', phase.doing === 'loading' && rows != null ? `${number(rows)} rows` : '', 'brings another pipeline file in force', 'loading'];
+    case 'applying': return ['applying', (phase.doing === 'loading' || phase.building) && rows != null ? `${number(rows)} rows` : '', 'brings another pipeline file in force', 'loading'];
     case 'draining': return ['draining', '', 'commits what was read, then stops', 'behind'];
     case 'loading': {
       const part = rows != null && estimate > 0 && rows <= estimate ? `${Math.floor((rows / estimate) * 100)} %` : '';
