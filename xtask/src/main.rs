@@ -65,6 +65,9 @@ enum Verb {
         /// Where the built program lies; it is built by default
         #[arg(long, value_name = "FOLDER")]
         programs: Option<PathBuf>,
+        /// How the archive and the package are packed
+        #[arg(long, value_enum, default_value_t = dist::Pack::Small)]
+        pack: dist::Pack,
     },
     /// Puts DuckDB's library and extensions into a folder, for a container image
     Runtime {
@@ -136,12 +139,12 @@ fn run(verb: Verb, line: &[String]) -> Result<()> {
             setup::run()?;
             bench::run(&name, &arguments)
         }
-        Verb::Dist { folder, programs } => {
+        Verb::Dist { folder, programs, pack } => {
             setup::run()?;
             let folder = folder.unwrap_or_else(dist::folder);
             std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
             let programs = programs.map_or_else(|| build(&["tidegate"]), Ok)?;
-            dist::run(&folder, &programs)
+            dist::run(&folder, &programs, pack)
         }
         Verb::Runtime { folder } => runtime::run(&folder),
     }

@@ -3,6 +3,7 @@
 mod applying;
 mod backups;
 mod bad_input;
+mod bare_root;
 mod browser;
 mod chaos;
 mod crash;
@@ -10,6 +11,7 @@ mod database_faults;
 mod databases;
 mod declared_keys;
 mod definitions;
+mod dist;
 mod history;
 mod in_process;
 mod lake_in_and_out;
