@@ -75,8 +75,8 @@ pub enum EngineError {
         view: ViewName,
         /// What was being done.
         during: &'static str,
-        /// DBSP's error.
-        source: Box<dbsp::Error>,
+        /// What DBSP says.
+        source: CircuitError,
     },
     /// The state folder cannot be used.
     #[error("engine state {path}: {fact}")]
@@ -145,7 +145,34 @@ pub enum EngineError {
     Misuse(&'static str),
 }
 
+/// What DBSP says of a circuit that failed, in a line: without stack traces, and without advice to those who run it otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CircuitError(String);
+
+impl From<dbsp::Error> for CircuitError {
+    fn from(error: dbsp::Error) -> Self {
+        CircuitError(said(&error.to_string()).to_owned())
+    }
+}
+
+/// The first line that names the fault.
+fn said(text: &str) -> &str {
+    let panicked = text.split_once("panic message: ").map_or(text, |(_, message)| message);
+    let line = panicked.lines().next().unwrap_or_default().trim_end_matches('.');
+    line.strip_prefix("The pipeline crashed because storage I/O failed: ").unwrap_or(line)
+}
+
 impl EngineError {
+    /// Whether there is no room for the state on the disk.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            EngineError::Circuit { source, .. } => source.0.contains("no storage space"),
+            EngineError::Storage { source: Some(error), .. } => error.kind() == std::io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -173,5 +200,21 @@ impl EngineError {
     /// Whether the checkpoint cannot be read by this version, so that all views must be rebuilt.
     pub fn is_incompatible(&self) -> bool {
         matches!(self, EngineError::IncompatibleFormat { .. } | EngineError::Plan(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_circuit_says_one_line() {
+        let text = "runtime error: One or more worker threads terminated unexpectedly\nforeground worker thread 0 panicked\n\
+                    panic message: The pipeline crashed because storage I/O failed: /state/w0.feldera: write failed: no storage space.\n\n\
+                    The crash was likely caused by storage exhaustion\n\nstack trace:\n   0: dbsp::circuit";
+        assert_eq!(said(text), "/state/w0.feldera: write failed: no storage space");
+        assert_eq!(said("circuit has been terminated"), "circuit has been terminated");
+        let source = CircuitError(said(text).to_owned());
+        assert!(EngineError::Circuit { view: "v".into(), during: "saving", source }.is_disk_full());
     }
 }

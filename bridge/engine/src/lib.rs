@@ -23,7 +23,7 @@ mod table;
 
 pub use checkpoint::EngineCheckpoint;
 pub use engine::{Engine, ViewStats};
-pub use error::EngineError;
+pub use error::{CircuitError, EngineError};
 pub use files::CheckpointFiles;
 pub use options::{EngineOptions, Shortcuts};
 pub use rebuild::RebuildScope;

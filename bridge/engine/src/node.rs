@@ -352,7 +352,7 @@ impl Node {
     }
 
     fn failed(&self, during: &'static str, error: dbsp::Error) -> EngineError {
-        EngineError::Circuit { view: self.origin.clone(), during, source: Box::new(error) }
+        EngineError::Circuit { view: self.origin.clone(), during, source: error.into() }
     }
 }
 

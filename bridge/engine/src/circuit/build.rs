@@ -56,7 +56,7 @@ pub(crate) fn build(
     let failed = |source: dbsp::Error| EngineError::Circuit {
         view: plan.view.clone(),
         during: if checkpoint.is_some() { "resuming from its checkpoint" } else { "starting" },
-        source: Box::new(source),
+        source: source.into(),
     };
     let config = config(dir, options, checkpoint).map_err(|error| failed(dbsp::Error::Storage(error)))?;
     let (plan, errors) = (Arc::clone(plan), errors.clone());

@@ -96,5 +96,5 @@ impl<C, I> Arrangement<C, I> {
 }
 
 fn circuit_failed(table: &TableName, during: &'static str, error: dbsp::Error) -> EngineError {
-    EngineError::Circuit { view: ViewName::new(table.to_string()), during, source: Box::new(error) }
+    EngineError::Circuit { view: ViewName::new(table.to_string()), during, source: error.into() }
 }
