@@ -12,7 +12,7 @@ pub struct Failure {
     kind: ErrorKind,
     /// One message a fault; several only where one run shows all faults.
     messages: Vec<String>,
-    /// The commands that mend it.
+    /// What mends it.
     repairs: Vec<Repair>,
 }
 
@@ -36,14 +36,14 @@ impl Failure {
         Failure { kind, messages, repairs: Vec::new() }
     }
 
-    /// The same, with the commands that mend it.
+    /// The same, with what mends it.
     #[must_use]
     pub fn with_repairs(mut self, repairs: Vec<Repair>) -> Self {
         self.repairs = repairs;
         self
     }
 
-    /// The commands that mend it.
+    /// What mends it.
     pub fn repairs(&self) -> &[Repair] {
         &self.repairs
     }

@@ -7,9 +7,12 @@ use arrow::datatypes::SchemaRef;
 use tidegate_core::near::did_you_mean;
 use tidegate_core::{ConnectorError, ErrorKind, Frontier, Position, RowIdentity, ViewName, chain};
 use tidegate_engine::{Input, Program};
+use uuid::Uuid;
 
+use crate::findings::{self, Findings};
+use crate::log::InputLog;
 use crate::state::StateFile;
-use crate::{Connectors, PipelineConfig, SinkSlot, is_running, planner};
+use crate::{Connectors, LogLocation, PipelineConfig, RuntimeError, SinkSlot, is_running, planner};
 
 /// What was found; one run shows all faults.
 #[derive(Debug)]
@@ -23,7 +26,9 @@ pub struct CheckReport {
     /// Whether each sink can be opened.
     pub sinks: BTreeMap<String, Result<(), String>>,
     /// Whether the state folder is this pipeline's, or still to be made.
-    pub state: Result<(), String>,
+    pub state: Result<(), RuntimeError>,
+    /// What the sources say of themselves.
+    pub findings: Findings,
 }
 
 /// How a view will be maintained.
@@ -121,8 +126,24 @@ pub async fn check(config: &PipelineConfig, connectors: &mut Connectors) -> Chec
         };
         sinks.insert(name, opened);
     }
-    let state = StateFile::read(&config.state_dir, &config.name).map(drop).map_err(|error| chain(&error));
-    CheckReport { program: planned.program, views, sources, sinks, state }
+    let findings = findings::of_planned(&planned, config, connectors).await;
+    let state = look_at_state(config).await;
+    CheckReport { program: planned.program, views, sources, sinks, state, findings }
+}
+
+/// Whether a run can begin with the state folder and the local log as they are. What is beside a log on an object store is made a
+/// state folder again, and tells what is wrong with it then.
+pub(crate) async fn look_at_state(config: &PipelineConfig) -> Result<(), RuntimeError> {
+    if StateFile::read(&config.state_dir, &config.name)?.is_some() {
+        return Ok(());
+    }
+    let dir = match &config.log {
+        LogLocation::StateDir => config.state_dir.join("log"),
+        LogLocation::Local(dir) => dir.clone(),
+        LogLocation::ObjectStore { .. } => return Ok(()),
+    };
+    let log = InputLog::look(&dir, Uuid::nil())?;
+    if log.is_empty().await? { Ok(()) } else { Err(RuntimeError::log_without_state(&log.name(), &config.state_dir)) }
 }
 
 /// What is wrong with the views that a sink takes.

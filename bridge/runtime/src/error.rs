@@ -9,6 +9,10 @@ use tidegate_engine::EngineError;
 
 use crate::time_map::Unresolved;
 
+/// What to do about a log that is not what was written.
+const MOVE_AWAY: &str = "restore the file from a backup, or move the state folder and the log away, run again so that the views are \
+                         loaded afresh, and bring each sink in line with 'tidegate resync PIPELINE SINK'";
+
 /// What stopped a pipeline. `Display` gives the object, the fact and the way out; the cause is
 /// in `source()`.
 #[derive(Debug, thiserror::Error)]
@@ -81,11 +85,7 @@ pub enum RuntimeError {
         kind: ErrorKind,
     },
     /// A record of a log is damaged. Nothing was changed.
-    #[error(
-        "{file} is damaged at byte {offset}: {fact}; restore the file from a backup, or move the state folder and the \
-         log away, run again so that the views are loaded afresh, and bring each sink in line with 'tidegate resync \
-         PIPELINE SINK'"
-    )]
+    #[error("{file} is damaged at byte {offset}: {fact}; {}", MOVE_AWAY)]
     LogDamaged {
         /// The file or object.
         file: String,
@@ -280,7 +280,7 @@ pub struct SinkDetached {
     pub reason: String,
 }
 
-/// A command that mends what stopped a pipeline. Whether it is what is wanted is for a person to decide.
+/// What mends what stopped a pipeline. Whether it is what is wanted is for a person to decide.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Repair {
@@ -288,6 +288,8 @@ pub enum Repair {
     Resnapshot(String),
     /// `tidegate resync PIPELINE SINK`.
     Resync(String),
+    /// What no command does: a sentence for a person, without a full stop.
+    ByHand(String),
 }
 
 fn name_sinks(behind: &[SinkBehind]) -> String {
@@ -347,15 +349,51 @@ impl RuntimeError {
         }
     }
 
-    /// The commands that mend it, in this order, where commands do.
+    /// What mends it, in this order, where that is known.
     pub fn repairs(&self) -> Vec<Repair> {
+        let by_hand = |words: String| vec![Repair::ByHand(words)];
         match self {
             RuntimeError::Expired { source_id, .. } => vec![Repair::Resnapshot(source_id.name.clone())],
             RuntimeError::SinkMismatch { sink, .. } => vec![Repair::Resync(sink.clone())],
             RuntimeError::SinksDetached(sinks) => {
                 sinks.iter().map(|detached| Repair::Resync(detached.sink.clone())).collect()
             }
+            RuntimeError::DiskFull { path, .. } => {
+                by_hand(format!("free some space on the disk of {}, and run again", path.display()))
+            }
+            RuntimeError::LogDamaged { .. } => by_hand(MOVE_AWAY.to_owned()),
+            RuntimeError::LogForeign { way_out, .. }
+            | RuntimeError::State { way_out, .. }
+            | RuntimeError::Past { way_out, .. } => by_hand((*way_out).to_owned()),
+            RuntimeError::Source { source_id, error } if error.kind() == ErrorKind::Retry => by_hand(format!(
+                "see to it that source {} answers, and run again: it is read on from where it was",
+                source_id.name
+            )),
+            RuntimeError::SinksBehind(behind) => {
+                let names: Vec<_> = behind.iter().map(|behind| behind.sink.as_str()).collect();
+                let verb = if names.len() == 1 { "takes" } else { "take" };
+                by_hand(format!(
+                    "see to it that {} {verb} commits again, and run again: what is lacking is kept",
+                    names.join(", ")
+                ))
+            }
+            RuntimeError::Engine { error, .. } if error.is_disk_full() => {
+                by_hand("free some space on the disk of the state folder, and run again".to_owned())
+            }
+            error if error.kind() == ErrorKind::Retry => {
+                by_hand("mend what the message names, and run again: nothing is lost".to_owned())
+            }
             _ => Vec::new(),
+        }
+    }
+
+    /// The state folder that a log belongs to is lost.
+    pub(crate) fn log_without_state(log: &str, state_dir: &Path) -> RuntimeError {
+        RuntimeError::LogForeign {
+            log: log.to_owned(),
+            fact: format!("holds records, but the state that belongs to them is gone from {}", state_dir.display()),
+            way_out: "restore that folder, or move the log away: the views are then loaded afresh, and 'tidegate \
+                      resync PIPELINE SINK' brings each sink in line",
         }
     }
 

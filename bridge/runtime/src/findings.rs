@@ -4,20 +4,35 @@ use std::collections::BTreeMap;
 
 use tidegate_core::{ConnectorError, ErrorKind, Finding, Frontier, Severity, SourceId, chain};
 
-use crate::{Connectors, PipelineConfig, planner, read_status};
+use crate::planner::{self, Planned};
+use crate::{Connectors, PipelineConfig, read_status};
 
-/// Asks every source that the views use how it fares; by the source's name, or why it cannot be
-/// asked. Reads only.
-pub async fn findings(
-    config: &PipelineConfig,
-    connectors: &mut Connectors,
-) -> BTreeMap<String, Result<Vec<Finding>, String>> {
+/// What each source that the views use says of itself, by its name, or why it cannot be asked.
+pub type Findings = BTreeMap<String, Result<Vec<Finding>, Unasked>>;
+
+/// Why a source cannot be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unasked {
+    /// Whether asking again may help.
+    pub kind: ErrorKind,
+    /// What it said, with the causes.
+    pub error: String,
+}
+
+/// Asks every source that the views use how it fares. Reads only.
+pub async fn findings(config: &PipelineConfig, connectors: &mut Connectors) -> Findings {
     let mut sources: Vec<_> = connectors.sources.iter_mut().map(|slot| &mut slot.source).collect();
     let planned = planner::plan(&mut sources, config, &*connectors.binder, &Frontier::new()).await;
-    let failed = planned.unreachable.iter().map(|(id, error)| (id.name.clone(), Err(chain(error))));
-    let mut answers: BTreeMap<_, _> = failed.collect();
+    of_planned(&planned, config, connectors).await
+}
+
+/// What planning has found, and how long each source keeps what was not read.
+pub(crate) async fn of_planned(planned: &Planned, config: &PipelineConfig, connectors: &mut Connectors) -> Findings {
+    let unasked = |error: &ConnectorError| Unasked { kind: error.kind(), error: chain(error) };
+    let failed = planned.unreachable.iter().map(|(id, error)| (id.name.clone(), Err(unasked(error))));
+    let mut answers: Findings = failed.collect();
     // A fault is among the findings too, and better told there.
-    answers.extend(planned.findings.into_iter().map(|(id, findings)| (id.name, Ok(findings))));
+    answers.extend(planned.findings.iter().map(|(id, findings)| (id.name.clone(), Ok(findings.clone()))));
     let read = read_status(&config.state_dir).ok().flatten().map(|status| status.frontier).unwrap_or_default();
     for slot in &mut connectors.sources {
         let (name, read) = (slot.source.id().name.clone(), read.get(slot.source.id()).copied());

@@ -71,7 +71,7 @@ pub use cycles::ReadBack;
 pub use difference::{Difference, Exchange, ViewChange, difference};
 pub use epoch_time::{Clock, epoch_time};
 pub use error::{Repair, RuntimeError, SinkBehind, SinkDetached};
-pub use findings::findings;
+pub use findings::{Findings, Unasked, findings};
 pub use lock::is_running;
 pub use log::LogLocation;
 pub use observer::{Observer, Phase, Progress, Silent};

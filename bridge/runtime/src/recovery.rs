@@ -7,7 +7,7 @@ use std::time::Instant;
 use tidegate_core::{ErrorKind, Frontier, chain};
 use tidegate_engine::{Engine, EngineCheckpoint, EngineOptions, Program};
 
-use crate::check::unknown_view;
+use crate::check::{look_at_state, unknown_view};
 use crate::checkpoint::{CheckpointFile, Checkpoints, Listed};
 use crate::delivery::{Aside, Driver};
 use crate::feed::Feed;
@@ -111,6 +111,8 @@ impl Parts {
 
     /// A new pipeline. Everything that can be wrong is found before the first write.
     async fn begin(mut self) -> Result<Pipeline, RuntimeError> {
+        // Before the sinks: they hold more than a new state, and that is not what has to be mended.
+        look_at_state(&self.config).await?;
         let (program, positions) = self.plan(&Frontier::new()).await?;
         self.open_sinks_of_new(&program).await?;
         let dir = self.config.state_dir.clone();
@@ -123,12 +125,7 @@ impl Parts {
         let state = StateFile::new(&self.config.name, workers);
         let log = InputLog::open(&self.config.log, &dir, state.log_id)?.with_retention(self.config.log_retention);
         if !log.is_empty().await? {
-            return Err(RuntimeError::LogForeign {
-                log: log.name(),
-                fact: format!("holds records, but the state that belongs to them is gone from {}", dir.display()),
-                way_out: "restore that folder, or move the log away: the views are then loaded afresh, and 'tidegate \
-                          resync PIPELINE SINK' brings each sink in line",
-            });
+            return Err(RuntimeError::log_without_state(&log.name(), &dir));
         }
         state.write(&dir)?;
         let engine = new_engine(&dir, &self.config, &state)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use tidegate_core::units::size_text;
 use tidegate_core::{ErrorKind, Finding, Severity, chain};
-use tidegate_runtime::{Repair, SourceSlot, is_running};
+use tidegate_runtime::{CheckReport, Repair, RuntimeError, SourceSlot, Unasked, is_running};
 
 use crate::assembly::{Assembly, assemble};
 use crate::commands::check::{self, named};
@@ -17,6 +17,11 @@ use crate::serve::socket;
 
 /// How many bytes are free at the least where nothing is said of it.
 const FREE_BYTES_MIN: u64 = 1 << 30;
+
+/// What mends what a running pipeline tries again.
+const BY_ITSELF: &str = "it is tried again by itself when that is mended";
+/// What mends a source that cannot be asked.
+const ANSWER: &str = "see to it that it answers: it is read on from where it was";
 
 /// Something that was looked at.
 struct Check {
@@ -60,20 +65,24 @@ pub async fn doctor(path: &Path, announce: Option<bool>, json: bool) -> Result<(
     checks.push(process(&state_dir));
     checks.extend(folder(&state_dir));
     checks.extend(last_run(&state_dir, path));
-    let found = tidegate_runtime::findings(&assembly.config, &mut assembly.connectors).await;
-    for (source, answer) in &found {
-        let what = format!("source {source}");
-        match answer {
-            Err(error) => checks.push(Check::new(what, Severity::Fault, error.as_str())),
-            Ok(findings) if findings.is_empty() => checks.push(Check::new(what, Severity::Good, "answers")),
-            Ok(findings) => {
-                checks.extend(findings.iter().map(|finding| Check { what: what.clone(), finding: finding.clone() }))
-            }
+    let (found, report) = match live {
+        Some(_) => (tidegate_runtime::findings(&assembly.config, &mut assembly.connectors).await, None),
+        None => {
+            let mut report = tidegate_runtime::check(&assembly.config, &mut assembly.connectors).await;
+            (std::mem::take(&mut report.findings), Some(report))
         }
+    };
+    if let Some(Err(error)) = report.as_ref().map(|report| &report.state) {
+        checks.retain(|check| check.what != "state folder");
+        checks.push(lost(error, path));
     }
-    match live {
-        Some(status) => checks.extend(sinks_of(&status, path)),
-        None => checks.extend(sinks(&mut assembly, path).await?),
+    for (source, answer) in &found {
+        checks.extend(of_source(source, answer, live.as_ref()));
+    }
+    match (&live, &report) {
+        (Some(status), _) => checks.extend(sinks_of(status, path)),
+        (None, Some(report)) => checks.extend(sinks(&assembly, report, path)?),
+        (None, None) => {}
     }
     let faults: Vec<String> =
         checks.iter().filter(|check| check.finding.severity == Severity::Fault).map(line).collect();
@@ -85,7 +94,7 @@ pub async fn doctor(path: &Path, announce: Option<bool>, json: bool) -> Result<(
                     Ok(findings) => {
                         json!({ "error": null, "findings": findings.iter().map(finding).collect::<Vec<_>>() })
                     }
-                    Err(error) => json!({ "error": error, "findings": [] }),
+                    Err(unasked) => json!({ "error": unasked.error, "findings": [] }),
                 };
                 (source.clone(), value)
             })
@@ -142,16 +151,43 @@ fn last_run(state_dir: &Path, path: &Path) -> Vec<Check> {
     vec![Check::new("last run", Severity::Fault, format!("ended at {}: {fact}", ending.at)).fix(fix)]
 }
 
+/// A state that no run can begin with.
+fn lost(error: &RuntimeError, path: &Path) -> Check {
+    let steps: Vec<_> = error.repairs().iter().map(|repair| ending::step(repair, path)).collect();
+    let check = Check::new("state folder", Severity::Fault, chain(error));
+    check.fix((!steps.is_empty()).then(|| steps.join("\n")))
+}
+
+/// How a source fares: what the running pipeline says of it, and what it says of itself.
+fn of_source(source: &str, answer: &Result<Vec<Finding>, Unasked>, live: Option<&Value>) -> Vec<Check> {
+    let what = format!("source {source}");
+    let failing = live.map(|status| &status["sources"][source]).filter(|status| status["state"] == "failing");
+    if let Some(error) = failing.and_then(|status| status["error"].as_str()) {
+        return vec![Check::new(what, Severity::Fault, error).fix(Some(BY_ITSELF.to_owned()))];
+    }
+    match answer {
+        Err(Unasked { kind, error }) => {
+            let fix = (*kind == ErrorKind::Retry).then(|| ANSWER.to_owned());
+            vec![Check::new(what, Severity::Fault, error.as_str()).fix(fix)]
+        }
+        Ok(findings) if findings.is_empty() => vec![Check::new(what, Severity::Good, "answers")],
+        Ok(findings) => findings.iter().map(|finding| Check { what: what.clone(), finding: finding.clone() }).collect(),
+    }
+}
+
 /// How the sinks of a running pipeline fare.
 fn sinks_of(status: &Value, path: &Path) -> Vec<Check> {
     let check = |(name, sink): (&String, &Value)| {
         let what = format!("sink {name}");
         let error = || sink["error"].as_str().unwrap_or("fails").to_owned();
         match sink["state"].as_str() {
-            Some("failing") => Check::new(what, Severity::Fault, error())
-                .fix(Some("what it lacks is kept, and it is tried again by itself when that is mended".to_owned())),
-            Some("detached") => Check::new(what, Severity::Fault, format!("it is detached: {}", error()))
-                .fix(Some(ending::command(&Repair::Resync(name.clone()), path))),
+            Some("failing") => {
+                Check::new(what, Severity::Fault, error()).fix(Some(format!("what it lacks is kept, and {BY_ITSELF}")))
+            }
+            Some("detached") => Check::new(what, Severity::Fault, format!("it is detached: {}", error())).fix(Some(
+                // One process works on a state folder.
+                [ending::command("drain", path), resync(name, path), ending::command("run", path)].join("\n"),
+            )),
             _ => Check::new(what, Severity::Good, format!("holds epoch {}", sink["epoch"])),
         }
     };
@@ -159,10 +195,9 @@ fn sinks_of(status: &Value, path: &Path) -> Vec<Check> {
 }
 
 /// Whether the sinks can be opened.
-async fn sinks(assembly: &mut Assembly, path: &Path) -> Result<Vec<Check>, Failure> {
+fn sinks(assembly: &Assembly, report: &CheckReport, path: &Path) -> Result<Vec<Check>, Failure> {
     let before = output::value(&tidegate_runtime::read_status(&assembly.config.state_dir)?)?;
-    let report = tidegate_runtime::check(&assembly.config, &mut assembly.connectors).await;
-    let views = check::faults_of_views(&report, &assembly.views).map(|fact| Check::new("views", Severity::Fault, fact));
+    let views = check::faults_of_views(report, &assembly.views).map(|fact| Check::new("views", Severity::Fault, fact));
     let mut checks: Vec<Check> = views.collect();
     for (name, opened) in &report.sinks {
         let what = format!("sink {name}");
@@ -171,13 +206,16 @@ async fn sinks(assembly: &mut Assembly, path: &Path) -> Result<Vec<Check>, Failu
             Err(error) => Check::new(what, Severity::Fault, error.as_str()),
             Ok(()) if is_detached => {
                 let error = before["sinks"][name]["error"].as_str().unwrap_or_default();
-                Check::new(what, Severity::Fault, format!("it is detached: {error}"))
-                    .fix(Some(ending::command(&Repair::Resync(name.clone()), path)))
+                Check::new(what, Severity::Fault, format!("it is detached: {error}")).fix(Some(resync(name, path)))
             }
             Ok(()) => Check::new(what, Severity::Good, "ready"),
         });
     }
     Ok(checks)
+}
+
+fn resync(sink: &str, path: &Path) -> String {
+    ending::step(&Repair::Resync(sink.to_owned()), path)
 }
 
 async fn announced(sources: &mut [SourceSlot], on: bool, json: bool) -> Result<(), Failure> {

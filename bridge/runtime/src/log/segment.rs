@@ -131,8 +131,9 @@ impl Segments {
         let mut segments = list(dir, prefix)?;
         while let Some(last) = segments.last_mut() {
             let kept = match complete_len(last) {
-                Err(error @ RuntimeError::LogDamaged { offset, .. }) if on_damage == OnDamage::Cut => {
-                    tracing::warn!(name: "log_rewritten", error = %error, "what follows is written again");
+                Err(RuntimeError::LogDamaged { file, offset, fact }) if on_damage == OnDamage::Cut => {
+                    // Nobody has to do anything about it.
+                    tracing::warn!(name: "log_rewritten", %file, from = offset, reason = %fact, "what follows is damaged and is written again");
                     offset.min(last.len)
                 }
                 complete => complete?,
