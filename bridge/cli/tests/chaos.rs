@@ -1,76 +1,41 @@
-//! What goes wrong is told in the same words by the log, `status` and `doctor`, and what `doctor` says to do, done by the test,
-//! mends it. Failures of a pipeline that goes on are in [`serving`](crate::serving), with metrics and the page.
+//! What goes wrong is told in the same words by the log, `status`, the page's API and `doctor`, and what `doctor` says to do, done
+//! by the test, mends it.
+
+mod alike;
+mod sinks;
 
 use std::fs;
 use std::path::Path;
 
-use serde_json::Value;
-use tidegate_duck::{Duck, Options};
-use tidegate_testkit::{Finished, Lake, Oracle, Program};
+use tidegate_testkit::{Lake, Oracle};
 
 use crate::database_faults::{SETUP, Shop, server};
 use crate::outputs::Outputs;
-use crate::pipeline::{PipelineFolder, Spec, oracle_views, tidegate};
-use crate::serving::{Served, TOTALS, orders};
+use crate::pipeline::{PipelineFolder, Spec, oracle_views};
+use crate::serving::{TOTALS, orders};
 
-type Command<'a> = &'a dyn Fn(&str, &[&str]) -> Program;
+use alike::{Command, faults, is_mended_by_doctor, is_told_while_it_fails};
 
-/// The faults that `doctor` tells.
-#[track_caller]
-fn faults(command: Command<'_>) -> Vec<Value> {
-    let doctor = command("doctor", &["--json"]).run().expect(2).json();
-    assert_eq!(doctor["ok"], false);
-    let checks = doctor["checks"].as_array().expect("checks");
-    checks.iter().filter(|check| check["severity"] == "fault").cloned().collect()
-}
-
-/// A run failed. Everybody says so in its words; the commands of `doctor` are done until it finds nothing more.
-#[track_caller]
-fn is_mended_by_doctor(command: Command<'_>, failed: &Finished, commands: &[&str]) {
-    let message = failed.stderr.lines().find_map(|line| line.strip_prefix("error: ")).expect("an error is told");
-    let status = command("status", &["--json"]).run().expect(0).json();
-    let told: Vec<&str> = status["ending"]["messages"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    assert_eq!((told, status["ending"]["exit_code"].as_i64()), (vec![message], failed.code().map(i64::from)));
-    let shown = command("status", &[]).run().expect(0).stdout;
-    assert!(shown.contains(message), "{shown}");
-    let mut done = Vec::new();
-    loop {
-        let found = faults(command);
-        let last = found.iter().find(|check| check["check"] == "last run").expect("the last run is looked at");
-        assert!(!done.is_empty() || last["fact"].as_str().unwrap().contains(message), "{last}");
-        let fix = last["fix"].as_str().unwrap_or_else(|| panic!("it is not said what to do: {last}")).to_owned();
-        assert!(shown.contains(&fix) || !done.is_empty(), "{shown} says no {fix}");
-        for line in fix.lines() {
-            let words: Vec<&str> = line.split(' ').collect();
-            assert_eq!(words[0], "tidegate", "{fix}");
-            tidegate(&words[1..]).run().expect(0);
-            done.push(words[1].to_owned());
-        }
-        if command("run", &["--once"]).run().code() == Some(0) {
-            break;
-        }
-        assert!(done.len() < 5, "{done:?} do not mend it");
-    }
-    assert_eq!(done, commands);
-    assert!(command("status", &["--json"]).run().expect(0).json()["ending"].is_null());
-    command("doctor", &[]).run().expect(0);
-}
-
-fn views() -> Vec<(String, String)> {
+pub fn views() -> Vec<(String, String)> {
     vec![("totals".to_owned(), TOTALS.to_owned())]
 }
 
 fn pipeline(folder: &Path, settings: &[&str]) -> (Lake, PipelineFolder) {
-    let lake = orders(&folder.join("lake"));
     let source_settings = settings.iter().map(|line| (*line).to_owned()).collect();
-    let spec = Spec { views: views(), source_settings, ..Spec::new(&lake) };
+    pipeline_of(folder, |spec| Spec { source_settings, ..spec })
+}
+
+/// A pipeline over orders, which has caught up.
+pub fn pipeline_of(folder: &Path, with: impl FnOnce(Spec) -> Spec) -> (Lake, PipelineFolder) {
+    let lake = orders(&folder.join("lake"));
+    let spec = with(Spec { views: views(), ..Spec::new(&lake) });
     let pipeline = PipelineFolder::create(&folder.join("pipeline"), &spec);
     pipeline.catch_up();
     (lake, pipeline)
 }
 
 #[track_caller]
-fn is_exact(pipeline: &PipelineFolder, lake: &Lake) {
+pub fn is_exact(pipeline: &PipelineFolder, lake: &Lake) {
     let expected = Oracle::new().unwrap().views_over_lake(lake, None, &oracle_views(&views()));
     Outputs::read(pipeline).assert_holds(pipeline, &["totals".to_owned()], &expected, "mended");
 }
@@ -103,7 +68,7 @@ fn outputs_ahead_of_a_state_folder_that_was_put_back() {
     is_exact(&pipeline, &lake);
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let (path, target) = (entry.path(), to.join(entry.file_name()));
@@ -150,28 +115,4 @@ fn a_table_whose_old_rows_are_not_told() {
     shop.once().expect(0);
     assert_eq!(shop.mart(), "{'id': 1, 'v': a}");
     shop.program("doctor", &[]).run().expect(0);
-}
-
-#[test]
-fn a_mart_that_somebody_holds() {
-    let folder = tempfile::tempdir().unwrap();
-    let (lake, pipeline) = pipeline(folder.path(), &[]);
-    let served = Served::start(&pipeline, None);
-    served.caught_up(lake.snapshot());
-    let reader = Duck::open(&pipeline.mart(), &Options::default()).expect("the mart is held by a reader");
-    lake.execute("INSERT INTO lake.orders VALUES ('west', 500)");
-    served.until("the sink fails", |status| status["sinks"]["mart"]["state"] == "failing");
-    let message = served.status()["sinks"]["mart"]["error"].as_str().unwrap().to_owned();
-    let found = faults(&|verb, more| pipeline.command(verb, more));
-    let [sink] = &found[..] else { panic!("{found:?}") };
-    assert_eq!((sink["check"].as_str(), sink["fact"].as_str()), (Some("sink mart"), Some(message.as_str())));
-    assert!(sink["fix"].as_str().unwrap().contains("by itself"));
-    // The words name the process that holds the file: this one. It lets go.
-    assert!(message.contains(&std::process::id().to_string()), "{message}");
-    drop(reader);
-    served.until("the sink takes commits again", |status| status["sinks"]["mart"]["state"] == "attached");
-    served.caught_up(lake.snapshot());
-    pipeline.command("doctor", &[]).run().expect(0);
-    served.running.terminate().expect(0);
-    is_exact(&pipeline, &lake);
 }

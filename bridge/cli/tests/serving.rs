@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 use tidegate_duck::{Duck, Options};
-use tidegate_testkit::{Catalog, Lake, Running};
+use tidegate_testkit::{Catalog, Lake, Program, Running};
 
 use crate::outputs::Outputs;
 use crate::pipeline::{PipelineFolder, Spec, oracle_views};
@@ -90,6 +90,11 @@ impl Served {
         if let Some(token) = token {
             program = program.variable("TIDEGATE_HTTP_TOKEN", token);
         }
+        Served::begin(&program)
+    }
+
+    /// Starts a program that tells the address it serves.
+    pub fn begin(program: &Program) -> Served {
         let running = program.start();
         let started = Instant::now();
         loop {
