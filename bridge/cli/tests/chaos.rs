@@ -2,6 +2,7 @@
 //! by the test, mends it.
 
 mod alike;
+mod disks;
 mod sinks;
 
 use std::fs;
@@ -14,7 +15,7 @@ use crate::outputs::Outputs;
 use crate::pipeline::{PipelineFolder, Spec, oracle_views};
 use crate::serving::{TOTALS, orders};
 
-use alike::{Command, faults, is_mended_by_doctor, is_told_while_it_fails};
+use alike::{Command, faults, fix_told_alike, is_mended_by_doctor, is_told_while_it_fails, runs_again};
 
 pub fn views() -> Vec<(String, String)> {
     vec![("totals".to_owned(), TOTALS.to_owned())]
