@@ -2,6 +2,7 @@
 //! by the test, mends it.
 
 mod alike;
+mod databases;
 mod disks;
 mod sinks;
 

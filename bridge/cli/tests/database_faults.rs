@@ -31,6 +31,16 @@ impl Shop {
         self.server.url(&self.database)
     }
 
+    /// The server's port.
+    pub fn port(&self) -> u16 {
+        self.server.port()
+    }
+
+    /// How to reach the database through a proxy on this port.
+    pub fn url_via(&self, port: u16) -> String {
+        self.server.url_via(port, &self.database)
+    }
+
     fn file(&self) -> PathBuf {
         self.folder.path().join("pipeline.toml")
     }
