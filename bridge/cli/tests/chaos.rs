@@ -4,6 +4,7 @@
 mod alike;
 mod databases;
 mod disks;
+mod logs;
 mod sinks;
 
 use std::fs;
