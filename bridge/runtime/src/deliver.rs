@@ -3,12 +3,12 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tidegate_core::{Epoch, ErrorKind, failpoint};
 
 use crate::delivery::{Aside, Driver, Report, Setback};
-use crate::observer::{Phase, Progress};
+use crate::observer::{Phase, Progress, Stretch};
 use crate::pipeline::Pipeline;
 use crate::{OnSinkFailure, RuntimeError};
 
@@ -112,7 +112,7 @@ impl Pipeline {
         let mut committed = false;
         let mut fatal = Ok(());
         for index in 0..self.drivers.len() {
-            let Some((report, took)) = self.drivers[index].take_report() else { continue };
+            let Some((report, time)) = self.drivers[index].take_report() else { continue };
             let taken = match report {
                 Report::Opened(Ok(held)) => {
                     self.drivers[index].opened(held);
@@ -130,12 +130,12 @@ impl Pipeline {
                 }
                 Report::Opened(Err(error)) => self.sink_failed(index, error),
                 Report::Committed { views, end } => {
-                    self.summary.phases_ms.commit += took;
+                    self.summary.phases_ms.commit += time.took();
                     committed |= !views.is_empty();
                     let reached = views.iter().map(|(_, header)| header.epoch).max();
                     match self.drivers[index].committed(views, end) {
                         Ok(()) => {
-                            self.tell_committed(index, reached, took);
+                            self.tell_committed(index, reached, time);
                             Ok(())
                         }
                         Err(Setback::Failed(error)) => self.sink_failed(index, error),
@@ -164,10 +164,10 @@ impl Pipeline {
         fatal
     }
 
-    fn tell_committed(&self, index: usize, epoch: Option<Epoch>, took: Duration) {
+    fn tell_committed(&self, index: usize, epoch: Option<Epoch>, time: Stretch) {
         let (sink, Some(epoch)) = (&self.drivers[index].name, epoch) else { return };
-        tracing::debug!(name: "committed", %sink, epoch = epoch.0, duration_ms = took.as_secs_f64() * 1000.0, "committed");
-        self.observer.notify(Progress::Committed { sink, epoch, took });
+        tracing::debug!(name: "committed", %sink, epoch = epoch.0, duration_ms = time.took().as_secs_f64() * 1000.0, "committed");
+        self.observer.notify(Progress::Committed { sink, epoch, time });
     }
 
     fn sink_failed(&mut self, index: usize, error: tidegate_core::ConnectorError) -> Result<(), RuntimeError> {

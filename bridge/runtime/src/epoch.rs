@@ -9,7 +9,7 @@ use crate::log::hash::{ContentHash, epoch_hash};
 use crate::log::header::{Origin, RecordHeader, RecordKind};
 use crate::log::section::Section;
 use crate::log::staging::Staged;
-use crate::observer::{Phase, Progress};
+use crate::observer::{Phase, Progress, Stretch, Work};
 use crate::pipeline::{LastEpoch, Pipeline};
 use crate::summary::Timed;
 use crate::{RuntimeError, blocking};
@@ -83,7 +83,7 @@ impl Pipeline {
         self.enter(Phase::Logging);
         let started = Instant::now();
         let logged = self.log.append(&record, Some(&mut staged)).await;
-        self.summary.phases_ms.log += started.elapsed();
+        self.worked(Work::Log, started);
         self.saved.log_bytes += logged?;
         self.saved.epochs += 1;
         self.time_map.append(&record)?;
@@ -96,15 +96,15 @@ impl Pipeline {
 
         let source_rows = staged.rows();
         self.enter(Phase::Stepping);
-        let deltas = {
-            let _timed = Timed::new(&mut self.summary.phases_ms.step);
-            let engine = &mut self.engine;
-            blocking(|| {
-                engine.set_time(clock);
-                staged.drain(|table, event| engine.feed(&table, event).map_err(RuntimeError::applying(epoch)))?;
-                engine.step().map_err(RuntimeError::applying(epoch))
-            })?
-        };
+        let started = Instant::now();
+        let engine = &mut self.engine;
+        let deltas = blocking(|| {
+            engine.set_time(clock);
+            staged.drain(|table, event| engine.feed(&table, event).map_err(RuntimeError::applying(epoch)))?;
+            engine.step().map_err(RuntimeError::applying(epoch))
+        });
+        self.worked(Work::Step, started);
+        let deltas = deltas?;
         failpoint::hit("engine.stepped");
         self.summary.source_rows += source_rows;
         let view_rows = self.count(&last.header, &deltas)?;
@@ -126,6 +126,19 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Counts a piece of work into its phase, and tells it.
+    pub(crate) fn worked(&mut self, work: Work<'_>, began: Instant) {
+        let time = Stretch::since(began);
+        let phases = &mut self.summary.phases_ms;
+        match work {
+            Work::Read(_) => phases.read += time.took(),
+            Work::Log => phases.log += time.took(),
+            Work::Step => phases.step += time.took(),
+            Work::Checkpoint(_) => phases.checkpoint += time.took(),
+        }
+        self.observer.notify(Progress::Worked { work, time });
+    }
+
     /// Makes what the engine has become an epoch whose events are not in the log: its checkpoint publishes it, the record
     /// follows. Answers the changed rows of each view.
     pub(crate) async fn publish_by_checkpoint(
@@ -141,7 +154,9 @@ impl Pipeline {
         self.save_checkpoint().await?;
         failpoint::hit(published);
         let record = self.record(last, Vec::new());
+        let started = Instant::now();
         self.log.append(&record, None).await?;
+        self.worked(Work::Log, started);
         self.time_map.append(&record)?;
         Ok(view_rows)
     }

@@ -18,6 +18,7 @@ use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
 use crate::call::Call;
+use crate::observer::Stretch;
 use crate::retry::Backoff;
 use crate::{RuntimeError, SourceSlot};
 
@@ -84,8 +85,8 @@ pub(crate) struct Answer {
     pub polled: Result<Polled, ConnectorError>,
     /// What to do if its changes are gone; that may depend on why.
     on_expired: OnExpired,
-    /// How long that took.
-    pub took: Duration,
+    /// When it was asked and when it answered.
+    pub time: Stretch,
 }
 
 /// A poll.
@@ -162,7 +163,7 @@ impl Feed {
             let started = Instant::now();
             let mut source = source.lock().await;
             let polled = source.poll(&tables, &from, until.as_ref(), rows_max).await;
-            Answer { from, polled, on_expired: source.on_expired(), took: started.elapsed() }
+            Answer { from, polled, on_expired: source.on_expired(), time: Stretch::since(started) }
         });
         self.asking = Some(Asking::UnderWay(call));
     }

@@ -74,7 +74,7 @@ pub use error::{Repair, RuntimeError, SinkBehind, SinkDetached};
 pub use findings::{Findings, Unasked, findings};
 pub use lock::is_running;
 pub use log::LogLocation;
-pub use observer::{Observer, Phase, Progress, Silent};
+pub use observer::{Observer, Phase, Progress, Silent, Stretch, Work};
 pub use pipeline::Pipeline;
 pub use requests::{PipelineHandle, Sample, Unanswered};
 pub use resync::resync;

@@ -14,7 +14,7 @@ use crate::barrier::without;
 use crate::kept::Unloaded;
 use crate::log::hash::ContentHash;
 use crate::log::header::{LoadedTable, Origin, RecordKind};
-use crate::observer::{Phase, Progress};
+use crate::observer::{Phase, Progress, Stretch, Work};
 use crate::pipeline::Pipeline;
 use crate::retry::Backoff;
 use crate::{RuntimeError, StopSignal, blocking, planner};
@@ -160,7 +160,7 @@ impl Pipeline {
         let engine = &mut self.engine;
         engine.set_time(time);
         let deltas = blocking(|| engine.finish_rebuild()).map_err(RuntimeError::engine("building the views"))?;
-        self.summary.phases_ms.step += started.elapsed();
+        self.worked(Work::Step, started);
         failpoint::hit("load.stepped");
         self.observer.notify(Progress::LoadFinished);
         let used = |source: &SourceId| program.tables().iter().any(|table| table.name.source == source.name);
@@ -227,6 +227,7 @@ impl Pipeline {
             self.observer.notify(Progress::LoadStarted { rows_estimate: snapshot.rows_estimate });
         }
         self.load_events(&id, snapshot.events).await?;
+        self.observer.notify(Progress::Worked { work: Work::Read(&id), time: Stretch::since(started) });
         Ok((snapshot.position, snapshot.commit_time))
     }
 

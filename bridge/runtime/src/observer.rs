@@ -1,7 +1,7 @@
 //! What a pipeline tells while it works, for progress bars and for tests.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidegate_core::{Epoch, EpochHeader, SourceId, ViewDelta, ViewName};
 use tidegate_engine::Program;
@@ -47,6 +47,14 @@ pub enum Progress<'a> {
     },
     /// Where the pipeline stands: about once a second, and at the end of a run.
     Status(&'a Status),
+    /// A piece of the work for an epoch is done: for the next that is told by `EpochStepped`, unless it names one itself, or
+    /// for none when `Idle` comes first.
+    Worked {
+        /// What.
+        work: Work<'a>,
+        /// When.
+        time: Stretch,
+    },
     /// An epoch was made.
     EpochStepped {
         /// Its header.
@@ -64,8 +72,8 @@ pub enum Progress<'a> {
         sink: &'a str,
         /// The epoch.
         epoch: Epoch,
-        /// What the commit took.
-        took: Duration,
+        /// When the sink committed.
+        time: Stretch,
     },
     /// A sink failed and is tried again.
     SinkRetry {
@@ -81,6 +89,40 @@ pub enum Progress<'a> {
         /// What it said.
         error: &'a str,
     },
+}
+
+/// A piece of the work for an epoch. What a sink does is told by [`Progress::Committed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work<'a> {
+    /// A source was asked, and what it had was taken in; or its tables were read whole.
+    Read(&'a SourceId),
+    /// The epoch was made durable in the input log.
+    Log,
+    /// The views were computed.
+    Step,
+    /// The state at this epoch was saved.
+    Checkpoint(Epoch),
+}
+
+/// From when to when something was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    /// From here on.
+    pub began: Instant,
+    /// Until then.
+    pub ended: Instant,
+}
+
+impl Stretch {
+    /// From then until now.
+    pub fn since(began: Instant) -> Stretch {
+        Stretch { began, ended: Instant::now() }
+    }
+
+    /// How long that is.
+    pub fn took(&self) -> Duration {
+        self.ended.saturating_duration_since(self.began)
+    }
 }
 
 /// What a pipeline does at a moment. Sinks commit beside all of these.

@@ -15,7 +15,7 @@ use crate::delivery::Driver;
 use crate::feed::{Answer, Feed, Trouble};
 use crate::goal::Goal;
 use crate::log::staging::Staging;
-use crate::observer::{Phase, Progress};
+use crate::observer::{Phase, Progress, Stretch, Work};
 use crate::pipeline::Pipeline;
 use crate::retry::Backoff;
 use crate::{RuntimeError, StopSignal};
@@ -170,11 +170,11 @@ impl Pipeline {
         staging: &mut Staging,
         commit_times: &mut BTreeMap<SourceId, Micros>,
     ) -> Result<Found, PollError> {
-        let Answer { from, polled, took, .. } = answer;
+        let Answer { from, polled, time: asked, .. } = answer;
         if !matches!(polled, Ok(Polled::Idle)) {
             self.enter(Phase::Reading);
         }
-        self.summary.phases_ms.read += took;
+        self.summary.phases_ms.read += asked.took();
         let started = Instant::now();
         let mut logging = Duration::ZERO;
         let mut changed = false;
@@ -203,8 +203,11 @@ impl Pipeline {
             return Err(PollError::Ours(RuntimeError::Bug(bug)));
         }
         if let Found::Reached(to) = &found {
-            let duration_ms = (took + started.elapsed()).as_secs_f64() * 1000.0;
+            let duration_ms = (asked.took() + started.elapsed()).as_secs_f64() * 1000.0;
             tracing::debug!(name: "read", source = %id, position = %to, changed, duration_ms, "read");
+        }
+        if !matches!(found, Found::Nothing) {
+            self.observer.notify(Progress::Worked { work: Work::Read(id), time: Stretch::since(asked.began) });
         }
         Ok(found)
     }

@@ -11,7 +11,7 @@ use crate::checkpoint::CheckpointFile;
 use crate::delivery::Aside;
 use crate::ladder::{self, Rung};
 use crate::log::header::{Link, Origin};
-use crate::observer::Phase;
+use crate::observer::{Phase, Work};
 use crate::pipeline::{Pipeline, SavedCheckpoint};
 use crate::state::ProgressFile;
 use crate::{RuntimeError, SinkDetached, blocking};
@@ -23,7 +23,7 @@ impl Pipeline {
         self.enter(Phase::Checkpointing);
         let started = Instant::now();
         let saved = self.save_now().await;
-        self.summary.phases_ms.checkpoint += started.elapsed();
+        self.worked(Work::Checkpoint(self.epoch()), started);
         saved
     }
 

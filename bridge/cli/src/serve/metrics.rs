@@ -122,8 +122,8 @@ impl Metrics {
                     self.view_changes.get_or_create(&of("view", view.as_str())).inc_by(*rows);
                 }
             }
-            Progress::Committed { sink, took, .. } => {
-                self.commits.get_or_create(&of("sink", sink)).observe(took.as_secs_f64());
+            Progress::Committed { sink, time, .. } => {
+                self.commits.get_or_create(&of("sink", sink)).observe(time.took().as_secs_f64());
             }
             Progress::SourceRetry { source, .. } => self.fails("source", &source.name, &self.source_up),
             Progress::SinkRetry { sink, .. } => self.fails("sink", sink, &self.sink_up),
@@ -204,10 +204,10 @@ fn of(what: &'static str, name: &str) -> Labels {
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use tidegate_core::{Epoch, EpochHash, Frontier, Micros, SourceId, ViewName};
-    use tidegate_runtime::{Lag, SinkStatus, SourceStatus, ViewStatus};
+    use tidegate_runtime::{Lag, SinkStatus, SourceStatus, Stretch, ViewStatus};
 
     use super::*;
 
@@ -261,7 +261,9 @@ mod tests {
             view_rows: &view_rows,
         });
         metrics.epoch(&header, &Phases { step: Duration::from_millis(14), ..phases });
-        metrics.notify(Progress::Committed { sink: "mart", epoch: Epoch(11), took: Duration::from_millis(15) });
+        let began = Instant::now();
+        let time = Stretch { began, ended: began + Duration::from_millis(15) };
+        metrics.notify(Progress::Committed { sink: "mart", epoch: Epoch(11), time });
         let source = SourceId { kind: "postgres".to_owned(), name: "app".to_owned() };
         metrics.notify(Progress::SourceRetry { source: &source, error: "" });
         metrics.notify(Progress::RowsLoaded { rows: 16 });

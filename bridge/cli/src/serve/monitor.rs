@@ -447,7 +447,10 @@ impl Observer for Monitor {
             Progress::SourceRetry { source, error } => self.seen().fails(&format!("source {}", source.name), error),
             Progress::SinkRetry { sink, error } => self.seen().fails(&format!("sink {sink}"), error),
             Progress::Status(status) => self.note_status(status),
-            Progress::LoadFinished | Progress::Replayed { .. } | Progress::Committed { .. } => {}
+            Progress::LoadFinished
+            | Progress::Replayed { .. }
+            | Progress::Worked { .. }
+            | Progress::Committed { .. } => {}
         }
     }
 }

@@ -17,6 +17,7 @@ use super::{Alignment, align, changes_stream, rows_stream};
 use crate::call::Call;
 use crate::history::{History, Standing};
 use crate::log::header::Link;
+use crate::observer::Stretch;
 use crate::pending::Pending;
 use crate::retry::Backoff;
 use crate::{Clock, Commits, RuntimeError, SinkSlot};
@@ -171,11 +172,11 @@ impl Driver {
     }
 
     /// The report of a job that has ended; the connector is here again.
-    pub fn take_report(&mut self) -> Option<(Report, Duration)> {
+    pub fn take_report(&mut self) -> Option<(Report, Stretch)> {
         match std::mem::replace(&mut self.hand, Hand::Lost) {
             Hand::Back(done) => {
                 self.hand = Hand::Here(done.sink);
-                Some((done.report, done.took))
+                Some((done.report, done.time))
             }
             other => {
                 self.hand = other;

@@ -1,10 +1,12 @@
 //! What a sink is asked to do, beside the loop: a job has the connector while it runs and gives it back.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tidegate_core::{Commit, CommitOutcome, Committed, ConnectorError, EpochHeader, Sink, ViewInfo, ViewName};
 use tokio::sync::oneshot;
+
+use crate::observer::Stretch;
 
 /// What a sink is asked to do.
 pub(crate) enum Job {
@@ -20,7 +22,7 @@ pub(crate) enum Job {
 pub(crate) struct Done {
     pub sink: Box<dyn Sink>,
     pub report: Report,
-    pub took: Duration,
+    pub time: Stretch,
 }
 
 /// How a job ended.
@@ -57,7 +59,7 @@ impl Job {
                 _ = cancelled => Ok(()),
             }),
         };
-        Done { sink, report, took: started.elapsed() }
+        Done { sink, report, time: Stretch::since(started) }
     }
 }
 
