@@ -11,6 +11,8 @@ mod failure;
 mod file;
 mod lineage;
 mod log;
+mod observers;
+mod outbound;
 mod output;
 mod past;
 mod picture;
@@ -19,6 +21,7 @@ mod progress;
 mod registry;
 mod serve;
 mod signals;
+mod telemetry;
 
 use std::process::ExitCode;
 

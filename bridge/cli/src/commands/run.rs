@@ -14,9 +14,11 @@ use crate::arguments::Until;
 use crate::assembly::{Assembly, assemble, located};
 use crate::ending;
 use crate::failure::Failure;
+use crate::observers::Observers;
 use crate::output::{self, Json};
 use crate::serve::{About, Monitor, Server};
 use crate::signals;
+use crate::telemetry::Telemetry;
 
 /// Runs a pipeline and says what it did.
 pub async fn run(
@@ -56,7 +58,12 @@ pub async fn run(
         server.listen(address).await?;
     }
     let state_dir = assembly.config.state_dir.clone();
-    let summary = ran(assembly, until, &server, &monitor, &stop).await;
+    let telemetry = Telemetry::begin(&monitor);
+    let mut observers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&monitor) as Arc<dyn Observer>];
+    observers.extend(telemetry.observer());
+    let observer: Arc<dyn Observer> = Arc::new(Observers(observers));
+    let summary = ran(assembly, until, &server, &monitor, &observer, &stop).await;
+    telemetry.finish().await;
     let summary = summary.inspect_err(|failure| ending::note(&state_dir, failure))?;
     monitor.over();
     let summary = output::value(&summary)?;
@@ -84,13 +91,14 @@ async fn ran(
     until: RunUntil,
     server: &Arc<Server>,
     monitor: &Arc<Monitor>,
+    observer: &Arc<dyn Observer>,
     stop: &StopSignal,
 ) -> Result<RunSummary, Failure> {
     let (mut socket, mut before, mut beside) = (None, None, None);
     loop {
         let Assembly { config, connectors, views, .. } = assembly;
         let state_dir = config.state_dir.clone();
-        let observer = Arc::clone(monitor) as Arc<dyn Observer>;
+        let observer = Arc::clone(observer);
         let opened = match before.take() {
             Some(pipeline) => Pipeline::reopen(pipeline, config, connectors, observer, beside.take()).await,
             None => Pipeline::open(config, connectors, observer).await,
