@@ -2,12 +2,26 @@
 //! that only choose (filters, join conditions, groups of another column) are not in it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use datafusion_expr::{Expr, LogicalPlan};
-use tidegate_engine_sql::Relation;
+use tidegate_engine_sql::{Input, Relation};
 
-/// Columns of inputs, written `source.schema.table.column` or `view.column`.
-type Origins = BTreeSet<String>;
+/// A column of a table or of another view, written `source.schema.table.column` or `view.column`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    pub input: Input,
+    pub column: String,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.input, self.column)
+    }
+}
+
+/// Columns of inputs.
+pub type Origins = BTreeSet<Origin>;
 
 /// The origins of each column of a plan.
 pub fn lineage(plan: &LogicalPlan) -> Vec<Origins> {
@@ -15,7 +29,10 @@ pub fn lineage(plan: &LogicalPlan) -> Vec<Origins> {
         LogicalPlan::TableScan(scan) => {
             let Some(relation) = Relation::of(scan.source.as_ref()) else { return Vec::new() };
             let positions = scan.projection.clone().unwrap_or_else(|| (0..relation.declared.fields().len()).collect());
-            let column = |position: usize| format!("{}.{}", relation.input, relation.declared.field(position).name());
+            let column = |position: usize| Origin {
+                input: relation.input.clone(),
+                column: relation.declared.field(position).name().clone(),
+            };
             positions.into_iter().map(|position| Origins::from([column(position)])).collect()
         }
         LogicalPlan::Projection(node) => of_expressions(&node.expr, &node.input),
@@ -53,7 +70,7 @@ mod tests {
     use tidegate_duck::DuckBinder;
     use tidegate_engine::{Program, ViewDef};
 
-    use super::lineage;
+    use super::{Origins, lineage};
 
     fn table(name: &str, of: &[(&str, &str, bool)]) -> TableSchema {
         TableSchema {
@@ -72,7 +89,7 @@ mod tests {
         ];
         let view = ViewDef { name: ViewName::new("v"), sql: sql.to_owned(), key: None };
         let program = Program::plan(tables, vec![view], &DuckBinder).unwrap();
-        let joined = |origins: std::collections::BTreeSet<String>| origins.into_iter().collect::<Vec<_>>().join(" ");
+        let joined = |origins: Origins| origins.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         lineage(&program.views()[0].plan).into_iter().map(joined).collect()
     }
 

@@ -42,7 +42,11 @@ pub async fn explain(path: &Path, name: &str, format: ExplainFormat) -> Result<(
 fn columns(view: &PlannedView) -> impl Iterator<Item = (&str, &str, Vec<String>)> {
     let fields = view.info.schema.fields().iter();
     fields.zip(lineage(&view.plan)).map(|(field, origins)| {
-        (field.name().as_str(), schema::duckdb_type(field).unwrap_or("?"), origins.into_iter().collect())
+        (
+            field.name().as_str(),
+            schema::duckdb_type(field).unwrap_or("?"),
+            origins.iter().map(ToString::to_string).collect(),
+        )
     })
 }
 

@@ -2,6 +2,7 @@
 //! name, a configuration that serde reads, and a constructor that connects to nothing yet; nothing
 //! else in this crate knows it.
 
+mod datasets;
 mod sinks;
 mod sources;
 
@@ -12,6 +13,7 @@ use tidegate_duck::lake::Storage;
 use tidegate_runtime::SourceSlot;
 
 use crate::file::Section;
+pub use datasets::Datasets;
 
 /// What a connector may know besides its own section.
 pub struct Surroundings<'a> {
@@ -38,6 +40,8 @@ pub struct Made<Connector> {
     pub keeps: Keeps,
     /// The DuckDB file that it writes.
     pub mart: Option<PathBuf>,
+    /// What others call its tables; `None`: they are nowhere.
+    pub datasets: Option<Datasets>,
 }
 
 /// What a sink keeps of views with `temporal = true`.
@@ -79,17 +83,29 @@ pub struct Home {
 
 impl<Connector> Made<Connector> {
     fn of(connector: Connector) -> Self {
-        Made { connector, home: None, standard_output: StandardOutput::Results, keeps: Keeps::Present, mart: None }
+        Made {
+            connector,
+            home: None,
+            standard_output: StandardOutput::Results,
+            keeps: Keeps::Present,
+            mart: None,
+            datasets: None,
+        }
     }
 
     /// The same around another connector.
     pub fn map<Other>(self, make: impl FnOnce(Connector) -> Other) -> Made<Other> {
-        let Made { connector, home, standard_output, keeps, mart } = self;
-        Made { connector: make(connector), home, standard_output, keeps, mart }
+        let Made { connector, home, standard_output, keeps, mart, datasets } = self;
+        Made { connector: make(connector), home, standard_output, keeps, mart, datasets }
     }
 
     fn at(mut self, store: String, schema: Option<&str>) -> Self {
         self.home = Some(Home { store, schema: schema.map(str::to_owned) });
+        self
+    }
+
+    fn called(mut self, datasets: Datasets) -> Self {
+        self.datasets = Some(datasets);
         self
     }
 }

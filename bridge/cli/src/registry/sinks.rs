@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidegate_core::{ConnectorError, Micros, Sink};
 
-use super::{Made, StandardOutput, Surroundings};
+use super::{Datasets, Made, StandardOutput, Surroundings};
 use crate::file::Section;
 use crate::place::{self, Place};
 
@@ -14,12 +14,14 @@ type Boxed = Made<Box<dyn Sink>>;
 pub(super) fn parquet(around: &Surroundings<'_>, section: Section<'_>) -> Option<Boxed> {
     use tidegate_sink_parquet::{Location, ParquetConfig, ParquetSink};
     section.configured(|config: ParquetConfig| {
-        let location = match place::resolve(around.folder, around.storage, &config.path)? {
+        let place = place::resolve(around.folder, around.storage, &config.path)?;
+        let datasets = Datasets::of_place(&place);
+        let location = match place {
             Place::Folder(folder) => Location::Folder(folder),
             Place::Store { store, prefix, url } => Location::Store { store, prefix, url },
         };
         let sink = ParquetSink::new(around.name, location).with_pipeline(around.pipeline);
-        boxed(sink.with_options(config.options()?))
+        Ok(boxed(sink.with_options(config.options()?))?.called(datasets))
     })
 }
 
@@ -30,7 +32,8 @@ pub(super) fn duckdb(around: &Surroundings<'_>, section: Section<'_>) -> Option<
         let config = DuckdbConfig { path: around.folder.join(&config.path), ..config };
         let mart = Some(config.path.clone());
         let sink = DuckdbSink::new(around.name, config, Arc::new(wall_clock)).with_memory_limit(around.memory_limit);
-        Ok(Made { mart, ..boxed(sink)? })
+        let datasets = mart.as_deref().map(Datasets::of_duckdb);
+        Ok(Made { mart, datasets, ..boxed(sink)? })
     })
 }
 
@@ -38,11 +41,14 @@ pub(super) fn duckdb(around: &Surroundings<'_>, section: Section<'_>) -> Option<
 pub(super) fn delta(around: &Surroundings<'_>, section: Section<'_>) -> Option<Boxed> {
     use tidegate_sink_delta::{DeltaConfig, DeltaSink, Location};
     section.configured(|config: DeltaConfig| {
-        let location = match place::resolve(around.folder, around.storage, &config.path)? {
+        let place = place::resolve(around.folder, around.storage, &config.path)?;
+        let datasets = Datasets::of_place(&place);
+        let location = match place {
             Place::Folder(folder) => Location::Folder(folder),
             Place::Store { store, prefix, url } => Location::Store { store, prefix, url },
         };
-        boxed(DeltaSink::new(around.name, around.pipeline, location, config, Arc::new(wall_clock)))
+        let sink = DeltaSink::new(around.name, around.pipeline, location, config, Arc::new(wall_clock));
+        Ok(boxed(sink)?.called(datasets))
     })
 }
 
@@ -58,7 +64,7 @@ pub(super) fn ducklake(around: &Surroundings<'_>, section: Section<'_>) -> Optio
         let target = config.target(around.folder);
         let (lake, schema) =
             target.map_err(|error| ConnectorError::new(tidegate_core::ErrorKind::Reconfigure, error.to_string()))?;
-        Ok(boxed(sink)?.at(lake.to_string(), Some(schema)))
+        Ok(boxed(sink)?.at(lake.to_string(), Some(schema)).called(Datasets::of_lake(&lake, Some(schema))))
     })
 }
 
@@ -68,7 +74,10 @@ pub(super) fn postgres(around: &Surroundings<'_>, section: Section<'_>) -> Optio
     section.configured(|config: PostgresConfig| {
         let made = boxed(PostgresSink::new(around.name, &config, around.folder, Arc::new(wall_clock))?)?;
         Ok(match super::sources::database(&config.url, around.folder) {
-            Some(database) => made.at(database, Some(&config.schema)),
+            Some((home, connection)) => {
+                let datasets = Datasets::of_postgres(&connection, Some(&config.schema));
+                made.at(home, Some(&config.schema)).called(datasets)
+            }
             None => made,
         })
     })
@@ -83,7 +92,8 @@ pub(super) fn jsonl(around: &Surroundings<'_>, section: Section<'_>) -> Option<B
             return Ok(Made { standard_output: StandardOutput::Connector, ..made });
         }
         let config = JsonlConfig { path: around.folder.join(config.path) };
-        boxed(JsonlSink::new(around.name, &config, Arc::new(wall_clock))?)
+        let datasets = Datasets::of_file(&config.path);
+        Ok(boxed(JsonlSink::new(around.name, &config, Arc::new(wall_clock))?)?.called(datasets))
     })
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tidegate_runtime::SourceSlot;
 
-use super::{Made, Surroundings};
+use super::{Datasets, Made, Surroundings};
 use crate::file::Section;
 
 #[cfg(feature = "ducklake")]
@@ -21,7 +21,10 @@ pub(super) fn ducklake(around: &Surroundings<'_>, mut section: Section<'_>) -> O
             _ => None,
         });
         Ok(match LakeCatalog::parse(&config.catalog, around.folder) {
-            Ok(catalog) => made.at(catalog.identity(schema).to_string(), None),
+            Ok(catalog) => {
+                let lake = catalog.identity(schema);
+                made.at(lake.to_string(), None).called(Datasets::of_lake(&lake, None))
+            }
             Err(_) => made,
         })
     })
@@ -36,19 +39,20 @@ pub(super) fn postgres(around: &Surroundings<'_>, section: Section<'_>) -> Optio
         let (poll_interval, wake) = (source.poll_interval(), Some(source.wake()));
         let made = Made::of(SourceSlot { source: Box::new(source), poll_interval, wake });
         Ok(match database(&config.url, around.folder) {
-            Some(database) => made.at(database, None),
+            Some((home, connection)) => made.at(home, None).called(Datasets::of_postgres(&connection, None)),
             None => made,
         })
     })
 }
 
-/// The database that a URL leads to.
+/// The database that a URL leads to, however it is written, and the way there.
 #[cfg(feature = "postgres")]
-pub(super) fn database(url: &str, folder: &Path) -> Option<String> {
+pub(super) fn database(url: &str, folder: &Path) -> Option<(String, tidegate_postgres::Connection)> {
     let connection = tidegate_postgres::Connection::parse(url, folder).ok()?;
     let host = match connection.host() {
         "127.0.0.1" | "::1" => "localhost",
         host => host,
     };
-    Some(format!("postgres:{}:{}/{}", host.to_ascii_lowercase(), connection.port(), connection.database()))
+    let home = format!("postgres:{}:{}/{}", host.to_ascii_lowercase(), connection.port(), connection.database());
+    Some((home, connection))
 }

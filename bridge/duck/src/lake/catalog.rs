@@ -104,6 +104,18 @@ impl LakeCatalog {
     }
 }
 
+impl LakeIdentity {
+    /// The same as a URI, without passwords: `ducklake:/a/lake.sqlite`, `ducklake:postgres:host:port/database`. A schema of
+    /// the catalog tables that is not the default one is in it.
+    pub fn uri(&self) -> String {
+        let default = if self.catalog.starts_with("postgres:") { "public" } else { "main" };
+        match self.metadata_schema == default {
+            true => format!("ducklake:{}", self.catalog),
+            false => format!("ducklake:{}?metadata_schema={}", self.catalog, self.metadata_schema),
+        }
+    }
+}
+
 /// Without passwords.
 impl fmt::Display for LakeIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -234,6 +246,15 @@ mod tests {
         assert!(passwords("dbname=x host=y").is_empty());
         let shown = LakeCatalog::Postgres("dbname=x password='hu sh'".into()).to_string();
         assert_eq!(shown, "ducklake:postgres:dbname=x password='***'");
+    }
+
+    #[test]
+    fn a_lake_has_a_uri_without_passwords() {
+        let uri = |text: &str, schema| LakeCatalog::parse(text, Path::new("/p")).unwrap().identity(schema).uri();
+        let postgres = "ducklake:postgres:dbname=lake host=h user=a password=hush";
+        assert_eq!(uri(postgres, None), "ducklake:postgres:h:5432/lake");
+        assert_eq!(uri(postgres, Some("mine")), "ducklake:postgres:h:5432/lake?metadata_schema=mine");
+        assert_eq!(uri("ducklake:sqlite:/nowhere/x.sqlite", Some("main")), "ducklake:/nowhere/x.sqlite");
     }
 
     #[test]
