@@ -10,7 +10,7 @@ use tidegate_duck::lake::Storage;
 use tidegate_runtime::{Connectors, LogLocation, PipelineConfig, RuntimeError};
 
 use crate::failure::Failure;
-use crate::file::{self, Fault, Keeper, Mart, PipelineFile, View};
+use crate::file::{self, AllDatasets, Fault, Keeper, Mart, OpenLineage, PipelineFile, View};
 use crate::place::Place;
 
 /// How long a stop may take where the pipeline file does not say: less than the 90 seconds that systemd waits.
@@ -34,6 +34,10 @@ pub struct Assembly {
     pub stdout_sink: Option<String>,
     /// How objects are reached.
     pub storage: Storage,
+    /// What others call the tables of each source and sink.
+    pub datasets: AllDatasets,
+    /// Who is told where data comes from.
+    pub openlineage: Option<OpenLineage>,
 }
 
 /// Reads the pipeline file and makes the connectors. Connects to nothing.
@@ -77,6 +81,8 @@ fn from_file(file: Result<PipelineFile, Vec<Fault>>) -> Result<Assembly, Failure
         keepers: file.keepers,
         stdout_sink: file.stdout_sink,
         storage: file.storage,
+        datasets: file.datasets,
+        openlineage: file.openlineage,
     })
 }
 

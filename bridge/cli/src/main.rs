@@ -12,6 +12,7 @@ mod file;
 mod lineage;
 mod log;
 mod observers;
+mod openlineage;
 mod outbound;
 mod output;
 mod past;

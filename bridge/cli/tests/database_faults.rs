@@ -1,7 +1,7 @@
 //! What goes wrong with databases, as people meet it: one clear error with the way out, nothing written, or
 //! recovery with a mart that is exact.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -29,6 +29,11 @@ impl Shop {
 
     pub fn url(&self) -> String {
         self.server.url(&self.database)
+    }
+
+    /// The folder of the pipeline file.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The server's port.

@@ -17,6 +17,7 @@ mod in_process;
 mod lake_in_and_out;
 mod limits;
 mod logging;
+mod openlineage;
 mod outputs;
 mod past;
 mod pipeline;

@@ -135,7 +135,7 @@ fn every_epoch_is_a_trace() {
     let receiver = Receiver::start(StatusCode::OK);
     let program = told(pipeline.command("run", &["--json", "--http", "127.0.0.1:0"]), &receiver.url)
         .variable("OTEL_BSP_SCHEDULE_DELAY", "100");
-    let served = Served::of(program);
+    let served = Served::begin(&program);
     served.caught_up(lake.snapshot());
     for amount in 1..=5 {
         lake.execute(&format!("INSERT INTO lake.orders VALUES ('a value of a row', {amount})"));
@@ -229,7 +229,7 @@ fn metrics_are_those_of_the_page() {
     let program = told(pipeline.command("run", &["--http", "127.0.0.1:0"]), &receiver.url)
         .variable("OTEL_METRIC_EXPORT_INTERVAL", "50")
         .variable("OTEL_TRACES_EXPORTER", "none");
-    let served = Served::of(program);
+    let served = Served::begin(&program);
     served.caught_up(lake.snapshot());
     lake.execute("INSERT INTO lake.orders VALUES ('east', 7)");
     served.caught_up(lake.snapshot());

@@ -15,6 +15,7 @@ use crate::assembly::{Assembly, assemble, located};
 use crate::ending;
 use crate::failure::Failure;
 use crate::observers::Observers;
+use crate::openlineage::{Ended, Lineage};
 use crate::output::{self, Json};
 use crate::serve::{About, Monitor, Server};
 use crate::signals;
@@ -35,7 +36,7 @@ pub async fn run(
         (None, true) => RunUntil::Once,
         (None, false) => RunUntil::Stopped,
     };
-    let assembly = assemble(path)?;
+    let mut assembly = assemble(path)?;
     if let RunUntil::Frontier(frontier) = &until {
         names_sources(frontier, &assembly)?;
     }
@@ -61,8 +62,22 @@ pub async fn run(
     let telemetry = Telemetry::begin(&monitor);
     let mut observers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&monitor) as Arc<dyn Observer>];
     observers.extend(telemetry.observer());
+    let lineage = Lineage::begin(&mut assembly, &until);
+    observers.extend(lineage.as_ref().map(Lineage::observer));
     let observer: Arc<dyn Observer> = Arc::new(Observers(observers));
-    let summary = ran(assembly, until, &server, &monitor, &observer, &stop).await;
+    let is_endless = until == RunUntil::Stopped;
+    let told = Told { server: &server, monitor: &monitor, observer: &observer, lineage: lineage.as_ref() };
+    let summary = ran(assembly, until, &told, &stop).await;
+    if let Some(lineage) = lineage {
+        let ended = match &summary {
+            Ok(_) if is_endless || !stop.is_stopped() => Ended::Complete,
+            Ok(_) => Ended::Abort,
+            // It was stopped while it loaded.
+            Err(failure) if stop.is_stopped() && failure.code() == 1 => Ended::Abort,
+            Err(failure) => Ended::Fail(failure),
+        };
+        lineage.finish(ended).await;
+    }
     telemetry.finish().await;
     let summary = summary.inspect_err(|failure| ending::note(&state_dir, failure))?;
     monitor.over();
@@ -85,20 +100,27 @@ fn names_sources(frontier: &Frontier, assembly: &Assembly) -> Result<(), Failure
     Err(Failure::usage(format!("--until: there is no source `{unknown}`{near}; here are {}", there.join(", "))))
 }
 
+/// Who is told of a run.
+struct Told<'a> {
+    server: &'a Arc<Server>,
+    monitor: &'a Monitor,
+    observer: &'a Arc<dyn Observer>,
+    lineage: Option<&'a Lineage>,
+}
+
 /// Runs a pipeline, and after it those that other pipeline files make of it.
 async fn ran(
     mut assembly: Assembly,
     until: RunUntil,
-    server: &Arc<Server>,
-    monitor: &Arc<Monitor>,
-    observer: &Arc<dyn Observer>,
+    told: &Told<'_>,
     stop: &StopSignal,
 ) -> Result<RunSummary, Failure> {
+    let Told { server, monitor, observer, lineage } = told;
     let (mut socket, mut before, mut beside) = (None, None, None);
     loop {
         let Assembly { config, connectors, views, .. } = assembly;
         let state_dir = config.state_dir.clone();
-        let observer = Arc::clone(observer);
+        let observer = Arc::clone(*observer);
         let opened = match before.take() {
             Some(pipeline) => Pipeline::reopen(pipeline, config, connectors, observer, beside.take()).await,
             None => Pipeline::open(config, connectors, observer).await,
@@ -128,6 +150,9 @@ async fn ran(
         match (summary, server.next().filter(|_| !stop.is_stopped())) {
             // A load that was not complete is begun again, as the file says now.
             (Ok(_) | Err(RuntimeError::StoppedWhileLoading), Some(next)) => {
+                if let Some(lineage) = lineage {
+                    lineage.apply(&next.assembly);
+                }
                 (assembly, beside) = (next.assembly, next.beside);
                 before = Some(pipeline);
             }

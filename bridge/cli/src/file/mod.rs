@@ -5,6 +5,7 @@ mod commits;
 mod document;
 mod environment;
 mod fields;
+mod openlineage;
 mod past;
 mod section;
 mod settings;
@@ -26,8 +27,9 @@ use tidegate_duck::lake::Storage;
 use tidegate_runtime::{OnSinkFailure, ReadBack, SinkSlot, SourceSlot};
 
 use crate::place::{self, Place};
-use crate::registry::{self, Home, Keeps, Made, Make, Registry, StandardOutput, Surroundings};
+use crate::registry::{self, Datasets, Home, Keeps, Made, Make, Registry, StandardOutput, Surroundings};
 pub use document::{Document, Fault};
+pub use openlineage::{OpenLineage, Target};
 pub use past::Keeper;
 pub use section::{Located, Reader, Section};
 pub use storage::storage_of_file;
@@ -71,6 +73,17 @@ pub struct PipelineFile {
     pub stdout_sink: Option<String>,
     /// How objects are reached.
     pub storage: Storage,
+    /// What others call the tables of each source and sink.
+    pub datasets: AllDatasets,
+    /// Who is told where data comes from.
+    pub openlineage: Option<OpenLineage>,
+}
+
+/// What others call the tables of each source and of each sink, by its name.
+#[derive(Debug, Clone, Default)]
+pub struct AllDatasets {
+    pub sources: BTreeMap<String, Datasets>,
+    pub sinks: BTreeMap<String, Datasets>,
 }
 
 /// A sink that is a DuckDB file.
@@ -163,6 +176,7 @@ fn pipeline(
     let tracked = root.sections("track");
     let sinks = root.sections("sinks");
     let storage = storage::read(document, root.sections("storage"), variable);
+    let openlineage = root.section("openlineage").and_then(|section| openlineage::read(document, folder, section));
     let has_views = !view_sections.is_empty()
         || !tracked.is_empty()
         || head.as_ref().is_some_and(|head| head.place_of("views_dir").is_some());
@@ -226,13 +240,14 @@ fn pipeline(
     let state = state.as_path();
     let mut source_slots = Vec::new();
     let mut homes = Vec::new();
+    let mut datasets = AllDatasets::default();
     if let Some(original) = &branch_of {
         if let Some((_, section)) = sources.first() {
             let fact = "a branch has the sources of `branch_of`: remove this one";
             document.fault(section.offset(), fact);
         }
         match read(&folder.join(&original.value)) {
-            Ok(file) => source_slots = file.sources,
+            Ok(file) => (source_slots, datasets.sources) = (file.sources, file.datasets.sources),
             Err(mut faults) => foreign.append(&mut faults),
         }
     }
@@ -240,6 +255,7 @@ fn pipeline(
         let around = Surroundings { pipeline, folder, name: &name, state, storage: &storage, memory_limit };
         let Some(made) = source(document, &around, section) else { continue };
         source_slots.push(made.connector);
+        datasets.sources.extend(made.datasets.map(|datasets| (name.clone(), datasets)));
         homes.extend(made.home.map(|home| (name, home.store)));
     }
     let names: BTreeMap<String, ViewName> =
@@ -272,6 +288,7 @@ fn pipeline(
             };
             read_backs.extend(homes.iter().filter(|(_, home)| *home == store).map(|(source, _)| of_source(source)));
         }
+        datasets.sinks.extend(made.datasets.map(|datasets| (name, datasets)));
         sink_slots.push(made.connector);
         sink_types.push(kind);
     }
@@ -304,6 +321,8 @@ fn pipeline(
         read_backs,
         stdout_sink,
         storage,
+        datasets,
+        openlineage,
     })
 }
 

@@ -305,6 +305,34 @@ fn histories_and_tracked_tables() {
 }
 
 #[test]
+fn lineage_goes_to_a_server_or_a_file() {
+    use super::Target;
+
+    let read_lineage =
+        |lines: &str| read(&format!("{GOOD}\n[openlineage]\n{lines}\n")).map(|file| file.openlineage.unwrap());
+    let said = read_lineage("path = \"out/lineage.jsonl\"\nnamespace = \"mine\"").unwrap();
+    assert_eq!(said.namespace.as_deref(), Some("mine"));
+    assert!(matches!(said.target, Target::File(path) if path == Path::new("/pipelines/out/lineage.jsonl")));
+    let said = read_lineage("url = \"http://${HOST}:5000\"\napi_key = \"a key\"").unwrap();
+    let Target::Url { url, authorization } = said.target else { panic!("a server") };
+    assert_eq!((url.as_str(), authorization.unwrap().to_str().unwrap()), ("http://localhost:5000/", "Bearer a key"));
+    for (lines, words) in [
+        ("", ":31:2: [openlineage] says not where events go: add a `url` or a `path`"),
+        ("url = \"http://a\"\npath = \"b\"", ":33:8: [openlineage] has a `url` and a `path`"),
+        ("path = \"b\"\napi_key = \"c\"", ":33:11: an `api_key` is for a server"),
+        ("url = \"http://ann:hush@a\"", ":32:7: `url` has more in it than an address: a key goes into `api_key`"),
+        ("url = \"a:5000\"", "`url` is the address of a server"),
+        ("url = \"http://a\"\nnamespace = \" \"", "`namespace` is empty"),
+        ("url = \"http://a\"\napi_key = \"a\\nb\"", "`api_key` has characters that no HTTP header may have"),
+        ("url = \"http://a\"\napi_kee = \"a\"", "unknown key `api_kee` in [openlineage]; did you mean `api_key`?"),
+        ("url = \"http://${NOWHERE}\"", "the environment variable NOWHERE is not set"),
+    ] {
+        let fault = read_lineage(lines).err().unwrap_or_else(|| panic!("{lines} was accepted"));
+        assert!(fault.contains(words) && fault.lines().count() == 1 && !fault.contains("hush"), "{lines}: {fault}");
+    }
+}
+
+#[test]
 fn faults_of_histories_and_tracked_tables() {
     let duckdb = "type = \"duckdb\"\npath = \"${DIR:-out}/mart.duckdb\"\nviews = [\"BIG\"]\n";
     let lines = "type = \"jsonl\"\npath = \"x.jsonl\"\n";
