@@ -196,8 +196,14 @@ mod tests {
 
         fn status(&mut self, sinks: &[(&str, u64, SinkState)]) -> Vec<Finished> {
             let sink = |(name, epoch, state): &(&str, u64, SinkState)| {
-                let status =
-                    SinkStatus { epoch: Some(Epoch(*epoch)), behind: 0, behind_bytes: 0, state: *state, error: None };
+                let status = SinkStatus {
+                    epoch: Some(Epoch(*epoch)),
+                    behind: 0,
+                    behind_bytes: 0,
+                    state: *state,
+                    next_commit: None,
+                    error: None,
+                };
                 ((*name).to_owned(), status)
             };
             let status = Status {
