@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tidegate_core::ViewName;
+use tidegate_core::{ViewName, failpoint};
 use tidegate_duck::Duck;
 use tidegate_testkit::{Finished, Lake, Oracle, Tolerance, ViewRows};
 
@@ -306,4 +306,36 @@ fn others_go_on_while_a_view_is_built() {
     let names: Vec<String> = spec.views.iter().map(|(name, _)| name.clone()).collect();
     Outputs::read(&pipeline).assert_holds(&pipeline, &names, &expected, "built beside");
     every_epoch_holds(&pipeline, &lake, "totals", TOTALS);
+}
+
+#[test]
+fn a_process_that_dies_while_views_are_built_loses_nothing() {
+    for name in failpoint::OF_BESIDE {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = orders(&folder.path().join("lake"));
+        let views = vec![("totals".to_owned(), TOTALS.to_owned())];
+        let spec = Spec { views, ..Spec::new(&lake) };
+        let pipeline = PipelineFolder::create(&folder.path().join("pipeline"), &spec);
+        let program = pipeline.command("run", &["--http", "127.0.0.1:0"]).variable(failpoint::VARIABLE, *name);
+        let served = Served::begin(&program);
+        served.caught_up(lake.snapshot());
+        let spec = spec.view("large", "SELECT customer FROM lake.orders WHERE amount > 10");
+        pipeline.rewrite(&spec);
+        let mut applying = pipeline.command("apply", &["--yes"]).start();
+        let ended = loop {
+            lake.execute("INSERT INTO lake.orders VALUES ('c1', 7), ('new', 80)");
+            match applying.wait_for(Duration::from_millis(20)) {
+                Ok(ended) => break ended,
+                Err(still) => applying = still,
+            }
+        };
+        assert_eq!(ended.code(), Some(1), "{name}: {}", ended.stderr);
+        let died = served.running.wait();
+        assert!(died.aborted(), "{name} was not passed: {}", died.stderr);
+        pipeline.catch_up();
+        assert!(!pipeline.state().join("beside").exists(), "{name}");
+        let expected = Oracle::new().unwrap().views_over_lake(&lake, None, &oracle_views(&spec.views));
+        let names: Vec<String> = spec.views.iter().map(|(name, _)| name.clone()).collect();
+        Outputs::read(&pipeline).assert_holds(&pipeline, &names, &expected, name);
+    }
 }

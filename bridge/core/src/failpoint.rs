@@ -52,6 +52,9 @@ pub const OF_SINKS: &[&str] = &[
     "sink.postgres.committed",
 ];
 
+/// The failpoints of views that are built beside others, in the order in which they are passed; their own test walks them.
+pub const OF_BESIDE: &[&str] = &["beside.copied", "beside.built", "beside.followed", "beside.forked"];
+
 /// The failpoints of rewinds and branches; their own tests walk them.
 pub const OF_REWINDS: &[&str] = &[
     "rewind.engine_back",

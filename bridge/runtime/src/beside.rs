@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use futures::StreamExt;
-use tidegate_core::{EventStream, Frontier, SourceId, TableSchema, chain};
+use tidegate_core::{EventStream, Frontier, SourceId, TableSchema, chain, failpoint};
 use tidegate_engine::{Engine, EngineCheckpoint, EngineOptions, Program, RebuildScope};
 use uuid::Uuid;
 
@@ -140,6 +140,7 @@ impl Pipeline {
             remove(&state_dir);
             Engine::copy(&state_dir.join("engine"), &dir, &saved.engine)
         });
+        failpoint::hit("beside.copied");
         Ok(Groundwork {
             checkpoint: copied.map_err(|error| failed(&error))?,
             dir,
@@ -214,6 +215,7 @@ impl Pipeline {
         let to = self.config.state_dir.join("engine");
         let engine = blocking(|| Engine::fork(&beside.dir, &to, options, &saved)).map_err(|error| failed(&error))?;
         let engine = OpenEngine::new(engine);
+        failpoint::hit("beside.forked");
         let deltas = blocking(|| self.engine.exchange(&engine)).map_err(|error| failed(&error))?;
         Ok((engine, deltas))
     }
@@ -244,6 +246,7 @@ impl Groundwork {
         is_wanted(stop)?;
         let engine = &mut beside.engine;
         blocking(|| engine.finish_rebuild()).map_err(|error| failed(&error))?;
+        failpoint::hit("beside.built");
         let mut before = usize::MAX;
         loop {
             is_wanted(stop)?;
@@ -261,6 +264,7 @@ impl Groundwork {
         // What is saved now has not to be saved while all stand still.
         let engine = &mut beside.engine;
         blocking(|| engine.checkpoint()).map_err(|error| failed(&error))?;
+        failpoint::hit("beside.followed");
         observer.notify(Progress::LoadFinished);
         Ok(beside)
     }
