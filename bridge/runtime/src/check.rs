@@ -131,18 +131,24 @@ pub async fn check(config: &PipelineConfig, connectors: &mut Connectors) -> Chec
     CheckReport { program: planned.program, views, sources, sinks, state, findings }
 }
 
-/// Whether a run can begin with the state folder and the local log as they are. What is beside a log on an object store is made a
-/// state folder again, and tells what is wrong with it then.
+/// Whether a run can begin with the state folder and the log as they are: without the one, the other holds nothing, or a checkpoint
+/// to make the folder of again.
 pub(crate) async fn look_at_state(config: &PipelineConfig) -> Result<(), RuntimeError> {
     if StateFile::read(&config.state_dir, &config.name)?.is_some() {
         return Ok(());
     }
-    let dir = match &config.log {
-        LogLocation::StateDir => config.state_dir.join("log"),
-        LogLocation::Local(dir) => dir.clone(),
-        LogLocation::ObjectStore { .. } => return Ok(()),
+    let log = match &config.log {
+        LogLocation::StateDir => InputLog::look(&config.state_dir.join("log"), Uuid::nil())?,
+        LogLocation::Local(dir) => InputLog::look(dir, Uuid::nil())?,
+        LogLocation::ObjectStore { .. } => {
+            if let Some(mut depot) = config.log.depot()
+                && !depot.epochs().await?.is_empty()
+            {
+                return Ok(());
+            }
+            InputLog::open(&config.log, &config.state_dir, Uuid::nil())?
+        }
     };
-    let log = InputLog::look(&dir, Uuid::nil())?;
     if log.is_empty().await? { Ok(()) } else { Err(RuntimeError::log_without_state(&log.name(), &config.state_dir)) }
 }
 

@@ -114,7 +114,9 @@ pub async fn doctor(path: &Path, announce: Option<bool>, json: bool) -> Result<(
 
 /// A fault with what to do, as it is told beside the others.
 fn line(check: &Check) -> String {
-    let fix = check.finding.fix.as_ref().map(|fix| format!("\n  fix: {fix}")).unwrap_or_default();
+    // The steps of one fix stand below each other.
+    let fix = check.finding.fix.as_ref().map(|fix| format!("\n  fix: {}", fix.replace('\n', "\n       ")));
+    let fix = fix.unwrap_or_default();
     let fact = match check.what.split_once(' ') {
         Some((what @ ("source" | "sink"), name)) => named(what, name, &check.finding.fact),
         _ => format!("{}: {}", check.what, check.finding.fact),

@@ -55,7 +55,9 @@ fn the_disk_of_the_state_folder() {
 #[test]
 fn the_disk_that_the_engine_spills_to() {
     let (folder, disk) = (tempfile::tempdir().unwrap(), small_disk());
-    let (lake, pipeline) = pipeline_of(folder.path(), |spec| spec);
+    // Less than the process takes without any view: all state goes to the disk at once.
+    let settings = vec!["memory_limit = \"64MiB\"".to_owned()];
+    let (lake, pipeline) = pipeline_of(folder.path(), |spec| Spec { settings, ..spec });
     moved(&pipeline.state().join("engine"), &disk);
     fills_up_under_way(&disk, &lake, &pipeline);
 }
