@@ -133,7 +133,8 @@ fn every_epoch_is_a_trace() {
 
     // Epochs follow each other while a process runs; each is there once, and so is a checkpoint that comes later.
     let receiver = Receiver::start(StatusCode::OK);
-    let program = told(pipeline.command("run", &["--json", "--http", "127.0.0.1:0"]), &receiver.url)
+    let url = receiver.url.replace("//", "//ann:sesame@");
+    let program = told(pipeline.command("run", &["--json", "--http", "127.0.0.1:0"]), &url)
         .variable("OTEL_BSP_SCHEDULE_DELAY", "100");
     let served = Served::begin(&program);
     served.caught_up(lake.snapshot());
@@ -158,8 +159,9 @@ fn every_epoch_is_a_trace() {
     let checkpoints = made.iter().filter(|span| span.name == "checkpoint").count();
     assert!(checkpoints > 0, "the run ended with one");
     for received in receiver.posted(TRACES).iter().chain(&receiver.posted(METRICS)) {
+        assert!(received.headers["authorization"].to_str().unwrap().starts_with("Basic "));
         let text = String::from_utf8_lossy(&received.body);
-        for secret in ["a value of a row", "north", "GROUP BY", ".sqlite"] {
+        for secret in ["a value of a row", "north", "GROUP BY", ".sqlite", "sesame"] {
             assert!(!text.contains(secret), "{secret} is sent: {text}");
         }
     }

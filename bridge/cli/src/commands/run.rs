@@ -68,7 +68,12 @@ pub async fn run(
     let is_endless = until == RunUntil::Stopped;
     let told = Told { server: &server, monitor: &monitor, observer: &observer, lineage: lineage.as_ref() };
     let summary = ran(assembly, until, &told, &stop).await;
-    if let Some(lineage) = lineage {
+    match &summary {
+        Ok(_) => monitor.over(),
+        Err(failure) => ending::note(&state_dir, failure),
+    }
+    let of_lineage = async {
+        let Some(lineage) = lineage else { return };
         let ended = match &summary {
             Ok(_) if is_endless || !stop.is_stopped() => Ended::Complete,
             Ok(_) => Ended::Abort,
@@ -77,10 +82,9 @@ pub async fn run(
             Err(failure) => Ended::Fail(failure),
         };
         lineage.finish(ended).await;
-    }
-    telemetry.finish().await;
-    let summary = summary.inspect_err(|failure| ending::note(&state_dir, failure))?;
-    monitor.over();
+    };
+    futures::join!(of_lineage, telemetry.finish());
+    let summary = summary?;
     let summary = output::value(&summary)?;
     if json {
         output::json(&summary);

@@ -51,7 +51,11 @@ impl Targets {
     pub fn of(assembly: &Assembly) -> Targets {
         let sinks = assembly.connectors.sinks.iter();
         let sinks = sinks.map(|slot| (slot.sink.name().to_owned(), slot.views.clone())).collect();
-        Targets { all: assembly.datasets.clone(), sinks }
+        Targets::new(assembly.datasets.clone(), sinks)
+    }
+
+    pub fn new(all: AllDatasets, sinks: Vec<(String, Option<Vec<ViewName>>)>) -> Targets {
+        Targets { all, sinks }
     }
 
     /// The data sets that a view is written to.

@@ -177,3 +177,46 @@ impl Observer for Told {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_core::Epoch;
+    use tidegate_runtime::Stretch;
+
+    use super::*;
+    use crate::file::{AllDatasets, Target};
+
+    #[test]
+    fn a_job_goes_on_once_a_minute_at_the_most() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lineage.jsonl");
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let _served = runtime.enter();
+        let told = |until: RunUntil, said: Option<Duration>| Told {
+            namespace: "shop".to_owned(),
+            until,
+            sender: Sender::begin(Target::File(path.clone())).unwrap(),
+            state: Mutex::new(State {
+                targets: Targets::new(AllDatasets::default(), Vec::new()),
+                runs: BTreeMap::from([(ViewName::new("v"), Run::begin("SELECT 1"))]),
+                views: BTreeMap::new(),
+                said: said.map(|ago| Instant::now() - ago),
+            }),
+        };
+        let saved = |told: &Told| {
+            let time = Stretch::since(Instant::now());
+            told.notify(Progress::Worked { work: Work::Checkpoint(Epoch(1)), time });
+            told.notify(Progress::Worked { work: Work::Step, time });
+        };
+        let recently = told(RunUntil::Stopped, Some(RUNNING_INTERVAL / 2));
+        let long_ago = told(RunUntil::Stopped, Some(RUNNING_INTERVAL));
+        let once = told(RunUntil::Once, Some(RUNNING_INTERVAL));
+        for told in [&recently, &long_ago, &once] {
+            (0..3).for_each(|_| saved(told));
+            assert_eq!(runtime.block_on(told.sender.finish(PATIENCE)), 0);
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let kinds: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(kinds.iter().map(|event| &event["eventType"]).collect::<Vec<_>>(), ["RUNNING"]);
+    }
+}

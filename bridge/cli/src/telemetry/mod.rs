@@ -82,7 +82,7 @@ impl Telemetry {
         let until = Instant::now() + PATIENCE;
         let push = self.push.map(Push::finish);
         if let Some(spans) = self.spans {
-            let lost = spans.finish(PATIENCE);
+            let lost = tokio::task::spawn_blocking(move || spans.finish(PATIENCE)).await.unwrap_or_default();
             if lost > 0 {
                 tracing::warn!(name: "telemetry_lost", spans = lost, "the collector has not taken all spans of this run");
             }

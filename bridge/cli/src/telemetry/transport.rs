@@ -47,7 +47,10 @@ impl Transport {
 #[async_trait]
 impl HttpClient for Transport {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let request = reqwest::Request::try_from(request)?;
+        let (head, body) = request.into_parts();
+        // So made, a request has the user and the password of an address in a header, as those of metrics have.
+        let request = self.client().request(head.method, head.uri.to_string()).headers(head.headers);
+        let request = request.body(body).build().map_err(reqwest::Error::without_url)?;
         let transport = self.clone();
         let Answer { status, retry_after, body } =
             self.runtime.spawn(async move { transport.send(request).await }).await??;
