@@ -310,6 +310,20 @@ fn a_collector_that_is_away_changes_nothing() {
 }
 
 #[test]
+fn spans_for_which_there_is_no_room_are_counted() {
+    let (_folder, _lake, pipeline) = shop();
+    let receiver = Receiver::start(StatusCode::OK);
+    let program = told(pipeline.once(), &receiver.url).variable("OTEL_BSP_MAX_QUEUE_SIZE", "1");
+    let ended = program.arguments(["--log-format", "json"]).run().expect(0);
+    let lost = ended.stderr.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let lost = lost.filter(|line| line["event"] == "telemetry_lost").map(|line| line["spans"].as_u64().unwrap());
+    let (taken, _) = spans(&receiver);
+    // The epoch, what was read, logged and computed, the commits of two sinks, and the checkpoint: how many find room depends on
+    // how fast the collector is, and none goes without being counted.
+    assert_eq!(taken.len() as u64 + lost.sum::<u64>(), 7, "{}", ended.stderr);
+}
+
+#[test]
 fn what_the_environment_asks_for_in_vain_is_told() {
     let (_folder, _lake, pipeline) = shop();
     let receiver = Receiver::start(StatusCode::OK);
