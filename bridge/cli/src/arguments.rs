@@ -47,6 +47,29 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = ExplainFormat::Text)]
         format: ExplainFormat,
     },
+    /// Estimates state, memory, log and times from the sizes of the tables and how they change
+    Estimate {
+        /// The pipeline file
+        pipeline: PathBuf,
+        /// A table has so many rows, or a view comes to so many
+        #[arg(long, value_name = "NAME=N")]
+        rows: Vec<String>,
+        /// So many rows of a table change in a day
+        #[arg(long, value_name = "TABLE=N/day")]
+        changes: Vec<String>,
+        /// A source has so many commits in a day
+        #[arg(long, value_name = "SOURCE=N/day")]
+        commits: Vec<String>,
+        /// GROUP BY and DISTINCT of a view come to so many groups
+        #[arg(long, value_name = "VIEW=N")]
+        groups: Vec<String>,
+        /// Each filter of a view keeps this share of the rows, such as 0.1
+        #[arg(long, value_name = "VIEW=SHARE")]
+        filter: Vec<String>,
+        /// Answer with JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Keeps the views fresh until SIGINT or SIGTERM, then stops gracefully
     Run {
         /// The pipeline file
@@ -344,6 +367,7 @@ mod tests {
                 "init",
                 "check",
                 "explain",
+                "estimate",
                 "run",
                 "apply",
                 "status",

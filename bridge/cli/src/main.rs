@@ -7,6 +7,7 @@ mod arguments;
 mod assembly;
 mod commands;
 mod ending;
+mod estimate;
 mod failure;
 mod file;
 mod lineage;
@@ -33,6 +34,7 @@ use arguments::{Arguments, Asking, Command};
 use commands::apply::Apply;
 use commands::asof::AsOf;
 use commands::diff::Diff;
+use estimate::Flags;
 use failure::Failure;
 use log::LogFormat;
 
@@ -75,6 +77,10 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Init { dir } => commands::init::init(&dir),
             Command::Check { pipeline, json } => commands::check::check(&pipeline, json).await,
             Command::Explain { pipeline, view, format } => commands::explain::explain(&pipeline, &view, format).await,
+            Command::Estimate { pipeline, rows, changes, commits, groups, filter, json } => {
+                let flags = Flags { rows, changes, commits, groups, filter };
+                commands::estimate::estimate(&pipeline, &flags, json).await
+            }
             Command::Run { pipeline, once, until, http, json } => {
                 commands::run::run(&pipeline, once, until, http, json).await
             }

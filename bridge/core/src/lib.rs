@@ -20,6 +20,7 @@ pub mod position;
 pub mod schema;
 pub mod sink;
 pub mod source;
+pub mod statistics;
 pub mod units;
 
 pub use batch::ZSet;
@@ -37,3 +38,4 @@ pub use sink::{
     BatchStream, Commit, CommitOutcome, Committed, EpochBatch, History, Sink, ViewCommit, ViewContent, ViewInfo,
 };
 pub use source::{EventStream, Finding, Horizon, OnExpired, Polled, Severity, Snapshot, Snapshots, Source};
+pub use statistics::{ColumnStatistics, Statistics, TableStatistics};

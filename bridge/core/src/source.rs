@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
-use crate::{ConnectorError, Micros, Position, SourceId, TableEvent, TableName, TableSchema, VirtualColumn};
+use crate::{
+    ConnectorError, Micros, Position, SourceId, Statistics, TableEvent, TableName, TableSchema, VirtualColumn,
+};
 
 /// Events of several tables, in the source's order. The stream ends after the last event; an
 /// error ends it too and makes the whole poll void.
@@ -165,6 +167,12 @@ pub trait Source: Send {
     /// Reads only; called before anything is written, and when a person asks.
     async fn check(&mut self, _tables: &[TableSchema]) -> Result<Vec<Finding>, ConnectorError> {
         Ok(Vec::new())
+    }
+
+    /// What is known of `tables` without reading their rows: from the server's or the lake's own books. Reads only; called when a
+    /// person asks.
+    async fn statistics(&mut self, _tables: &[TableSchema]) -> Result<Statistics, ConnectorError> {
+        Ok(Statistics::default())
     }
 
     /// The whole content of `tables` at `at` (`None`: now), columns as in the schema given. A source

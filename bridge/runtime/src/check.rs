@@ -49,10 +49,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Until when to wait for that process.
-struct Patience(Option<Instant>);
+pub(crate) struct Patience(Option<Instant>);
 
 impl Patience {
-    fn with(config: &PipelineConfig) -> Patience {
+    pub(crate) fn with(config: &PipelineConfig) -> Patience {
         Patience(is_running(&config.state_dir).then(|| Instant::now() + PATIENCE))
     }
 
@@ -66,7 +66,10 @@ impl Patience {
     }
 
     /// What is answered once the process holds nothing of it.
-    async fn wait_for<T>(&self, mut ask: impl AsyncFnMut() -> Result<T, ConnectorError>) -> Result<T, ConnectorError> {
+    pub(crate) async fn wait_for<T>(
+        &self,
+        mut ask: impl AsyncFnMut() -> Result<T, ConnectorError>,
+    ) -> Result<T, ConnectorError> {
         loop {
             match ask().await {
                 Err(error) if self.lets_try_again(&error).await => {}

@@ -56,6 +56,7 @@ mod run;
 mod save;
 mod schedule;
 mod state;
+mod statistics;
 mod status;
 mod summary;
 mod tail;
@@ -80,6 +81,7 @@ pub use requests::{PipelineHandle, Sample, Unanswered};
 pub use resync::resync;
 pub use rewind::{BranchSummary, RewindOptions, RewindSummary, RewindWay, branch, rewind};
 pub use schedule::{Commits, Schedule, ScheduleError};
+pub use statistics::{KnownTables, statistics};
 pub use status::{
     Lag, ReplayStatus, SinkState, SinkStatus, SourceState, SourceStatus, Status, ViewStatus, read_status,
 };

@@ -8,7 +8,7 @@
 //!
 //! The files: [`config`](Config) is the pipeline file's section, `catalog` the lake's metadata,
 //! `tokens` what a snapshot says about itself, `commits` which files it wrote, `doubts` what it does not say, `tables` the schemas,
-//! `time_map` when a snapshot was committed, `retention` which ones are kept, `snapshot` and `poll` are the two
+//! `time_map` when a snapshot was committed, `retention` which ones are kept, `statistics` how large tables are, `snapshot` and `poll` are the two
 //! halves of [`Source`](tidegate_core::Source), `extension` and `native` the two readers.
 
 mod catalog;
@@ -25,6 +25,7 @@ mod retention;
 mod row;
 mod snapshot;
 mod source;
+mod statistics;
 mod stream;
 mod tables;
 mod time_map;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tidegate_core::{
     ConnectorError, Finding, Horizon, Micros, OnExpired, Polled, Position, Severity, Snapshot, Source, SourceId,
-    TableName, TableSchema, VirtualColumn,
+    Statistics, TableName, TableSchema, VirtualColumn,
 };
 use tidegate_duck::lake::Storage;
 use tidegate_postgres::{Connection, PostgresError};
@@ -26,6 +26,7 @@ use crate::poll::{Request, poll};
 use crate::position::{position_of, snapshot_of};
 use crate::retention::{horizon, retention};
 use crate::snapshot::snapshot;
+use crate::statistics::statistics;
 use crate::stream::{Shared, call};
 use crate::tables::table_names;
 use crate::time_map::{Stood, TimeMap};
@@ -240,6 +241,11 @@ impl Source for DucklakeSource {
             )
         };
         Ok(vec![Finding { severity: Severity::Good, fact, fix: None }])
+    }
+
+    async fn statistics(&mut self, tables: &[TableSchema]) -> Result<Statistics, ConnectorError> {
+        let tables = tables.to_vec();
+        self.ask(move |catalog| statistics(catalog, &tables)).await
     }
 
     async fn announce(&mut self, on: bool) -> Result<Option<String>, ConnectorError> {

@@ -23,6 +23,7 @@ mod setup;
 mod slot;
 mod snapshot;
 mod source;
+mod statistics;
 mod transaction;
 pub mod types;
 mod watch;

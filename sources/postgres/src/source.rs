@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tidegate_core::{
-    ConnectorError, Finding, Lsn, OnExpired, Polled, Position, Snapshot, Snapshots, Source, SourceId, TableName,
-    TableSchema,
+    ConnectorError, Finding, Lsn, OnExpired, Polled, Position, Snapshot, Snapshots, Source, SourceId, Statistics,
+    TableName, TableSchema,
 };
 use tokio::sync::Notify;
 
@@ -21,6 +21,7 @@ use crate::lag::LagWatch;
 use crate::position::lsn_of;
 use crate::setup::Setup;
 use crate::slot::{self, Slot};
+use crate::statistics;
 use crate::types::Policy;
 
 /// A PostgreSQL database as a source. The incarnation of a table is a hash over everything that
@@ -186,6 +187,13 @@ impl Source for PostgresSource {
         let (publication, slot) = (publication.as_ref(), slot.as_ref());
         let setup = Setup { session, settings: &self.settings, publication, slot, tables: &tables };
         Ok(setup.findings().await?)
+    }
+
+    async fn statistics(&mut self, tables: &[TableSchema]) -> Result<Statistics, ConnectorError> {
+        let names: Vec<TableName> = tables.iter().map(|schema| schema.name.clone()).collect();
+        let (_, tables) = self.describe(&names).await?;
+        let (session, _) = self.opened()?;
+        Ok(statistics::read(session, &tables).await?)
     }
 
     async fn snapshot(&mut self, tables: &[TableSchema], _at: Option<&Position>) -> Result<Snapshot, ConnectorError> {

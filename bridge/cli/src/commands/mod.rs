@@ -7,6 +7,7 @@ pub mod check;
 pub mod diff;
 pub mod doctor;
 pub mod drain;
+pub mod estimate;
 pub mod explain;
 pub mod init;
 pub mod man;
