@@ -12,6 +12,7 @@ mod databases;
 mod declared_keys;
 mod definitions;
 mod dist;
+mod estimates;
 mod history;
 mod in_process;
 mod lake_in_and_out;
