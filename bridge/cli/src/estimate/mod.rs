@@ -7,6 +7,8 @@
 mod coefficients;
 mod facts;
 mod flags;
+#[cfg(test)]
+mod page;
 mod relation;
 mod share;
 #[cfg(test)]
