@@ -9,7 +9,7 @@ use crate::process::cargo;
 
 /// The `[[bench]]` targets of the workspace.
 const BENCHES: &[&str] =
-    &["delta", "ducklake", "engine", "inlined", "large", "load", "postgres", "sinks", "time", "tpch"];
+    &["delta", "ducklake", "engine", "estimate", "inlined", "large", "load", "postgres", "sinks", "time", "tpch"];
 
 /// The names that the command line takes.
 pub fn names() -> PossibleValuesParser {

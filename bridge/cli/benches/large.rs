@@ -51,7 +51,7 @@ fn main() -> std::process::ExitCode {
                 ("commit_ms", of(|run| run.commit_ms)),
                 ("checkpoint_ms", of(|run| run.checkpoint_ms)),
                 ("peak_rss_mib", peak),
-                ("state_gib", pipeline.state_bytes() as f64 / f64::from(1 << 30)),
+                ("state_gib", pipeline.bytes("state") as f64 / f64::from(1 << 30)),
             ],
         );
         peaks.push(peak);

@@ -106,7 +106,7 @@ impl Bench {
             ("commit_ms", run.commit_ms),
             ("checkpoint_ms", run.checkpoint_ms),
             ("peak_rss_mib", run.peak_mib),
-            ("state_bytes_row", pipeline.state_bytes() as f64 / read),
+            ("state_bytes_row", pipeline.bytes("state") as f64 / read),
         ];
         figures.extend(more);
         self.report.measure(format!("{name}, {} orders", self.rows), &figures);

@@ -68,16 +68,8 @@ impl World {
 
     /// Makes a folder with a pipeline of views, by name and SQL, and a mart; `settings` are lines of `[pipeline]`.
     pub fn pipeline(&self, name: &str, views: &[(&str, &str)], settings: &str) -> Pipeline {
-        let folder = self.folder.path().join(name);
-        std::fs::create_dir(&folder).expect("a folder");
-        let views: String = views.iter().map(|(view, sql)| format!("[views.{view}]\nsql = \"{sql}\"\n\n")).collect();
-        let text = format!(
-            "[pipeline]\nname = \"bulk\"\nstate_dir = \"state\"\n{settings}\n\n[sources.lake]\ntype = \"ducklake\"\n\
-             catalog = \"{}\"\n\n{views}[sinks.mart]\ntype = \"duckdb\"\npath = \"mart.duckdb\"\n",
-            self.lake.uri()
-        );
-        std::fs::write(folder.join("pipeline.toml"), text).expect("the pipeline file");
-        Pipeline { folder }
+        let source = format!("type = \"ducklake\"\ncatalog = \"{}\"", self.lake.uri());
+        Pipeline::create(self.folder.path().join(name), ("lake", &source), views, settings)
     }
 
     /// Computes a view with DuckDB into the table `v` of a file of its own: milliseconds and the file.
@@ -97,6 +89,19 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
+    /// Makes a folder with a pipeline of views over a source, which has a name and the lines of its table, and a mart.
+    pub fn create(folder: PathBuf, source: (&str, &str), views: &[(&str, &str)], settings: &str) -> Pipeline {
+        std::fs::create_dir(&folder).expect("a folder");
+        let views: String = views.iter().map(|(view, sql)| format!("[views.{view}]\nsql = \"{sql}\"\n\n")).collect();
+        let (name, lines) = source;
+        let text = format!(
+            "[pipeline]\nname = \"bulk\"\nstate_dir = \"state\"\n{settings}\n\n[sources.{name}]\n{lines}\n\n\
+             {views}[sinks.mart]\ntype = \"duckdb\"\npath = \"mart.duckdb\"\n"
+        );
+        std::fs::write(folder.join("pipeline.toml"), text).expect("the pipeline file");
+        Pipeline { folder }
+    }
+
     /// The pipeline file.
     pub fn file(&self) -> PathBuf {
         self.folder.join("pipeline.toml")
@@ -136,9 +141,9 @@ impl Pipeline {
         }
     }
 
-    /// Bytes of the state folder.
-    pub fn state_bytes(&self) -> u64 {
-        bytes(&self.folder.join("state"))
+    /// Bytes of one of its folders, such as `state`.
+    pub fn bytes(&self, of: &str) -> u64 {
+        bytes(&self.folder.join(of))
     }
 
     /// Compares a view in the mart with the table that DuckDB computed.

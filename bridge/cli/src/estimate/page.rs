@@ -140,10 +140,8 @@ fn the_page_has_the_figures_of_the_model() {
         of.as_object().unwrap().iter().map(|(name, figure)| (name.clone(), figure.as_f64().unwrap())).collect()
     };
     assert_eq!(numbers(&figures), numbers(&model));
-    let told = format!(
-        "state and log are within a factor of {}, memory and times within a factor of {}",
-        ERROR.bytes, ERROR.times
-    );
+    let (bytes, times) = (ERROR.bytes, ERROR.times);
+    let told = format!("state, log and memory are within a factor of {bytes}, times within a factor of {times}");
     assert!(page.contains(&told), "the page does not say: {told}");
 }
 

@@ -10,7 +10,7 @@ use tidegate_runtime::KnownTables;
 
 use super::relation::Width;
 use super::trace::Trace;
-use super::{COEFFICIENTS, Estimate, Flags, Settings, estimate, facts};
+use super::{COEFFICIENTS, ERROR, Estimate, Flags, Settings, estimate, facts};
 
 const ORDERS: f64 = 1_000_000.0;
 const CUSTOMERS: f64 = 50_000.0;
@@ -204,4 +204,143 @@ fn a_limit_of_memory_costs_time() {
     about(limited.total.memory_unlimited_bytes, free.total.memory_bytes);
     assert!(limited.total.load_ms > free.total.load_ms && limited.total.state_bytes == free.total.state_bytes);
     assert_eq!(free.views["w"].rows, 10.0);
+}
+
+/// A load of `cargo xtask bench load` or `large`, as docs/performance.md tells it: seconds, MiB of memory, bytes of state a row.
+struct Published {
+    sql: &'static str,
+    orders: f64,
+    flags: &'static [(&'static str, &'static str)],
+    memory_limit: Option<u64>,
+    seconds: f64,
+    memory_mib: f64,
+    state_bytes_row: f64,
+}
+
+const PUBLISHED: &[Published] = &[
+    Published {
+        sql: "SELECT id, customer, amount FROM lake.orders WHERE status = 'returned' AND amount < 400",
+        orders: 1e7,
+        flags: &[("filter", "v=0.1")],
+        memory_limit: None,
+        seconds: 0.75,
+        memory_mib: 380.0,
+        state_bytes_row: 2.0,
+    },
+    Published {
+        sql: "SELECT customer, count(*) AS n, sum(amount) AS total FROM lake.orders GROUP BY customer",
+        orders: 1e7,
+        flags: &[],
+        memory_limit: None,
+        seconds: 3.3,
+        memory_mib: 742.0,
+        state_bytes_row: 5.0,
+    },
+    Published {
+        sql: "SELECT c.region, o.status, count(*) AS n, sum(o.amount) AS total FROM lake.orders o \
+              JOIN lake.customers c ON c.id = o.customer GROUP BY c.region, o.status",
+        orders: 1e7,
+        flags: &[("groups", "v=400")],
+        memory_limit: None,
+        seconds: 8.6,
+        memory_mib: 1638.0,
+        state_bytes_row: 15.0,
+    },
+    Published {
+        sql: "SELECT o.id, c.region, o.status, o.amount FROM lake.orders o JOIN lake.customers c ON c.id = o.customer",
+        orders: 1e8,
+        flags: &[],
+        memory_limit: Some(4 << 30),
+        seconds: 247.0,
+        memory_mib: 3738.0,
+        state_bytes_row: 53.0,
+    },
+];
+
+/// Milliseconds of an epoch of 1,000 changed rows of TPC-H at scale factor 1, for queries 6, 1 and 12. These stand for them: the same
+/// operators, over filters that keep two, 98 and half a percent of the lines.
+const EPOCHS: &[(&str, &str, f64)] = &[
+    ("SELECT sum(amount) AS total FROM lake.orders WHERE amount < 5", "v=0.02", 0.82),
+    (
+        "SELECT status, sum(amount) AS total, count(*) AS n FROM lake.orders WHERE amount < 900 GROUP BY status",
+        "v=0.98",
+        1.3,
+    ),
+    (
+        "SELECT o.status, count(*) AS n FROM lake.orders o JOIN lake.customers c ON c.id = o.customer WHERE o.amount < 3 \
+         GROUP BY o.status",
+        "v=0.005",
+        1.1,
+    ),
+];
+
+/// The tables of `cargo xtask bench load`.
+fn published(sql: &str, orders: f64) -> (Program, KnownTables) {
+    let table = |name: &str, of: &[(&str, &str, bool)]| TableSchema {
+        name: TableName::new("lake", "main", name),
+        incarnation: 1,
+        columns: columns(of.iter().copied()).unwrap(),
+        identity: RowIdentity::WholeRow,
+        integral: Integral::Source,
+    };
+    let of_orders = [
+        ("id", "BIGINT", true),
+        ("customer", "BIGINT", true),
+        ("status", "VARCHAR", true),
+        ("amount", "DECIMAL(12,2)", true),
+    ];
+    let tables =
+        vec![table("orders", &of_orders), table("customers", &[("id", "BIGINT", true), ("region", "VARCHAR", true)])];
+    let view = ViewDef { name: ViewName::new("v"), sql: sql.to_owned(), key: None };
+    let program = Program::plan(tables, vec![view], &DuckBinder).unwrap().sharing(None).unwrap();
+    let column = |name: &str, bytes, distinct| ColumnStatistics { name: name.to_owned(), bytes, distinct };
+    let customers = orders / 10.0;
+    let of_orders = vec![
+        column("id", None, Some(orders)),
+        column("customer", None, Some(customers)),
+        column("status", Some(5.0), Some(4.0)),
+    ];
+    let of_customers = vec![column("id", None, Some(customers)), column("region", Some(9.0), Some(100.0))];
+    let mut known = KnownTables::default();
+    for (name, rows, changes, columns) in
+        [("orders", orders, 1e6, of_orders), ("customers", customers, 0.0, of_customers)]
+    {
+        let table = TableStatistics { rows: Some(rows as u64), changes_per_day: Some(changes), columns };
+        known.tables.insert(TableName::new("lake", "main", name), table);
+    }
+    (program, known)
+}
+
+#[track_caller]
+fn within(what: &str, found: f64, told: f64, factor: f64) {
+    let off = (found / told).max(told / found);
+    println!("{what}: {found:.2} estimated, {told:.2} published, a factor of {off:.2}");
+    assert!(off <= factor, "{what}: {found} estimated, {told} published");
+}
+
+#[test]
+fn published_loads_and_epochs_are_within_the_error() {
+    for case in PUBLISHED {
+        let (program, known) = published(case.sql, case.orders);
+        let mut flags = Flags::default();
+        for (flag, text) in case.flags {
+            let of = if *flag == "filter" { &mut flags.filter } else { &mut flags.groups };
+            of.push((*text).to_owned());
+        }
+        let facts = facts(&program, &known, &flags).unwrap();
+        let found = estimate(&program, &facts, &Settings { memory_limit: case.memory_limit, ..settings() }).total;
+        within(&format!("seconds of {}", case.sql), found.load_ms / 1e3, case.seconds, ERROR.times);
+        within(&format!("memory of {}", case.sql), found.memory_bytes / 1_048_576.0, case.memory_mib, ERROR.bytes);
+        within(&format!("state of {}", case.sql), found.state_bytes / case.orders, case.state_bytes_row, ERROR.bytes);
+    }
+    for (sql, filter, ms) in EPOCHS {
+        let (program, known) = published(sql, 6e6);
+        let facts = facts(&program, &known, &flags(&[], |flags| flags.filter.push((*filter).to_owned()))).unwrap();
+        within(
+            &format!("an epoch of {sql}"),
+            estimate(&program, &facts, &settings()).total.epoch_1000_ms,
+            *ms,
+            ERROR.times,
+        );
+    }
 }

@@ -28,7 +28,8 @@ impl Trace {
     /// Bytes on the disk.
     pub fn state_bytes(&self, by: &Coefficients) -> f64 {
         let of = |width: Width| width.numbers * by.number_bytes + width.text * by.text_byte_bytes;
-        self.rows * (by.trace_row_bytes + of(self.value)) + self.keys * of(self.key)
+        let own = if self.rows > 0.0 { by.trace_bytes } else { 0.0 };
+        own + self.rows * (by.trace_row_bytes + of(self.value)) + self.keys * of(self.key)
     }
 
     /// Bytes in memory while it is made.
