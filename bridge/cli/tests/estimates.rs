@@ -109,7 +109,11 @@ fn orders(from: u64, to: u64) -> String {
 }
 
 fn lake(folder: &Path) -> Lake {
-    let lake = Lake::create(folder, Catalog::duckdb(folder));
+    lake_in(folder, Catalog::duckdb(folder))
+}
+
+fn lake_in(folder: &Path, catalog: Catalog) -> Lake {
+    let lake = Lake::create(folder, catalog);
     lake.execute(&format!(
         "CREATE TABLE lake.orders (id BIGINT, customer BIGINT, status VARCHAR, amount DECIMAL(12,2)); \
          CREATE TABLE lake.customers (id BIGINT, region VARCHAR); \
@@ -194,6 +198,32 @@ fn the_log_of_a_lake_is_as_estimated_from_its_snapshots() {
     assert_eq!(said["tables"]["lake.main.orders"]["changes_from"], "given");
     assert_eq!(number(&said["tables"]["lake.main.customers"]["rows"]), 5.0);
     assert_eq!(number(&said["total"]["log_bytes"]), 0.0);
+}
+
+#[test]
+fn every_catalog_tells_the_same_to_every_reader() {
+    let server = Postgres::start();
+    let mut told = Vec::new();
+    for kind in ["duckdb", "sqlite", "postgres"] {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = match kind {
+            "duckdb" => Catalog::duckdb(folder.path()),
+            "sqlite" => Catalog::sqlite(folder.path()),
+            _ => Catalog::postgres(&server),
+        };
+        let lake = lake_in(folder.path(), catalog);
+        lake.execute("DELETE FROM lake.orders WHERE id < 1000");
+        lake.execute("INSERT INTO lake.orders VALUES (70000, 1, 'open', 1), (70001, 1, 'open', 1)");
+        lake.execute("DELETE FROM lake.orders WHERE id = 70001");
+        for reader in ["native", "extension"] {
+            let source = format!("{}\nreader = \"{reader}\"", lake_source(&lake));
+            let estimate = Pipeline::new(&source, VIEWS).estimate(&[]);
+            let rows = number(&estimate["tables"]["lake.main.orders"]["rows"]);
+            assert_eq!(rows, (ORDERS - 999) as f64, "{kind}, {reader}");
+            told.push(estimate["views"].clone());
+        }
+    }
+    assert!(told.iter().all(|views| *views == told[0]), "{told:#?}");
 }
 
 #[test]

@@ -207,10 +207,18 @@ impl Walk<'_> {
         let left_values = values(&left, &left_keys, &lefts, &node.left);
         let right_values = values(&right, &right_keys, &rights, &node.right);
         let met = self.met(node, (&left, &left_values), (&right, &right_values));
-        let filter = node.filter.as_ref().map_or(1.0, |condition| {
-            let distinct = |_: &Expr| None;
-            self.said.filter.unwrap_or_else(|| share(condition, &distinct))
-        });
+        let filter = match (&node.filter, self.said.filter) {
+            (None, _) => 1.0,
+            (_, Some(share)) => share,
+            (Some(condition), None) => {
+                let kept = share(condition, &|_| None);
+                let (percent, name) = (kept * 100.0, self.name.clone());
+                self.assume(format!(
+                    "{percent:.3} % of the rows that meet in a join fulfil its other conditions; --filter {name}=SHARE says better"
+                ));
+                kept
+            }
+        };
         let met = met * filter;
         let per = |side: &Relation| if side.rows > 0.0 { met / side.rows } else { 0.0 };
         let changes = left.changes * per(&left) + right.changes * per(&right);
@@ -247,6 +255,9 @@ impl Walk<'_> {
             let (key, count) = (total(&left_keys), Width::numbers(1.0));
             let keys = right_values.or(left_values).unwrap_or(left.rows.min(right.rows));
             self.keep(Trace::one_each(keys, key, count), keys, left.changes + right.changes);
+        }
+        if !matches!(node.join_type, JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full) {
+            self.assume("a semi or anti join keeps all rows of its side");
         }
         let one_side = |side: &Relation| Relation { rows, changes: side.changes.max(changes), ..side.clone() };
         match node.join_type {
