@@ -1,10 +1,12 @@
 //! What a pipeline will take: bytes of state and log, memory, time of the load and of epochs, from the sizes of its tables and how
 //! they change.
 //!
-//! The files: `facts` is what is known of the tables, `walk` goes through a view's plan with `relation` (rows on their way), `share`
-//! (what conditions keep) and `trace` (what operators keep), `coefficients` has the figures, and this file adds up.
+//! The files: `flags` and `facts` are what is said and known of the tables, `walk` goes through a view's plan with `relation` (rows on
+//! their way), `expressions` (columns, and which of them tell rows apart), `share` (what conditions keep) and `trace` (what operators
+//! keep), `coefficients` has the figures, and this file adds up.
 
 mod coefficients;
+mod expressions;
 mod facts;
 mod flags;
 #[cfg(test)]
