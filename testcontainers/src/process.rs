@@ -68,8 +68,10 @@ impl Program {
         words.push(self.path.to_string_lossy().into_owned());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).args(&self.arguments).stdin(Stdio::null());
-        // What the caller's environment says about failpoints and logs is not meant for this one.
+        // What the caller's environment says about failpoints, logs and collectors is not meant for this one.
         command.env_remove("TIDEGATE_FAILPOINT").env_remove("TIDEGATE_LOG").env("RUST_BACKTRACE", "0");
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        names.filter(|name| name.starts_with("OTEL_")).for_each(|name| _ = command.env_remove(name));
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
