@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 use tidegate_core::{
-    BatchStream, Commit, CommitOutcome, Committed, ConnectorError, DeltaBatch, Epoch, EpochHeader, ErrorKind,
+    BatchStream, Commit, CommitOutcome, Committed, ConnectorError, DeltaBatch, Epoch, EpochHeader, ErrorKind, Removal,
     RowIdentity, Sink, ViewCommit, ViewContent, ViewInfo, ViewName, ZSet,
 };
 
@@ -290,5 +290,11 @@ impl Sink for MemorySink {
         self.check_available()?;
         let zset = self.state().views.get(&view.name).map(|held| held.rows.zset(&held.info.schema));
         Ok(stream::iter(zset.map(Ok)).boxed())
+    }
+
+    async fn remove(&mut self, view: &ViewName) -> Result<Removal, ConnectorError> {
+        self.check_available()?;
+        let held = self.state().views.remove(view);
+        Ok(held.map_or(Removal::Nothing, |_| Removal::Removed))
     }
 }

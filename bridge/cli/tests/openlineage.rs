@@ -221,7 +221,7 @@ fn a_run_that_is_stopped_before_its_goal_is_aborted() {
         assert!(started.elapsed() < Duration::from_secs(60), "{}", running.stderr());
         std::thread::sleep(Duration::from_millis(10));
     }
-    running.terminate().expect(0);
+    running.terminate().expect(1);
     let aborted = || vec![vec!["START", "ABORT"]];
     assert_eq!(runs(&written(&file)), BTreeMap::from([("large", aborted()), ("totals", aborted())]));
 }

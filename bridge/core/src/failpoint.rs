@@ -55,6 +55,20 @@ pub const OF_SINKS: &[&str] = &[
 /// The failpoints of views that are built beside others, in the order in which they are passed; their own test walks them.
 pub const OF_BESIDE: &[&str] = &["beside.copied", "beside.built", "beside.followed", "beside.forked"];
 
+/// The failpoints of what takes views away from sinks; the tests of `tidegate remove` walk them.
+pub const OF_REMOVALS: &[&str] = &[
+    "remove.delta.marked",
+    "remove.delta.log_removed",
+    "remove.delta.files_removed",
+    "remove.duckdb.before_commit",
+    "remove.duckdb.committed",
+    "remove.ducklake.before_commit",
+    "remove.ducklake.committed",
+    "remove.parquet.noted",
+    "remove.parquet.hidden",
+    "remove.parquet.files_removed",
+];
+
 /// The failpoints of rewinds and branches; their own tests walk them.
 pub const OF_REWINDS: &[&str] = &[
     "rewind.engine_back",
@@ -102,7 +116,7 @@ fn armed() -> Option<&'static Armed> {
 /// Whether this pass of `name` is the one that must stop; for places that first leave something
 /// half done, such as a torn log record. A name that is in none of the lists is a bug.
 pub fn due(name: &'static str) -> bool {
-    let mut lists = [ALL, OF_SINKS, OF_REWINDS, OF_BACKUPS].into_iter();
+    let mut lists = [ALL, OF_SINKS, OF_REMOVALS, OF_REWINDS, OF_BACKUPS].into_iter();
     debug_assert!(lists.any(|list| list.contains(&name)), "failpoint {name} is not listed");
     let Some(armed) = armed() else { return false };
     armed.name == name && armed.passes_left.fetch_sub(1, Ordering::Relaxed) == 1

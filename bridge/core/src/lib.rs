@@ -35,7 +35,8 @@ pub use name::{SourceId, TableName, ViewName};
 pub use position::{Lsn, Position, SnapshotId};
 pub use schema::{BindError, Binder, DeclaredColumn, Integral, TableSchema, VirtualColumn};
 pub use sink::{
-    BatchStream, Commit, CommitOutcome, Committed, EpochBatch, History, Sink, ViewCommit, ViewContent, ViewInfo,
+    BatchStream, Commit, CommitOutcome, Committed, EpochBatch, History, Removal, Sink, ViewCommit, ViewContent,
+    ViewInfo,
 };
 pub use source::{EventStream, Finding, Horizon, OnExpired, Polled, Severity, Snapshot, Snapshots, Source};
 pub use statistics::{ColumnStatistics, Statistics, TableStatistics};

@@ -109,6 +109,17 @@ pub enum CommitOutcome {
     },
 }
 
+/// What became of that which a target held of a view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removal {
+    /// All of it is gone.
+    Removed,
+    /// The target holds nothing of the view.
+    Nothing,
+    /// It stays, because such a target takes nothing back; the reason, for people.
+    Kept(String),
+}
+
 /// A target of view deltas.
 ///
 /// The caller is one task; calls do not overlap. [`open`](Sink::open) comes first, then any number
@@ -147,4 +158,13 @@ pub trait Sink: Send {
         &mut self,
         view: &ViewInfo,
     ) -> Result<BoxStream<'static, Result<ZSet, ConnectorError>>, ConnectorError>;
+
+    /// Takes away all that this sink made of a view that is written no more: its rows, its history, and what the target says of
+    /// it. Needs no [`open`](Sink::open) before, and must not be called for a view that somebody commits.
+    ///
+    /// Only what the target's own bookkeeping names as the view's is touched. Something of that name which this sink did not
+    /// make is an error of kind `Reconfigure`, and nothing is changed. A call that failed or was cancelled has
+    /// happened as a whole, or not at all, or another call finishes it; one after that answers [`Removal::Nothing`].
+    /// Afterwards the target holds nothing of the view, which may come again.
+    async fn remove(&mut self, view: &ViewName) -> Result<Removal, ConnectorError>;
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use tidegate_core::{
-    Commit, CommitOutcome, Committed, ConnectorError, Epoch, ErrorKind, Sink, TableEvent, ViewInfo, ViewName, ZSet,
+    Commit, CommitOutcome, Committed, ConnectorError, Epoch, ErrorKind, Removal, Sink, TableEvent, ViewInfo, ViewName,
+    ZSet,
 };
 use tidegate_runtime::{OnSinkFailure, Pipeline, RunUntil, RuntimeError, SinkSlot, SinkState, StopSignal, read_status};
 use tidegate_testkit::{MemorySink, SinkFault};
@@ -102,6 +103,10 @@ impl Sink for Gated {
         view: &ViewInfo,
     ) -> Result<BoxStream<'static, Result<ZSet, ConnectorError>>, ConnectorError> {
         self.inner.read(view).await
+    }
+
+    async fn remove(&mut self, view: &ViewName) -> Result<Removal, ConnectorError> {
+        self.inner.remove(view).await
     }
 }
 

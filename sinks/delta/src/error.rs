@@ -35,6 +35,16 @@ pub enum DeltaSinkError {
         /// Who wrote it.
         writer: String,
     },
+    /// What has the name of a view that is to be removed is not ours.
+    #[error(
+        "{table} holds a Delta table that {writer} wrote: it stays as it is; remove it yourself if nobody needs it"
+    )]
+    NotOurs {
+        /// The table.
+        table: String,
+        /// Who wrote it.
+        writer: String,
+    },
     /// The table needs what this version cannot do.
     #[error("{table} uses the Delta feature {feature}, which this version does not write: {way_out}")]
     Feature {
@@ -149,6 +159,7 @@ impl DeltaSinkError {
             DeltaSinkError::File { kind, .. } | DeltaSinkError::Log { kind, .. } => *kind,
             DeltaSinkError::Config { .. }
             | DeltaSinkError::Foreign { .. }
+            | DeltaSinkError::NotOurs { .. }
             | DeltaSinkError::Feature { .. }
             | DeltaSinkError::OtherColumns { .. }
             | DeltaSinkError::Unsupported { .. } => ErrorKind::Reconfigure,

@@ -8,6 +8,8 @@ use tidegate_core::{EpochHeader, ViewName};
 pub(crate) const LOG: &str = "_delta_log";
 /// The folder of the change data files in a table's folder.
 pub(crate) const CHANGES: &str = "_change_data";
+/// The file in a table's folder that says that the table is being removed.
+pub(crate) const REMOVING: &str = "_tidegate_removing";
 
 /// The folder of a view's table: its name, with every character that is neither a letter, a digit, nor one of
 /// `_`, `-` and `.` written as `!` and two hexadecimal digits a byte. Percent signs would be taken for an escape

@@ -38,6 +38,7 @@ mod net;
 mod part;
 mod protocol;
 mod read;
+mod remove;
 mod rewrite;
 mod scan;
 mod schema;
@@ -54,7 +55,8 @@ use async_trait::async_trait;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use tidegate_core::{
-    Commit, CommitOutcome, Committed, ConnectorError, Micros, Sink, ViewCommit, ViewInfo, ViewName, ZSet, failpoint,
+    Commit, CommitOutcome, Committed, ConnectorError, Micros, Removal, Sink, ViewCommit, ViewInfo, ViewName, ZSet,
+    failpoint,
 };
 
 use crate::commit::{Landed, Prepared, Scene};
@@ -296,12 +298,18 @@ impl DeltaSink {
                 return Ok(Some(CommitOutcome::Conflict { view: name, found }));
             }
             let history = view.history.map(|_| view.clone());
+            if table.is_none() {
+                remove::make_room(&store).await?;
+            }
             match commit::prepare(scene, store, view, table, content, after, header).await? {
                 Prepared::Staged(view) => staged.push(Part { view: *view, history: Beside::Nothing }),
                 Prepared::Conflict(found) => return Ok(Some(CommitOutcome::Conflict { view: name, found })),
             }
             let (Some(view), Some(part)) = (history, staged.last_mut()) else { continue };
             let table = self.current_history(&view).await?;
+            if table.is_none() {
+                remove::make_room(&self.store.table(&history::versions::name_of(&view.name))?).await?;
+            }
             part.history = match history::prepare(scene, &self.store, &mut part.view, table, header).await? {
                 history::Prepared::Staged(history) => Beside::Staged(history),
                 history::Prepared::Done(table) => Beside::Done(table),
@@ -353,5 +361,11 @@ impl Sink for DeltaSink {
         view: &ViewInfo,
     ) -> Result<BoxStream<'static, Result<ZSet, ConnectorError>>, ConnectorError> {
         self.read_rows(view).await.map_err(|error| connector_error(&self.name, error))
+    }
+
+    async fn remove(&mut self, view: &ViewName) -> Result<Removal, ConnectorError> {
+        self.views.remove(view);
+        let removed = remove::remove(&self.store, view, &self.pipeline).await;
+        removed.map_err(|error| connector_error(&self.name, error))
     }
 }

@@ -7,16 +7,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode};
 use tidegate_core::{ErrorKind, ViewName};
 use url::Url;
 
+use crate::blocking::blocking;
 use crate::config::Location;
 use crate::error::DeltaSinkError;
 use crate::layout;
+
+/// Files that are removed at the same time.
+const DELETIONS: usize = 16;
 
 /// The place below which the tables are.
 #[derive(Debug, Clone)]
@@ -39,6 +43,8 @@ pub(crate) struct TableStore {
     log_store: LogStoreRef,
     /// For messages.
     shown: String,
+    /// Where it is a folder.
+    folder: Option<PathBuf>,
 }
 
 /// How creating a file ended.
@@ -118,7 +124,7 @@ impl Store {
                 (Path::from_absolute_path(&folder).map_err(|error| unusable(&error))?, "file:///".to_owned())
             }
             Place::Prefix { prefix, url } => {
-                let path = if prefix.as_ref().is_empty() { name } else { format!("{prefix}/{name}") };
+                let path = if prefix.as_ref().is_empty() { name.clone() } else { format!("{prefix}/{name}") };
                 let base = Url::parse(url).map_err(|error| unusable(&error))?;
                 let host = base.host_str().unwrap_or_default();
                 (Path::parse(path).map_err(|error| unusable(&error))?, format!("{}://{host}/", base.scheme()))
@@ -128,7 +134,28 @@ impl Store {
         url.set_path(&format!("/{path}/"));
         let store: Arc<dyn ObjectStore> = Arc::new(PrefixStore::new(self.root.clone(), path));
         let log_store = default_logstore(store.clone(), self.root.clone(), &url, &StorageConfig::default());
-        Ok(TableStore { store, log_store, shown })
+        let folder = match &self.place {
+            Place::Folder(folder) => Some(folder.join(&name)),
+            Place::Prefix { .. } => None,
+        };
+        Ok(TableStore { store, log_store, shown, folder })
+    }
+
+    /// The names of the folders beside each other in which tables may be.
+    pub(crate) async fn folders(&self) -> Result<Vec<String>, DeltaSinkError> {
+        let root = match &self.place {
+            Place::Folder(folder) if !folder.exists() => return Ok(Vec::new()),
+            Place::Folder(folder) => Path::from_absolute_path(folder).map_err(|error| DeltaSinkError::File {
+                path: self.shown(),
+                action: "listed",
+                fact: error.to_string(),
+                kind: ErrorKind::Reconfigure,
+            })?,
+            Place::Prefix { prefix, .. } => prefix.clone(),
+        };
+        let listed = self.root.list_with_delimiter(Some(&root)).await;
+        let listed = listed.map_err(|error| DeltaSinkError::store(&self.shown(), "listed", &error))?;
+        Ok(listed.common_prefixes.iter().filter_map(|found| found.filename().map(str::to_owned)).collect())
     }
 }
 
@@ -224,5 +251,30 @@ impl TableStore {
         let mut entries = self.store.list(Some(&Path::from(layout::LOG)));
         let first = entries.next().await.transpose().map_err(self.fault(layout::LOG, "listed"))?;
         Ok(first.is_some())
+    }
+
+    /// Every file in the table's folder.
+    pub(crate) async fn files(&self) -> Result<Vec<String>, DeltaSinkError> {
+        let files: Vec<_> = self.store.list(None).try_collect().await.map_err(self.fault("", "listed"))?;
+        Ok(files.into_iter().map(|file| file.location.to_string()).collect())
+    }
+
+    /// Removes files; one that is not there is none.
+    pub(crate) async fn delete(&self, names: Vec<String>) -> Result<(), DeltaSinkError> {
+        let deleting = stream::iter(names).map(|name| async move {
+            match self.store.delete(&key(&name)).await {
+                Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+                Err(error) => Err(self.fault(&name, "removed")(error)),
+            }
+        });
+        deleting.buffered(DELETIONS).try_collect().await
+    }
+
+    /// Removes empty folders below the table's and itself, and makes that durable. An object store has none, and its removals
+    /// are durable.
+    pub(crate) async fn settle(&self) -> Result<(), DeltaSinkError> {
+        let Some(path) = self.folder.clone() else { return Ok(()) };
+        let settled = blocking(move || folder::remove_empty(&path)).await;
+        settled.map_err(|error| self.fault("", "removed")(folder::fault(error)))
     }
 }

@@ -12,6 +12,7 @@ use tidegate_core::{Committed, Epoch, EpochHash, ViewInfo, ViewName};
 use crate::bounds::{self, Bounds};
 use crate::error::DeltaSinkError;
 use crate::history::standing::Standing;
+use crate::layout;
 use crate::log::{self, AppIds};
 use crate::schema::Mapping;
 use crate::shape::Shape;
@@ -132,7 +133,8 @@ impl Table {
         role: Role,
         pipeline: &str,
     ) -> Result<Option<Table>, DeltaSinkError> {
-        if !store.has_log().await? {
+        // One that is being removed is none.
+        if !store.has_log().await? || store.read(layout::REMOVING).await?.is_some() {
             return Ok(None);
         }
         let shown = store.shown("");
@@ -177,6 +179,29 @@ impl Table {
         let table = Table { role, version, metadata, protocol, files, committed, rows, standing, indexed: None };
         table.check_rows(&shown)?;
         Ok(Some(table))
+    }
+
+    /// Whether there is a table, and it is this one; that of another is an error. What it holds is not looked at.
+    pub(crate) async fn is_of(
+        store: &TableStore,
+        name: &ViewName,
+        role: Role,
+        pipeline: &str,
+    ) -> Result<bool, DeltaSinkError> {
+        if !store.has_log().await? {
+            return Ok(false);
+        }
+        let shown = store.shown("");
+        let config = DeltaTableConfig { require_files: false, ..DeltaTableConfig::default() };
+        let mut opened = DeltaTable::new(store.log_store().clone(), config);
+        match opened.load().await {
+            Err(DeltaTableError::NotATable(_)) => return Ok(false),
+            loaded => loaded.map_err(|error| DeltaSinkError::log(&shown, &error))?,
+        }
+        let snapshot = opened.snapshot().map_err(|error| DeltaSinkError::log(&shown, &error))?.snapshot();
+        let metadata = serde_json::to_value(snapshot.metadata()).ok().as_ref().and_then(Metadata::of);
+        let metadata = metadata.ok_or_else(|| DeltaSinkError::damaged(&shown, "its metadata cannot be read"))?;
+        check_owner(&shown, &metadata, name, role, pipeline).map(|()| true)
     }
 
     /// Fails when the files hold another number of rows than the last commit left.

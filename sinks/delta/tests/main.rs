@@ -8,6 +8,7 @@ mod history;
 mod past;
 mod python;
 mod random;
+mod removal;
 mod stops;
 mod stores;
 mod suite;

@@ -86,6 +86,7 @@ pub(crate) fn apply(
     parts: &[Part],
     range: &Range,
 ) -> Result<CommitOutcome, DuckdbSinkError> {
+    let _turn = files.turn()?;
     let working = files.working();
     let outcome = if working.exists() {
         transact(stage, &working, &working, parts, range)?

@@ -72,6 +72,17 @@ pub enum DuckdbSinkError {
         /// The view.
         view: ViewName,
     },
+    /// What has the name of a view that is to be removed is not ours.
+    #[error(
+        "{file} has a table or view named {view} that Tidegate did not write: it stays as it is; drop it yourself if nobody \
+         needs it"
+    )]
+    NotOurs {
+        /// The file.
+        file: String,
+        /// The view.
+        view: ViewName,
+    },
     /// The target table has other columns than what was written into it.
     #[error(
         "table {view} of {file} was altered by somebody else ({difference}): drop the table, and the next run \
@@ -185,6 +196,7 @@ impl DuckdbSinkError {
             DuckdbSinkError::NotADatabase { .. }
             | DuckdbSinkError::Newer { .. }
             | DuckdbSinkError::Foreign { .. }
+            | DuckdbSinkError::NotOurs { .. }
             | DuckdbSinkError::Unsupported { .. } => ErrorKind::Reconfigure,
             DuckdbSinkError::Damaged { .. }
             | DuckdbSinkError::Altered { .. }

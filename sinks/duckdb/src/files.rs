@@ -8,7 +8,7 @@
 //! changed, is made anew by the next commit or the next maintenance.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -21,6 +21,12 @@ use crate::mart::Mart;
 
 /// DuckDB's main header and its two database headers, of which the newer one counts.
 const HEADERS_BYTES: u64 = 3 * 4096;
+
+/// The right to write to the private file and to copy it, which one process has at a time. DuckDB's own lock of the file ends
+/// with a commit, before the copy is made.
+pub(crate) struct Turn {
+    _file: File,
+}
 
 /// The names of a mart's files.
 #[derive(Debug, Clone)]
@@ -64,6 +70,24 @@ impl Files {
 
     fn copy(&self) -> PathBuf {
         with_name(&self.shown, ".", ".tidegate-copy")
+    }
+
+    /// Takes the turn; the sink and `tidegate remove` may be at work at the same time. `None` where there is no private file. It is
+    /// taken before the file is attached and given back after that, because whoever closes a file gives up all locks that the process has
+    /// on it, DuckDB's too.
+    pub(crate) fn turn(&self) -> Result<Option<Turn>, DuckdbSinkError> {
+        let private = self.private();
+        if self.publish == Publish::InPlace || !private.exists() {
+            return Ok(None);
+        }
+        let file = File::open(&private).map_err(|error| DuckdbSinkError::io(&private, "opened", &error))?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                Err(DuckdbSinkError::Held { file: private.display().to_string(), holder: String::new() })
+            }
+            // A file system without such locks has none between its processes either way.
+            Err(TryLockError::Error(_)) | Ok(()) => Ok(Some(Turn { _file: file })),
+        }
     }
 
     /// Makes the folder.

@@ -32,6 +32,7 @@ mod history;
 mod known;
 mod mart;
 mod read;
+mod remove;
 mod stage;
 mod target;
 
@@ -43,7 +44,8 @@ use async_trait::async_trait;
 use futures::future::Either;
 use futures::stream::BoxStream;
 use tidegate_core::{
-    Commit, CommitOutcome, Committed, ConnectorError, Epoch, Micros, Sink, ViewContent, ViewInfo, ViewName, ZSet,
+    Commit, CommitOutcome, Committed, ConnectorError, Epoch, Micros, Removal, Sink, ViewContent, ViewInfo, ViewName,
+    ZSet,
 };
 use tidegate_duck::{Access, Duck};
 
@@ -221,6 +223,7 @@ fn prepare(
     history::names::check(&file, &views.iter().map(|(view, _)| view).collect::<Vec<_>>())?;
     files.prepare_folder()?;
     let stage = stage()?;
+    let _turn = files.turn()?;
     files.settle(&stage.duck)?;
     let conflict = if file.exists() && look == Look::First {
         let mart = Mart::attach(&stage.duck, &file, &file, Access::ReadWrite, None)?;
@@ -259,6 +262,7 @@ impl Sink for DuckdbSink {
         let (guard, files) = (self.gate.pass().await, self.files.clone());
         let published = blocking(move || {
             let _guard = guard;
+            let _turn = files.turn()?;
             files.publish()
         });
         published.await.map_err(|error| connector_error(&self.name, error))
@@ -270,5 +274,16 @@ impl Sink for DuckdbSink {
     ) -> Result<BoxStream<'static, Result<ZSet, ConnectorError>>, ConnectorError> {
         let guard = self.gate.pass().await;
         Ok(read::rows(self.name.clone(), self.files.held(), view.clone(), guard))
+    }
+
+    async fn remove(&mut self, view: &ViewName) -> Result<Removal, ConnectorError> {
+        // What the last commit left to the next one is not so any more.
+        self.stage = None;
+        let (guard, files, view) = (self.gate.pass().await, self.files.clone(), view.clone());
+        let removed = blocking(move || {
+            let _guard = guard;
+            remove::remove(&files, &view)
+        });
+        removed.await.map_err(|error| connector_error(&self.name, error))
     }
 }

@@ -143,6 +143,15 @@ impl<'a> Mart<'a> {
         self.has(view.as_str()) || (self.is_shown(view) && self.has(&Names::of(view).open))
     }
 
+    /// Whether the file has a SQL view of a view's name, whoever made it.
+    pub(crate) fn has_view(&self, view: &ViewName) -> Result<bool, DuckdbSinkError> {
+        let sql = "SELECT count(*) FROM duckdb_views() WHERE database_name = ? AND schema_name = 'main' \
+                   AND lower(view_name) = lower(?)";
+        let found: u64 =
+            self.with(|connection| connection.query_row(sql, [CATALOG, view.as_str()], |row| row.get(0)))?;
+        Ok(found > 0)
+    }
+
     /// Views of the pipeline that stand in the file as SQL views: those that read the table of their open versions.
     fn all_shown(&self) -> Result<BTreeSet<String>, DuckdbSinkError> {
         let sql = "SELECT view_name, sql FROM duckdb_views() \

@@ -7,6 +7,7 @@ mod loads;
 mod past;
 mod publish;
 mod random;
+mod removal;
 mod rows;
 mod stops;
 mod suite;

@@ -73,6 +73,17 @@ pub enum DucklakeSinkError {
         /// What the system says.
         fact: String,
     },
+    /// What has the name of a view that is to be removed is not ours.
+    #[error(
+        "{lake} has a table or view named {view} that Tidegate did not write: it stays as it is; drop it yourself if nobody \
+         needs it"
+    )]
+    NotOurs {
+        /// The lake.
+        lake: String,
+        /// The view.
+        view: ViewName,
+    },
     /// A table or view of that name exists and is not ours.
     #[error(
         "{lake} already has a table, view or macro named {view} that Tidegate did not write: rename it, rename the view, \
@@ -227,6 +238,7 @@ impl DucklakeSinkError {
             | DucklakeSinkError::Refused { .. }
             | DucklakeSinkError::Folder { .. }
             | DucklakeSinkError::Foreign { .. }
+            | DucklakeSinkError::NotOurs { .. }
             | DucklakeSinkError::Unsupported { .. } => ErrorKind::Reconfigure,
             DucklakeSinkError::Altered { .. }
             | DucklakeSinkError::RowsMissing { .. }

@@ -36,6 +36,7 @@ mod lake;
 mod maintain;
 mod order;
 mod read;
+mod remove;
 mod stage;
 mod target;
 
@@ -47,7 +48,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use tidegate_core::{
-    Commit, CommitOutcome, Committed, ConnectorError, Epoch, Micros, Sink, ViewContent, ViewInfo, ViewName, ZSet,
+    Commit, CommitOutcome, Committed, ConnectorError, Epoch, Micros, Removal, Sink, ViewContent, ViewInfo, ViewName,
+    ZSet,
 };
 use tidegate_duck::Access;
 use tidegate_duck::lake::Storage;
@@ -284,6 +286,35 @@ impl DucklakeSink {
     }
 }
 
+/// Removes a view, again where another writer was in the way.
+fn removed(
+    stage: &Stage,
+    place: &Place,
+    pipeline: Option<&str>,
+    view: &ViewName,
+) -> Result<Removal, DucklakeSinkError> {
+    let look = || remove::look(stage, place, view);
+    match without_doubt(place, look, |found| *found == remove::Found::Foreign)? {
+        remove::Found::Nothing => return Ok(Removal::Nothing),
+        remove::Found::Foreign => return Err(remove::not_ours(place, view)),
+        remove::Found::Ours { .. } => {}
+    }
+    let (mut pause, mut attempts) = (PAUSE_MIN, 0);
+    loop {
+        attempts += 1;
+        match remove::remove(stage, place, pipeline, view) {
+            Err(DucklakeSinkError::Conflict { lake, message }) if attempts >= ATTEMPTS_MAX => {
+                return Err(DucklakeSinkError::Contended { lake, attempts, message });
+            }
+            Err(DucklakeSinkError::Conflict { .. }) => {
+                std::thread::sleep(jittered(pause));
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+            ended => return ended,
+        }
+    }
+}
+
 /// Whether a commit may have ended so only because somebody moved rows from the catalog into files
 /// while it read them. With a catalog in SQLite, such rows are missing for a moment, or there twice.
 fn is_doubtful(place: &Place, outcome: &Result<CommitOutcome, DucklakeSinkError>) -> bool {
@@ -399,5 +430,19 @@ impl Sink for DucklakeSink {
         view: &ViewInfo,
     ) -> Result<BoxStream<'static, Result<ZSet, ConnectorError>>, ConnectorError> {
         Ok(read::rows(self.name.clone(), self.place.clone(), self.spill.next(), view.clone()))
+    }
+
+    async fn remove(&mut self, view: &ViewName) -> Result<Removal, ConnectorError> {
+        self.is_known = false;
+        self.views.retain(|known| known != view);
+        let (place, spill, pipeline, view) =
+            (self.place.clone(), self.spill.next(), self.pipeline.clone(), view.clone());
+        let done = blocking(move || {
+            let stage = Stage::open(&place, &spill)?;
+            let removal = removed(&stage, &place, pipeline.as_deref(), &view)?;
+            stage.close();
+            Ok(removal)
+        });
+        done.await.map_err(|error| connector_error(&self.name, error))
     }
 }

@@ -11,6 +11,7 @@ mod loads;
 mod past;
 mod random;
 mod remote;
+mod removal;
 mod rows;
 mod snapshots;
 mod stops;

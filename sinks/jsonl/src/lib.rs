@@ -26,8 +26,8 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use tidegate_core::{
-    Commit, CommitOutcome, Committed, ConnectorError, Epoch, EpochHeader, Micros, Sink, ViewCommit, ViewContent,
-    ViewInfo, ViewName, ZSet, failpoint,
+    Commit, CommitOutcome, Committed, ConnectorError, Epoch, EpochHeader, Micros, Removal, Sink, ViewCommit,
+    ViewContent, ViewInfo, ViewName, ZSet, failpoint,
 };
 
 use crate::blocking::blocking;
@@ -222,5 +222,13 @@ impl Sink for JsonlSink {
             // What has gone through a pipe cannot be read back.
             Target::Stream { .. } => Ok(stream::empty().boxed()),
         }
+    }
+
+    async fn remove(&mut self, view: &ViewName) -> Result<Removal, ConnectorError> {
+        let held = self.held().await.map_err(|error| connector_error(&self.name, error))?;
+        if !held.contains_key(view) {
+            return Ok(Removal::Nothing);
+        }
+        Ok(Removal::Kept("lines that were written stay, among those of the other views".to_owned()))
     }
 }

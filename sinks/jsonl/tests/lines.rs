@@ -5,11 +5,30 @@ use std::fs;
 use arrow::array::{Int64Array, RecordBatch};
 use futures::{StreamExt, TryStreamExt, stream};
 use tidegate_core::{
-    ChangeType, Commit, CommitOutcome, DeltaBatch, Epoch, EpochBatch, RowIdentity, Sink, ViewCommit, ViewContent, ZSet,
+    ChangeType, Commit, CommitOutcome, DeltaBatch, Epoch, EpochBatch, Removal, RowIdentity, Sink, ViewCommit,
+    ViewContent, ZSet,
 };
 use tidegate_testkit::conformance::model::{ViewModel, header};
 
 use crate::suite::sink;
+
+#[tokio::test]
+async fn lines_of_a_view_that_is_removed_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut target = sink(folder.path());
+    let (mut view, name) = (ViewModel::new("numbers", &[("n", "BIGINT")], RowIdentity::WholeRow), "numbers".into());
+    assert_eq!(target.remove(&name).await.unwrap(), Removal::Nothing);
+    let delta = view.change_to("(1), (2)");
+    let views = vec![view.changes([(header(1), delta)])];
+    target.commit(Commit { after: Epoch(0), header: header(1), views }).await.unwrap();
+    let before = fs::read(folder.path().join("out/changes.jsonl")).unwrap();
+    for _ in 0..2 {
+        let kept = target.remove(&name).await.unwrap();
+        assert!(matches!(&kept, Removal::Kept(reason) if reason.contains("lines")), "{kept:?}");
+    }
+    assert_eq!(fs::read(folder.path().join("out/changes.jsonl")).unwrap(), before);
+    assert_eq!(target.remove(&"others".into()).await.unwrap(), Removal::Nothing);
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lines_are_the_documented_ones() {

@@ -25,6 +25,22 @@ pub enum ParquetSinkError {
         /// The file.
         path: String,
     },
+    /// The folder of a view that is to be removed holds Parquet files of somebody else.
+    #[error(
+        "{path} was not written by Tidegate: what is in the folder of view {view} stays; remove it yourself if nobody needs it"
+    )]
+    NotOurs {
+        /// The file.
+        path: String,
+        /// The view.
+        view: ViewName,
+    },
+    /// Another writer was there first, time and again.
+    #[error("{path} was written by others each time it was to be changed: try again when they write less")]
+    Contended {
+        /// The manifest.
+        path: String,
+    },
     /// What we wrote cannot be read any more.
     #[error("{path} is damaged ({fact}): remove the folder of the view, and the next run writes it anew")]
     Damaged {
@@ -105,7 +121,9 @@ impl ParquetSinkError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             ParquetSinkError::File { kind, .. } => *kind,
+            ParquetSinkError::Contended { .. } => ErrorKind::Retry,
             ParquetSinkError::Foreign { .. }
+            | ParquetSinkError::NotOurs { .. }
             | ParquetSinkError::Newer { .. }
             | ParquetSinkError::OtherMode { .. }
             | ParquetSinkError::Unsupported { .. } => ErrorKind::Reconfigure,

@@ -40,6 +40,7 @@ mod manifest;
 mod merge;
 mod order;
 mod read;
+mod remove;
 mod row_group;
 mod snapshot;
 mod sort;
@@ -53,7 +54,9 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use tidegate_core::{Commit, CommitOutcome, Committed, ConnectorError, Micros, Sink, ViewInfo, ViewName, ZSet};
+use tidegate_core::{
+    Commit, CommitOutcome, Committed, ConnectorError, Micros, Removal, Sink, ViewInfo, ViewName, ZSet,
+};
 
 use crate::commit::{Ledger, Target};
 use crate::config::ContentOptions;
@@ -207,5 +210,11 @@ impl Sink for ParquetSink {
             ContentOptions::Deltas(_) => read::rows(name, store, view).await,
             ContentOptions::Snapshot(options) => snapshot::rows(name, store, view, options.clone()).await,
         }
+    }
+
+    async fn remove(&mut self, view: &ViewName) -> Result<Removal, ConnectorError> {
+        self.ledger = None;
+        self.views.retain(|known| known.name != *view);
+        remove::remove(self.target(), view).await.map_err(|error| connector_error(&self.name, error))
     }
 }

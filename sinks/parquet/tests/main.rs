@@ -9,6 +9,7 @@ mod interrupted;
 mod interrupted_merge;
 mod random;
 mod readers;
+mod removal;
 mod retention;
 mod snapshot;
 mod store_faults;

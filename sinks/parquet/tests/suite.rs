@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
-use tidegate_core::{Commit, CommitOutcome, Committed, ConnectorError, Sink, ViewInfo, ViewName, ZSet};
+use tidegate_core::{Commit, CommitOutcome, Committed, ConnectorError, Removal, Sink, ViewInfo, ViewName, ZSet};
 use tidegate_sink_parquet::{Location, Options, ParquetConfig, ParquetSink};
 
 /// A sink on a folder.
@@ -28,7 +28,7 @@ pub const EAGER: &str = r#"{"path": ".", "compaction_files": 2, "compaction_grac
 pub const SNAPSHOT: &str = r#"{"path": ".", "mode": "snapshot", "file_bytes": "16KB", "keep_snapshots": 2}"#;
 
 /// A sink that is maintained after every commit.
-struct Maintained(ParquetSink);
+pub struct Maintained(pub ParquetSink);
 
 #[async_trait]
 impl Sink for Maintained {
@@ -55,6 +55,10 @@ impl Sink for Maintained {
         view: &ViewInfo,
     ) -> Result<BoxStream<'static, Result<ZSet, ConnectorError>>, ConnectorError> {
         self.0.read(view).await
+    }
+
+    async fn remove(&mut self, view: &ViewName) -> Result<Removal, ConnectorError> {
+        self.0.remove(view).await
     }
 }
 

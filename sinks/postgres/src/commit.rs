@@ -309,7 +309,7 @@ fn conflict<'v>(
 }
 
 /// Keeps other writers of these views out until the transaction ends. All take the locks in the same order.
-async fn lock(session: &Session, schema: &str, views: &[&str]) -> Result<(), PostgresSinkError> {
+pub(crate) async fn lock(session: &Session, schema: &str, views: &[&str]) -> Result<(), PostgresSinkError> {
     let mut names: Vec<String> = views.iter().map(|view| lock_name(schema, view)).collect();
     names.sort_unstable();
     let sql = "SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) FROM unnest($1) name";

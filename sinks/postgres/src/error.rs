@@ -43,6 +43,27 @@ pub enum PostgresSinkError {
         /// The function and the types of its arguments.
         name: String,
     },
+    /// What has the name of a view that is to be removed is not ours.
+    #[error(
+        "schema {schema} has a relation named {view} that Tidegate did not write: it stays as it is; drop it yourself if \
+         nobody needs it"
+    )]
+    NotOurs {
+        /// The schema.
+        schema: String,
+        /// The view.
+        view: ViewName,
+    },
+    /// Objects of somebody else stand on what is to be removed.
+    #[error("view {view} stays in schema {schema}, because other objects depend on it ({dependents}): drop them first")]
+    InUse {
+        /// The schema.
+        schema: String,
+        /// The view.
+        view: ViewName,
+        /// The objects, as the server names them.
+        dependents: String,
+    },
     /// The target table is not as it was written.
     #[error(
         "table {schema}.{view} was altered by somebody else ({difference}): drop the table, and the next run writes it \
@@ -140,6 +161,8 @@ impl PostgresSinkError {
             | PostgresSinkError::Setup { .. }
             | PostgresSinkError::Foreign { .. }
             | PostgresSinkError::ForeignFunction { .. }
+            | PostgresSinkError::NotOurs { .. }
+            | PostgresSinkError::InUse { .. }
             | PostgresSinkError::Bound { .. }
             | PostgresSinkError::Unsupported { .. }
             | PostgresSinkError::Value { .. } => ErrorKind::Reconfigure,

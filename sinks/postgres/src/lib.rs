@@ -24,6 +24,7 @@ mod history;
 mod link;
 mod numeric;
 mod read;
+mod remove;
 mod stage;
 mod table;
 
@@ -34,7 +35,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use tidegate_core::{Commit, CommitOutcome, Committed, ConnectorError, Micros, Sink, ViewInfo, ViewName, ZSet};
+use tidegate_core::{
+    Commit, CommitOutcome, Committed, ConnectorError, Micros, Removal, Sink, ViewInfo, ViewName, ZSet,
+};
 use tidegate_postgres::Connection;
 
 use crate::catalog::{Catalog, EPOCHS};
@@ -172,6 +175,14 @@ impl PostgresSink {
         }
         Ok(outcome)
     }
+
+    async fn remove_view(&mut self, view: &ViewName) -> Result<Removal, PostgresSinkError> {
+        let mut link = self.link().await?;
+        let removal = remove::remove(&link.session, &self.schema, view).await?;
+        link.functions.remove(view);
+        self.link = Some(link);
+        Ok(removal)
+    }
 }
 
 #[async_trait]
@@ -201,6 +212,10 @@ impl Sink for PostgresSink {
             read::rows(&self.name, link, &self.schema, view).await
         };
         read.await.map_err(|error| connector_error(&self.name, error))
+    }
+
+    async fn remove(&mut self, view: &ViewName) -> Result<Removal, ConnectorError> {
+        self.remove_view(view).await.map_err(|error| connector_error(&self.name, error))
     }
 }
 

@@ -7,6 +7,7 @@ mod history;
 mod interruptions;
 mod past;
 mod random;
+mod removal;
 mod rows;
 mod shape;
 mod stops;

@@ -35,15 +35,19 @@ pub fn sink_to(url: &str) -> PostgresSink {
     PostgresSink::new("app", &config, Path::new("/"), clock()).unwrap()
 }
 
-/// A sink on the database that a folder stands for, whose name is kept in the folder.
-fn sink_of(server: &Postgres, folder: &Path) -> PostgresSink {
+/// The database that a folder stands for, whose name is kept in the folder.
+pub fn database_of(server: &Postgres, folder: &Path) -> String {
     let file = folder.join("database");
-    let name = std::fs::read_to_string(&file).unwrap_or_else(|_| {
+    std::fs::read_to_string(&file).unwrap_or_else(|_| {
         let name = database(server);
         std::fs::write(&file, &name).unwrap();
         name
-    });
-    sink_to(&server.url(&name))
+    })
+}
+
+/// A sink on that database.
+pub fn sink_of(server: &Postgres, folder: &Path) -> PostgresSink {
+    sink_to(&server.url(&database_of(server, folder)))
 }
 
 fn conforms(version: PostgresVersion) {

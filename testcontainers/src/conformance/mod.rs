@@ -4,6 +4,7 @@ mod content;
 mod edges;
 mod history;
 pub mod model;
+mod removal;
 mod sink;
 mod sink_cases;
 mod sink_change_cases;
@@ -13,6 +14,7 @@ mod source;
 
 pub use edges::values_at_the_edges;
 pub use history::{HistoryReader, Version, history};
+pub use removal::{Strangers, removal};
 pub use sink::sink;
 pub use source::{LakeFixture, SourceFixture, source};
 

@@ -8,7 +8,8 @@ use futures::future::LocalBoxFuture;
 use futures::stream::BoxStream;
 use tempfile::TempDir;
 use tidegate_core::{
-    Commit, CommitOutcome, Committed, ConnectorError, Epoch, EpochHeader, Sink, ViewCommit, ViewInfo, ZSet,
+    Commit, CommitOutcome, Committed, ConnectorError, Epoch, EpochHeader, Removal, Sink, ViewCommit, ViewInfo,
+    ViewName, ZSet,
 };
 
 use super::model::ViewModel;
@@ -61,6 +62,11 @@ impl<'a> Target<'a> {
     /// How many rows a large view has.
     pub fn large_rows(&self) -> usize {
         self.large_rows
+    }
+
+    /// A new sink on the target that nobody has opened.
+    pub fn unopened(&self) -> Opened {
+        Opened { sink: (self.make)(self.folder.path()) }
     }
 
     /// A new sink on the target, opened, as after a restart; checks what it says it holds.
@@ -139,6 +145,16 @@ impl Opened {
     /// Has the sink keep its target in good order.
     pub async fn maintain(&mut self) {
         self.sink.maintain().await.unwrap_or_else(|error| panic!("maintain: {}", full(&error)));
+    }
+
+    /// Takes a view away, and expects an answer.
+    pub async fn remove(&mut self, view: &ViewName) -> Removal {
+        self.try_remove(view).await.unwrap_or_else(|error| panic!("removal of {view}: {}", full(&error)))
+    }
+
+    /// Takes a view away, however that ends.
+    pub async fn try_remove(&mut self, view: &ViewName) -> Result<Removal, ConnectorError> {
+        self.sink.remove(view).await
     }
 
     /// Reads a view back and compares it with the model.

@@ -8,7 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
-use tidegate_core::{Commit, CommitOutcome, Committed, ConnectorError, Sink, ViewContent, ViewInfo, ViewName, ZSet};
+use tidegate_core::{
+    Commit, CommitOutcome, Committed, ConnectorError, Removal, Sink, ViewContent, ViewInfo, ViewName, ZSet,
+};
 
 /// What it holds of each view.
 pub type Standing = BTreeMap<ViewName, Committed>;
@@ -62,5 +64,12 @@ impl Sink for ForgetfulSink {
 
     async fn read(&mut self, _: &ViewInfo) -> Result<BoxStream<'static, Result<ZSet, ConnectorError>>, ConnectorError> {
         Ok(stream::empty().boxed())
+    }
+
+    async fn remove(&mut self, view: &ViewName) -> Result<Removal, ConnectorError> {
+        let mut held = self.standing();
+        let removal = held.remove(view).map_or(Removal::Nothing, |_| Removal::Removed);
+        self.set(&held);
+        Ok(removal)
     }
 }

@@ -28,7 +28,12 @@ const COPIES: usize = 4;
 
 /// The name of a history that ended.
 pub(crate) fn name_until(view: &ViewName, end: Moment) -> ViewName {
-    ViewName::new(format!("{}_until_{}", name_of(view), end.0))
+    ViewName::new(format!("{}_{}", name_before(view), end.0))
+}
+
+/// The same without the epoch.
+pub(crate) fn name_before(view: &ViewName) -> ViewName {
+    ViewName::new(format!("{}_until", name_of(view)))
 }
 
 /// Puts a history aside, with all its versions ended.

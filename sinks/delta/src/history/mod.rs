@@ -9,7 +9,7 @@
 //! Open versions, as many as the view has rows, and ended ones lie in files of their own. A commit changes those of the first
 //! that hold its rows and adds a small one to the second, so it costs what its changes cost, however long the past is.
 
-mod aside;
+pub(crate) mod aside;
 pub(crate) mod content;
 mod course;
 mod cut;

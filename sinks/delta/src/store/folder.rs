@@ -51,7 +51,7 @@ impl fmt::Display for DurableFolder {
     }
 }
 
-fn fault(error: io::Error) -> Error {
+pub(super) fn fault(error: io::Error) -> Error {
     Error::Generic { store: "folder", source: Box::new(error) }
 }
 
@@ -68,6 +68,26 @@ fn create_folder(folder: &FilePath) -> io::Result<()> {
         _ => {}
     }
     sync_parent(folder)
+}
+
+/// Removes a folder with the folders in it, durably; one that holds a file stays.
+pub(super) fn remove_empty(folder: &FilePath) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_empty(&entry.path())?;
+        }
+    }
+    match fs::remove_dir(folder) {
+        Ok(()) => sync_parent(folder),
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => File::open(folder)?.sync_all(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn sync_parent(path: &FilePath) -> io::Result<()> {

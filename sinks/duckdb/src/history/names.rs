@@ -45,6 +45,13 @@ impl Names {
     pub(crate) fn until(view: &ViewName, epoch: u64) -> String {
         format!("{view}_history_until_{epoch}")
     }
+
+    /// Whether a table, whatever its case, has the name of one of these.
+    pub(crate) fn is_until(view: &ViewName, table: &str) -> bool {
+        let table = table.to_lowercase();
+        let epoch = table.strip_prefix(&format!("{view}_history_until_").to_lowercase());
+        epoch.is_some_and(|epoch| !epoch.is_empty() && epoch.bytes().all(|byte| byte.is_ascii_digit()))
+    }
 }
 
 /// Refuses views whose past cannot be kept beside the others.

@@ -41,6 +41,7 @@ use crate::store::Store;
 use crate::{layout, read, views_sql};
 use partition::Partitions;
 use parts::Part;
+pub(crate) use parts::is_folder;
 use writer::{SnapshotWriter, Written};
 
 /// Bytes of rows in memory that are sorted together.

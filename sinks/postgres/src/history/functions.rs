@@ -9,7 +9,10 @@
 //! They read with the rights of whoever asks. Names and values of the caller are quoted, values converted by the columns' types;
 //! nothing depends on the caller's `search_path`.
 
-use tidegate_core::ViewInfo;
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use tidegate_core::{RowIdentity, ViewInfo, ViewName};
 use tidegate_postgres::tokio_postgres::types::Type;
 use tidegate_postgres::{Session, Value, quote_ident, quote_literal, quote_name};
 
@@ -96,6 +99,15 @@ pub(crate) async fn check(session: &Session, schema: &str, views: &[OfView<'_>])
         }
         None => Ok(()),
     }
+}
+
+/// The statements that drop the functions of a view.
+pub(crate) async fn drops(session: &Session, schema: &str, view: &ViewName) -> Result<Vec<String>, PostgresSinkError> {
+    let info = ViewInfo::new(view.clone(), Arc::new(Schema::empty()), RowIdentity::WholeRow);
+    let functions = of_view(schema, &OfView { view: &info, columns: &[], is_new: false });
+    let found = read(session, schema, functions.iter()).await?;
+    let ours = functions.iter().zip(found).filter(|(_, found)| matches!(found, Found::Ours(_)));
+    Ok(ours.map(|(f, _)| format!("DROP FUNCTION {}({})", quote_name([schema, &f.name]), f.types)).collect())
 }
 
 /// What the schema has under a function's name and arguments.

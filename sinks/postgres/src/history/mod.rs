@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use tidegate_core::schema::with_duckdb_type;
-use tidegate_core::{Committed, Epoch, EpochHeader, Micros, RowIdentity, ViewInfo};
+use tidegate_core::{Committed, Epoch, EpochHeader, Micros, RowIdentity, ViewInfo, ViewName};
 use tidegate_postgres::tokio_postgres::types::Type;
 use tidegate_postgres::{PostgresError, Session, Value, quote_ident, quote_literal, quote_name};
 
@@ -43,6 +43,11 @@ const COLUMNS_MAX: usize = 1_596;
 /// The table of a view's history.
 pub(crate) fn table_of(view: &str) -> String {
     format!("{view}_history")
+}
+
+/// The comment on a table with versions of a view, by which it is known under every name.
+pub(crate) fn comment(view: &ViewName) -> String {
+    format!("{MARK}what view {view} was")
 }
 
 /// A view's versions as if they were a view.
@@ -251,7 +256,7 @@ impl Past<'_> {
         let own = self.columns.iter().map(|column| format!("{} {}", quote_ident(&column.name), column.pg_type));
         let ours = COLUMNS.iter().map(|(name, pg_type, not_null)| format!("{name} {pg_type}{not_null}"));
         let columns: Vec<_> = own.chain(ours).collect();
-        let comment = quote_literal(&format!("{MARK}what view {view} was"));
+        let comment = quote_literal(&comment(view));
         self.run(&[
             format!("CREATE TABLE {table} ({})", columns.join(", ")),
             format!("COMMENT ON TABLE {table} IS {comment}"),
