@@ -97,9 +97,32 @@ pub enum Command {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        /// Then remove from the sinks what they hold of views that were dropped
+        #[arg(long)]
+        remove_dropped: bool,
         /// How long to wait for it to be in force, such as 90s
         #[arg(long, default_value = "3600s", value_parser = parse_duration)]
         timeout: Duration,
+        /// Answer with JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Removes what sinks hold of views that the pipeline does not write there any more
+    Remove {
+        /// The pipeline file
+        pipeline: PathBuf,
+        /// The views
+        #[arg(required = true)]
+        view: Vec<String>,
+        /// Only from this sink; several times for several sinks; from all of the pipeline by default
+        #[arg(long)]
+        sink: Vec<String>,
+        /// Show what would be removed and nothing else
+        #[arg(long, conflicts_with = "yes")]
+        plan: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
         /// Answer with JSON
         #[arg(long)]
         json: bool,
@@ -370,6 +393,7 @@ mod tests {
                 "estimate",
                 "run",
                 "apply",
+                "remove",
                 "status",
                 "top",
                 "drain",

@@ -6,6 +6,7 @@
 mod arguments;
 mod assembly;
 mod commands;
+mod confirm;
 mod ending;
 mod estimate;
 mod failure;
@@ -31,9 +32,10 @@ use clap::{CommandFactory, Parser};
 use tidegate_core::ErrorKind;
 
 use arguments::{Arguments, Asking, Command};
-use commands::apply::Apply;
+use commands::apply::{Apply, Dropped};
 use commands::asof::AsOf;
 use commands::diff::Diff;
+use commands::remove::Remove;
 use estimate::Flags;
 use failure::Failure;
 use log::LogFormat;
@@ -84,8 +86,13 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Run { pipeline, once, until, http, json } => {
                 commands::run::run(&pipeline, once, until, http, json).await
             }
-            Command::Apply { pipeline, plan, yes, timeout, json } => {
-                commands::apply::apply(&pipeline, &Apply { plan, yes, timeout, json }).await
+            Command::Apply { pipeline, plan, yes, remove_dropped, timeout, json } => {
+                let dropped = if remove_dropped { Dropped::Removed } else { Dropped::Stay };
+                commands::apply::apply(&pipeline, &Apply { plan, yes, dropped, timeout, json }).await
+            }
+            Command::Remove { pipeline, view, sink, plan, yes, json } => {
+                let wanted = Remove { views: view, sinks: sink, plan, yes, json };
+                commands::remove::remove(&pipeline, &wanted).await
             }
             Command::Status { pipeline, json } => commands::status::status(&pipeline, json).await,
             Command::Top { pipeline } => commands::top::top(&pipeline).await,

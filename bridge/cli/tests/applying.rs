@@ -15,17 +15,17 @@ use crate::pipeline::{PipelineFolder, Spec, oracle_views};
 use crate::serving::{self, LARGE, PATIENCE, Served, TOKEN, TOTALS, orders};
 
 /// A pipeline that runs over a lake that changes.
-struct Stage {
+pub struct Stage {
     _folder: TempDir,
     lake: Lake,
-    pipeline: PipelineFolder,
-    spec: Spec,
-    served: Served,
+    pub pipeline: PipelineFolder,
+    pub spec: Spec,
+    pub served: Served,
     inserted: u64,
 }
 
 impl Stage {
-    fn new(token: Option<&str>) -> Stage {
+    pub fn new(token: Option<&str>) -> Stage {
         let serving::Shop { _folder, lake, pipeline, spec, served } = serving::Shop::open(&[], token);
         Stage { _folder, lake, pipeline, spec, served, inserted: 0 }
     }
@@ -41,9 +41,15 @@ impl Stage {
 
     /// Applies the file while changes go on.
     #[track_caller]
-    fn apply(&mut self, arguments: &[&str]) -> Finished {
+    pub fn apply(&mut self, arguments: &[&str]) -> Finished {
         self.pipeline.rewrite(&self.spec);
-        let mut running = self.pipeline.command("apply", arguments).start();
+        self.meanwhile("apply", arguments)
+    }
+
+    /// Runs a command while changes go on.
+    #[track_caller]
+    pub fn meanwhile(&mut self, verb: &str, arguments: &[&str]) -> Finished {
+        let mut running = self.pipeline.command(verb, arguments).start();
         loop {
             self.change();
             match running.wait_for(Duration::from_millis(5)) {
@@ -70,7 +76,7 @@ impl Stage {
 
     /// Lets the pipeline catch up, and compares the mart with a recompute.
     #[track_caller]
-    fn check(&mut self, what: &str) {
+    pub fn check(&mut self, what: &str) {
         (0..3).for_each(|_| self.change());
         self.served.caught_up(self.lake.snapshot());
         let expected = Oracle::new().unwrap().views_over_lake(&self.lake, None, &oracle_views(&self.spec.views));
@@ -80,11 +86,11 @@ impl Stage {
         }
     }
 
-    fn set(&mut self, name: &str, sql: &str) {
+    pub fn set(&mut self, name: &str, sql: &str) {
         self.spec = self.spec.clone().view(name, sql);
     }
 
-    fn drop(&mut self, name: &str) {
+    pub fn drop(&mut self, name: &str) {
         self.spec.views.retain(|(known, _)| known != name);
     }
 }

@@ -26,6 +26,7 @@ mod readers;
 mod receiver;
 mod recovery;
 mod release;
+mod removing;
 mod rewinds;
 mod row_ids;
 mod scheduling;

@@ -1,18 +1,18 @@
 //! `check`: looks at everything and writes nothing.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 use tidegate_core::near::did_you_mean;
-use tidegate_core::{ConnectorError, ErrorKind, Frontier, Position, RowIdentity, ViewName, chain};
+use tidegate_core::{Frontier, Position, RowIdentity, ViewName, chain};
 use tidegate_engine::{Input, Program};
 use uuid::Uuid;
 
 use crate::findings::{self, Findings};
 use crate::log::InputLog;
+use crate::patience::Patience;
 use crate::state::StateFile;
-use crate::{Connectors, LogLocation, PipelineConfig, RuntimeError, SinkSlot, is_running, planner};
+use crate::{Connectors, LogLocation, PipelineConfig, RuntimeError, SinkSlot, planner};
 
 /// What was found; one run shows all faults.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl Patience {
     }
 }
 
-/// Checks a pipeline against its sources and sinks as they are now.
+@@@@/// Checks a pipeline against its sources and sinks as they are now.
 pub async fn check(config: &PipelineConfig, connectors: &mut Connectors) -> CheckReport {
     let patience = Patience::with(config);
     let mut sources = BTreeMap::new();

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tidegate_core::{Epoch, ViewName};
 use tidegate_engine::Program;
 
-use crate::checkpoint::Checkpoints;
+use crate::checkpoint::{CheckpointFile, Checkpoints};
 use crate::recovery::engine_checkpoint;
 use crate::state::StateFile;
 use crate::{Connectors, PipelineConfig, RuntimeError, read_status};
@@ -24,7 +24,7 @@ pub enum ViewChange {
     Rebuilt,
     /// Its state goes on.
     Untouched,
-    /// It is there no more. What sinks have of it stays there.
+    /// It is there no more. What sinks have of it stays there until somebody has it removed.
     Dropped,
 }
 
@@ -63,11 +63,7 @@ pub fn difference(
     connectors: &Connectors,
     wanted: Program,
 ) -> Result<Option<Difference>, RuntimeError> {
-    if StateFile::read(&config.state_dir, &config.name)?.is_none() {
-        return Ok(None);
-    }
-    let newest = Checkpoints::open(&config.state_dir.join("checkpoints"))?.newest()?;
-    let Some(checkpoint) = newest else { return Ok(None) };
+    let Some(checkpoint) = newest(config)? else { return Ok(None) };
     let definition = engine_checkpoint(&checkpoint)?.definition().clone();
     let present = Program::from_definition(definition).map_err(|faults| {
         RuntimeError::Plan(faults.iter().map(|fault| format!("as it is in force, {fault}")).collect())
@@ -107,4 +103,19 @@ pub fn difference(
         sources,
         sinks: Exchange::between(sinks_before, &sinks),
     }))
+}
+
+/// The views that a pipeline had when it was saved last: the next run goes on from them, as its file says. None before the
+/// first load.
+pub fn views_in_force(config: &PipelineConfig) -> Result<BTreeSet<ViewName>, RuntimeError> {
+    let Some(checkpoint) = newest(config)? else { return Ok(BTreeSet::new()) };
+    let saved = engine_checkpoint(&checkpoint)?;
+    Ok(saved.definition().views.iter().map(|view| view.name.clone()).collect())
+}
+
+fn newest(config: &PipelineConfig) -> Result<Option<CheckpointFile>, RuntimeError> {
+    match StateFile::read(&config.state_dir, &config.name)? {
+        Some(_) => Checkpoints::open(&config.state_dir.join("checkpoints"))?.newest(),
+        None => Ok(None),
+    }
 }

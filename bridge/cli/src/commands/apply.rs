@@ -1,20 +1,22 @@
 //! `tidegate apply`: shows what the pipeline file changes, and has the process that runs the pipeline bring it in force.
 
-use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use axum::http::Method;
 use indicatif::ProgressBar;
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate_core::{ErrorKind, ViewName};
 use tidegate_runtime::{Difference, ViewChange, difference, is_running};
 
 use super::check;
-use crate::assembly::{assemble, located};
+use super::remove::{Ended, by_sink};
+use crate::assembly::{Assembly, assemble, located};
+use crate::confirm;
 use crate::failure::Failure;
 use crate::output::{self, Json};
 use crate::progress;
+use crate::registry::SINKS_THAT_KEEP;
 use crate::serve::socket;
 
 /// How often it is looked whether the process is done.
@@ -26,9 +28,20 @@ pub struct Apply {
     pub plan: bool,
     /// Not to be asked.
     pub yes: bool,
+    /// What becomes of that which sinks hold of views that the file drops.
+    pub dropped: Dropped,
     /// How long to wait.
     pub timeout: Duration,
     pub json: bool,
+}
+
+/// What becomes of that which sinks hold of views that the file drops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// It stays there.
+    Stay,
+    /// It is removed once the file is in force.
+    Removed,
 }
 
 /// Compares the file with what is in force, asks, and has it brought in force.
@@ -51,8 +64,16 @@ pub async fn apply(path: &Path, wanted: &Apply) -> Result<(), Failure> {
         }
         return Ok(());
     };
-    let answer = |applied: bool| -> Result<(), Failure> {
+    let goes = match (wanted.dropped, runs) {
+        (Dropped::Removed, true) => removals(&assembly, &difference),
+        // Nothing is brought in force now, so that nothing is gone yet.
+        (Dropped::Removed, false) | (Dropped::Stay, _) => Vec::new(),
+    };
+    let answer = |applied: bool, removed: Value| -> Result<(), Failure> {
         let mut found = output::value(&difference)?;
+        if wanted.dropped == Dropped::Removed {
+            found["removed"] = removed;
+        }
         found["running"] = json!(runs);
         found["loaded"] = json!(true);
         found["applied"] = json!(applied);
@@ -60,7 +81,7 @@ pub async fn apply(path: &Path, wanted: &Apply) -> Result<(), Failure> {
         Ok(())
     };
     if !wanted.json {
-        show(&difference);
+        show(&difference, &goes);
     }
     let stays = match (wanted.plan, runs) {
         (true, _) => Some("nothing was changed"),
@@ -69,12 +90,12 @@ pub async fn apply(path: &Path, wanted: &Apply) -> Result<(), Failure> {
     };
     if let Some(text) = stays {
         if wanted.json {
-            return answer(false);
+            return answer(false, json!(by_sink(&goes)));
         }
         output::line(text);
         return Ok(());
     }
-    if !wanted.yes && !is_confirmed()? {
+    if !wanted.yes && !confirm::is_confirmed("bring this in force")? {
         output::line("nothing was changed");
         return Ok(());
     }
@@ -83,11 +104,29 @@ pub async fn apply(path: &Path, wanted: &Apply) -> Result<(), Failure> {
         return Err(gone());
     }
     in_force(&state_dir, started, wanted).await?;
-    if wanted.json {
-        return answer(true);
+    if !wanted.json {
+        output::line(format!("in force after {} ms", started.elapsed().as_millis()));
     }
-    output::line(format!("in force after {} ms", started.elapsed().as_millis()));
-    Ok(())
+    let ended = Ended::of(&mut assembly.connectors, &goes).await;
+    match wanted.json {
+        true => answer(true, json!(ended.removed))?,
+        false => ended.show(),
+    }
+    ended.failure()
+}
+
+/// What goes with the views that are dropped: from every sink that stays and takes back what it wrote.
+fn removals(assembly: &Assembly, difference: &Difference) -> Vec<(String, ViewName)> {
+    let types = assembly.connectors.sinks.iter().zip(&assembly.sink_types);
+    let takes_back = types.filter(|(_, kind)| !SINKS_THAT_KEEP.contains(kind)).map(|(slot, _)| slot.sink.name());
+    let sinks: Vec<&str> = takes_back.filter(|sink| !difference.sinks.added.contains(*sink)).collect();
+    let dropped = difference.views.iter().filter(|(_, change)| **change == ViewChange::Dropped);
+    // To some targets a name is the same in other letters: what has only been written otherwise is not gone.
+    let comes_again = |view: &ViewName| {
+        assembly.views.iter().any(|known| known.def.name.as_str().to_lowercase() == view.as_str().to_lowercase())
+    };
+    let dropped = dropped.filter(|(view, _)| !comes_again(view));
+    dropped.flat_map(|(view, _)| sinks.iter().map(|sink| ((*sink).to_owned(), view.clone()))).collect()
 }
 
 /// Waits until the process has brought the file in force.
@@ -122,21 +161,7 @@ fn gone() -> Failure {
     Failure::new(ErrorKind::Retry, message)
 }
 
-fn is_confirmed() -> Result<bool, Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage(
-            "nobody can be asked here: say --yes to bring this in force, or --plan to look only",
-        ));
-    }
-    eprint!("bring this in force? [y/N] ");
-    let _ = std::io::stderr().flush();
-    let mut line = String::new();
-    let read = std::io::stdin().read_line(&mut line);
-    read.map_err(|error| Failure::new(ErrorKind::Retry, format!("the answer cannot be read: {error}")))?;
-    Ok(matches!(line.trim().to_lowercase().as_str(), "y" | "yes"))
-}
-
-fn show(difference: &Difference) {
+fn show(difference: &Difference, goes: &[(String, ViewName)]) {
     let of = |wanted: ViewChange| difference.views.iter().filter(move |(_, change)| **change == wanted);
     let mut lines = Vec::new();
     let mut say = |sign: &str, what: &str, name: &str, how: &str| {
@@ -146,9 +171,16 @@ fn show(difference: &Difference) {
         (ViewChange::Added, "+", "is computed"),
         (ViewChange::Changed, "~", "means something else: computed anew"),
         (ViewChange::Rebuilt, "~", "what it reads is another, or computed in another way: computed anew"),
-        (ViewChange::Dropped, "-", "is kept up to date no more; what sinks have of it stays there"),
     ] {
         of(change).for_each(|(name, _)| say(sign, "view", name.as_str(), how));
+    }
+    for (name, _) in of(ViewChange::Dropped) {
+        let sinks: Vec<&str> = goes.iter().filter(|(_, view)| view == name).map(|(sink, _)| sink.as_str()).collect();
+        let becomes = match sinks.is_empty() {
+            true => "what sinks have of it stays there, until `tidegate remove` takes it away".to_owned(),
+            false => format!("removed from {}", sinks.join(", ")),
+        };
+        say("-", "view", name.as_str(), &format!("is kept up to date no more; {becomes}"));
     }
     for (what, exchange) in [("source", &difference.sources), ("sink", &difference.sinks)] {
         exchange.added.iter().for_each(|name| say("+", what, name, "is new"));

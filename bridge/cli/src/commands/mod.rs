@@ -11,6 +11,7 @@ pub mod estimate;
 pub mod explain;
 pub mod init;
 pub mod man;
+pub mod remove;
 pub mod resnapshot;
 pub mod restore;
 pub mod resync;

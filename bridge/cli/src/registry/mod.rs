@@ -65,6 +65,9 @@ pub const SINKS_WITH_HISTORY: &[&str] = &[
     "delta",
 ];
 
+/// The types of the sinks that take nothing back: what they hold of a view stays when that is removed.
+pub const SINKS_THAT_KEEP: &[&str] = &["jsonl"];
+
 /// Who has the standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StandardOutput {
