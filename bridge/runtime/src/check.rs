@@ -44,42 +44,7 @@ pub struct CheckedView {
     pub inputs: Vec<Input>,
 }
 
-/// How long the process that runs the pipeline may hold what it works on: a file while it commits or polls.
-const PATIENCE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(20);
-
-/// Until when to wait for that process.
-pub(crate) struct Patience(Option<Instant>);
-
-impl Patience {
-    pub(crate) fn with(config: &PipelineConfig) -> Patience {
-        Patience(is_running(&config.state_dir).then(|| Instant::now() + PATIENCE))
-    }
-
-    /// Whether to try again, after a pause.
-    async fn lets_try_again(&self, error: &ConnectorError) -> bool {
-        let again = error.kind() == ErrorKind::Retry && self.0.is_some_and(|until| Instant::now() < until);
-        if again {
-            tokio::time::sleep(PAUSE).await;
-        }
-        again
-    }
-
-    /// What is answered once the process holds nothing of it.
-    pub(crate) async fn wait_for<T>(
-        &self,
-        mut ask: impl AsyncFnMut() -> Result<T, ConnectorError>,
-    ) -> Result<T, ConnectorError> {
-        loop {
-            match ask().await {
-                Err(error) if self.lets_try_again(&error).await => {}
-                answer => return answer,
-            }
-        }
-    }
-}
-
-@@@@/// Checks a pipeline against its sources and sinks as they are now.
+/// Checks a pipeline against its sources and sinks as they are now.
 pub async fn check(config: &PipelineConfig, connectors: &mut Connectors) -> CheckReport {
     let patience = Patience::with(config);
     let mut sources = BTreeMap::new();

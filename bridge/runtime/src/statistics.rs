@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tidegate_core::{SourceId, Statistics, TableName, TableSchema, TableStatistics};
 
-use crate::check::Patience;
+use crate::patience::Patience;
 use crate::{Connectors, PipelineConfig, RuntimeError};
 
 /// What is known of each table, and of each source's commits a day.
