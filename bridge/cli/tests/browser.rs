@@ -17,7 +17,7 @@ fn picture(browser: &mut Browser, name: &str) {
 }
 
 /// A browser that shows the overview.
-fn opened(served: &Served) -> Browser {
+pub fn opened(served: &Served) -> Browser {
     let mut browser = Browser::start();
     browser.open(&format!("http://{}/", served.address), Screen::LAPTOP);
     browser

@@ -119,6 +119,7 @@ impl Walk<'_> {
                 let input = self.relation(node.input());
                 let rows = self.groups(&input, &input.columns.clone(), None);
                 self.keep(Trace::flat(rows, input.width()), input.rows, input.changes);
+                self.walked.epoch_ns += input.changes * self.by.epoch_find_ns;
                 Relation { rows, changes: input.changes.min(2.0 * rows), ..input }
             }
             LogicalPlan::Union(node) => {
@@ -228,7 +229,7 @@ impl Walk<'_> {
             false => changes,
         };
         self.walked.load_ns += met * self.by.load_join_ns;
-        self.walked.epoch_ns += looked * self.by.epoch_join_ns;
+        self.walked.epoch_ns += looked * self.by.epoch_find_ns;
         for (side, plan, keys, distinct) in
             [(&left, &node.left, &left_keys, &left_values), (&right, &node.right, &right_keys, &right_values)]
         {
@@ -317,6 +318,7 @@ impl Walk<'_> {
                     let rows = argument.distinct.map_or(input.rows, |values| input.rows.min(groups * values));
                     let trace = Trace { rows, keys: groups, key: width, value: argument.width };
                     self.keep(trace, input.rows, input.changes);
+                    self.walked.epoch_ns += 2.0 * touched * self.by.epoch_group_ns;
                     let result = if is_extreme { argument.width } else { Width::numbers(1.0) };
                     self.results(groups, width, result, if is_extreme { 1.0 } else { 2.0 });
                 }
@@ -337,11 +339,12 @@ impl Walk<'_> {
         self.results(groups, width, total(&results), 1.0);
         if parts > 1.0 {
             // What the parts come to is put together: each of them, and the whole.
+            self.walked.epoch_ns += 2.0 * touched * self.by.epoch_group_ns;
             self.results(groups, width, Width::numbers(2.0), parts);
             self.results(groups, width, total(&results), 1.0);
         }
         self.walked.load_ns += input.rows * self.by.load_group_ns;
-        self.walked.epoch_ns += input.changes * self.by.epoch_group_ns;
+        self.walked.epoch_ns += touched * self.by.epoch_group_ns;
         let distinct =
             keys.iter().map(|key| Column { distinct: key.distinct.map(|values| values.min(groups)), ..*key });
         let one_key =
@@ -388,8 +391,10 @@ impl Walk<'_> {
             self.keep(Trace { rows: input.rows, keys: count, key: total(&keys), value }, input.rows, input.changes);
             let rows = input.rows.min(count * (top.skip + top.fetch) as f64);
             self.results(rows, Width::default(), value, 1.0);
-            let looked = input.changes.min(count) * (top.skip + top.fetch) as f64;
-            self.walked.epoch_ns += looked.min(input.rows) * self.by.epoch_recompute_ns;
+            // The touched partitions are found, and their first rows are read.
+            let found = input.changes.min(count);
+            let read = (found * (top.skip + top.fetch) as f64).min(input.rows);
+            self.walked.epoch_ns += found * self.by.epoch_find_ns + read * self.by.epoch_row_ns;
             return Relation { rows, changes: (2.0 * input.changes).min(2.0 * rows), ..input };
         }
         if let Some(unnest) = Unnest::of(node) {
@@ -405,7 +410,7 @@ impl Walk<'_> {
             let per = if right.rows > 0.0 { left.rows / right.rows } else { 0.0 };
             let changes = left.changes + 2.0 * right.changes * per;
             self.walked.load_ns += left.rows * self.by.load_join_ns;
-            self.walked.epoch_ns += changes * self.by.epoch_join_ns;
+            self.walked.epoch_ns += changes * self.by.epoch_find_ns;
             let columns = left.columns.iter().chain(&right.columns).copied().collect();
             return Relation { rows: left.rows, changes, columns };
         }

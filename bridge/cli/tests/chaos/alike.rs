@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tidegate_testkit::{Finished, Program};
+use tidegate_testkit::{Browser, Finished, Program};
 
+use crate::browser::opened;
 use crate::pipeline::tidegate;
-use crate::serving::{PATIENCE, Served};
+use crate::serving::{PATIENCE, SOON, Served};
 
 pub type Command<'a> = &'a dyn Fn(&str, &[&str]) -> Program;
 
@@ -68,8 +69,18 @@ pub fn is_mended_by_doctor(command: Command<'_>, failed: &Finished, commands: &[
     runs_again(command);
 }
 
+/// The page has the failure at its top, in these words.
+#[track_caller]
+fn is_on_the_page(browser: &mut Browser, what: &str, message: &str) {
+    browser.wait("#problems", what, PATIENCE);
+    for line in message.lines() {
+        browser.wait("#problems", line.trim(), SOON);
+    }
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
 /// A source or a sink (`sink mart`) of a running pipeline fails, as it does from moment to moment. Once the log, the API, `status`,
-/// the metrics and `doctor` agree, this is what they say, and what `doctor` says to do.
+/// the metrics and `doctor` agree, and the page in a browser, this is what they say, and what `doctor` says to do.
 #[track_caller]
 pub fn is_told_while_it_fails(command: Command<'_>, served: &Served, what: &str, state: &str) -> (String, String) {
     let (kind, name) = what.split_once(' ').expect("it is named by its kind and its name");
@@ -99,6 +110,7 @@ pub fn is_told_while_it_fails(command: Command<'_>, served: &Served, what: &str,
             && metrics.lines().any(|line| line == gauge)
         {
             let fix = fault.as_ref().and_then(|fault| fault["fix"].as_str()).expect("it is said what to do");
+            is_on_the_page(&mut opened(served), what, message);
             return (message.clone(), fix.to_owned());
         }
         assert!(

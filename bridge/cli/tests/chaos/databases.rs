@@ -1,14 +1,16 @@
 //! Databases that are away, while the pipeline runs and when it starts: a source, the catalog of a lake, a sink.
 
 use std::fs;
+use std::time::Instant;
 
 use tidegate_testkit::{Catalog, FaultProxy, Lake, Oracle, Postgres};
 
 use super::{Command, fix_told_alike, is_exact, is_told_while_it_fails, pipeline_of, runs_again, views};
+use crate::browser::opened;
 use crate::database_faults::{SETUP, Shop, server};
 use crate::outputs::Outputs;
 use crate::pipeline::{PipelineFolder, Spec, oracle_views};
-use crate::serving::Served;
+use crate::serving::{PATIENCE, SOON, Served};
 
 /// Nobody gets through, and who was through is cut off.
 fn away(proxy: &FaultProxy) {
@@ -19,11 +21,16 @@ fn away(proxy: &FaultProxy) {
 /// It is away while the pipeline runs, which goes on when it is back.
 #[track_caller]
 fn is_waited_for(command: Command<'_>, served: &Served, proxy: &FaultProxy, what: &str) {
+    let (kind, name) = what.split_once(' ').expect("it is named by its kind and its name");
+    let mut page = opened(served);
+    page.wait("#graph", name, PATIENCE);
     away(proxy);
+    let started = Instant::now();
+    page.wait("#problems", what, SOON + SOON);
+    println!("{what} was seen to fail after {:?}", started.elapsed());
     let (_, fix) = is_told_while_it_fails(command, served, what, "failing");
     assert!(fix.contains("it is tried again by itself"), "{fix}");
     proxy.refuse(false);
-    let (kind, name) = what.split_once(' ').unwrap();
     served.until("it answers again", |status| {
         let state = &status[format!("{kind}s")][name]["state"];
         state == "ok" || state == "attached"
