@@ -3,6 +3,7 @@
 //! goes on. Every command is run as it is shown. Run it with `cargo xtask demo time-travel`.
 
 mod cast;
+mod first;
 #[path = "../../folder.rs"]
 mod folder;
 mod lake;
@@ -39,6 +40,9 @@ struct Arguments {
     /// shows commands of the session gets what they said
     #[arg(long, value_name = "FILE.cast")]
     record: Option<PathBuf>,
+    /// Records the short session that README.md begins with instead, as a cast with its animated SVG
+    #[arg(long, value_name = "FILE.cast", conflicts_with = "record")]
+    first: Option<PathBuf>,
     /// The folder with the program `tidegate`, instead of this program's
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
@@ -50,18 +54,28 @@ fn main() -> ExitCode {
 
 /// Whether the views are what a recompute gives.
 fn run(arguments: &Arguments) -> Result<bool> {
+    if let Some(file) = &arguments.first {
+        return begin_with(file, arguments.programs.as_deref());
+    }
     let folder = folder::fresh("demo-time-travel")?;
     let file = folder.join("shop.toml");
     fs::write(&file, PIPELINE).with_context(|| format!("{} cannot be written", file.display()))?;
     let lake = Lake::create(&folder)?;
+    let begin = || {
+        Session::begin(
+            &folder,
+            arguments.programs.as_deref(),
+            Cast::new("Time-travel debugging with Tidegate", (116, 32)),
+        )
+    };
     heading("Three days of orders in a lake, and a pipeline that follows them");
-    let mut before = Session::begin(&folder, arguments.programs.as_deref())?;
+    let mut before = begin()?;
     for day in lake::GOOD_DAYS {
         lake.change(day)?;
         before.command("tidegate run shop.toml --once")?;
     }
     heading("A bad batch");
-    let mut session = Session::begin(&folder, arguments.programs.as_deref())?;
+    let mut session = begin()?;
     story::tell(&mut session, &lake)?;
     let cast = session.end();
     heading("What followers of the Parquet deltas saw, read with DuckDB");
@@ -73,6 +87,15 @@ fn run(arguments: &Arguments) -> Result<bool> {
     }
     println!("\n  It all stays in {}", folder.display());
     Ok(equal)
+}
+
+/// The short session, which checks itself as far as that its view has changed.
+fn begin_with(file: &Path, programs: Option<&Path>) -> Result<bool> {
+    let folder = folder::fresh("demo-first")?;
+    let mut session = Session::begin(&folder, programs, Cast::new(first::TITLE, first::SIZE))?;
+    first::tell(&mut session, &Lake::create(&folder.join(first::FOLDER))?)?;
+    record(&session.end(), file, &folder)?;
+    Ok(true)
 }
 
 /// The changes of each epoch, and that they add up.

@@ -82,17 +82,30 @@ mod tests {
         assert!(unknown.contains("$ four"), "{unknown}");
     }
 
+    /// The recording of a name, whose picture beside it is its own.
+    fn recording(name: &str) -> Cast {
+        let recording = read(&format!("{name}.cast"));
+        let cast = Cast::parse(&recording).unwrap();
+        let svg = svg::render(&cast).unwrap();
+        assert!(svg.len() < 300_000, "{name}: {} bytes", svg.len());
+        assert!(svg == read(&format!("{name}.svg")), "docs/src/{name}.svg is not that of docs/src/{name}.cast");
+        for place in ["/home", "/root", "/tmp", "/Users", "target/"] {
+            assert!(!recording.contains(place), "{place} is in the recording {name}");
+        }
+        cast
+    }
+
     /// `cargo xtask demo time-travel --record docs/src/time-travel.cast` makes the page, the picture and the recording.
     #[test]
     fn page_and_picture_are_those_of_the_recording() {
-        let recording = read("time-travel.cast");
-        let cast = Cast::parse(&recording).unwrap();
-        let svg = svg::render(&cast).unwrap();
-        assert!(svg.len() < 300_000, "{} bytes", svg.len());
-        assert!(svg == read("time-travel.svg"), "docs/src/time-travel.svg is not that of docs/src/time-travel.cast");
+        let cast = recording("time-travel");
         assert_eq!(retold(&read("time-travel.md"), &cast).unwrap(), read("time-travel.md"));
-        for place in ["/home", "/root", "/tmp", "/Users", "target/"] {
-            assert!(!recording.contains(place), "{place} is in the recording");
-        }
+    }
+
+    /// `cargo xtask demo time-travel --first docs/src/quickstart.cast` makes the picture and the recording, which are short.
+    #[test]
+    fn the_first_session_is_short() {
+        let cast = recording("quickstart");
+        assert!(cast.now < 30.0, "it takes {} s", cast.now);
     }
 }

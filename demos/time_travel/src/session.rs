@@ -10,9 +10,6 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::cast::Cast;
 use crate::lake::Lake;
 
-/// Columns and rows of the terminal that is recorded.
-const SIZE: (usize, usize) = (116, 32);
-
 /// The session so far.
 pub struct Session {
     folder: PathBuf,
@@ -24,8 +21,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Begins in a folder. `tidegate` lies beside this program, or in the folder that is given.
-    pub fn begin(folder: &Path, programs: Option<&Path>) -> Result<Self> {
+    /// Begins in a folder, with an empty recording. `tidegate` lies beside this program, or in the folder that is given.
+    pub fn begin(folder: &Path, programs: Option<&Path>, cast: Cast) -> Result<Self> {
         let own = std::env::current_exe().context("this program's place is not known")?;
         let programs = match programs {
             Some(programs) => std::path::absolute(programs)?,
@@ -35,12 +32,7 @@ impl Session {
         ensure!(program.is_file(), "{} is not there: `cargo xtask demo time-travel` builds it", program.display());
         let others = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths([programs].into_iter().chain(std::env::split_paths(&others)))?;
-        Ok(Session {
-            folder: folder.to_owned(),
-            path,
-            cast: Cast::new("Time-travel debugging with Tidegate", SIZE),
-            remarked: false,
-        })
+        Ok(Session { folder: folder.to_owned(), path, cast, remarked: false })
     }
 
     /// What somebody thinks, as a comment.
