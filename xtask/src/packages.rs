@@ -137,6 +137,11 @@ pub const PYTHON_SETS: &[PythonSet] = &[
         purpose: "another reader of Parquet files for the tests",
         place: "pyarrow-26.0.1",
     },
+    PythonSet {
+        requirements: "docs/python/requirements.txt",
+        purpose: "duckdb and polars (72 MB, 241 MB unpacked) for the Python page of the book",
+        place: "polars-1.44.2",
+    },
 ];
 
 const fn extension(name: &'static str, sha256: &'static str, inside: &'static str, place: &'static str) -> Package {

@@ -16,6 +16,7 @@ mod dist;
 mod estimates;
 mod history;
 mod in_process;
+mod in_python;
 mod lake_in_and_out;
 mod limits;
 mod logging;
