@@ -1,9 +1,31 @@
-//! What all tests share: a source and a sink in memory, exact multisets, the oracle, conformance
-//! suites that every connector calls in one line, random lakes, local servers, and a network
-//! between them that fails on demand.
+//! For whoever writes or tests a connector: servers of the test's own, lakes that change at random, a judge that recomputes every
+//! view, a network that fails on demand, and the suites that every connector passes.
+//!
+//! | to have | there is |
+//! | --- | --- |
+//! | a PostgreSQL server, of several versions, with TLS, killed and started again | [`Postgres`], [`PgClient`] |
+//! | an S3 server, with and without faults | [`S3`] |
+//! | a lake on one of three catalogs: a DuckDB file, SQLite, PostgreSQL | [`Lake`], [`Catalog`] |
+//! | changes of a lake, or of a database, from a seed | [`dml`], [`pgdml`] |
+//! | what the tables of a lake held at each snapshot | [`Chronicle`] |
+//! | a network between two programs that cuts, stalls, delays, throttles | [`FaultProxy`] |
+//! | a program under limits, killed, or on a disk that is full | [`Program`], [`SmallDisk`] |
+//! | what a view must hold, recomputed by DuckDB | [`Oracle`] |
+//! | rows compared as exact multisets | [`Multiset`], [`ViewRows`] |
+//! | the content of a table as a source's events make it | [`TableContents`] |
+//! | a view that answers with the deltas between its contents | [`conformance::model::ViewModel`] |
+//! | a source and a sink in memory that fail when they are told to | [`MemorySource`], [`MemorySink`] |
+//! | the laws of a source or a sink, as tests | [`conformance`] |
+//! | rows written as SQL | [`rows`] |
+//! | a seed that is printed, and repeats a failure | [`seed`] |
+//! | a browser for pages | [`Browser`] |
+//!
+//! [`tpch`], [`bench`](mod@bench) and [`process`] serve the benchmarks and the tests of the program.
+//!
+//! `README.md` is the guide, and the crate `examples/connectors` has a source and a sink that are built with this one.
 //!
 //! Everything here fails loudly: what cannot run panics with the reason, nothing passes by
-//! skipping.
+//! skipping. Servers are gone when they are dropped, or when the test's process ends in any other way.
 //!
 //! PostgreSQL servers run in Docker containers where there is an engine, as processes otherwise:
 //! [`postgres`] says how that is decided, and how to decide it by `TIDEGATE_POSTGRES`.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::aws::AmazonS3Builder;
+use tidegate_duck::lake::Storage;
 
 use crate::cache;
 
@@ -91,6 +92,15 @@ impl S3 {
         stream.read_to_string(&mut answer).expect("the S3 server answers");
         let count = answer.rsplit("\r\n").next().and_then(|body| body.trim().parse().ok());
         count.unwrap_or_else(|| panic!("the S3 server answered {answer}"))
+    }
+
+    /// How DuckDB reaches the bucket, for lakes whose files are in it ([`Lake::create_on`](crate::Lake::create_on)).
+    pub fn storage(&self) -> Storage {
+        let variables = self.environment();
+        Storage::new(
+            |name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone()),
+            Vec::new(),
+        )
     }
 
     /// The environment in which a program finds the server.
