@@ -46,13 +46,15 @@ impl ConnectorError {
     }
 }
 
-/// An error and its causes in one line; a cause that has been said already is left out.
+/// An error and its causes in one line; a cause that has been said already is left out, and so is what a cause repeats.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
         let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
+        if inner_text.starts_with(&format!("{text}: ")) {
+            text = inner_text;
+        } else if !text.contains(&inner_text) {
             text.push_str(": ");
             text.push_str(&inner_text);
         }
@@ -70,5 +72,8 @@ mod tests {
         let cause = ConnectorError::with_source(ErrorKind::Retry, "the socket is closed", "reset by peer");
         let error = ConnectorError::with_source(ErrorKind::Retry, "asking failed: the socket is closed", cause);
         assert_eq!(chain(&error), "asking failed: the socket is closed: reset by peer");
+        let cause = ConnectorError::new(ErrorKind::Retry, "sink mart: the disk is full");
+        let error = ConnectorError::with_source(ErrorKind::Retry, "sink mart", cause);
+        assert_eq!(chain(&error), "sink mart: the disk is full");
     }
 }

@@ -50,6 +50,12 @@ pub enum DuckError {
         /// What DuckDB says.
         message: String,
     },
+    /// A file lies where DuckDB reads with httpfs alone.
+    #[error("{message}")]
+    NeedsHttpfs {
+        /// What DuckDB says.
+        message: String,
+    },
     /// An extension cannot be loaded.
     #[error("the DuckDB extension {name} cannot be loaded ({tried}): run 'cargo xtask setup', or set TIDEGATE_EXTENSION_DIR to a folder that holds {name}.duckdb_extension of DuckDB {version}", version = crate::DUCKDB_VERSION)]
     Extension {
@@ -97,9 +103,10 @@ impl DuckError {
             | DuckError::Unavailable { .. }
             | DuckError::Conflict { .. } => ErrorKind::Retry,
             DuckError::MissingFile { .. } | DuckError::Value { .. } => ErrorKind::Stop,
-            DuckError::Sql { .. } | DuckError::Extension { .. } | DuckError::UnsupportedType { .. } => {
-                ErrorKind::Reconfigure
-            }
+            DuckError::Sql { .. }
+            | DuckError::NeedsHttpfs { .. }
+            | DuckError::Extension { .. }
+            | DuckError::UnsupportedType { .. } => ErrorKind::Reconfigure,
             DuckError::Mismatch { .. } => ErrorKind::Bug,
         }
     }
@@ -118,10 +125,26 @@ impl DuckError {
         ConnectorError::new(self.kind(), format!("{object}: {self}"))
     }
 
-    /// Sorts what the `duckdb` crate reports.
+    /// Sorts what the `duckdb` crate reports, by its own words: a secret may be a part of any of them.
     pub(crate) fn from_duckdb(error: &duckdb::Error, secrets: &[String]) -> Self {
-        let message = conceal(&error.to_string(), secrets);
-        Self::from_message(&message)
+        Self::from_message(&error.to_string()).concealing(secrets)
+    }
+
+    fn concealing(mut self, secrets: &[String]) -> Self {
+        match &mut self {
+            DuckError::MissingFile { message }
+            | DuckError::NoSpace { message }
+            | DuckError::Unavailable { message }
+            | DuckError::Conflict { message }
+            | DuckError::Sql { message }
+            | DuckError::NeedsHttpfs { message }
+            | DuckError::Mismatch { message }
+            | DuckError::Locked { file: message, .. }
+            | DuckError::Extension { tried: message, .. } => *message = conceal(message, secrets),
+            // Neither has a word of a statement.
+            DuckError::Value { .. } | DuckError::UnsupportedType { .. } => {}
+        }
+        self
     }
 
     fn from_message(message: &str) -> Self {
@@ -149,6 +172,7 @@ impl DuckError {
             "TransactionContext Error" | "Transaction Error" => DuckError::Conflict { message },
             "IO Error" | "HTTP Error" | "Connection Error" => DuckError::Unavailable { message },
             _ if has("database is locked") => DuckError::Unavailable { message },
+            _ if has("requires the extension httpfs") => DuckError::NeedsHttpfs { message },
             _ => DuckError::Sql { message },
         }
     }
@@ -212,6 +236,9 @@ mod tests {
 
     #[test]
     fn secrets_are_blotted_out() {
+        let said = duckdb::Error::InvalidColumnName("x requires the extension httpfs".to_owned());
+        let error = DuckError::from_duckdb(&said, &["x".to_owned()]);
+        assert!(matches!(&error, DuckError::NeedsHttpfs { message } if message.contains("e***tension")), "{error}");
         assert_eq!(conceal("host=x password=hush", &["hush".to_owned()]), "host=x password=***");
     }
 }

@@ -76,13 +76,14 @@ impl Connection {
             answer_within: ANSWER_WITHIN,
             tls: TlsConfig::disabled(),
         };
-        let mut mode = SslMode::Prefer;
+        let mut mode = None;
+        let mut by_public_roots = false;
         let mut pass_file = None;
         for (key, value) in url.query_pairs() {
             let file = || Some(base.join(value.as_ref()));
             match key.as_ref() {
-                "sslmode" => mode = ssl_mode(&value)?,
-                "sslrootcert" if value == "system" => {}
+                "sslmode" => mode = Some(ssl_mode(&value)?),
+                "sslrootcert" if value == "system" => by_public_roots = true,
                 "sslrootcert" => connection.tls.ca_pem_path = file(),
                 "sslcert" => connection.tls.client_cert_pem_path = file(),
                 "sslkey" => connection.tls.client_key_pem_path = file(),
@@ -99,7 +100,14 @@ impl Connection {
                 }
             }
         }
-        connection.tls.mode = mode;
+        // As libpq does: whom the public roots vouch for is anybody, unless the name is looked at, too.
+        connection.tls.mode = match (by_public_roots, mode) {
+            (false, mode) => mode.unwrap_or(SslMode::Prefer),
+            (true, None | Some(SslMode::VerifyFull)) => SslMode::VerifyFull,
+            (true, Some(_)) => {
+                return Err("sslrootcert=system in `url` wants sslmode=verify-full: leave sslmode out".to_owned());
+            }
+        };
         if connection.host.parse::<std::net::IpAddr>().is_ok() {
             // A certificate may name an address; the client takes one only when it is named here.
             connection.tls.sni_hostname = Some(connection.host.clone());
@@ -276,9 +284,12 @@ mod tests {
         assert_eq!((connection.password.as_str(), connection.tls.mode), ("open sesame", SslMode::Require));
         assert_eq!(read("postgresql://ali@h").unwrap().database, "ali");
         assert_eq!(read("postgres://ali@[::1]:1/d?sslmode=disable").unwrap().host, "::1");
+        assert_eq!(read("postgres://ali@h").unwrap().tls.mode, SslMode::Prefer);
+        assert_eq!(read("postgres://ali@h?sslrootcert=system").unwrap().tls.mode, SslMode::VerifyFull);
         for (text, says) in [
             ("postgres://h/d", "names no user"),
             ("postgres://u@h/d?sslmode=maybe", "verify-full"),
+            ("postgres://u@h/d?sslmode=require&sslrootcert=system", "wants sslmode=verify-full"),
             ("postgres://u@h/d?sslmod=require", "sslmode, sslrootcert"),
             ("postgres://u@h/d?sslrootcert=ca.pem", "/nowhere/ca.pem"),
             ("postgres://u@h/d?passfile=p", "/nowhere/p"),

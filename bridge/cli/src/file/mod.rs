@@ -195,6 +195,13 @@ fn pipeline(
     let mut head = head?;
     let name = head.required_text("name", "name the pipeline");
     let state_dir = head.required_text("state_dir", "name a local folder for logs, checkpoints and engine state");
+    let state_dir = state_dir.filter(|state_dir| {
+        let is_local = !state_dir.value.contains("://");
+        if !is_local {
+            document.fault(state_dir.offset, "`state_dir` is a local folder: `log` and the sinks can be elsewhere");
+        }
+        is_local
+    });
     let log = head.text("log").and_then(|log| {
         let place = place::resolve(folder, &storage, &log.value);
         place.map_err(|error| document.fault(log.offset, format!("`log`: {}", chain(&error)))).ok()

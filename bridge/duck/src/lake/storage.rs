@@ -8,9 +8,6 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 
 use crate::{Duck, DuckError, Extension, quote_ident, quote_literal};
 
-/// What DuckDB says of a lake whose files are on S3, until it can read from there.
-const REMOTE: &str = "requires the extension httpfs";
-
 /// How objects below a URL are reached. What is `None` is taken from the AWS environment.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct S3Access {
@@ -93,7 +90,7 @@ impl Storage {
     /// Runs an `ATTACH`. Where the files of a lake are is known only then.
     pub fn attach(&self, duck: &Duck, statement: &str) -> Result<(), DuckError> {
         match duck.execute(statement) {
-            Err(error) if error.to_string().contains(REMOTE) => {
+            Err(DuckError::NeedsHttpfs { .. }) => {
                 self.make_available(duck)?;
                 duck.execute(statement)
             }
