@@ -114,8 +114,8 @@ fn show(estimate: &Estimate, settings: &Settings) {
     }
     let error = &estimate.error;
     output::line(format!(
-        "measured against {} pipelines: bytes of state, log and memory within a factor of {}; times within {} of the runs that \
-         they are fitted to; where the numbers of rows are right",
+        "measured against {} pipelines: bytes of state, log and memory within a factor of {}, times within {} on two idle cores, \
+         where the numbers of rows are right",
         error.pipelines, error.bytes, error.times
     ));
 }
