@@ -9,7 +9,8 @@ On a second port the same bucket has faults, drawn from a seed: requests that ar
 to come again, requests that are done and whose answer is an error, answers that break off, and slow
 ones. `GET /faults` says there how many there have been.
 
-Prints both ports when the server takes requests, and ends when standard input does.
+Prints both ports when the server takes requests, and ends when standard input does. Arguments: the bucket, the seed, and where
+it listens if not on free ports of 127.0.0.1: an address and two ports.
 """
 
 import io
@@ -103,15 +104,16 @@ def error(start_response, status, code):
     return [body]
 
 
-def serve(app):
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
+def serve(app, host, port):
+    server = make_server(host, port, app, threaded=True, request_handler=MotoRequestHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server.port
 
 
 def main():
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # no line per request
-    port, faulty = serve(handle), serve(Faulty(int(sys.argv[2])))
+    host, port, faulty = sys.argv[3:6] if len(sys.argv) > 3 else ("127.0.0.1", 0, 0)
+    port, faulty = serve(handle, host, int(port)), serve(Faulty(int(sys.argv[2])), host, int(faulty))
     os.environ["MOTO_PORT"] = str(port)
     client = boto3.client(
         "s3",

@@ -27,8 +27,8 @@
 //! Everything here fails loudly: what cannot run panics with the reason, nothing passes by
 //! skipping. Servers are gone when they are dropped, or when the test's process ends in any other way.
 //!
-//! PostgreSQL servers run in Docker containers where there is an engine, as processes otherwise:
-//! [`postgres`] says how that is decided, and how to decide it by `TIDEGATE_POSTGRES`.
+//! Servers run in Docker containers or as processes, which a test need not know: [`postgres`] and [`s3`] say how that is decided,
+//! and how to decide it by `TIDEGATE_POSTGRES` and `TIDEGATE_S3`.
 
 pub mod bench;
 pub mod browser;
@@ -37,6 +37,7 @@ pub mod chronicle;
 pub mod conformance;
 pub mod contents;
 pub mod dml;
+mod docker;
 pub mod lake;
 pub mod memory_sink;
 pub mod memory_source;

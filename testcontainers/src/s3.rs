@@ -1,20 +1,27 @@
 //! An S3 server of the test's own (moto, in memory), gone when it is dropped.
+//!
+//! The environment variable [`TIDEGATE_S3`](VARIABLE) says where it runs:
+//!
+//! - `process`: as a process, from the packages that `cargo xtask setup` gets by pip.
+//! - `docker`: in a container of the image `motoserver/moto`, which is pulled unless it is there.
+//! - `auto`, the default: as a process where the packages are there, in a container otherwise.
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod container;
+mod process;
+
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use object_store::ObjectStore;
 use object_store::aws::AmazonS3Builder;
 use tidegate_duck::lake::Storage;
 
-use crate::cache;
+use crate::postgres::Backend;
+use crate::postgres::backend::{Wish, say};
 
-/// The folder in the cache that `cargo xtask setup` fills.
-const PLACE: &str = "moto-5.2.5";
-const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/s3/server.py");
+/// The environment variable that says where servers run: `process`, `docker` or `auto`.
+pub const VARIABLE: &str = "TIDEGATE_S3";
 const BUCKET: &str = "bucket";
 /// Any will do.
 const KEY: &str = "test";
@@ -22,10 +29,16 @@ const REGION: &str = "us-east-1";
 
 /// A running server with one bucket.
 pub struct S3 {
-    server: Child,
     port: u16,
     /// Where the same bucket has faults.
     faulty: u16,
+    /// Ends when it is dropped.
+    _server: Server,
+}
+
+enum Server {
+    Process { _process: process::ServerProcess },
+    Container { _container: Box<container::ServerContainer> },
 }
 
 impl S3 {
@@ -42,21 +55,24 @@ impl S3 {
     /// # Panics
     /// When it is not installed or does not start.
     pub fn start_with(seed: u64) -> Self {
-        let mut server = Command::new("python3")
-            .arg(SERVER)
-            .args([BUCKET, &seed.to_string()])
-            .env("PYTHONPATH", installed())
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3 can be started");
-        let mut line = String::new();
-        let output = server.stdout.take().expect("the output is piped");
-        BufReader::new(output).read_line(&mut line).expect("the server's output can be read");
-        let ports = line.trim().split_once(' ').and_then(|(one, other)| Some((one.parse().ok()?, other.parse().ok()?)));
-        let (port, faulty) = ports.unwrap_or_else(|| panic!("the S3 server did not start; its errors are above"));
-        S3 { server, port, faulty }
+        S3::start_in(chosen(), seed)
+    }
+
+    /// Starts a server there, whatever [`VARIABLE`] says.
+    ///
+    /// # Panics
+    /// When it is not installed, there is no image, or it does not start.
+    pub fn start_in(backend: Backend, seed: u64) -> Self {
+        match backend {
+            Backend::Process => {
+                let (process, port, faulty) = process::ServerProcess::start(BUCKET, seed);
+                S3 { port, faulty, _server: Server::Process { _process: process } }
+            }
+            Backend::Container => {
+                let (container, port, faulty) = container::ServerContainer::start(BUCKET, seed);
+                S3 { port, faulty, _server: Server::Container { _container: Box::new(container) } }
+            }
+        }
     }
 
     /// `s3://bucket/prefix`.
@@ -140,13 +156,52 @@ fn endpoint(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
-impl Drop for S3 {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
+/// Where servers run, decided and said once in a process.
+fn chosen() -> Backend {
+    static CHOSEN: OnceLock<Backend> = OnceLock::new();
+    *CHOSEN.get_or_init(|| {
+        let wish = Wish::parse(VARIABLE, &std::env::var(VARIABLE).unwrap_or_default());
+        let (backend, reason) = match wish.unwrap_or_else(|error| panic!("{error}")) {
+            Wish::Process => (Backend::Process, "that was asked for"),
+            Wish::Docker => (Backend::Container, "that was asked for"),
+            Wish::Auto if process::is_installed() => (Backend::Process, "its packages are there"),
+            Wish::Auto => (Backend::Container, "'cargo xtask setup' has not fetched its packages"),
+        };
+        say(&format!("the S3 server runs {backend}: {reason}"));
+        backend
+    })
 }
 
-fn installed() -> PathBuf {
-    cache::place(PLACE, Path::new("moto/__init__.py"))
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt;
+    use object_store::path::Path;
+
+    use super::*;
+
+    /// Both ports of a server have the same bucket, and the faults of one are counted.
+    fn serves(backend: Backend) {
+        let s3 = S3::start_in(backend, 7);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let path = Path::from("a/b");
+            s3.store().put(&path, "one".into()).await.unwrap();
+            for _ in 0..40 {
+                let found = s3.faulty_store().get(&path).await.unwrap().bytes().await;
+                assert!(found.is_err() || found.unwrap() == "one");
+            }
+        });
+        assert!(s3.faults() > 0);
+    }
+
+    #[test]
+    fn a_process_serves_a_bucket() {
+        serves(Backend::Process);
+    }
+
+    #[test]
+    #[ignore = "needs a Docker engine with the image motoserver/moto"]
+    fn a_container_serves_a_bucket() {
+        serves(Backend::Container);
+    }
 }

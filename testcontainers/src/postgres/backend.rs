@@ -29,21 +29,21 @@ impl fmt::Display for Backend {
     }
 }
 
-/// What [`VARIABLE`] asks for.
+/// What the variable of a kind of server asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wish {
+pub(crate) enum Wish {
     Process,
     Docker,
     Auto,
 }
 
 impl Wish {
-    fn parse(value: &str) -> Result<Self, String> {
+    pub(crate) fn parse(variable: &str, value: &str) -> Result<Self, String> {
         match value {
             "process" => Ok(Wish::Process),
             "docker" => Ok(Wish::Docker),
             "" | "auto" => Ok(Wish::Auto),
-            other => Err(format!("{VARIABLE} is '{other}': set it to process, docker or auto")),
+            other => Err(format!("{variable} is '{other}': set it to process, docker or auto")),
         }
     }
 }
@@ -63,7 +63,8 @@ pub(super) fn choose(version: PostgresVersion, asked: Option<Backend>) -> Backen
     let wish = match asked {
         Some(Backend::Process) => Wish::Process,
         Some(Backend::Container) => Wish::Docker,
-        None => Wish::parse(&std::env::var(VARIABLE).unwrap_or_default()).unwrap_or_else(|error| panic!("{error}")),
+        None => Wish::parse(VARIABLE, &std::env::var(VARIABLE).unwrap_or_default())
+            .unwrap_or_else(|error| panic!("{error}")),
     };
     let image = || container::have_image(version, &say);
     let (backend, reason) = decide(wish, image)
@@ -86,7 +87,7 @@ fn decide(wish: Wish, image: impl FnOnce() -> Result<String, String>) -> Result<
 }
 
 /// Writes a line past the capture of the test harness, which would keep it to itself.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     // A closed standard error has no reader who misses it.
     let _ = writeln!(std::io::stderr().lock(), "tidegate-testkit: {line}");
 }
@@ -112,9 +113,9 @@ mod tests {
         for (value, wish) in
             [("process", Wish::Process), ("docker", Wish::Docker), ("auto", Wish::Auto), ("", Wish::Auto)]
         {
-            assert_eq!(Wish::parse(value), Ok(wish));
+            assert_eq!(Wish::parse(VARIABLE, value), Ok(wish));
         }
-        let refused = Wish::parse("podman").unwrap_err();
+        let refused = Wish::parse(VARIABLE, "podman").unwrap_err();
         assert!(refused.contains("'podman'") && refused.contains("process, docker or auto"), "{refused}");
     }
 }

@@ -5,10 +5,8 @@
 //! that first process ends.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use testcontainers::bollard::exec::{CreateExecOptions, StartExecResults};
-use testcontainers::bollard::models::PortBinding;
+use testcontainers::bollard::exec::StartExecResults;
 use testcontainers::core::{ExecCommand, IntoContainerPort};
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, CopyTargetOptions, GenericImage, ImageExt};
@@ -16,13 +14,12 @@ use testcontainers::{ContainerAsync, CopyTargetOptions, GenericImage, ImageExt};
 use super::programs::PostgresVersion;
 use super::server::{Cluster, INITDB, STOP_MAX, Shutdown, settings_text, tls_settings};
 use super::session::wait;
+use crate::docker;
 
 const IMAGE: &str = "postgres";
 const PORT: u16 = 5432;
 /// The image's account; the server refuses to run as root.
 const ACCOUNT: &str = "postgres";
-/// An engine that is there answers at once.
-const ENGINE_MAX: Duration = Duration::from_secs(5);
 /// The default of an engine, 64 MiB, is less than parallel queries may want.
 const SHARED_MEMORY_BYTES: u64 = 256 << 20;
 /// Seconds.
@@ -31,8 +28,6 @@ const START_MAX: u64 = 60;
 /// The first process. A shell, because whoever is first must wait for the processes of others that
 /// lost their parents.
 const WAIT: &str = "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done";
-/// Its input ends when the test's process ends, however that happens. Then all ends.
-const KEEPER: &str = "cat > /dev/null; kill -TERM 1";
 /// What goes into the container before its start, and where the account keeps its own.
 const GIVEN: &str = "/tidegate";
 const HOME: &str = "/var/lib/postgresql/tidegate";
@@ -68,22 +63,7 @@ type Container = ContainerAsync<GenericImage>;
 
 /// Makes sure that an engine has the image of a version: answers its name, or why it cannot be had.
 pub(super) fn have_image(version: PostgresVersion, say: &(impl Fn(&str) + Sync)) -> Result<String, String> {
-    let name = format!("{IMAGE}:{}", version.major());
-    let engine = wait(async {
-        let engine = testcontainers::core::client::docker_client_instance().await.map_err(|error| error.to_string())?;
-        let answer = tokio::time::timeout(ENGINE_MAX, engine.ping()).await;
-        answer.map_err(|_| format!("nothing for {ENGINE_MAX:?}"))?.map_err(|error| error.to_string())?;
-        Ok(engine)
-    });
-    let engine = engine.map_err(|error: String| format!("no Docker engine answers: {error}"))?;
-    let asked = name.clone();
-    if wait(async move { engine.inspect_image(&asked).await.is_ok() }) {
-        return Ok(name);
-    }
-    say(&format!("pulling the image {name}"));
-    let pulled = wait(async move { image(version).pull_image().await.map(drop).map_err(|error| error.to_string()) });
-    pulled.map_err(|error| format!("Docker has no image {name} and does not get it: {error}"))?;
-    Ok(name)
+    docker::have_image(IMAGE, &version.major().to_string(), say)
 }
 
 fn image(version: PostgresVersion) -> GenericImage {
@@ -123,12 +103,7 @@ impl ServerContainer {
             .with_env_var("HOME", HOME)
             .with_env_var("GIVEN", GIVEN)
             .with_shm_size(SHARED_MEMORY_BYTES)
-            .with_host_config_modifier(|host| {
-                host.auto_remove = Some(true);
-                host.publish_all_ports = Some(false);
-                let binding = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: None };
-                host.port_bindings = Some([(PORT.tcp().to_string(), Some(vec![binding]))].into());
-            })
+            .with_host_config_modifier(|host| docker::publish(host, &[PORT]))
             .with_copy_to(given("settings.conf"), settings_text(&settings).into_bytes())
             .with_copy_to(given("hba.conf"), cluster.hba.clone().into_bytes());
         if let Some(certificates) = &cluster.certificates {
@@ -143,7 +118,7 @@ impl ServerContainer {
         let started = wait(async move {
             let container = request.start().await.map_err(|error| error.to_string())?;
             let port = container.get_host_port_ipv4(PORT.tcp()).await.map_err(|error| error.to_string())?;
-            let keeper = keeper(&container).await?;
+            let keeper = docker::keeper(&container).await?;
             Ok::<_, String>((container, port, keeper))
         });
         let (container, port, keeper) = started
@@ -240,20 +215,4 @@ impl Drop for ServerContainer {
 
 fn given(name: &str) -> CopyTargetOptions {
     CopyTargetOptions::new(format!("{GIVEN}/{name}")).with_mode(0o644)
-}
-
-/// Has the container end when this process does.
-async fn keeper(container: &Container) -> Result<StartExecResults, String> {
-    let keeper = async {
-        let engine = testcontainers::core::client::docker_client_instance().await?;
-        let command = CreateExecOptions {
-            attach_stdin: Some(true),
-            attach_stdout: Some(true),
-            cmd: Some(vec!["sh", "-c", KEEPER]),
-            ..CreateExecOptions::default()
-        };
-        let created = engine.create_exec(container.id(), command).await?;
-        Ok(engine.start_exec(&created.id, None).await?)
-    };
-    keeper.await.map_err(|error: Box<dyn std::error::Error + Send + Sync>| error.to_string())
 }

@@ -52,6 +52,7 @@ pub use backend::Backend;
 pub use builder::PostgresBuilder;
 pub use programs::{PostgresVersion, VersionsUnderTest};
 pub use server::Shutdown;
+pub(crate) use session::wait;
 pub use session::{PgClient, TextRows};
 
 use server::Server;

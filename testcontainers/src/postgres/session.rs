@@ -97,7 +97,7 @@ pub(super) fn only_value(rows: TextRows, sql: &str) -> String {
 
 /// Runs a future on the runtime of the sessions. The thread waits on a channel, which, other than
 /// a nested runtime, is allowed everywhere.
-pub(super) fn wait<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
+pub(crate) fn wait<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
     let (sender, receiver) = mpsc::sync_channel(1);
     RUNTIME.spawn(async move { drop(sender.send(future.await)) });
     receiver.recv().expect("the sessions' runtime does not end before the process")
