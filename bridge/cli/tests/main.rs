@@ -4,6 +4,7 @@ mod applying;
 mod backups;
 mod bad_input;
 mod bare_root;
+mod book;
 mod browser;
 mod chaos;
 mod cookbook;

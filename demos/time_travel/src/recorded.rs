@@ -5,8 +5,8 @@ use anyhow::{Context, Result};
 
 use crate::cast::Cast;
 
-/// How a block with commands begins and ends.
-const BLOCK: [&str; 2] = ["```console\n", "```"];
+/// How a block with commands begins and ends. The mark names this file, which holds them.
+const BLOCK: [&str; 2] = ["```console held=demos/time_travel/src/recorded.rs\n", "```"];
 
 /// The page, with the recorded output under every command that it shows. Commands stand in the order in which they were
 /// recorded; the page may leave some out.
@@ -75,10 +75,11 @@ mod tests {
             cast.print("\n");
             cast.remark("# next");
         }
-        let page = "text\n\n```console\n$ one\nold\n```\n\nmore\n\n```console\n$ two\n$ three\n```\n";
-        let told = "text\n\n```console\n$ one\n1\n\n1\n```\n\nmore\n\n```console\n$ two\n$ three\n3\n```\n";
-        assert_eq!(retold(page, &cast).unwrap(), told);
-        let unknown = retold("```console\n$ four\n```\n", &cast).unwrap_err().to_string();
+        let [begin, end] = BLOCK;
+        let page = format!("text\n\n{begin}$ one\nold\n{end}\n\nmore\n\n{begin}$ two\n$ three\n{end}\n");
+        let told = format!("text\n\n{begin}$ one\n1\n\n1\n{end}\n\nmore\n\n{begin}$ two\n$ three\n3\n{end}\n");
+        assert_eq!(retold(&page, &cast).unwrap(), told);
+        let unknown = retold(&format!("{begin}$ four\n{end}\n"), &cast).unwrap_err().to_string();
         assert!(unknown.contains("$ four"), "{unknown}");
     }
 

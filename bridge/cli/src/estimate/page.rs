@@ -148,7 +148,7 @@ fn the_page_has_the_figures_of_the_model() {
 #[test]
 fn the_calculator_answers_as_the_command() {
     let page = page();
-    let calculator = &page[page.find("<form id=\"calculator\">").unwrap()..];
+    let calculator = &page[page.find("<form id=\"estimate\">").unwrap()..];
     assert!(!calculator.contains("src=") && !calculator.contains("http"), "it needs nothing from elsewhere");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("capacity.html");
