@@ -151,6 +151,11 @@ pub const PYTHON_SETS: &[PythonSet] = &[
         purpose: "duckdb and polars (72 MB, 241 MB unpacked) for the Python page of the book",
         place: "polars-1.44.2",
     },
+    PythonSet {
+        requirements: "bridge/cli/tests/python/requirements.txt",
+        purpose: "a reader of JSON Schema for the tests",
+        place: "jsonschema-4.26.0",
+    },
 ];
 
 const fn extension(name: &'static str, sha256: &'static str, inside: &'static str, place: &'static str) -> Package {

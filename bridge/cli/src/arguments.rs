@@ -283,6 +283,8 @@ pub enum Command {
     },
     /// Writes the manual page, in the format of man(1)
     Man,
+    /// Writes the JSON Schema of the pipeline file, for editors
+    Schema,
     /// Copies definitions and state to a folder or an object store, also while the pipeline runs
     Backup {
         /// The pipeline file
@@ -408,6 +410,7 @@ mod tests {
                 "untrack",
                 "completions",
                 "man",
+                "schema",
                 "backup",
                 "restore"
             ]

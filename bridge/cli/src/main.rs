@@ -133,6 +133,10 @@ fn run(command: Command) -> Result<(), Failure> {
                 Ok(())
             }
             Command::Man => commands::man::man(),
+            Command::Schema => {
+                commands::schema::show();
+                Ok(())
+            }
             Command::Backup { pipeline, dest, keep, json } => {
                 commands::backup::backup(&pipeline, &dest, keep, json).await
             }

@@ -4,6 +4,7 @@
 mod blocks;
 mod fragments;
 mod session;
+mod validator;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -81,7 +82,7 @@ fn take(page: &Page, block: &Block, session: &mut Session) -> Result<Became, Str
         session.write(file, &block.text)?;
     }
     match block.language {
-        Language::Toml => fragments::read(&block.text, block.value.as_ref(), session).map(|()| Became::Run),
+        Language::Toml => fragments::read(&block.text, block.value.as_ref(), session).map(|_| Became::Run),
         Language::Sql if block.view => session.views(&block.text).map(|()| Became::Run),
         // It is for the pipeline file that names it.
         Language::Sql | Language::Sh if block.file.is_some() => Ok(Became::Run),
@@ -97,8 +98,8 @@ fn take(page: &Page, block: &Block, session: &mut Session) -> Result<Became, Str
 
 /// One JSON value, or one a line.
 fn parsed(text: &str) -> Result<(), String> {
-    let values = serde_json::Deserializer::from_str(text).into_iter::<serde_json::Value>();
-    values.map(|value| value.map(|_| ())).collect::<Result<_, _>>().map_err(|error| error.to_string())
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<serde_json::Value>();
+    values.try_for_each(|value| value.map(|_| ())).map_err(|error| error.to_string())
 }
 
 /// Runs a page from its beginning to its end; a block that fails ends it.
@@ -149,4 +150,45 @@ fn the_blocks_of_the_book_are_run() {
     println!("blocks: {counts:?}");
     faults.sort();
     assert!(faults.is_empty(), "{} faults in the book:\n\n{}", faults.len(), faults.join("\n\n"));
+}
+
+/// The pipeline files that the repository has, with their names.
+fn pipeline_files() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for file in ["bridge/cli/src/commands/init/pipeline.toml", "demos/orders/pipeline.toml"] {
+        found.push((file.to_owned(), named_file(file).unwrap()));
+    }
+    for page in pages() {
+        for block in page.blocks {
+            if block.language == Language::Toml && block.fate == Fate::Run {
+                found.push((format!("{}:{}", page.name, block.line), fragments::completed(&block.text).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_schema_takes_the_pipeline_files_of_the_book() {
+    let schema =
+        tidegate_testkit::Program::new(env!("CARGO_BIN_EXE_tidegate")).arguments(["schema"]).run().expect(0).json();
+    let files = pipeline_files();
+    assert!(files.len() > 20, "there are more than {} pipeline files in the book", files.len());
+    let texts: Vec<String> = files.iter().map(|(_, text)| text.clone()).collect();
+    for ((name, text), faults) in files.iter().zip(validator::faults(&schema, &texts)) {
+        assert!(faults.is_empty(), "{name}: {faults:?}\n{text}");
+    }
+    // A key that is misspelt anywhere is seen: the last key of each file gets another letter.
+    let misspelt = |text: &String| {
+        let key = text.lines().rfind(|line| {
+            line.split_once(" = ").is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        });
+        let key = key.unwrap_or_else(|| panic!("a file has keys: {text}"));
+        let at = text.rfind(key).unwrap_or_default();
+        format!("{}x{}", &text[..at], &text[at..])
+    };
+    let texts: Vec<String> = texts.iter().map(misspelt).collect();
+    for (text, faults) in texts.iter().zip(validator::faults(&schema, &texts)) {
+        assert!(!faults.is_empty(), "the schema takes this:\n{text}");
+    }
 }

@@ -10,7 +10,8 @@ use tidegate_core::ErrorKind;
 use crate::arguments::Arguments;
 use crate::failure::Failure;
 
-const EXIT_CODES: [(&str, &str); 4] = [
+/// What the exit codes mean.
+pub const EXIT_CODES: [(&str, &str); 4] = [
     ("0", "Done."),
     ("1", "Failed; another try may help."),
     ("2", "Wrong usage or configuration."),

@@ -17,6 +17,7 @@ pub mod restore;
 pub mod resync;
 pub mod rewind;
 pub mod run;
+pub mod schema;
 pub mod sql;
 pub mod status;
 pub mod top;

@@ -48,8 +48,8 @@ fn variables(text: &str) -> impl Iterator<Item = &str> {
     names.filter(|name| !name.contains(":-"))
 }
 
-/// Reads a pipeline file, or a part of one, as the program does. A variable has the value that is given for it, else `x`.
-pub fn read(text: &str, value: Option<&(String, String)>, session: &Session) -> Result<(), String> {
+/// Reads a pipeline file, or a part of one, as the program does, and answers what was read. A variable has the value that is given for it, else `x`.
+pub fn read(text: &str, value: Option<&(String, String)>, session: &Session) -> Result<String, String> {
     let whole = completed(text)?;
     // In the page's folder, since files that it names are looked for beside it.
     session.write(FILE, &whole)?;
@@ -59,7 +59,7 @@ pub fn read(text: &str, value: Option<&(String, String)>, session: &Session) -> 
     let program = variables(text).fold(program, |program, name| program.variable(name, "x"));
     let ended = value.iter().fold(program, |program, (name, value)| program.variable(name, value)).run();
     match ended.stderr.contains("there is no state in") || ended.code() == Some(0) {
-        true => Ok(()),
+        true => Ok(whole),
         false => Err(format!("the program does not read this:\n{}\n{whole}", ended.stderr)),
     }
 }
