@@ -21,6 +21,8 @@ mod past;
 mod picture;
 mod place;
 mod progress;
+#[cfg(test)]
+mod reference;
 mod registry;
 mod serve;
 mod signals;

@@ -28,7 +28,7 @@ pub fn run(target: &Path) -> Result<()> {
 
 /// Writes the pages of the reference anew.
 pub fn write() -> Result<()> {
-    cargo(["test", "--profile", "tests", "--workspace", "--bins"])
+    cargo(["test", "--profile", "tests", "--workspace", "--bins", "--tests"])
         .args(["--", "reference"])
         .env("UPDATE_DOCS", "1")
         .run()

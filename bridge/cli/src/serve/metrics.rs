@@ -202,6 +202,9 @@ fn of(what: &'static str, name: &str) -> Labels {
 }
 
 #[cfg(test)]
+pub use tests::text as sample;
+
+#[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::time::{Duration, Instant};
@@ -212,8 +215,10 @@ mod tests {
     use super::*;
 
     /// Every metric has a value.
-    fn text() -> String {
+    /// What a pipeline with a source, a view and a sink answers.
+    pub fn text() -> String {
         let metrics = Metrics::new();
+        metrics.notify(Progress::SinkRetry { sink: "mart", error: "" });
         let lag = Lag { snapshots: Some(1), bytes: Some(2), ms: Some(3) };
         let source = SourceStatus {
             position: None,

@@ -7,7 +7,7 @@ mod apply;
 mod child;
 mod figures;
 mod guard;
-mod metrics;
+pub mod metrics;
 mod monitor;
 mod page;
 mod past;

@@ -10,7 +10,7 @@ use crate::expressions::check;
 use crate::world::World;
 
 /// A column of `lake.t` for each type that functions ask for.
-fn column(parameter: &str) -> Option<&'static str> {
+pub fn column(parameter: &str) -> Option<&'static str> {
     Some(match parameter {
         "BOOLEAN" => "b",
         "TINYINT" => "i8",

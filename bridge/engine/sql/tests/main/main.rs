@@ -14,6 +14,7 @@ mod names;
 mod plans;
 mod programs;
 mod recursion;
+mod reference;
 mod refusals;
 mod time;
 mod views;
