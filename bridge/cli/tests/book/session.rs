@@ -55,8 +55,10 @@ impl Session {
         path.push(std::env::var_os("PATH").unwrap_or_default());
         let database = needs_postgres.then(|| {
             let server = Postgres::start();
-            let database = server.create_database();
-            (server, database)
+            let connection = server.create_database();
+            let name = connection.split(' ').find_map(|part| part.strip_prefix("dbname="));
+            let name = name.unwrap_or_else(|| panic!("{connection} names a database")).to_owned();
+            (server, name)
         });
         Session { folder, place, path, database, said: String::new() }
     }
@@ -101,7 +103,7 @@ impl Session {
         Ok(())
     }
 
-    /// Runs commands after `$ `, which may go on after `> `, and compares what each prints.
+    /// Runs commands after `$ `, which may go on after `> `, and compares what each prints, where that is shown.
     pub fn console(&mut self, text: &str) -> Result<(), String> {
         let mut calls: Vec<(String, String)> = Vec::new();
         for line in text.lines() {
@@ -114,7 +116,9 @@ impl Session {
         }
         for (command, shown) in calls {
             self.sh(&command, 0)?;
-            self.printed(&shown)?;
+            if !shown.trim().is_empty() {
+                self.printed(&shown)?;
+            }
         }
         Ok(())
     }
