@@ -21,7 +21,7 @@ pub fn run(target: &Path) -> Result<()> {
     build(&book)?;
     links::check(&checkout(), &book)?;
     screens::take(&book, &target.join("docs/screens"))?;
-    cargo(["test", "--profile", "tests", "--workspace", "--lib", "--bins", "--tests"])
+    cargo(["test", "--profile", "tests", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"])
         .args(["--", "book", "reference", "--nocapture"])
         .run()
 }

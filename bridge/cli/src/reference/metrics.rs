@@ -1,6 +1,6 @@
 //! The metrics, as the registry has them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{WRITTEN, code, hold, table};
 use crate::serve::metrics::sample;
@@ -10,7 +10,7 @@ use crate::serve::metrics::sample;
 struct Metric {
     kind: String,
     help: String,
-    labels: Vec<String>,
+    labels: BTreeSet<String>,
 }
 
 #[test]
@@ -33,11 +33,7 @@ fn the_page_of_metrics() {
                 let metric =
                     metrics.get_mut(&longest.unwrap_or_default()).unwrap_or_else(|| panic!("{name} has no help"));
                 let labels = rest.split("\",").filter_map(|label| label.trim_end_matches('}').split('=').next());
-                for label in labels.filter(|label| *label != "le") {
-                    if !metric.labels.iter().any(|known| known == label) {
-                        metric.labels.push(label.to_owned());
-                    }
-                }
+                metric.labels.extend(labels.filter(|label| *label != "le").map(str::to_owned));
             }
             _ => {}
         }
