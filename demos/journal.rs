@@ -97,15 +97,20 @@ impl Journal {
     /// Everything so far.
     pub fn entries(&self) -> Result<Vec<Entry>> {
         let text = fs::read_to_string(&self.log).with_context(|| format!("{} cannot be read", self.log.display()))?;
-        // The last line may be half written.
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole.lines().filter_map(|line| entry(line).transpose()).collect()
+        entries(&text).map(|(entries, _)| entries)
     }
 
     /// Stops the pipeline, which brings everything up to date before it ends.
     pub fn stop(self) -> Result<()> {
         self.running.stop()
     }
+}
+
+/// What the whole lines of a piece of a log say, and how many bytes these are: the last line may be half written.
+pub fn entries(text: &str) -> Result<(Vec<Entry>, usize)> {
+    let end = text.rfind('\n').map_or(0, |end| end + 1);
+    let entries: Result<Vec<Entry>> = text[..end].lines().filter_map(|line| entry(line).transpose()).collect();
+    Ok((entries?, end))
 }
 
 /// What a line says, if it is one of those that matter here.

@@ -1,31 +1,13 @@
 //! DuckDB as referee: it computes every view of a pipeline file anew, and compares. Each demo includes
 //! this file as a module.
 
-use std::fs;
-use std::path::Path;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tidegate_duck::{Duck, quote_ident};
 
 use crate::print::{grouped, table};
 
-/// What a comparison found.
-pub struct Verdict {
-    /// Rows that one side has more often than the other, over all views.
-    pub differences: u64,
-    /// Whether all columns have the names and types that they should.
-    pub same_types: bool,
-}
-
-impl Verdict {
-    /// Whether nothing differs.
-    pub fn is_equal(&self) -> bool {
-        self.differences == 0 && self.same_types
-    }
-}
-
 /// Name and SELECT of each view in a pipeline file, upstream views first.
-pub fn views(file: &'static str) -> Vec<(&'static str, &'static str)> {
+pub fn views(file: &str) -> Vec<(&str, &str)> {
     file.split("[views.")
         .skip(1)
         .map(|section| {
@@ -36,40 +18,43 @@ pub fn views(file: &'static str) -> Vec<(&'static str, &'static str)> {
         .collect()
 }
 
-/// A DuckDB that knows the views of `views.sql`, which stands beside the Parquet files.
-pub fn with_changes(folder: &Path) -> Result<Duck> {
-    let duck = Duck::open_in_memory()?;
-    let file = folder.join("out/changes/views.sql");
-    let sql = fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))?;
-    duck.execute(&sql)?;
-    Ok(duck)
-}
+/// Where results are: the catalog that has them under the views' names, and what people call it. What DuckDB knows
+/// by `views.sql` is in `memory`.
+pub type Place<'a> = (&'a str, &'a str);
 
-/// Compares rows and column types of each view, in the mart and in the Parquet deltas, with what DuckDB
-/// computes from the sources. Prints a line a view. The DuckDB is one [`with_changes`] that has the sources
-/// attached under the names that the views use, and the mart as `mart`.
-pub fn compare(duck: &Duck, views: &[(&str, &str)]) -> Result<Verdict> {
+/// Compares rows and column types of each view, in every place, with what DuckDB computes from the sources. Prints a
+/// line a view, and the number of differences; whether nothing differs. The DuckDB has the sources attached under the names that the views use.
+pub fn compare(duck: &Duck, views: &[(&str, &str)], places: &[Place<'_>]) -> Result<bool> {
     // Inside `truth` a view's bare name is the recomputed one.
     duck.execute("ATTACH ':memory:' AS truth; USE truth")?;
-    let titles = ["view", "rows", "differences in the mart", "in the Parquet deltas", "column types"];
-    let mut lines = vec![titles.map(str::to_owned).to_vec()];
-    let mut verdict = Verdict { differences: 0, same_types: true };
+    let mut titles = vec!["view".to_owned(), "rows".to_owned()];
+    let before = std::iter::once("differences in").chain(std::iter::repeat("in"));
+    titles.extend(before.zip(places).map(|(before, (_, place))| format!("{before} {place}")));
+    titles.push("column types".to_owned());
+    let mut lines = vec![titles];
+    let (mut all_different, mut all_same_types) = (0, true);
     for (name, sql) in views {
         let quoted = quote_ident(name);
         duck.execute(&format!("CREATE TABLE truth.main.{quoted} AS {sql}"))?;
         let truth = format!("FROM truth.main.{quoted}");
-        let [in_mart, in_parquet] = ["mart", "memory"].map(|catalog| format!("FROM {catalog}.main.{quoted}"));
         let rows = count(duck, &truth)?;
-        let found = [differences(duck, &truth, &in_mart)?, differences(duck, &truth, &in_parquet)?];
         let types = columns(duck, &truth)?;
-        let same_types = types == columns(duck, &in_mart)? && types == columns(duck, &in_parquet)?;
-        verdict.differences += found[0] + found[1];
-        verdict.same_types &= same_types;
-        let word = if same_types { "equal" } else { "differ" };
-        lines.push(vec![(*name).to_owned(), grouped(rows), grouped(found[0]), grouped(found[1]), word.to_owned()]);
+        let mut line = vec![(*name).to_owned(), grouped(rows)];
+        let mut same_types = true;
+        for (catalog, _) in places {
+            let found = format!("FROM {catalog}.main.{quoted}");
+            let different = differences(duck, &truth, &found)?;
+            all_different += different;
+            same_types &= types == columns(duck, &found)?;
+            line.push(grouped(different));
+        }
+        all_same_types &= same_types;
+        line.push(if same_types { "equal" } else { "differ" }.to_owned());
+        lines.push(line);
     }
     table(&lines, 2);
-    Ok(verdict)
+    println!("\n  {} differences", grouped(all_different));
+    Ok(all_different == 0 && all_same_types)
 }
 
 /// Names and types.

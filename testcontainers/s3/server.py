@@ -10,13 +10,15 @@ to come again, requests that are done and whose answer is an error, answers that
 ones. `GET /faults` says there how many there have been.
 
 Prints both ports when the server takes requests, and ends when standard input does. Arguments: the bucket, the seed, and where
-it listens if not on free ports of 127.0.0.1: an address and two ports.
+it listens if not on free ports of 127.0.0.1: an address and two ports. With one port there are no faults, and it goes on until
+it is stopped.
 """
 
 import io
 import logging
 import os
 import random
+import signal
 import sys
 import threading
 import time
@@ -112,8 +114,9 @@ def serve(app, host, port):
 
 def main():
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # no line per request
-    host, port, faulty = sys.argv[3:6] if len(sys.argv) > 3 else ("127.0.0.1", 0, 0)
-    port, faulty = serve(handle, host, int(port)), serve(Faulty(int(sys.argv[2])), host, int(faulty))
+    host, port, *faulty = sys.argv[3:6] if len(sys.argv) > 3 else ("127.0.0.1", 0, 0)
+    port = serve(handle, host, int(port))
+    faulty = serve(Faulty(int(sys.argv[2])), host, int(faulty[0])) if faulty else None
     os.environ["MOTO_PORT"] = str(port)
     client = boto3.client(
         "s3",
@@ -124,6 +127,8 @@ def main():
     )
     client.create_bucket(Bucket=sys.argv[1])
     print(port, faulty, flush=True)
+    if faulty is None:
+        signal.pause()
     sys.stdin.read()
 
 

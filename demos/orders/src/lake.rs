@@ -1,9 +1,10 @@
-//! The lake: shipments in Parquet files, the catalog in PostgreSQL, which admits several processes at
-//! a time.
+//! The lake: shipments in Parquet files, in a folder or on S3, the catalog in PostgreSQL, which admits several
+//! processes at a time.
 
 use std::fs;
 
 use anyhow::{Context, Result};
+use tidegate_duck::lake::Storage;
 use tidegate_duck::{Access, Duck, Extension, Options, quote_literal};
 
 use crate::site::{LAKE, Site};
@@ -19,13 +20,18 @@ pub fn open(site: &Site) -> Result<Duck> {
 pub fn attach(duck: &Duck, site: &Site, access: Access) -> Result<()> {
     duck.load(Extension::Ducklake)?;
     duck.load(Extension::PostgresScanner)?;
+    if site.is_on_s3() {
+        Storage::of_environment().make_available(duck)?;
+    }
     let uri = quote_literal(&format!("ducklake:postgres:{}", site.connection(LAKE)));
     let options = match access {
         Access::ReadOnly => "READ_ONLY".to_owned(),
         Access::ReadWrite => {
-            let files = site.folder.join("lake");
-            fs::create_dir_all(&files).with_context(|| format!("{} cannot be made", files.display()))?;
-            format!("DATA_PATH {}", quote_literal(&format!("{}/", files.display())))
+            let files = site.lake_files();
+            if !site.is_on_s3() {
+                fs::create_dir_all(&files).with_context(|| format!("{files} cannot be made"))?;
+            }
+            format!("DATA_PATH {}", quote_literal(&format!("{files}/")))
         }
     };
     Ok(duck.execute(&format!("ATTACH {uri} AS lake ({options})"))?)

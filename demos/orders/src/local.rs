@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use tidegate_testkit::Postgres;
 
+use crate::glance::{Glance, glance, open};
 use crate::load::Load;
-use crate::mart::{Glance, glance};
 use crate::print::{grouped, heading, query};
 use crate::running::Running;
 use crate::site::{LAKE, SHOP, Site, value};
-use crate::{SEED, bridge, folder, lake, mart, pipeline, referee, setup, wait};
+use crate::{SEED, bridge, folder, lake, pipeline, referee, setup, wait};
 
 /// The time between two looks at the mart.
 const LOOK_EVERY: Duration = Duration::from_millis(2_500);
@@ -82,7 +82,7 @@ fn watch(site: &Site, load: &Load, bridge: &mut Running, time: Duration) -> Resu
 }
 
 fn show_results(site: &Site) -> Result<()> {
-    let duck = mart::open(site)?;
+    let duck = open(site)?;
     query(
         &duck,
         "SELECT region, sum(shipped) AS shipped, sum(revenue) AS revenue FROM revenue_by_hour\nGROUP BY region ORDER BY region",

@@ -2,14 +2,21 @@
 //! `tidegate run` while a load generator changes both, and DuckDB as reader and referee.
 //!
 //! `cargo xtask demo orders` runs all of it on a PostgreSQL of its own. With Docker Compose each
-//! subcommand is a container, and PostgreSQL is where PGHOST, PGPORT, PGUSER and PGPASSWORD say.
+//! subcommand is a container, PostgreSQL is where PGHOST, PGPORT, PGUSER and PGPASSWORD say, and STORE where the
+//! lake's files and the Delta tables are.
 
 mod bridge;
+#[path = "../../changes.rs"]
+mod changes;
 #[path = "../../folder.rs"]
 mod folder;
+#[path = "../../following.rs"]
+mod following;
+mod glance;
 mod lake;
 mod load;
 mod local;
+#[path = "../../mart.rs"]
 mod mart;
 mod pipeline;
 #[path = "../../print.rs"]
@@ -83,7 +90,7 @@ fn run(command: Command) -> Result<bool> {
             Ok(true)
         }
         Command::Query { sql } => {
-            print::query(&mart::open(&Site::from_environment()?)?, &sql)?;
+            print::query(&glance::open(&Site::from_environment()?)?, &sql)?;
             Ok(true)
         }
         Command::Check => {

@@ -1,4 +1,4 @@
-//! Where things are: the PostgreSQL server and the folder of the pipeline.
+//! Where things are: the PostgreSQL server, the folder of the pipeline, and what is on S3.
 
 use std::path::PathBuf;
 
@@ -15,6 +15,8 @@ pub const LAKE: &str = "lake";
 pub struct Site {
     /// Holds the pipeline file, the lake's files, the state and the output.
     pub folder: PathBuf,
+    /// A URL below which the lake's files and the Delta tables are, instead.
+    store: Option<String>,
     host: String,
     port: String,
     user: String,
@@ -27,6 +29,7 @@ impl Site {
         let variable = |name: &str| std::env::var(name).with_context(|| format!("the variable {name} is not set"));
         Ok(Site {
             folder: std::env::current_dir()?,
+            store: std::env::var("STORE").ok().filter(|store| !store.is_empty()),
             host: variable("PGHOST")?,
             port: std::env::var("PGPORT").unwrap_or_else(|_| "5432".to_owned()),
             user: variable("PGUSER")?,
@@ -37,12 +40,38 @@ impl Site {
     /// A server of the demo's own, which asks for no password.
     pub fn local(folder: PathBuf, server: &Postgres) -> Self {
         let [host, user, password] = ["127.0.0.1", "postgres", "any"].map(str::to_owned);
-        Site { folder, host, port: server.port().to_string(), user, password }
+        Site { folder, store: None, host, port: server.port().to_string(), user, password }
     }
 
     /// What the pipeline file reads from the environment.
     pub fn variables(&self) -> [(&'static str, &str); 4] {
         [("PGHOST", &self.host), ("PGPORT", &self.port), ("PGUSER", &self.user), ("PGPASSWORD", &self.password)]
+    }
+
+    /// Whether the lake's files and the Delta tables are on S3.
+    pub fn is_on_s3(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// Where the files of the lake are.
+    pub fn lake_files(&self) -> String {
+        match &self.store {
+            Some(store) => format!("{store}/lake"),
+            None => self.folder.join("lake").display().to_string(),
+        }
+    }
+
+    /// Where the Delta tables are.
+    pub fn delta_tables(&self) -> String {
+        match &self.store {
+            Some(store) => format!("{store}/delta"),
+            None => self.folder.join("out/delta").display().to_string(),
+        }
+    }
+
+    /// The mart's file.
+    pub fn mart(&self) -> PathBuf {
+        self.folder.join("out/mart.duckdb")
     }
 
     /// How to reach a database, as libpq writes it. The values are plain words that need no quotes.

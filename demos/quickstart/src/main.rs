@@ -1,10 +1,19 @@
-//! The quickstart demo: a DuckLake with TPC-H data, three views kept fresh by `tidegate run
+//! The demo `quickstart`: a DuckLake with TPC-H data, three views kept fresh by `tidegate run
 //! --once`, and DuckDB as reader, stopwatch and referee. Run it with `cargo xtask demo`.
+//!
+//! With Docker Compose `tidegate run` follows a lake that changes by itself, and each subcommand is a container.
 
 mod bridge;
+#[path = "../../changes.rs"]
+mod changes;
 #[path = "../../folder.rs"]
 mod folder;
+#[path = "../../following.rs"]
+mod following;
 mod lake;
+mod local;
+#[path = "../../mart.rs"]
+mod mart;
 mod pipeline;
 #[path = "../../print.rs"]
 mod print;
@@ -12,65 +21,69 @@ mod print;
 mod recompute;
 mod referee;
 mod rounds;
+#[path = "../../sqlite_lake.rs"]
+mod sqlite_lake;
+mod tide;
 #[path = "../../times.rs"]
 mod times;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
+use clap::{Parser, Subcommand};
+use tidegate_duck::Duck;
 
-use bridge::Bridge;
 use lake::Lake;
-use print::{heading, table};
-use rounds::ROUNDS;
 
-/// TPC-H's scale factor: 0.2 makes 1.2 million line items.
-const SCALE_FACTOR: f64 = 0.2;
-
-fn main() -> ExitCode {
-    print::ended(run())
+/// Views over a DuckLake that changes
+#[derive(Parser)]
+#[command(name = "tidegate-demo-quickstart")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
 }
 
-/// Whether everything was equal.
-fn run() -> Result<bool> {
-    let folder = folder::fresh("demo-quickstart")?;
-    heading("A lake");
-    let lake = Lake::create(&folder, SCALE_FACTOR)?;
-    for (name, rows) in lake.row_counts()? {
-        println!("  {name:<10} {:>12} rows", print::grouped(rows));
-    }
+#[derive(Subcommand)]
+enum Command {
+    /// Everything on this machine, round by round (the default)
+    Local,
+    /// Makes the lake in the working folder if it is not there, and changes it until it is stopped
+    Load,
+    /// Whether the lake is there
+    Ready,
+    /// Queries the mart and prints the result
+    Query {
+        /// A SELECT over the views' names
+        sql: String,
+    },
+    /// Waits until the pipeline has caught up and compares every view with a recompute; stop the load first
+    Check,
+}
 
-    heading("A pipeline of three views");
-    let file = pipeline::write(&folder)?;
-    for line in pipeline::VIEWS.lines() {
-        println!("  {line}");
-    }
-    let bridge = Bridge::find(file)?;
-    println!("\n  $ tidegate run pipeline.toml --once");
-    let load = bridge.run_once()?;
-    println!("  loaded {} rows in {}", print::grouped(load.source_rows), times::milliseconds(load.elapsed_ms));
+/// TPC-H's scale factor of the lake that changes by itself: 0.05 makes 300,000 line items.
+const SCALE_FACTOR: f64 = 0.05;
 
-    heading("Changes, and the views after each of them");
-    let mut lines = vec![rounds::titles()];
-    for round in ROUNDS {
-        lake.change(round.sql).with_context(|| format!("the round `{}`", round.title))?;
-        let run = bridge.run_once()?;
-        let recompute = lake.recompute_ms()?;
-        lines.push(rounds::line(round, &run, recompute));
-    }
-    table(&lines, 2);
-    println!(
-        "\n  step: the maintenance of the views. whole run: `tidegate run --once` from start to exit; it attaches the"
-    );
-    println!("  lake, reads the changes, logs them, steps, commits both targets and makes a checkpoint durable.");
-    println!("  recompute: DuckDB computes all three views anew, with the lake attached already.");
+fn main() -> ExitCode {
+    print::ended(run(Arguments::parse().command.unwrap_or(Command::Local)))
+}
 
-    heading("The mart, read with DuckDB");
-    referee::show_mart(&folder)?;
-    heading("The changes, read with DuckDB from the Parquet files");
-    referee::show_changes(&folder)?;
-    heading("Every view against a full recompute, row by row");
-    let equal = referee::compare(&folder)?;
-    println!("\n  It all stays in {}", folder.display());
-    Ok(equal)
+/// Whether the views were equal, where they were compared.
+fn run(command: Command) -> Result<bool> {
+    if matches!(command, Command::Local) {
+        return local::run();
+    }
+    let folder = std::env::current_dir()?;
+    match command {
+        Command::Local => unreachable!("it has its own folder"),
+        Command::Load => tide::run(&Lake::complete(&folder, SCALE_FACTOR)?)?,
+        Command::Ready => {
+            ensure!(Lake::open(&folder, Duck::open_in_memory()?).is_complete(), "the lake is not there yet");
+        }
+        Command::Query { sql } => print::query(&referee::open_mart(&folder)?, &sql)?,
+        Command::Check => {
+            referee::wait(&folder, &Lake::open(&folder, Duck::open_in_memory()?))?;
+            return referee::compare(&folder);
+        }
+    }
+    Ok(true)
 }

@@ -1,4 +1,5 @@
-//! The pipeline file of the demo, and its views once more as DuckDB sees them.
+//! The pipeline file: the one of this demo, which comes with the program, or another over the same lake, which lies in the
+//! working folder. `demos/job` has such a one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,35 +8,33 @@ use anyhow::{Context, Result};
 
 use crate::recompute;
 
-/// The views as they stand in the pipeline file.
-pub const VIEWS: &str = include_str!("views.toml");
+/// The pipeline file of this demo.
+const FILE: &str = include_str!("../pipeline.toml");
+
+/// Its name in the folder.
+pub const NAME: &str = "pipeline.toml";
+
+/// The part of it that people want to see.
+pub fn views_as_written() -> &'static str {
+    let start = FILE.find("[views.").expect("there are views");
+    let end = FILE.find("[sinks.").expect("the sinks come last");
+    FILE[start..end].trim_end()
+}
 
 /// Writes the pipeline file.
 pub fn write(folder: &Path) -> Result<PathBuf> {
-    let file = folder.join("pipeline.toml");
-    let head = "\
-[pipeline]
-name = \"quickstart\"
-state_dir = \"state\"
-
-[sources.lake]
-type = \"ducklake\"
-catalog = \"ducklake:lake.ducklake\"
-";
-    let sinks = "\
-[sinks.changes]
-type = \"parquet\"
-path = \"out/changes\"
-
-[sinks.mart]
-type = \"duckdb\"
-path = \"out/mart.duckdb\"
-";
-    fs::write(&file, format!("{head}\n{VIEWS}\n{sinks}")).with_context(|| format!("{}", file.display()))?;
+    let file = folder.join(NAME);
+    fs::write(&file, FILE).with_context(|| format!("{} cannot be written", file.display()))?;
     Ok(file)
 }
 
-/// Name and SELECT of each view, upstream views first.
+/// The pipeline file in a folder.
+pub fn read(folder: &Path) -> Result<String> {
+    let file = folder.join(NAME);
+    fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))
+}
+
+/// Name and SELECT of each view of this demo, upstream views first.
 pub fn views() -> Vec<(&'static str, &'static str)> {
-    recompute::views(VIEWS)
+    recompute::views(FILE)
 }

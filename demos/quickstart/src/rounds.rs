@@ -7,62 +7,92 @@ use crate::times::milliseconds;
 /// A change of the lake.
 pub struct Round {
     pub title: &'static str,
-    pub sql: &'static str,
+    /// The statements on a day; days are numbers from 0 on.
+    pub sql: fn(day: u64) -> String,
 }
 
-/// What happens, round by round.
+/// The first key of the orders that come, of which a day has a thousand, and of the customers.
+pub const NEW_ORDERS: u64 = 9_000_000;
+const NEW_CUSTOMERS: u64 = 8_000_000;
+
+/// What happens in a day, round by round.
 pub const ROUNDS: &[Round] = &[
     Round {
         title: "100 orders with 300 lines (two tables, one transaction)",
-        sql: "
-            BEGIN;
-            INSERT INTO lake.orders
-                SELECT 9000000 + i, 1 + (i * 271) % 30000, 'O', 1000 + i, DATE '1998-08-03', '3-MEDIUM',
-                       'Clerk#000000001', 0, 'new'
-                FROM range(100) t(i);
-            INSERT INTO lake.lineitem
-                SELECT 9000000 + i // 3, 1 + i, 1 + i, 1 + i % 3, 10, 1500 + i, 0.05, 0.02, 'N', 'O',
-                       DATE '1998-08-10', DATE '1998-08-12', DATE '1998-08-10' + CAST(i % 9 AS INTEGER),
-                       'NONE', if(i % 2 = 0, 'AIR', 'RAIL'), 'new'
-                FROM range(300) t(i);
-            COMMIT",
+        sql: |day| {
+            let first = NEW_ORDERS + day * 1_000;
+            format!(
+                "BEGIN;
+                 INSERT INTO lake.orders
+                     SELECT {first} + i, 1 + (i * 271) % 30000, 'O', 1000 + i, DATE '1998-08-03', '3-MEDIUM',
+                            'Clerk#000000001', 0, 'new'
+                     FROM range(100) t(i);
+                 INSERT INTO lake.lineitem
+                     SELECT {first} + i // 3, 1 + i, 1 + i, 1 + i % 3, 10, 1500 + i, 0.05, 0.02, 'N', 'O',
+                            DATE '1998-08-10', DATE '1998-08-12', DATE '1998-08-10' + CAST(i % 9 AS INTEGER),
+                            'NONE', if(i % 2 = 0, 'AIR', 'RAIL'), 'new'
+                     FROM range(300) t(i);
+                 COMMIT"
+            )
+        },
     },
     Round {
         title: "another discount on one day's air freight (update)",
-        sql: "
-            UPDATE lake.lineitem SET l_discount = 0.10
-            WHERE l_shipdate = DATE '1998-06-01' AND l_shipmode = 'AIR'",
+        sql: |day| {
+            let (discount, before) = (10 - day / 2_000 % 10, day % 2_000);
+            format!(
+                "UPDATE lake.lineitem SET l_discount = {discount} / 100
+                 WHERE l_shipdate = DATE '1998-06-01' - {before} AND l_shipmode = 'AIR'"
+            )
+        },
     },
     Round {
         title: "12 orders are cancelled (deletes, one transaction)",
-        sql: "
-            BEGIN;
-            DELETE FROM lake.lineitem WHERE l_orderkey IN (SELECT 9000000 + i * 8 FROM range(12) t(i));
-            DELETE FROM lake.orders WHERE o_orderkey IN (SELECT 9000000 + i * 8 FROM range(12) t(i));
-            COMMIT",
+        sql: |day| {
+            let cancelled = format!("(SELECT {} + i * 8 FROM range(12) t(i))", NEW_ORDERS + day * 1_000);
+            format!(
+                "BEGIN;
+                 DELETE FROM lake.lineitem WHERE l_orderkey IN {cancelled};
+                 DELETE FROM lake.orders WHERE o_orderkey IN {cancelled};
+                 COMMIT"
+            )
+        },
     },
     Round {
         title: "customers move to another segment (update)",
-        sql: "
-            UPDATE lake.customer SET c_mktsegment = 'MACHINERY'
-            WHERE c_custkey BETWEEN 501 AND 510 AND c_mktsegment <> 'MACHINERY'",
+        sql: |day| {
+            let first = 501 + day * 10 % 5_000;
+            let segment = ["MACHINERY", "BUILDING", "HOUSEHOLD", "FURNITURE", "AUTOMOBILE"][(day / 500 % 5) as usize];
+            format!(
+                "UPDATE lake.customer SET c_mktsegment = '{segment}'
+                 WHERE c_custkey BETWEEN {first} AND {first} + 9 AND c_mktsegment <> '{segment}'"
+            )
+        },
     },
     Round {
         title: "a customer joins and takes over orders (three tables)",
-        sql: "
-            BEGIN;
-            INSERT INTO lake.customer VALUES (9000001, 'Customer#009000001', 'new', 7, '17-000-000-0000', 100, 'BUILDING', 'new');
-            INSERT INTO lake.orders VALUES
-                (9100001, 9000001, 'O', 5000, DATE '1998-08-03', '1-URGENT', 'Clerk#000000001', 0, 'new');
-            INSERT INTO lake.lineitem VALUES
-                (9100001, 1, 1, 1, 5, 5000, 0, 0.02, 'N', 'O', DATE '1998-08-05', DATE '1998-08-06',
-                 DATE '1998-08-09', 'NONE', 'AIR', 'new');
-            UPDATE lake.orders SET o_custkey = 9000001 WHERE o_custkey = 370;
-            COMMIT",
+        sql: |day| {
+            let (customer, order, other) = (NEW_CUSTOMERS + day, NEW_ORDERS + day * 1_000 + 999, 370 + day % 5_000);
+            format!(
+                "BEGIN;
+                 INSERT INTO lake.customer VALUES
+                     ({customer}, 'Customer#{customer:09}', 'new', 7, '17-000-000-0000', 100, 'BUILDING', 'new');
+                 INSERT INTO lake.orders VALUES
+                     ({order}, {customer}, 'O', 5000, DATE '1998-08-03', '1-URGENT', 'Clerk#000000001', 0, 'new');
+                 INSERT INTO lake.lineitem VALUES
+                     ({order}, 1, 1, 1, 5, 5000, 0, 0.02, 'N', 'O', DATE '1998-08-05', DATE '1998-08-06',
+                      DATE '1998-08-09', 'NONE', 'AIR', 'new');
+                 UPDATE lake.orders SET o_custkey = {customer} WHERE o_custkey = {other};
+                 COMMIT"
+            )
+        },
     },
     Round {
         title: "comments that no view reads (update)",
-        sql: "UPDATE lake.orders SET o_comment = 'seen' WHERE o_orderkey BETWEEN 9000000 AND 9000099",
+        sql: |day| {
+            let first = NEW_ORDERS + day * 1_000;
+            format!("UPDATE lake.orders SET o_comment = 'seen' WHERE o_orderkey BETWEEN {first} AND {first} + 99")
+        },
     },
 ];
 

@@ -1,10 +1,11 @@
-//! The lake: one table of orders that come in daily batches. Its catalog is a DuckDB file, which admits one process
-//! at a time, so the lake is attached for each piece of work alone.
+//! The lake: one table of orders that come in daily batches. It is attached for each piece of work alone.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use tidegate_duck::{Duck, Extension, quote_literal};
+use tidegate_duck::Duck;
+
+use crate::sqlite_lake;
 
 /// What happens before the bad batch; the pipeline runs after each.
 pub const GOOD_DAYS: [&str; 3] = [
@@ -30,31 +31,41 @@ pub const BAD_DAY: &str = "
     UPDATE lake.orders SET amount = 1250, batch = 'thursday' WHERE id = 7;
     COMMIT";
 
+/// What makes the bad batch good.
+pub const CORRECTION: &str = "UPDATE lake.orders SET amount = amount / 100 WHERE batch = 'thursday';";
+
 /// The lake and a DuckDB to work on it.
 pub struct Lake {
-    catalog: PathBuf,
+    folder: PathBuf,
     duck: Duck,
 }
 
 impl Lake {
-    /// A lake with nothing in it.
-    pub fn create(folder: &Path) -> Result<Self> {
-        let duck = Duck::open_in_memory()?;
-        duck.load(Extension::Ducklake)?;
-        Ok(Lake { catalog: folder.join("lake.ducklake"), duck })
+    /// The lake of the pipeline in a folder, which has nothing in it if it is not there.
+    pub fn open(folder: &Path) -> Result<Self> {
+        Ok(Lake { folder: folder.to_owned(), duck: Duck::open_in_memory()? })
     }
 
     /// Runs statements with the lake attached as `lake`.
     pub fn change(&self, sql: &str) -> Result<()> {
-        attach(&self.duck, &self.catalog)?;
-        let done = self.duck.execute(sql).with_context(|| sql.to_owned());
+        self.attached(|duck| duck.execute(sql).with_context(|| sql.to_owned()))
+    }
+
+    /// The single number that a query gives.
+    pub fn number(&self, sql: &str) -> Result<u64> {
+        self.attached(|duck| {
+            Ok(duck.connection().query_row(sql, [], |row| row.get(0)).map_err(|error| duck.error(&error))?)
+        })
+    }
+
+    fn attached<T>(&self, work: impl FnOnce(&Duck) -> Result<T>) -> Result<T> {
+        sqlite_lake::attach(&self.duck, &self.folder)?;
+        let done = work(&self.duck);
+        if done.is_err() {
+            // A transaction that failed is still open; without one this is refused, and rightly.
+            let _ = self.duck.execute("ROLLBACK");
+        }
         self.duck.execute("DETACH lake")?;
         done
     }
-}
-
-/// Attaches the lake under the name that the views use.
-pub fn attach(duck: &Duck, catalog: &Path) -> Result<()> {
-    let catalog = quote_literal(&format!("ducklake:{}", catalog.display()));
-    Ok(duck.execute(&format!("ATTACH {catalog} AS lake"))?)
 }

@@ -1,18 +1,29 @@
 //! The demo `time-travel`: a number on a page jumps, because a batch came into the lake in cents. The batch is found in
 //! the past of the views, its correction is tried on a branch, the views go back, the lake is corrected, and the pipeline
 //! goes on. Every command is run as it is shown. Run it with `cargo xtask demo time-travel`.
+//!
+//! With Docker Compose `tidegate run` follows a lake that gets the batches by itself, and each subcommand is a container.
 
 mod cast;
+#[path = "../../changes.rs"]
+mod changes;
+mod days;
 mod first;
 #[path = "../../folder.rs"]
 mod folder;
+#[path = "../../following.rs"]
+mod following;
 mod lake;
+#[path = "../../mart.rs"]
+mod mart;
 #[path = "../../print.rs"]
 mod print;
 #[path = "../../recompute.rs"]
 mod recompute;
 mod recorded;
 mod session;
+#[path = "../../sqlite_lake.rs"]
+mod sqlite_lake;
 mod story;
 mod svg;
 
@@ -21,8 +32,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
-use tidegate_duck::{Duck, Extension, quote_literal};
+use clap::{Parser, Subcommand};
+use tidegate_duck::{Duck, quote_literal};
 
 use cast::Cast;
 use lake::Lake;
@@ -30,12 +41,16 @@ use print::{heading, query};
 use session::Session;
 
 /// The pipeline file.
-const PIPELINE: &str = include_str!("shop.toml");
+const PIPELINE: &str = include_str!("../shop.toml");
+/// Its name in the folder.
+const FILE: &str = "shop.toml";
 
 /// Time-travel debugging: from a number that jumps to the batch that did it, and back
 #[derive(Parser)]
-#[command(name = "tidegate-demo-time-travel")]
+#[command(name = "tidegate-demo-time-travel", args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Writes the session to this file as an asciinema cast, and an animated SVG beside it; a page FILE.md beside it that
     /// shows commands of the session gets what they said
     #[arg(long, value_name = "FILE.cast")]
@@ -48,19 +63,47 @@ struct Arguments {
     programs: Option<PathBuf>,
 }
 
+#[derive(Subcommand)]
+enum Command {
+    /// Brings batch after batch into the lake in the working folder until it is stopped; the fourth is bad
+    Load,
+    /// Whether the lake is there
+    Ready,
+    /// Corrects the bad batch
+    Correct,
+    /// Waits until the pipeline has caught up and compares every view with a recompute; stop the load first
+    Check,
+}
+
 fn main() -> ExitCode {
     print::ended(run(&Arguments::parse()))
 }
 
-/// Whether the views are what a recompute gives.
+/// Whether the views are what a recompute gives, where they are compared.
 fn run(arguments: &Arguments) -> Result<bool> {
     if let Some(file) = &arguments.first {
         return begin_with(file, arguments.programs.as_deref());
     }
+    let Some(command) = &arguments.command else { return on_this_machine(arguments) };
+    let folder = std::env::current_dir()?;
+    match command {
+        Command::Load => days::bring(&folder)?,
+        Command::Ready => ensure!(days::is_ready(&folder)?, "the lake is not there yet"),
+        Command::Correct => Lake::open(&folder)?.change(lake::CORRECTION)?,
+        Command::Check => {
+            days::wait(&folder)?;
+            return compare(&folder);
+        }
+    }
+    Ok(true)
+}
+
+/// The whole demo, in a folder that stays.
+fn on_this_machine(arguments: &Arguments) -> Result<bool> {
     let folder = folder::fresh("demo-time-travel")?;
-    let file = folder.join("shop.toml");
+    let file = folder.join(FILE);
     fs::write(&file, PIPELINE).with_context(|| format!("{} cannot be written", file.display()))?;
-    let lake = Lake::create(&folder)?;
+    let lake = Lake::open(&folder)?;
     let begin = || {
         Session::begin(
             &folder,
@@ -81,7 +124,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     heading("What followers of the Parquet deltas saw, read with DuckDB");
     show_changes(&folder)?;
     heading("Every view against a full recompute, row by row");
-    let equal = compare(&folder)?;
+    let equal = compare(&folder)? && branch_was_right(&folder)?;
     if let Some(file) = &arguments.record {
         record(&cast, file, &folder)?;
     }
@@ -93,14 +136,14 @@ fn run(arguments: &Arguments) -> Result<bool> {
 fn begin_with(file: &Path, programs: Option<&Path>) -> Result<bool> {
     let folder = folder::fresh("demo-first")?;
     let mut session = Session::begin(&folder, programs, Cast::new(first::TITLE, first::SIZE))?;
-    first::tell(&mut session, &Lake::create(&folder.join(first::FOLDER))?)?;
+    first::tell(&mut session, &folder)?;
     record(&session.end(), file, &folder)?;
     Ok(true)
 }
 
 /// The changes of each epoch, and that they add up.
 fn show_changes(folder: &Path) -> Result<()> {
-    let duck = recompute::with_changes(folder)?;
+    let duck = changes::open(folder)?;
     query(
         &duck,
         "SELECT _commit_version AS epoch, region, revenue, _change_type AS change\nFROM sales_changes(3, 6) WHERE region = 'north'\n\
@@ -108,24 +151,29 @@ fn show_changes(folder: &Path) -> Result<()> {
     )
 }
 
+/// Where the results are.
+const PLACES: [recompute::Place<'_>; 2] = [("mart", "the mart"), ("memory", "the Parquet deltas")];
+
 /// Compares every view with what DuckDB computes from the lake. Prints a line a view; whether all were equal.
 fn compare(folder: &Path) -> Result<bool> {
-    let duck = recompute::with_changes(folder)?;
-    duck.load(Extension::Ducklake)?;
-    lake::attach(&duck, &folder.join("lake.ducklake"))?;
-    let mart = quote_literal(&folder.join("out/mart.duckdb").to_string_lossy());
-    duck.execute(&format!("ATTACH {mart} AS mart (READ_ONLY)"))?;
+    let duck = changes::open(folder)?;
+    sqlite_lake::attach(&duck, folder)?;
+    mart::attach(&duck, &folder.join("out/mart.duckdb"))?;
     let mut views = recompute::views(PIPELINE);
     views.push(("lake_orders", "SELECT * FROM lake.orders"));
-    let equal = recompute::compare(&duck, &views)?.is_equal();
-    // What was tried on the branch is what came of it.
+    recompute::compare(&duck, &views, &PLACES)
+}
+
+/// Whether what was tried on the branch is what came of it.
+fn branch_was_right(folder: &Path) -> Result<bool> {
+    let mart = quote_literal(&folder.join("out/mart.duckdb").to_string_lossy());
     let branch = Duck::open(&folder.join("look/mart.duckdb"), &tidegate_duck::Options::default())?;
     branch.execute(&format!("ATTACH {mart} AS page (READ_ONLY)"))?;
     let sql = "SELECT count(*)::UBIGINT FROM page.main.sales s FULL JOIN mended m USING (region)
                WHERE s.revenue IS DISTINCT FROM m.revenue OR s.orders IS DISTINCT FROM m.orders";
     let tried: u64 = branch.connection().query_row(sql, [], |row| row.get(0)).map_err(|error| branch.error(&error))?;
     println!("\n  Regions in which the correction that was tried on the branch gave another result: {tried}");
-    Ok(equal && tried == 0)
+    Ok(tried == 0)
 }
 
 /// Writes the recording, its picture, and the page beside it that shows them, if there is one.

@@ -8,7 +8,6 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::cast::Cast;
-use crate::lake::Lake;
 
 /// The session so far.
 pub struct Session {
@@ -82,10 +81,10 @@ impl Session {
         Ok(said)
     }
 
-    /// Runs a statement in a DuckDB that has the lake attached.
-    pub fn statement(&mut self, lake: &Lake, sql: &str) -> Result<()> {
+    /// Shows a statement at DuckDB's prompt, while it is run there.
+    pub fn statement(&mut self, sql: &str, run: impl FnOnce(&str) -> Result<()>) -> Result<()> {
         self.typed("D ", sql);
-        lake.change(sql)?;
+        run(sql)?;
         self.cast.pause(1.0);
         Ok(())
     }

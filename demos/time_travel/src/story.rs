@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::lake::{BAD_DAY, Lake};
+use crate::lake::{BAD_DAY, CORRECTION, Lake};
 use crate::session::Session;
 
 /// The number on the page.
@@ -12,7 +12,7 @@ const PAGE: &str = "tidegate sql shop.toml \"FROM sales ORDER BY region\"";
 const NORTH: &str = "tidegate sql shop.toml \"SELECT _valid_from_epoch AS epoch, valid_from, orders, revenue
 FROM sales_history WHERE region = 'north' ORDER BY epoch\"";
 
-/// The correction, first as a view of the branch, then as a change of the lake.
+/// The correction, as a view of the branch.
 const MENDED: &str = "cat >> look/look.toml <<'END'
 [views.mended]
 sql = \"\"\"
@@ -20,7 +20,6 @@ SELECT region, count(*) AS orders, sum(CASE WHEN batch = 'thursday' THEN amount 
 FROM lake.orders GROUP BY region
 \"\"\"
 END";
-const CORRECTION: &str = "UPDATE lake.orders SET amount = amount / 100 WHERE batch = 'thursday';";
 
 /// Goes from the number that jumps to the one that is right.
 pub fn tell(session: &mut Session, lake: &Lake) -> Result<()> {
@@ -63,7 +62,7 @@ FROM sales now JOIN sales AS OF EPOCH 3 old USING (region) ORDER BY region\"",
         "Now the lake, in DuckDB. It keeps the bad snapshot, and gets another one with the correction.\n\
          The next run reads both, and what is left of them is one epoch.",
     );
-    session.statement(lake, CORRECTION)?;
+    session.statement(CORRECTION, |sql| lake.change(sql))?;
     session.command("tidegate run shop.toml --once")?;
     session.command(PAGE)?;
     session.command("tidegate diff shop.toml sales --from 3 --to 6")?;

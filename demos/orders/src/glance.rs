@@ -1,43 +1,17 @@
-//! The mart as its readers see it: a DuckDB file that anybody may open read-only between two commits. A
-//! commit holds the file for some milliseconds, and a reader that holds it makes the next commit wait;
-//! so one tries again, and lets go soon.
+//! A look into the mart, as its readers take one.
 
-use std::path::PathBuf;
-use std::thread;
-use std::time::{Duration, Instant};
+use anyhow::Result;
+use tidegate_duck::Duck;
 
-use anyhow::{Context, Result};
-use tidegate_duck::{Duck, DuckError, quote_literal};
-
+use crate::mart;
 use crate::site::Site;
-
-/// How long a reader goes on trying.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Where the mart is.
-pub fn file(site: &Site) -> PathBuf {
-    site.folder.join("out/mart.duckdb")
-}
 
 /// A DuckDB that sees the views in the mart under their own names.
 pub fn open(site: &Site) -> Result<Duck> {
     let duck = Duck::open_in_memory()?;
-    attach(&duck, site)?;
+    mart::attach(&duck, &site.mart())?;
     duck.execute("USE mart")?;
     Ok(duck)
-}
-
-/// Attaches the mart as `mart` as soon as no commit holds it.
-pub fn attach(duck: &Duck, site: &Site) -> Result<()> {
-    let file = file(site);
-    let sql = format!("ATTACH {} AS mart (READ_ONLY)", quote_literal(&file.to_string_lossy()));
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match duck.execute(&sql) {
-            Err(DuckError::Locked { .. }) if Instant::now() < deadline => thread::sleep(Duration::from_millis(20)),
-            attached => return attached.with_context(|| format!("the mart {}", file.display())),
-        }
-    }
 }
 
 /// One look at the mart.
