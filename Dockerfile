@@ -3,8 +3,8 @@
 #   docker build --tag tidegate .
 #   docker run --user "$(id -u)" --volume "$PWD/shop:/tidegate" tidegate
 #
-# runs the pipeline file shop/pipeline.toml. `--target orders-demo` makes the image of the demo's load
-# generator, see demos/orders.
+# runs the pipeline file shop/pipeline.toml. `--target demos` makes the image with the programs of the
+# demos, see demos/README.md; both come out of one compilation.
 
 FROM rust:1-slim-trixie AS build
 # Both fetch DuckDB: its library comes from npm, its signed extensions from PyPI.
@@ -25,9 +25,13 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/var/cache/packages \
     find . -type f -exec touch {} + \
  && cargo xtask runtime /runtime \
- && cargo build --locked --release --workspace --bin tidegate --bin orders-demo \
- && install -D --strip --target-directory=/runtime/bin \
-        /var/cache/target/release/tidegate /var/cache/target/release/orders-demo
+ && cargo xtask runtime --needed-by demos /runtime/demos \
+ && cargo build --locked --release --workspace --bin tidegate --bin orders-demo --bin tidegate-demo-quickstart \
+        --bin tidegate-demo-inlined --bin tidegate-demo-time-travel \
+ && cd /var/cache/target/release \
+ && install -D --strip --target-directory=/runtime/bin tidegate \
+ && install -D --strip --target-directory=/runtime/demos/bin \
+        orders-demo tidegate-demo-quickstart tidegate-demo-inlined tidegate-demo-time-travel
 
 FROM debian:trixie-slim AS runtime
 RUN apt-get update \
@@ -45,9 +49,18 @@ USER tidegate
 # Here is the pipeline file. What is mounted over lake, out and state belongs to the user from the start.
 WORKDIR /tidegate
 
-FROM runtime AS orders-demo
-COPY --from=build /runtime/bin/orders-demo /usr/local/bin/
-ENTRYPOINT ["orders-demo"]
+FROM runtime AS demos
+COPY --from=build --chmod=755 /runtime/demos/extensions/ /usr/local/lib/tidegate/extensions/
+COPY --from=build /runtime/demos/bin/ /usr/local/bin/
+
+# Runs jobs as its crontab says, for demos/job. cron itself has to be root; the jobs are the user's.
+FROM runtime AS cron
+USER root
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends cron \
+ && rm -rf /var/lib/apt/lists/*
+# cron takes files of root alone that nobody else can write, which a mounted one need not be.
+CMD ["sh", "-c", "install --mode=644 /etc/tidegate/crontab /etc/cron.d/tidegate && exec cron -f"]
 
 FROM runtime AS tidegate
 ENTRYPOINT ["tidegate"]

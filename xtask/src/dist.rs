@@ -96,7 +96,7 @@ fn lay_out(root: &Path, programs: &Path) -> Result<()> {
     let program = bin.join("tidegate");
     fs::copy(programs.join("tidegate"), &program).context("the built program")?;
     child("strip").args([&program]).run().context("`strip` is in Debian's package binutils")?;
-    runtime::run(root)?;
+    runtime::run(runtime::Part::Tidegate, root)?;
     fs::rename(root.join("extensions"), root.join("lib/tidegate/extensions"))?;
     for license in LICENSES {
         fs::copy(checkout().join(license), root.join(license))?;

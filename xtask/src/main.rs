@@ -1,9 +1,10 @@
-//! `cargo xtask`: everything that would otherwise be a shell script. It calls cargo, npm, pip
-//! and apt-get as child processes and needs nothing but the standard library beside them.
+//! `cargo xtask`: everything that would otherwise be a shell script. It calls cargo, npm, pip,
+//! apt-get and docker as child processes and needs nothing but the standard library beside them.
 
 mod bench;
 mod cache;
 mod debian;
+mod demos;
 mod dist;
 mod docs;
 mod packages;
@@ -48,6 +49,12 @@ enum Verb {
         #[arg(allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Tries the demos with Docker Compose: builds, starts, compares with a recompute, and removes all of it
+    Demos {
+        /// The demos; all by default
+        #[arg(value_enum)]
+        names: Vec<demos::Demo>,
+    },
     /// Checks formatting, clippy's lints and the documentation's links
     Lint,
     /// Builds the book, checks its links, takes pictures of its pages, and runs its blocks
@@ -80,6 +87,9 @@ enum Verb {
     Runtime {
         /// The folder
         folder: PathBuf,
+        /// Which part of it
+        #[arg(long, value_enum, default_value_t = runtime::Part::Tidegate)]
+        needed_by: runtime::Part,
     },
 }
 
@@ -141,6 +151,7 @@ fn run(verb: Verb, line: &[String]) -> Result<()> {
             let programs = build(&["tidegate", name.program()])?;
             child(programs.join(name.program())).args(arguments).run()
         }
+        Verb::Demos { names } => demos::run(&names),
         Verb::Lint => lint(),
         Verb::Docs { write } => {
             setup::run()?;
@@ -157,7 +168,7 @@ fn run(verb: Verb, line: &[String]) -> Result<()> {
             let programs = programs.map_or_else(|| build(&["tidegate"]), Ok)?;
             dist::run(&folder, &programs, pack)
         }
-        Verb::Runtime { folder } => runtime::run(&folder),
+        Verb::Runtime { folder, needed_by } => runtime::run(needed_by, &folder),
     }
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 
 use crate::cache;
 use crate::packages::{PACKAGES, Package};
@@ -12,14 +13,25 @@ use crate::packages::{PACKAGES, Package};
 /// Where the library's package and the extensions have their places.
 const LIBRARY: &str = "duckdb-";
 const EXTENSIONS: &str = "extensions/";
-/// Extensions that only tests and demos load.
-const NOT_NEEDED: [&str; 2] = ["tpch.duckdb_extension", "tpcds.duckdb_extension"];
+/// The extensions that demos load beside those of the program: to make data, and to read Delta tables as others do.
+const OF_DEMOS: [&str; 2] = ["tpch.duckdb_extension", "delta.duckdb_extension"];
+/// The extension that only tests load.
+const OF_TESTS: &str = "tpcds.duckdb_extension";
+
+/// Who needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// The library, and the extensions that `tidegate` loads
+    Tidegate,
+    /// What the programs of the demos load beside that
+    Demos,
+}
 
 /// Puts `lib/libduckdb.so` and `extensions/*.duckdb_extension` into a folder, for the environment variables
 /// DUCKDB_LIB_DIR (of the build) and TIDEGATE_EXTENSION_DIR (of the program). Fetches what is missing.
-pub fn run(folder: &Path) -> Result<()> {
+pub fn run(part: Part, folder: &Path) -> Result<()> {
     let cache = cache::folder()?;
-    for package in PACKAGES.iter().filter(|package| is_needed(package)) {
+    for package in PACKAGES.iter().filter(|package| part.needs(package)) {
         let place = cache.join(package.place);
         if !place.exists() {
             eprintln!("fetching {} {} ({})", package.name, package.version, package.purpose);
@@ -33,10 +45,18 @@ pub fn run(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn is_needed(package: &Package) -> bool {
-    let place = package.place;
-    place.starts_with(LIBRARY)
-        || (place.starts_with(EXTENSIONS) && !NOT_NEEDED.iter().any(|name| place.ends_with(name)))
+impl Part {
+    fn needs(self, package: &Package) -> bool {
+        let place = package.place;
+        let is_extension = place.starts_with(EXTENSIONS);
+        let is_of_demos = OF_DEMOS.iter().any(|name| place.ends_with(name));
+        match self {
+            Part::Tidegate => {
+                place.starts_with(LIBRARY) || (is_extension && !is_of_demos && !place.ends_with(OF_TESTS))
+            }
+            Part::Demos => is_extension && is_of_demos,
+        }
+    }
 }
 
 /// Copies a file under its name.
@@ -53,7 +73,7 @@ mod tests {
 
     #[test]
     fn the_library_and_the_extensions_of_sources_are_needed() {
-        let needed: Vec<_> = PACKAGES.iter().filter(|package| is_needed(package)).collect();
+        let needed: Vec<_> = PACKAGES.iter().filter(|package| Part::Tidegate.needs(package)).collect();
         assert_eq!(needed.iter().filter(|package| package.place.starts_with(LIBRARY)).count(), 1);
         for name in ["ducklake", "sqlite_scanner", "postgres_scanner", "httpfs"] {
             assert!(
@@ -62,5 +82,12 @@ mod tests {
             );
         }
         assert!(needed.iter().all(|package| package.purpose == "libduckdb.so" || package.purpose.contains("DuckDB")));
+    }
+    #[test]
+    fn demos_need_more() {
+        let count = |part: Part| PACKAGES.iter().filter(|package| part.needs(package)).count();
+        assert_eq!(count(Part::Demos), OF_DEMOS.len());
+        let both = PACKAGES.iter().filter(|package| Part::Demos.needs(package) && Part::Tidegate.needs(package));
+        assert_eq!(both.count(), 0);
     }
 }
