@@ -55,6 +55,7 @@ fn check_programs(missing: &[&Package], python_set: bool, postgres: bool) -> Res
     let needs = [
         (true, "a C compiler (cc)", "build-essential", child("cc").args(["--version"]).succeeds()),
         (true, "Node.js (node)", "nodejs", child("node").args(["--version"]).succeeds()),
+        (true, "openssl", "openssl", child("openssl").args(["version"]).succeeds()),
         (npm, "npm", "npm", !npm || child("npm").args(["--version"]).succeeds()),
         (pypi, "python3", "python3", !pypi || child("python3").args(["--version"]).succeeds()),
         (pypi, "pip", "python3-pip", !pypi || cache::pip().is_some()),

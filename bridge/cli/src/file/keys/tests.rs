@@ -236,6 +236,32 @@ fn the_other_tables_have_these_keys() {
     assert_eq!(asked, listed);
 }
 
+/// The pages of the book that are read before the reference.
+#[test]
+fn every_key_is_explained_in_the_book() {
+    let book = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src");
+    let page = |name: &str| fs::read_to_string(book.join(name)).unwrap();
+    let of_file = page("pipeline-file.md");
+    let explains =
+        |page: &str, key: &Key| page.contains(&format!("`{}`", key.name)) || page.contains(&format!(".{}`", key.name));
+    for (_, keys) in SOURCES {
+        keys.iter().for_each(|key| assert!(explains(&of_file, key), "{}", key.name));
+    }
+    for key in [PIPELINE, STORAGE, VIEW, TRACK, OPENLINEAGE, SINK].into_iter().flatten() {
+        assert!(explains(&of_file, key), "{}", key.name);
+    }
+    for (name, keys) in SINKS {
+        let of_sink = page(&format!("sinks/{name}.md"));
+        for key in *keys {
+            let inner = match key.kind {
+                Kind::Table(inner) | Kind::Tables(inner) => inner,
+                _ => std::slice::from_ref(key),
+            };
+            inner.iter().for_each(|key| assert!(explains(&of_sink, key), "{name}: {}", key.name));
+        }
+    }
+}
+
 /// Of what is the same with and without its default, nobody can tell whether it is there.
 #[test]
 fn defaults_are_those_of_the_program() {
