@@ -148,7 +148,7 @@ fn run(verb: Verb, line: &[String]) -> Result<()> {
         }
         Verb::Demo { name, arguments } => {
             setup::run()?;
-            let programs = build(&["tidegate", name.program()])?;
+            let programs = build(Place::ThisMachine, &["tidegate", name.program()])?;
             child(programs.join(name.program())).args(arguments).run()
         }
         Verb::Demos { names } => demos::run(&names),
@@ -165,19 +165,30 @@ fn run(verb: Verb, line: &[String]) -> Result<()> {
             setup::run()?;
             let folder = folder.unwrap_or_else(dist::folder);
             std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-            let programs = programs.map_or_else(|| build(&["tidegate"]), Ok)?;
+            let programs = programs.map_or_else(|| build(Place::Anywhere, &["tidegate"]), Ok)?;
             dist::run(&folder, &programs, pack)
         }
         Verb::Runtime { folder, needed_by } => runtime::run(needed_by, &folder),
     }
 }
 
+/// Where a program is to run.
+enum Place {
+    ThisMachine,
+    /// It has no path of this machine in it, see `bridge/cli/build.rs`.
+    Anywhere,
+}
+
 /// Builds programs and returns the folder they lie in. They are built as parts of the whole
 /// workspace, as the tests are: built alone, their dependencies would have other features and be
 /// compiled once more.
-fn build(programs: &[&str]) -> Result<PathBuf> {
+fn build(place: Place, programs: &[&str]) -> Result<PathBuf> {
     let chosen = programs.iter().flat_map(|program| ["--bin", program]);
-    cargo(["build", "--release", "--workspace"]).args(chosen).run()?;
+    let build = cargo(["build", "--release", "--workspace"]).args(chosen);
+    match place {
+        Place::ThisMachine => build.run()?,
+        Place::Anywhere => build.env("TIDEGATE_RELOCATABLE", "1").run()?,
+    };
     Ok(target()?.join("release"))
 }
 

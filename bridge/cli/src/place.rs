@@ -38,16 +38,26 @@ pub fn resolve(folder: &Path, storage: &Storage, place: &str) -> Result<Place, C
         ));
     }
     let prefix = object_store::path::Path::from_url_path(url.path()).map_err(|error| refuse(error.to_string()))?;
-    let builder = match storage.place(place) {
-        Some(access) => access.store(std::env::vars_os()),
-        None => AmazonS3Builder::from_env(),
-    };
-    let store = builder.with_url(url.as_str()).build().map_err(|error| refuse(chain(&error)))?;
+    let store = builder(storage, place).with_url(url.as_str()).build().map_err(|error| refuse(chain(&error)))?;
     Ok(Place::Store { store: Arc::new(store), prefix, url: place.trim_end_matches('/').to_owned() })
+}
+
+/// How a URL is reached. Where no section says it, credentials may also be those of the machine.
+fn builder(storage: &Storage, url: &str) -> AmazonS3Builder {
+    if let Some(access) = storage.place(url) {
+        return access.store(std::env::vars_os());
+    }
+    let builder = AmazonS3Builder::from_env();
+    match &storage.access(url).endpoint {
+        // Who names such an address means it.
+        Some(endpoint) if endpoint.starts_with("http://") => builder.with_allow_http(true),
+        _ => builder,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use object_store::ClientConfigKey;
     use object_store::aws::AmazonS3ConfigKey;
     use tidegate_duck::lake::S3Access;
 
@@ -72,6 +82,16 @@ mod tests {
         assert_eq!(refusal("gs://b/p"), "`gs://` is not known: write a path or s3://bucket/prefix");
         let with_password = refusal("s3://key:hush@bucket/p");
         assert!(with_password.contains("AWS environment") && !with_password.contains("hush"), "{with_password}");
+    }
+
+    #[test]
+    fn an_endpoint_without_tls_needs_no_further_word() {
+        let allows = |endpoint: &str| {
+            let storage = Storage::new(|name| (name == "AWS_ENDPOINT_URL").then(|| endpoint.to_owned()), Vec::new());
+            builder(&storage, "s3://b/p").get_config_value(&AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp))
+        };
+        assert_eq!(allows("http://localhost:9000").as_deref(), Some("true"));
+        assert_ne!(allows("https://s3.example").as_deref(), Some("true"));
     }
 
     #[test]

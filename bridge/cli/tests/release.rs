@@ -41,6 +41,22 @@ fn shells_complete_every_command() {
     assert!(bash.wait().unwrap().success(), "bash does not take the script");
 }
 
+/// As `cargo install` copies it: alone, and nobody says where the library is.
+#[test]
+fn the_program_runs_wherever_it_is_copied_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("tidegate");
+    std::fs::copy(env!("CARGO_BIN_EXE_tidegate"), &program).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(&program);
+        let ended = command.args(arguments).env_remove("LD_LIBRARY_PATH").current_dir(&folder).output().unwrap();
+        assert!(ended.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ended.stderr));
+    };
+    run(&["init", "shop"]);
+    run(&["run", "shop/pipeline.toml", "--once"]);
+    assert!(folder.path().join("shop/out/mart.duckdb").exists());
+}
+
 #[test]
 fn the_unit_is_the_one_in_the_book() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

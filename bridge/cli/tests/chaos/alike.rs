@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tidegate_testkit::{Browser, Finished, Program};
+use tidegate_testkit::{Finished, Program};
 
 use crate::browser::opened;
 use crate::pipeline::tidegate;
-use crate::serving::{PATIENCE, SOON, Served};
+use crate::serving::{PATIENCE, Served};
 
 pub type Command<'a> = &'a dyn Fn(&str, &[&str]) -> Program;
 
@@ -69,16 +69,6 @@ pub fn is_mended_by_doctor(command: Command<'_>, failed: &Finished, commands: &[
     runs_again(command);
 }
 
-/// The page has the failure at its top, in these words.
-#[track_caller]
-fn is_on_the_page(browser: &mut Browser, what: &str, message: &str) {
-    browser.wait("#problems", what, PATIENCE);
-    for line in message.lines() {
-        browser.wait("#problems", line.trim(), SOON);
-    }
-    assert_eq!(browser.complaints(), Vec::<String>::new());
-}
-
 /// A source or a sink (`sink mart`) of a running pipeline fails, as it does from moment to moment. Once the log, the API, `status`,
 /// the metrics and `doctor` agree, and the page in a browser, this is what they say, and what `doctor` says to do.
 #[track_caller]
@@ -89,6 +79,7 @@ pub fn is_told_while_it_fails(command: Command<'_>, served: &Served, what: &str,
         (found["state"] == state).then(|| found["error"].as_str().map(str::to_owned)).flatten()
     };
     let gauge = format!("tidegate_{kind}_up{{{kind}=\"{name}\"}} 0");
+    let mut page = opened(served);
     let started = Instant::now();
     loop {
         let api = served.status();
@@ -104,18 +95,21 @@ pub fn is_told_while_it_fails(command: Command<'_>, served: &Served, what: &str,
         let fact = fact.map(|fact| fact.strip_prefix("it is detached: ").unwrap_or(fact).to_owned());
         let metrics = served.ask("GET", "/metrics", &[]).body;
         let log = served.running.stderr();
+        let shown = page.text("#problems");
         if let Some(message) = &told
             && [&noted, &asked, &fact].iter().all(|other| other.as_ref() == Some(message))
-            && message.lines().all(|line| log.contains(line))
+            && message.lines().all(|line| log.contains(line) && shown.contains(line.trim()))
+            && shown.contains(what)
             && metrics.lines().any(|line| line == gauge)
         {
             let fix = fault.as_ref().and_then(|fault| fault["fix"].as_str()).expect("it is said what to do");
-            is_on_the_page(&mut opened(served), what, message);
+            assert_eq!(page.complaints(), Vec::<String>::new());
             return (message.clone(), fix.to_owned());
         }
         assert!(
             started.elapsed() < PATIENCE,
-            "{what} is not told alike: {told:?} by the API, {noted:?} among its errors, {asked:?} by status, {fact:?} by doctor\n{log}"
+            "{what} is not told alike: {told:?} by the API, {noted:?} among its errors, {asked:?} by status, {fact:?} by doctor, \
+             {shown:?} on the page\n{log}"
         );
         std::thread::sleep(Duration::from_millis(100));
     }
