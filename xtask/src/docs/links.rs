@@ -38,13 +38,10 @@ pub fn check(checkout: &Path, book: &Path) -> Result<()> {
         faults.extend(page.twice.iter().map(|id| format!("{}: two things have the id {id}", name.display())));
         for link in &page.links {
             count += 1;
-            match pages.leads(file, link) {
-                Ok(()) => {}
-                Err(_) if is_of_repository(checkout, &source.join(folder).join(decoded(link))) => {
-                    let original = resolved(&source.join(folder).join(decoded(link)));
-                    include(file, link, checkout, &original, book)?;
-                }
-                Err(fault) => faults.push(format!("{}: {link}: {fault}", name.display())),
+            let Err(fault) = pages.leads(file, link) else { continue };
+            match of_repository(checkout, &source.join(folder).join(decoded(link))) {
+                Some(original) => include(file, link, checkout, &original, book)?,
+                None => faults.push(format!("{}: {link}: {fault}", name.display())),
             }
         }
     }
@@ -111,10 +108,11 @@ impl Pages {
     }
 }
 
-/// Whether it is a file or folder of the repository, outside of the book.
-fn is_of_repository(checkout: &Path, path: &Path) -> bool {
+/// The file of the repository that a link leads to. mdBook takes all Markdown for pages of its own.
+fn of_repository(checkout: &Path, path: &Path) -> Option<PathBuf> {
     let path = resolved(path);
-    path.starts_with(checkout) && path.is_file()
+    let markdown = path.extension().filter(|extension| *extension == "html").map(|_| path.with_extension("md"));
+    [Some(path), markdown].into_iter().flatten().find(|file| file.starts_with(checkout) && file.is_file())
 }
 
 /// Copies a file of the repository into the book, and has a page lead there.
@@ -207,8 +205,10 @@ mod tests {
             let text: String = links.iter().map(|link| format!("<a href=\"{link}\"></a>")).collect();
             fs::write(book.join("a.html"), text).unwrap();
         };
-        page(&["sub/b.html#head", "#", "https://example.com/x", "../alerts.yml"]);
+        fs::write(checkout.join("docs/adr/0001.md"), "why").unwrap();
+        page(&["sub/b.html#head", "#", "https://example.com/x", "../alerts.yml", "../adr/0001.html"]);
         check(&checkout, &book).unwrap();
+        assert_eq!(fs::read_to_string(book.join("repository/docs/adr/0001.md")).unwrap(), "why");
         assert_eq!(fs::read_to_string(book.join("repository/docs/alerts.yml")).unwrap(), "alerts");
         assert!(fs::read_to_string(book.join("a.html")).unwrap().contains("href=\"repository/docs/alerts.yml\""));
         page(&["sub/b.html#other", "c.html", "../../outside", "https://"]);
