@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tidegate_core::failpoint;
-use tidegate_duck::{Access, Duck, Options, quote_ident, quote_literal};
+use tidegate_duck::{Access, Duck, DuckError, Options, quote_ident, quote_literal};
 use tidegate_testkit::{Catalog, Lake, Oracle, Tolerance, ViewRows, lake};
 
 use crate::applying::Stage;
@@ -24,8 +24,18 @@ const MORE: &str = "\n[sinks.board]\ntype = \"duckdb\"\npath = \"board.duckdb\"\
                     [sinks.house]\ntype = \"ducklake\"\ncatalog = \"ducklake:sqlite:house.sqlite\"\ndata_path = \"house\"\n\n\
                     [sinks.lines]\ntype = \"jsonl\"\npath = \"lines.jsonl\"\n";
 
+/// A reader of a file, which the process may hold for a commit.
 fn reader(file: &Path) -> Duck {
-    Duck::open(file, &Options { access: Access::ReadOnly, ..Options::default() }).unwrap()
+    let options = Options { access: Access::ReadOnly, ..Options::default() };
+    let mut opened = None;
+    crate::recovery::wait("the file is free", Duration::from_millis(10), || {
+        opened = match Duck::open(file, &options) {
+            Err(DuckError::Locked { .. }) => None,
+            found => Some(found.unwrap()),
+        };
+        opened.is_some()
+    });
+    opened.expect("it was waited for")
 }
 
 /// Everything that a database has in which a view's name occurs.
